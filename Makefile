@@ -1,0 +1,68 @@
+# The commands people and CI use. `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# The interpreter the environment is made with; any from 3.11 on.
+PYTHON ?= python3
+PACKAGES := proto libs/servicekit libs/pricing services/edge services/llm-router services/cost-ledger \
+            services/local-model local tests/fault-provider
+MANIFESTS := $(addsuffix /pyproject.toml,$(PACKAGES))
+PROTOS := spillway/router/v1/router.proto spillway/ledger/v1/ledger.proto
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --no-emit-package spillway-proto --no-emit-package spillway-servicekit --no-emit-package spillway-pricing \
+           --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: setup ## Run the whole system on this machine until Ctrl-C
+	@exec $(BIN)/spillway up
+
+.PHONY: setup
+setup: $(VENV)/.synced ## Install everything into .venv from the hashed locks
+
+# pip comes with Python and is only used to install uv, itself from a hashed lock.
+$(VENV)/.synced: locks/dev.txt locks/uv.txt $(MANIFESTS)
+	@./scripts/setup $(PYTHON) $(VENV) $(PACKAGES)
+	@touch $@
+
+.PHONY: test
+test: setup ## Unit and integration tests over real processes
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests
+
+.PHONY: lint
+lint: setup ## Ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: setup ## Let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: setup ## mypy, strict
+	@./scripts/types $(BIN)
+
+.PHONY: proto
+proto: setup ## Generate the gRPC stubs anew
+	@./scripts/proto $(BIN) proto/src $(PROTOS)
+
+.PHONY: proto-fresh
+proto-fresh: setup ## Fail when the committed stubs are not what the .proto files give
+	@./scripts/proto-fresh $(BIN) $(PROTOS)
+
+.PHONY: lock
+lock: setup ## Resolve the locks anew (LOCK_ARGS=--upgrade for newer versions)
+	@echo uv | $(COMPILE) - -o locks/uv.txt
+	@$(COMPILE) $(MANIFESTS) --group dev -o locks/dev.txt
+	@$(COMPILE) services/edge/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/edge.txt
+	@$(COMPILE) services/llm-router/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/llm-router.txt
+	@$(COMPILE) services/cost-ledger/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/cost-ledger.txt
+	@$(COMPILE) services/local-model/pyproject.toml libs/servicekit/pyproject.toml -o locks/local-model.txt

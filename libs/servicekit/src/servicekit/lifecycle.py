@@ -1,0 +1,40 @@
+"""How a service process starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+log = structlog.get_logger()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` to its end on a uvloop event loop."""
+    uvloop.run(main())
+
+
+def stop_requested() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets; must be called on the running loop, once per process."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, event.set)
+    return event
+
+
+async def repeat(name: str, interval_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` every `interval_seconds` until cancelled; a failure is logged and the next turn comes all the same.
+
+    This is a process boundary: whatever `work` raises must not end the loop silently.
+    """
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background_task_failed", task=name)
+        await asyncio.sleep(interval_seconds)

@@ -1,0 +1,89 @@
+"""Structured logs: one JSON object a line on standard output, the request id in every line that has one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def configure_logs(service: str, level: str = "INFO") -> None:
+    """Send every log line of this process, also those of libraries, to standard output as JSON.
+
+    `service` stands in each line. An exception becomes its type and the places it passed, never its message:
+    messages of foreign exceptions may quote a prompt or a header.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _name_service(service),
+        _exception_as_places,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_to_json)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.BytesLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(
+                    serializer=lambda *args, **kwargs: _to_json(*args, **kwargs).decode()
+                ),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries speak up only when something is wrong; their chatter may hold URLs and headers.
+    root.setLevel(logging.WARNING)
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Return where `error` passed, innermost last, as `file:line function`: no message, no source line, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename.rpartition('/src/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
+
+
+def _name_service(service: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+        event_dict["service"] = service
+        return event_dict
+
+    return add
+
+
+def _exception_as_places(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    exc_info = event_dict.pop("exc_info", None)
+    error: BaseException | None
+    if isinstance(exc_info, BaseException):
+        error = exc_info
+    elif isinstance(exc_info, tuple):
+        error = exc_info[1]
+    else:
+        error = sys.exc_info()[1] if exc_info else None
+    if error is not None:
+        event_dict["error_type"] = f"{type(error).__module__}.{type(error).__qualname__}"
+        event_dict["error_places"] = places_of(error)
+    return event_dict
+
+
+def _to_json(event_dict: EventDict, **_kwargs: Any) -> bytes:
+    return orjson.dumps(event_dict, default=repr)
+
+
+def _to_text(event_dict: EventDict, **kwargs: Any) -> str:
+    return _to_json(event_dict, **kwargs).decode()
