@@ -60,9 +60,13 @@ def create_channel(address: str) -> grpc.aio.Channel:
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_seconds: float) -> bool:
     """Ask the health service behind `channel`; False when it says no, or does not answer in time."""
-    stub = health_pb2_grpc.HealthStub(channel)
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
     try:
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
+        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
     except grpc.aio.AioRpcError:
         return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
