@@ -1,0 +1,51 @@
+"""Free ports on the loopback address, and who holds the ones that are not."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+# Below the ephemeral range of Linux and macOS: an outgoing connection cannot take the port before its server does.
+_RANGE = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on `port` of the loopback address now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of the last server that linger in TIME_WAIT are no obstacle; a listener still is.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports() -> Iterator[int]:
+    """Yield ports free at this moment, each once, from a random start on."""
+    start = random.randrange(len(_RANGE))  # noqa: S311 - spreads concurrent runs, guards nothing
+    for offset in range(len(_RANGE)):
+        port = _RANGE[(start + offset) % len(_RANGE)]
+        if is_free(port):
+            yield port
+
+
+def free_port() -> int:
+    """Return a port free at this moment; StopIteration when all of the range is taken."""
+    return next(free_ports())
+
+
+def holder_of(port: int) -> str | None:
+    """Name the process that listens on `port`, as `name (pid 123)`; None when it cannot be known."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            address = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        return None
+    return None

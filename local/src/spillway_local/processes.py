@@ -1,0 +1,99 @@
+"""Start and stop one server process that must not outlive this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import spillway_local.tether
+
+_TETHER = spillway_local.tether.__file__
+
+
+class StartFailed(Exception):
+    """A server ended, or said nothing, before it was ready. The message holds the end of its log."""
+
+
+def start(
+    command: Sequence[str],
+    log_file: Path,
+    *,
+    death_signal: signal.Signals = signal.SIGTERM,
+    user: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, both outputs appended to `log_file`.
+
+    The kernel sends it `death_signal` when the calling *thread* ends, so call this from the main thread.
+    """
+    tether = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(death_signal)), user or "-"]
+    with log_file.open("ab") as log:
+        return subprocess.Popen(
+            [*tether, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], signum: signal.Signals, timeout_seconds: float) -> int:
+    """Ask `process` to end with `signum`, end it with its whole session after `timeout_seconds`; return its status."""
+    if process.poll() is None:
+        process.send_signal(signum)
+    try:
+        return process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        return process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End `process` and everything it started, now."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until_ready(
+    process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log_file: Path, timeout_seconds: float
+) -> None:
+    """Poll `is_ready` until it is true; StartFailed when the process ends first or the time is up."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_ready():
+        if process.poll() is not None:
+            raise StartFailed(f"{command_name(process)} {ending_of(process)}\n{tail_of(log_file)}")
+        if time.monotonic() > deadline:
+            raise StartFailed(f"{command_name(process)} was not ready after {timeout_seconds:g} s\n{tail_of(log_file)}")
+        time.sleep(0.02)
+
+
+def command_name(process: subprocess.Popen[bytes]) -> str:
+    """Return the file name of the program that `process` runs behind its tether."""
+    command = process.args
+    return Path(str(command[7])).name if isinstance(command, list) else str(command)
+
+
+def ending_of(process: subprocess.Popen[bytes]) -> str:
+    """Say how an ended process ended, e.g. `ended with status 1` or `was killed by SIGKILL`."""
+    status = process.returncode
+    if status is not None and status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
+
+
+def tail_of(log_file: Path, lines: int = 15) -> str:
+    """Return the last `lines` lines of `log_file`, of which at most 64 KiB are read; empty when there is no file."""
+    if not log_file.exists():
+        return ""
+    with log_file.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - 65_536))
+        text = log.read().decode(errors="replace")
+    return "\n".join(text.splitlines()[-lines:])

