@@ -1,0 +1,176 @@
+"""What can go wrong between the router and a provider, and what the chain does about it.
+
+ProviderError
+├── TargetUnreachable        no connection, or it broke before an answer began
+├── ProviderUnavailable      5xx
+├── ProviderRateLimited      429 with a time after which a retry may help
+├── CredentialRefused        401, 402, 403, 429 insufficient_quota
+├── ProviderTimeout          a timer ran out
+├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
+├── ContextTooLong           400 context_length_exceeded
+├── RequestUntranslatable    this provider has no word for a field of the request
+└── RequestRejected          400 other, 404, 422: the caller's error
+
+CompletionFailed             how the whole chain ended, for the caller
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import grpc
+
+from spillway.router.v1 import router_pb2 as routerpb
+
+
+class ProviderError(Exception):
+    """An attempt failed. `code` is stable; the message is for the caller and holds nothing of prompt or secret."""
+
+    code: ClassVar[str]
+    outcome: ClassVar[routerpb.Outcome.ValueType] = routerpb.OUTCOME_PROVIDER_ERROR
+    retries_same_target: ClassVar[bool] = False
+    """Whether a second try on the same target may help."""
+    moves_on: ClassVar[bool] = True
+    """Whether the next target may be asked; False: every target would say the same."""
+    was_billable: ClassVar[bool] = False
+    """Whether the provider may bill for the attempt though it failed."""
+    needs_hand: ClassVar[bool] = False
+    """Whether only a person can mend it."""
+
+    def __init__(self, message: str, *, http_status: int = 0, param: str = "") -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.param = param
+
+
+class TargetUnreachable(ProviderError):
+    """No connection could be made, or it broke before the answer began."""
+
+    code = "target_unreachable"
+    retries_same_target = True
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered with a 5xx status."""
+
+    code = "provider_unavailable"
+    retries_same_target = True
+
+
+class ProviderRateLimited(ProviderError):
+    """The provider asks to come later: after `retry_after` seconds, None when it does not say."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: float | None, http_status: int = 429) -> None:
+        super().__init__(message, http_status=http_status)
+        self.retry_after = retry_after
+
+
+class CredentialRefused(ProviderError):
+    """The account behind the credential may not, or can no longer pay."""
+
+    code = "credential_refused"
+    needs_hand = True
+
+
+class ProviderTimeout(ProviderError):
+    """Nothing came within a timer. The prompt was sent, so it may be billed."""
+
+    code = "timeout"
+    outcome = routerpb.OUTCOME_TIMEOUT
+    was_billable = True
+
+
+class StreamBroken(ProviderError):
+    """The answer began and did not end as an answer ends."""
+
+    code = "stream_broken"
+    was_billable = True
+
+
+class ContextTooLong(ProviderError):
+    """The prompt does not fit into this target's context; a larger one may take it."""
+
+    code = "context_length_exceeded"
+    outcome = routerpb.OUTCOME_REJECTED
+
+
+class RequestUntranslatable(ProviderError):
+    """The target's wire has no word for the field `param`; another target's may."""
+
+    code = "unsupported_parameter"
+    outcome = routerpb.OUTCOME_REJECTED
+
+
+class RequestRejected(ProviderError):
+    """The provider finds fault with the request itself."""
+
+    code = "invalid_request"
+    outcome = routerpb.OUTCOME_REJECTED
+    moves_on = False
+
+
+class ModelMissing(RequestRejected):
+    """The provider knows no such model: our routes are wrong."""
+
+    code = "target_model_not_found"
+    needs_hand = True
+
+
+class CompletionFailed(Exception):
+    """How the chain ended when it did not end well: a gRPC status and its one detail."""
+
+    def __init__(self, status: grpc.StatusCode, detail: routerpb.CompletionError) -> None:
+        super().__init__(detail.message)
+        self.status = status
+        self.detail = detail
+
+
+def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:
+    """Nothing leads from this name to a target."""
+    message = f"model {route!r} does not exist; there are: {', '.join(sorted(known))}"
+    return CompletionFailed(
+        grpc.StatusCode.NOT_FOUND, routerpb.CompletionError(code="model_not_found", message=message, param="model")
+    )
+
+
+def callers_error(error: ProviderError) -> CompletionFailed:
+    """Every target would say the same, or the last one did: the request itself has to change."""
+    detail = routerpb.CompletionError(code=error.code, message=str(error), param=error.param)
+    return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
+
+
+def all_targets_failed(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
+    """No target answered; `failures` are (target, error) in the order of the attempts."""
+    detail = routerpb.CompletionError(
+        code="all_targets_failed", message=f"no target of this model answered ({_told(failures)})", retryable=True
+    )
+    limits = [error for _, error in failures if isinstance(error, ProviderRateLimited)]
+    if len(limits) == len(failures):
+        detail.code = "rate_limited"
+        waits = [error.retry_after for error in limits if error.retry_after is not None]
+        if waits:
+            detail.retry_after.FromMilliseconds(int(min(waits) * 1000))
+    return CompletionFailed(grpc.StatusCode.UNAVAILABLE, detail)
+
+
+def deadline_exceeded(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
+    """The time of the whole request ran out before a target had answered."""
+    message = f"the request's time ran out before a target answered ({_told(failures)})"
+    detail = routerpb.CompletionError(code="deadline_exceeded", message=message, retryable=True)
+    return CompletionFailed(grpc.StatusCode.DEADLINE_EXCEEDED, detail)
+
+
+def interrupted(target: str, error: ProviderError, delivered_characters: int) -> CompletionFailed:
+    """The answer broke off after its beginning had been sent on."""
+    message = f"the answer broke off after {delivered_characters} characters ({target}: {error.code}); it is incomplete"
+    detail = routerpb.CompletionError(
+        code="stream_interrupted", message=message, retryable=True, delivered_characters=delivered_characters
+    )
+    return CompletionFailed(grpc.StatusCode.ABORTED, detail)
+
+
+def _told(failures: Sequence[tuple[str, ProviderError]]) -> str:
+    return "; ".join(f"{target}: {error.code}" for target, error in failures)

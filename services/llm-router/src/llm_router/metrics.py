@@ -1,0 +1,54 @@
+"""What the llm-router counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
+
+
+class Metrics:
+    """The collectors, registered once on the registry of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.attempts = Counter(
+            "llm_router_attempts_total",
+            "Attempts that ended, by how.",
+            ["provider", "target", "outcome"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "llm_router_retries_total", "Second tries on the same target.", ["target", "reason"], registry=registry
+        )
+        self.fallbacks = Counter(
+            "llm_router_fallbacks_total",
+            "Moves to the next target of the route.",
+            ["from_target", "to_target", "reason"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "llm_router_requests_total",
+            "Requests that ended, by how.",
+            ["requested_model", "outcome"],
+            registry=registry,
+        )
+        self.all_targets_failed = Counter(
+            "llm_router_all_targets_failed_total",
+            "Requests that no target of the route answered.",
+            ["requested_model"],
+            registry=registry,
+        )
+        self.needs_hand = Counter(
+            "llm_router_target_refusals_total",
+            "Refusals that only a person can mend: credential, quota, a model that does not exist.",
+            ["target", "reason"],
+            registry=registry,
+        )
+        self.open_streams = Gauge("llm_router_open_streams", "Streams that are running.", registry=registry)
+        self.time_to_first_chunk = Histogram(
+            "llm_router_time_to_first_chunk_seconds",
+            "From the start of an attempt to its first content.",
+            ["target"],
+            buckets=_SECONDS,
+            registry=registry,
+        )

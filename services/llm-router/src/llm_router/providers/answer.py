@@ -1,0 +1,95 @@
+"""What the chain asks of a provider, and what a provider tells of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx2
+
+from llm_router.errors import StreamBroken
+from llm_router.providers.sse import LineTooLong, SseDecoder
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+# Text of choice 0 on the fast path, or the `choices` array of an OpenAI chunk as JSON.
+Content = str | bytes
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the provider has told so far, besides the content."""
+
+    choices: int = 1
+    """How many choices were asked for."""
+    response_model: str = ""
+    system_fingerprint: str = ""
+    usage: Usage | None = None
+    finish_reasons: dict[int, routerpb.FinishReason.ValueType] = field(default_factory=dict)
+    has_ended: bool = False
+    """The wire's own end marker came."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Every choice has a finish reason: nothing more can come that a reader would miss."""
+        return len(self.finish_reasons) >= self.choices
+
+
+class Wire(Protocol):
+    """Reads the events of one answer."""
+
+    answer: Answer
+
+    def read(self, data: bytes) -> list[Content]:
+        """Take the data of one event, note its facts in `answer`, return its content. ProviderError when it is bad."""
+
+
+class AnswerStream:
+    """An answer that is coming in over HTTP."""
+
+    def __init__(self, response: httpx2.Response, wire: Wire, provider_request_id: str) -> None:
+        self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
+        self._decoder = SseDecoder()
+        self._wire = wire
+        self.http_status = response.status_code
+        self.provider_request_id = provider_request_id
+
+    @property
+    def answer(self) -> Answer:
+        """What is known of the answer so far."""
+        return self._wire.answer
+
+    async def read(self) -> list[Content] | None:
+        """Wait for bytes and return their content, maybe none; None when the stream is over.
+
+        StreamBroken when the connection breaks or what came makes no sense. Not to be called again after either.
+        """
+        try:
+            chunk = await anext(self._chunks, None)
+        except httpx2.HTTPError as error:
+            raise StreamBroken("the connection broke") from error
+        if chunk is None:
+            return None
+        try:
+            events = self._decoder.feed(chunk)
+        except LineTooLong as error:
+            raise StreamBroken("a line of the stream was too long") from error
+        content: list[Content] = []
+        for data in events:
+            content += self._wire.read(data)
+        return content
+
+
+class Provider(Protocol):
+    """Opens answers at one target."""
+
+    def open(self, body: dict[str, Any]) -> AbstractAsyncContextManager[AnswerStream]:
+        """Send `body`, an OpenAI chat body, and enter once the headers of a good answer are there.
+
+        Entering raises ProviderError. Leaving closes the connection unless the answer was read to its end.
+        """
+
+    async def close(self) -> None:
+        """Close idle connections."""

@@ -1,0 +1,130 @@
+"""The Anthropic Messages stream, read event by event and told in OpenAI's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.providers.answer import Answer, Content
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+_FINISH_REASONS = {
+    "end_turn": routerpb.FINISH_REASON_STOP,
+    "stop_sequence": routerpb.FINISH_REASON_STOP,
+    "max_tokens": routerpb.FINISH_REASON_LENGTH,
+    "model_context_window_exceeded": routerpb.FINISH_REASON_LENGTH,
+    "tool_use": routerpb.FINISH_REASON_TOOL_CALL,
+    "refusal": routerpb.FINISH_REASON_CONTENT_FILTER,
+}
+
+
+class AnthropicWire:
+    """Reads the events of one message; an answer has one choice."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+        self._usage: dict[str, int] = {}
+        self._tool_calls: dict[int, int] = {}  # index of a content block -> index of its tool call
+
+    def read(self, data: bytes) -> list[Content]:
+        """Take the data of one event; see `Wire.read`."""
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise StreamBroken("an event of the stream is not JSON") from error
+        try:
+            content = self._read(event)
+        except (TypeError, AttributeError, KeyError) as error:
+            raise StreamBroken("an event of the stream has the wrong shape") from error
+        return [] if content is None else [content]
+
+    def _read(self, event: Json) -> Content | None:
+        kind = event["type"]
+        if kind == "content_block_delta":
+            return self._delta(event["index"], event["delta"])
+        if kind == "content_block_start":
+            return self._block_start(event["index"], event["content_block"])
+        if kind == "message_start":
+            self.answer.response_model = event["message"].get("model") or ""
+            self._add_usage(event["message"].get("usage"))
+        elif kind == "message_delta":
+            self._add_usage(event.get("usage"))
+            self._finish(event["delta"].get("stop_reason"))
+        elif kind == "message_stop":
+            self.answer.has_ended = True
+        elif kind == "error":
+            raise _error_in_stream(event.get("error") or {})
+        return None
+
+    def _delta(self, index: int, delta: Json) -> Content | None:
+        kind = delta["type"]
+        if kind == "text_delta":
+            text = delta["text"]
+            if not isinstance(text, str):
+                raise TypeError("text")
+            return text or None
+        if kind == "input_json_delta":
+            call = {"index": self._tool_calls[index], "function": {"arguments": delta["partial_json"]}}
+            return _choices({"tool_calls": [call]}) if delta["partial_json"] else None
+        if kind == "thinking_delta":
+            return _choices({"reasoning_content": delta["thinking"]}) if delta["thinking"] else None
+        return None
+
+    def _block_start(self, index: int, block: Json) -> Content | None:
+        if block["type"] == "tool_use":
+            number = self._tool_calls[index] = len(self._tool_calls)
+            function = {"name": block["name"], "arguments": ""}
+            return _choices(
+                {"tool_calls": [{"index": number, "id": block["id"], "type": "function", "function": function}]}
+            )
+        return block.get("text") or None
+
+    def _finish(self, reason: str | None) -> None:
+        if reason is None:
+            return
+        if reason not in _FINISH_REASONS:
+            raise StreamBroken("the answer ended for a reason that is no end of an answer")
+        self.answer.finish_reasons[0] = _FINISH_REASONS[reason]
+
+    def _add_usage(self, usage: Json | None) -> None:
+        """Keep the newest of each count; the counts of later events are cumulative."""
+        if not usage:
+            return
+        self._usage |= {name: count for name, count in usage.items() if isinstance(count, int)}
+        reasoning = (usage.get("output_tokens_details") or {}).get("thinking_tokens")
+        if reasoning is not None:
+            self._usage["reasoning"] = reasoning
+        self.answer.usage = self._inclusive_usage()
+
+    def _inclusive_usage(self) -> Usage:
+        """Add cache reads and writes to the input, which Anthropic counts apart."""
+        counts = self._usage
+        read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
+        input_tokens = counts.get("input_tokens")
+        if input_tokens is not None:
+            input_tokens += (read or 0) + (written or 0)
+        return Usage(
+            input_tokens=input_tokens,
+            output_tokens=counts.get("output_tokens"),
+            provider_cache_read_input_tokens=read,
+            provider_cache_write_input_tokens=written,
+            reasoning_output_tokens=counts.get("reasoning"),
+        )
+
+
+def _choices(delta: Json) -> bytes:
+    return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+
+def _error_in_stream(error: Json) -> ProviderError:
+    kind = error.get("type")
+    if kind == "rate_limit_error":
+        return ProviderRateLimited("the provider is rate-limiting us", retry_after=None)
+    if kind in {"overloaded_error", "api_error"}:
+        return ProviderUnavailable("the provider reported an error in its stream")
+    return StreamBroken("the provider reported an error in its stream")

@@ -1,0 +1,64 @@
+"""The provider `openai`: its SDK opens the call, we read the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+from openai import AsyncOpenAI
+
+from llm_router.errors import ProviderError, TargetUnreachable
+from llm_router.providers.answer import AnswerStream
+from llm_router.providers.openai_wire import OpenAIWire
+from llm_router.providers.refusal import read_refusal
+from llm_router.routes import Target
+
+
+class OpenAIProvider:
+    """Chat completions at api.openai.com, or at whatever speaks its wire at the target's `base_url`."""
+
+    def __init__(self, target: Target, headers: Mapping[str, str | openai.Omit] | None = None) -> None:
+        """Prepare a client for `target`, with extra `headers`; it connects at the first call."""
+        self._model = target.model
+        self._headers = headers
+        self._client = AsyncOpenAI(
+            api_key=target.credential or "none",  # the SDK insists on one
+            base_url=target.base_url,
+            max_retries=0,  # retries belong to the chain, which counts them
+            timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
+        )
+
+    @asynccontextmanager
+    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
+        """Send `body`; see `Provider.open`."""
+        # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
+        call = self._client.chat.completions.with_streaming_response.create(
+            model=self._model,
+            messages=[],
+            stream=True,
+            extra_headers=self._headers,
+            extra_body={**body, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
+        )
+        try:
+            response = await call.__aenter__()
+        except openai.OpenAIError as error:
+            raise _read_error(error) from error
+        try:
+            wire = OpenAIWire(choices=body.get("n") or 1)
+            yield AnswerStream(response.http_response, wire, response.headers.get("x-request-id", ""))
+        finally:
+            await response.close()
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._client.close()
+
+
+def _read_error(error: openai.OpenAIError) -> ProviderError:
+    if isinstance(error, openai.APIStatusError):
+        return read_refusal(error.status_code, error.body, error.response.headers)
+    if isinstance(error, openai.APITimeoutError):
+        return TargetUnreachable("no connection within the connect timeout")
+    return TargetUnreachable("the connection failed before an answer began")

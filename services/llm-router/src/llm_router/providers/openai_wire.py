@@ -1,0 +1,105 @@
+"""The OpenAI chat stream, read chunk by chunk: for the providers `openai` and `vllm`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_router.errors import ContextTooLong, ProviderError, ProviderUnavailable, StreamBroken
+from llm_router.providers.answer import Answer, Content
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+_FINISH_REASONS = {
+    "stop": routerpb.FINISH_REASON_STOP,
+    "length": routerpb.FINISH_REASON_LENGTH,
+    "content_filter": routerpb.FINISH_REASON_CONTENT_FILTER,
+    "tool_calls": routerpb.FINISH_REASON_TOOL_CALL,
+    "function_call": routerpb.FINISH_REASON_TOOL_CALL,
+}
+
+
+class OpenAIWire:
+    """Reads `chat.completion.chunk` events of one answer."""
+
+    def __init__(self, choices: int) -> None:
+        """`choices` is how many the request asked for (`n`)."""
+        self.answer = Answer(choices=choices)
+
+    def read(self, data: bytes) -> list[Content]:
+        """Take the data of one event; see `Wire.read`."""
+        if data == b"[DONE]":
+            self.answer.has_ended = True
+            return []
+        chunk = _parse(data)
+        if chunk.get("error"):
+            raise _error_in_stream(chunk["error"])
+        self._note(chunk)
+        try:
+            return [content for choice in chunk.get("choices") or () if (content := self._content(choice)) is not None]
+        except (TypeError, AttributeError, KeyError) as error:
+            raise StreamBroken("a chunk of the stream has the wrong shape") from error
+
+    def _note(self, chunk: dict[str, Any]) -> None:
+        if not self.answer.response_model and isinstance(chunk.get("model"), str):
+            self.answer.response_model = chunk["model"]
+            self.answer.system_fingerprint = chunk.get("system_fingerprint") or ""
+        if chunk.get("usage"):
+            self.answer.usage = read_usage(chunk["usage"])
+
+    def _content(self, choice: dict[str, Any]) -> Content | None:
+        """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
+        index = choice["index"]
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            self._finish(index, reason)
+        delta = choice.get("delta") or {}
+        text = delta.get("content")
+        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not choice.get("logprobs"):
+            if not isinstance(text, str):
+                raise TypeError("content")
+            return text
+        if choice.get("logprobs") or any(value for key, value in delta.items() if key != "role"):
+            return orjson.dumps([{**choice, "finish_reason": None}])
+        return None
+
+    def _finish(self, index: int, reason: str) -> None:
+        known = _FINISH_REASONS.get(reason)
+        if known is None:
+            raise StreamBroken("the answer ended for a reason that is no end of an answer")
+        self.answer.finish_reasons[index] = known
+
+
+def read_usage(usage: dict[str, Any]) -> Usage | None:
+    """Read a `usage` object; its totals are inclusive already. None when it has no counts."""
+    if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
+        return None
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    return Usage(
+        input_tokens=usage.get("prompt_tokens"),
+        output_tokens=usage.get("completion_tokens"),
+        provider_cache_read_input_tokens=prompt.get("cached_tokens"),
+        provider_cache_write_input_tokens=prompt.get("cache_write_tokens"),
+        reasoning_output_tokens=completion.get("reasoning_tokens"),
+    )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise StreamBroken("a chunk of the stream is not JSON") from error
+    if not isinstance(chunk, dict):
+        raise StreamBroken("a chunk of the stream is not an object")
+    return chunk
+
+
+def _error_in_stream(error: Any) -> ProviderError:
+    code = error.get("code") if isinstance(error, dict) else None
+    if code == "context_length_exceeded":
+        return ContextTooLong("the prompt is longer than the target's context")
+    if code in {500, 502, 503, "server_error", "overloaded"}:
+        return ProviderUnavailable("the provider reported an error in its stream")
+    return StreamBroken("the provider reported an error in its stream")

@@ -1,0 +1,70 @@
+"""A provider's HTTP refusal, read the same way for every vendor: which error of ours is it?"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from llm_router.errors import (
+    ContextTooLong,
+    CredentialRefused,
+    ModelMissing,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+    RequestRejected,
+)
+
+_LONGEST_MESSAGE = 500
+# What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_CONTEXT_WORDS = ("prompt is too long", "maximum context length")
+_QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
+
+
+def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
+    """Turn status, parsed body and headers of a refused request into the error that decides what happens next."""
+    said = _error_object(body)
+    code, kind = str(said.get("code") or ""), str(said.get("type") or "")
+    if status in {401, 402, 403}:
+        return CredentialRefused(f"the provider refused our credential with {status}", http_status=status)
+    if status == 429:
+        if _QUOTA_CODES & {code, kind}:
+            return CredentialRefused("the account behind our credential is out of quota", http_status=status)
+        return ProviderRateLimited(
+            "the provider is rate-limiting us", retry_after=read_retry_after(headers), http_status=status
+        )
+    # 408 and 409 are what gateways in front of a provider say of their own troubles.
+    if status >= 500 or status in {408, 409}:
+        return ProviderUnavailable(f"the provider answered {status}", http_status=status)
+    message = str(said.get("message") or f"the provider answered {status}")[:_LONGEST_MESSAGE]
+    if status == 404:
+        return ModelMissing("the provider does not know the model of this target", http_status=status)
+    if _CONTEXT_CODES & {code, kind} or any(words in message for words in _CONTEXT_WORDS):
+        return ContextTooLong(message, http_status=status, param="messages")
+    return RequestRejected(message, http_status=status, param=str(said.get("param") or ""))
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds to wait from `retry-after-ms` or `retry-after` (seconds or a date); None when neither."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
+        if "retry-after" not in headers:
+            return None
+        value = headers["retry-after"]
+        if value.replace(".", "", 1).isdigit():
+            return float(value)
+        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None
+
+
+def _error_object(body: object) -> dict[str, Any]:
+    """Find the vendor's error object: `{"error": {...}}`, or the SDK's unwrapped inner object, or nothing."""
+    if not isinstance(body, dict):
+        return {}
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body

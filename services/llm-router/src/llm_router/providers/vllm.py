@@ -1,0 +1,17 @@
+"""The provider `vllm`: the OpenAI wire without a key, for engines of our own (vLLM, llama.cpp)."""
+
+from __future__ import annotations
+
+from openai import Omit
+
+from llm_router.providers.openai import OpenAIProvider
+from llm_router.routes import Target
+
+
+def create_vllm_provider(target: Target) -> OpenAIProvider:
+    """Return a provider for an engine that speaks the OpenAI wire.
+
+    A credential is sent only when the target has one.
+    """
+    headers = {} if target.credential else {"Authorization": Omit()}
+    return OpenAIProvider(target, headers=headers)

@@ -1,0 +1,175 @@
+"""The RPCs of the llm-router."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import orjson
+import structlog
+
+from llm_router.chain import Chain, ChatRequest
+from llm_router.errors import CompletionFailed, unknown_model
+from llm_router.metrics import Metrics
+from llm_router.outbox import Outbox
+from llm_router.providers.answer import Provider
+from llm_router.routes import Routes
+from servicekit.errors import abort_with
+from spillway.router.v1 import router_pb2 as routerpb
+from spillway.router.v1 import router_pb2_grpc
+
+log = structlog.get_logger()
+
+# Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
+_DEADLINE_MARGIN_SECONDS = 0.25
+
+_Context = grpc.aio.ServicerContext[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]
+
+
+class RouterService(router_pb2_grpc.RouterServiceServicer):
+    """Answers chat requests from the targets of their routes."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        providers: Mapping[str, Provider],
+        metrics: Metrics,
+        *,
+        attempt_budget: int,
+        request_timeout_seconds: float,
+        frame_interval_seconds: float,
+    ) -> None:
+        """`providers` has an entry for the name of each target in `routes`."""
+        self._routes = routes
+        self._providers = providers
+        self._metrics = metrics
+        self._attempt_budget = attempt_budget
+        self._request_timeout = request_timeout_seconds
+        self._frame_interval = frame_interval_seconds
+        self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+    async def StreamCompletion(self, request: routerpb.StreamCompletionRequest, context: _Context) -> None:  # noqa: N802
+        """Stream the events of one request; see router.proto."""
+        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        started = time.monotonic()
+        outcome = "client_cancelled"
+        detail = routerpb.CompletionError()
+        self._metrics.open_streams.inc()
+        try:
+            await self._stream(request, context)
+            outcome = "ok"
+        except CompletionFailed as failure:
+            outcome, detail = _outcome_of(failure), failure.detail
+            await abort_with(context, failure.status, failure.detail.message, failure.detail)
+        except Exception as error:
+            outcome = "internal_error"
+            log.exception("request_crashed")
+            detail = routerpb.CompletionError(code="internal_error", message="the llm-router failed", retryable=True)
+            if isinstance(error, grpc.aio.UsageError):
+                raise
+            await abort_with(context, grpc.StatusCode.INTERNAL, detail.message, detail)
+        finally:
+            self._metrics.open_streams.dec()
+            self._metrics.requests.labels(self._known(request.route), outcome).inc()
+            if detail.code in {"all_targets_failed", "rate_limited", "deadline_exceeded"}:
+                self._metrics.all_targets_failed.labels(self._known(request.route)).inc()
+            log.info(
+                "request_finished",
+                tenant=request.tenant,
+                requested_model=request.route,
+                outcome=outcome,
+                reason=detail.code or None,
+                duration_seconds=round(time.monotonic() - started, 6),
+            )
+
+    async def _stream(self, request: routerpb.StreamCompletionRequest, context: _Context) -> None:
+        """Run the chain beside the sending, so that the provider is read while a message is on its way."""
+        chat = self._read(request, context.time_remaining())
+        outbox = Outbox(self._frame_interval)
+        chain = Chain(chat, self._providers, outbox, self._metrics, self._jitter)
+        running = asyncio.create_task(_run(chain, outbox))
+        try:
+            while messages := await outbox.take():
+                for message in messages:
+                    await context.write(message)
+            await running
+        finally:
+            if running.cancel():
+                await asyncio.wait((running,))
+
+    def _read(self, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
+        """Resolve the route and open the envelope."""
+        targets = self._routes.get(request.route)
+        if targets is None:
+            raise unknown_model(request.route, list(self._routes))
+        seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
+        return ChatRequest(
+            targets=targets,
+            body=_read_body(request.body),
+            prompt_bytes=len(request.body),
+            attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
+            deadline=asyncio.get_running_loop().time() + seconds,
+        )
+
+    async def ListModels(  # noqa: N802
+        self,
+        request: routerpb.ListModelsRequest,
+        context: grpc.aio.ServicerContext[routerpb.ListModelsRequest, routerpb.ListModelsResponse],
+    ) -> routerpb.ListModelsResponse:
+        """List the public models in the order of the routes file."""
+        return routerpb.ListModelsResponse(
+            models=[
+                routerpb.Model(
+                    route=route,
+                    targets=[
+                        routerpb.ModelTarget(target=target.name, provider=target.provider, target_model=target.model)
+                        for target in targets
+                    ],
+                )
+                for route, targets in self._routes.items()
+            ]
+        )
+
+    def _known(self, route: str) -> str:
+        """Bound the values of a label: a name that is no route must not make a new series."""
+        return route if route in self._routes else "unknown"
+
+
+async def _run(chain: Chain, outbox: Outbox) -> None:
+    try:
+        await chain.run()
+    finally:
+        outbox.close()
+
+
+def _read_body(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad_body("the body is not JSON") from error
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("messages"), list):
+        raise _bad_body("the body is no chat body: it has no list of messages")
+    return parsed
+
+
+def _bad_body(message: str) -> CompletionFailed:
+    return CompletionFailed(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        routerpb.CompletionError(code="invalid_request", message=message, param="messages"),
+    )
+
+
+def _outcome_of(failure: CompletionFailed) -> str:
+    match failure.status:
+        case grpc.StatusCode.ABORTED:
+            return "interrupted"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return "timeout"
+        case grpc.StatusCode.UNAVAILABLE:
+            return "provider_error"
+        case _:
+            return "rejected"

@@ -1,0 +1,29 @@
+"""What can be set about the llm-router: environment variables with the prefix LLM_ROUTER_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once by `__main__`; nothing else looks at the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="LLM_ROUTER_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=1, le=65535)
+    metrics_port: int = Field(default=9101, ge=1, le=65535)
+    routes_file: Path = Path("routes.yaml")
+    """The targets and routes; see `routes.py`."""
+    attempt_budget: PositiveInt = 6
+    """At most this many attempts a request, over all its targets; a caller may ask for fewer."""
+    request_timeout_seconds: PositiveFloat = 120.0
+    """The deadline of a call that brings none of its own."""
+    frame_interval_ms: float = Field(default=10.0, ge=0)
+    """After the first content, at most one message per stream in this time; 0: each chunk by itself."""
+    drain_timeout_seconds: PositiveFloat = 130.0
+    """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
