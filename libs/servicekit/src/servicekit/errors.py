@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -14,7 +14,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 async def abort_with(
-    context: grpc.aio.ServicerContext[Message, Message], code: grpc.StatusCode, message: str, detail: Message
+    context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, message: str, detail: Message
 ) -> NoReturn:
     """End the RPC with `code`, `message` and `detail`, in the encoding of google.rpc.Status."""
     packed = AnyMessage()

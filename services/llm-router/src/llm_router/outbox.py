@@ -1,4 +1,4 @@
-"""What goes back to the edge: joins the chunks of a stream so that gRPC carries few messages and no chunk waits long."""
+"""What goes back to the edge: joins chunks so that gRPC carries few messages and yet no chunk waits long."""
 
 from __future__ import annotations
 

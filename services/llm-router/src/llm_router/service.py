@@ -52,7 +52,11 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         self._frame_interval = frame_interval_seconds
         self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
-    async def StreamCompletion(self, request: routerpb.StreamCompletionRequest, context: _Context) -> None:  # noqa: N802
+    # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
+    # clean-up waits for the garbage collector, and the provider's connection stays open until then.
+    async def StreamCompletion(  # type: ignore[override]  # noqa: N802
+        self, request: routerpb.StreamCompletionRequest, context: _Context
+    ) -> None:
         """Stream the events of one request; see router.proto."""
         structlog.contextvars.bind_contextvars(request_id=request.request_id)
         started = time.monotonic()
@@ -98,8 +102,10 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                     await context.write(message)
             await running
         finally:
-            if running.cancel():
-                await asyncio.wait((running,))
+            running.cancel()
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                running.exception()  # seen above, or of no interest to a caller that is gone
 
     def _read(self, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
         """Resolve the route and open the envelope."""

@@ -36,9 +36,7 @@ class AnthropicProvider:
         try:
             translated = to_messages_body(body)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise RequestRejected(
-                "a message or tool has not the shape of the OpenAI contract", param="messages"
-            ) from error
+            raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
         call = self._client.messages.with_streaming_response.create(
             model=self._model,
             max_tokens=translated["max_tokens"],
