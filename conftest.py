@@ -1,11 +1,14 @@
-"""What tests of several parts share: one real PostgreSQL and one real Valkey for the whole run."""
+"""What tests of several parts share: one real PostgreSQL, Valkey and fault provider each for the whole run."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from spillway_local import processes
 from spillway_local.postgres import running_postgres
 from spillway_local.valkey import running_valkey
 
@@ -22,3 +25,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a fresh, empty Valkey 9; whoever writes to it cleans up, it is shared."""
     with running_valkey(tmp_path_factory.mktemp("valkey")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def fault_provider_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of tests/fault-provider; tell one test's attempts from another's by the parameter `test`."""
+    log_file = tmp_path_factory.mktemp("fault-provider") / "fault-provider.log"
+    process = processes.start([sys.executable, "-m", "fault_provider"], log_file)
+    try:
+        processes.wait_until_ready(process, lambda: "\n" in log_file.read_text(), log_file, 30.0)
+        yield log_file.read_text().splitlines()[0]
+    finally:
+        processes.stop(process, signal.SIGTERM, 10.0)

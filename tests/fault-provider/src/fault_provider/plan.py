@@ -1,0 +1,107 @@
+"""What a model name asks for: `<behaviour>?param=value&param=value`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_type_hints
+from urllib.parse import parse_qsl
+
+Wire = Literal["openai", "anthropic"]
+
+STATUSES = (400, 401, 402, 403, 404, 422, 429, 500, 502, 503, 504, 529)
+BEHAVIOURS = frozenset(
+    {
+        "ok",
+        *(f"status-{status}" for status in STATUSES),
+        "insufficient-quota",
+        "context-too-long",
+        "reset",
+        "silence",
+        "slow-first",
+        "cut",
+        "stall",
+        "malformed",
+        "missing-end",
+        "missing-done",
+        "unknown-finish",
+        "error-frame",
+        "content-filter",
+        "tool-call",
+        "role-only",
+        "pings-only",
+        "empty",
+        "no-usage",
+        "flaky",
+    }
+)
+# These stop, or do something odd, after `after` chunks instead of sending all of `chunks`.
+STOPS_EARLY = frozenset({"cut", "stall", "error-frame", "content-filter"})
+_MOST = 20_000  # chunks, milliseconds x 15, tokens x 500: no plan may hold the process for long
+_LARGEST = {"chunks": _MOST, "after": _MOST, "interval_ms": 300_000, "first_ms": 300_000, "seconds": 300}
+
+
+class UnusablePlan(ValueError):
+    """A model name whose parameters are unknown or out of range; the message names them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One behaviour with its parameters. Token counts are per answer, times in the unit that the name says."""
+
+    model: str
+    behaviour: str
+    chunks: int = 8
+    after: int = 3
+    interval_ms: int = 0
+    first_ms: int = 0
+    seconds: float = 1.0
+    text: str = "w"
+    prompt_tokens: int = -1
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    retry_after: str = ""
+    after_headers: int = 0
+    fail: int = 1
+    status: int = 503
+    response_model: str = ""
+    test: str = ""
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens of the prompt, those read from and written to the provider's cache included."""
+        return self.prompt_tokens if self.prompt_tokens >= 0 else 12 + self.cached + self.cache_write
+
+    @property
+    def answered_model(self) -> str:
+        """The model that the answer names."""
+        return self.response_model or self.model
+
+
+def parse_model(model: str) -> Plan:
+    """Read a model name; one that is no behaviour is `ok` with the name's parameters. UnusablePlan when it is wrong."""
+    name, _, query = model.partition("?")
+    values = _read_parameters(parse_qsl(query, keep_blank_values=True)) if query else {}
+    plan = Plan(model, name if name in BEHAVIOURS else "ok", **values)  # type: ignore[arg-type]
+    if plan.input_tokens < plan.cached + plan.cache_write:
+        raise UnusablePlan("prompt_tokens: is the total and includes cached and cache_write")
+    if plan.status not in STATUSES:
+        raise UnusablePlan(f"status: one of {', '.join(map(str, STATUSES))}")
+    return plan
+
+
+def _read_parameters(pairs: list[tuple[str, str]]) -> dict[str, int | float | str]:
+    kinds = get_type_hints(Plan)
+    known = {field.name for field in fields(Plan)} - {"model", "behaviour"}
+    values: dict[str, int | float | str] = {}
+    for name, text in pairs:
+        if name not in known:
+            raise UnusablePlan(f"{name!r}: no such parameter; known are {', '.join(sorted(known))}")
+        try:
+            value = kinds[name](text)
+        except ValueError as error:
+            raise UnusablePlan(f"{name}: not a number: {text!r}") from error
+        if not isinstance(value, str) and not 0 <= value <= _LARGEST.get(name, 10_000_000):
+            raise UnusablePlan(f"{name}: out of range: {text!r}")
+        values[name] = value
+    return values
