@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from pricing.price_book import Price, Rates
@@ -35,6 +36,16 @@ def cost_of(usage: Usage, price: Price | None) -> Decimal | None:
         + reasoning * _rate(rates.reasoning_output, rates.output)
     )
     return (total / _PER_MILLION).quantize(NANO_USD, rounding=ROUND_HALF_EVEN)
+
+
+def total_of(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Add up the costs of a request's attempts, FREE when there is none.
+
+    An unpriced attempt is left out of the sum; None when every attempt is unpriced.
+    """
+    costs = list(costs)
+    priced = [cost for cost in costs if cost is not None]
+    return None if costs and not priced else sum(priced, FREE)
 
 
 def _rates_for(input_tokens: int, price: Price) -> Rates:

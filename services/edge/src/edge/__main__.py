@@ -1,0 +1,156 @@
+"""Wires and runs the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis.asyncio as redis
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from edge.api import ChatEndpoints
+from edge.app import create_app
+from edge.costs import REFRESH_INTERVAL_SECONDS, Quotes
+from edge.emit import REPLAY_INTERVAL_SECONDS, Emitter
+from edge.exchange import Parts
+from edge.guard import Guard
+from edge.health import HealthEndpoints
+from edge.keys import KeysError, load_keys
+from edge.ledger_client import LedgerClient
+from edge.metrics import Metrics
+from edge.models import ModelList
+from edge.problems import Problem
+from edge.redis_store import RedisStore
+from edge.reports import ReportEndpoints
+from edge.router_client import RouterClient
+from edge.settings import Settings
+from edge.spool import Spool
+from servicekit.lifecycle import repeat, run, stop_requested
+from servicekit.logs import configure_logs
+from servicekit.metrics import create_registry
+from servicekit.rpc import create_channel
+from servicekit.settings import load_settings
+
+log = structlog.get_logger()
+
+_MODELS_INTERVAL_SECONDS = 10.0
+_REDIS_CONNECTIONS = 64
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then let running streams finish and every cost event be recorded."""
+    stop = stop_requested()
+    registry = create_registry()
+    metrics = Metrics(registry)
+    keys = load_keys(settings.keys_file)
+    spool = Spool(settings.spool_file)
+    redis_client = _redis_client(settings.redis_url)
+    store = RedisStore(redis_client, settings.look_up_timeout_seconds)
+    emitter = Emitter(store, spool, metrics)
+    router_channel, ledger_channel = create_channel(settings.router_address), create_channel(settings.ledger_address)
+    router = RouterClient(
+        router_channel,
+        attempt_budget=settings.attempt_budget,
+        request_timeout_seconds=settings.request_timeout_seconds,
+    )
+    ledger = LedgerClient(ledger_channel)
+    models, quotes = ModelList(router), Quotes(ledger, metrics)
+    guard = Guard(keys, models, settings.max_prompt_tokens)
+    parts = Parts(router=router, emitter=emitter, quotes=quotes, metrics=metrics)
+    health = HealthEndpoints(router, ledger, store, spool, registry)
+    await quotes.refresh()
+    app = create_app(
+        [
+            ChatEndpoints(settings, guard, parts).router(),
+            ReportEndpoints(guard, models, ledger).router(),
+            health.router(),
+        ],
+        metrics,
+    )
+    background = [
+        asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
+        asyncio.create_task(repeat("refresh_prices", REFRESH_INTERVAL_SECONDS, quotes.refresh)),
+        asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
+    ]
+    log.info("started", address=f"{settings.host}:{settings.port}")
+    try:
+        await _serve_http(app, settings, stop, health)
+    finally:
+        await emitter.close()
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        await spool.close()
+        await redis_client.aclose()
+        await router_channel.close()
+        await ledger_channel.close()
+    log.info("stopped")
+
+
+async def _serve_http(app: FastAPI, settings: Settings, stop: asyncio.Event, health: HealthEndpoints) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_timeout_seconds),
+        )
+    )
+    listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    log.info("draining")
+    health.is_draining = True
+    server.should_exit = True
+    stopping.cancel()
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: this process has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _redis_client(url: str) -> redis.Redis:
+    """Return a client that fails at once: whoever calls has a deadline and another way."""
+    pool = redis.BlockingConnectionPool.from_url(
+        url, max_connections=_REDIS_CONNECTIONS, timeout=1, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1
+    )
+    return redis.Redis.from_pool(pool)
+
+
+async def _refresh(models: ModelList) -> None:
+    try:
+        await models.refresh()
+    except Problem as problem:
+        log.warning("model_list_refresh_failed", reason=problem.code)
+
+
+def main() -> None:
+    """Run the service; exit with 1 and one line when it cannot start."""
+    settings = load_settings(Settings)
+    configure_logs("edge", settings.log_level)
+    try:
+        run(lambda: serve(settings))
+    except (KeysError, OSError, sqlite3.Error) as error:
+        log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

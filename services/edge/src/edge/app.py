@@ -1,0 +1,72 @@
+"""The HTTP application: endpoints, error handlers, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from edge.arrival import Arrival
+from edge.metrics import Metrics
+from edge.openapi import describe
+from edge.problems import Problem
+from edge.sse import json_response
+
+log = structlog.get_logger()
+
+_DESCRIPTION = """
+An LLM gateway: streaming answers, fallback between providers, a response cache, and every cent recorded.
+
+Send your API key as `Authorization: Bearer sk-spillway-...`. Errors have one shape; `retryable` tells whether the
+same request may succeed later. Once a stream has begun, an error is its last event and nothing that reads as
+success follows it.
+"""
+
+
+def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> FastAPI:
+    """Put the application together from the endpoints."""
+    app = FastAPI(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_crash)
+    app.add_middleware(Arrival, metrics=metrics)
+    describe(app)
+    return app
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
+    log.info("request_rejected", reason=error.code, param=error.param)
+    return _answer(error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Answer a path or method that does not exist."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+    if error.status_code == 405:
+        return _answer(Problem("method_not_allowed", f"{request.url.path} does not take {request.method}"))
+    return _answer(Problem("not_found", f"there is nothing at {request.url.path}; see /docs"))
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    """Answer a query parameter that makes no sense."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
+    fault = error.errors()[0]
+    name = str(fault["loc"][-1])
+    return _answer(Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    """Answer an error of our own, without telling more than that."""
+    log.error("request_crashed", endpoint=request.url.path, exc_info=error)
+    return _answer(Problem("internal_error", "the gateway failed; it is our fault, not yours"))
+
+
+def _answer(problem: Problem) -> Response:
+    return json_response(problem.body(), problem.kind.status, problem.headers())

@@ -1,0 +1,74 @@
+"""Chunks of an answer put together again: for clients that want it whole, and for tool calls that came in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+Json = dict[str, Any]
+
+_JOINED_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+
+
+def assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
+    """Return `choices` choices as `{"message": ..., "logprobs": ...}`, in OpenAI's shape, by index.
+
+    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON.
+    """
+    messages: list[Json] = [{"role": "assistant", "content": None, "refusal": None} for _ in range(choices)]
+    logprobs: list[Json | None] = [None] * choices
+    texts: list[list[str]] = [[] for _ in range(choices)]
+    for chunk in chunks:
+        if isinstance(chunk, str):
+            texts[0].append(chunk)
+            continue
+        for choice in orjson.loads(chunk):
+            index = choice["index"]
+            if index < choices:
+                _add_delta(messages[index], texts[index], choice.get("delta") or {})
+                logprobs[index] = _joined_logprobs(logprobs[index], choice.get("logprobs"))
+    for message, pieces in zip(messages, texts, strict=True):
+        if pieces:
+            message["content"] = "".join(pieces)
+    return [{"message": message, "logprobs": lp} for message, lp in zip(messages, logprobs, strict=True)]
+
+
+def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
+    for name, value in delta.items():
+        if value is None or name == "role":
+            continue
+        if name == "content":
+            texts.append(value)
+        elif name in _JOINED_TEXTS:
+            message[name] = (message.get(name) or "") + value
+        elif name == "tool_calls":
+            _add_tool_calls(message.setdefault("tool_calls", []), value)
+        elif name == "function_call":
+            _join_function(message.setdefault("function_call", {}), value)
+        else:
+            message[name] = value  # a field that nobody here knows
+
+
+def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
+    for fragment in fragments:
+        index = fragment.get("index", 0)
+        while len(calls) <= index:
+            calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call = calls[index]
+        call["id"] = fragment.get("id") or call["id"]
+        call["type"] = fragment.get("type") or call["type"]
+        _join_function(call["function"], fragment.get("function") or {})
+
+
+def _join_function(function: Json, fragment: Json) -> None:
+    for name in ("name", "arguments"):
+        if fragment.get(name):
+            function[name] = function.get(name, "") + fragment[name]
+
+
+def _joined_logprobs(known: Json | None, more: Json | None) -> Json | None:
+    if known is None or more is None:
+        return more if known is None else known
+    return {name: (known.get(name) or []) + (more.get(name) or []) for name in known | more}

@@ -1,0 +1,67 @@
+"""Request bodies: read up to a limit, parsed, checked, and refused in words that help."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import ClientDisconnect, Request
+
+from edge.problems import Problem
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+_MOST_FAULTS_TOLD = 5
+
+
+async def read_json(request: Request, limit_bytes: int) -> Any:
+    """Read the body as JSON; Problem when it is longer than `limit_bytes` or not JSON."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise _too_large(limit_bytes)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise _too_large(limit_bytes)
+    except ClientDisconnect as error:
+        raise Problem("invalid_request", "the connection closed before the body was complete") from error
+    try:
+        return orjson.loads(bytes(body))
+    except orjson.JSONDecodeError as error:
+        raise Problem(
+            "invalid_json", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        ) from error
+
+
+def validate(body_class: type[BodyT], raw: Any) -> BodyT:
+    """Check parsed JSON against `body_class`; Problem that names every field at fault."""
+    try:
+        return body_class.model_validate(raw)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+        told = "; ".join(_told(fault) for fault in faults[:_MOST_FAULTS_TOLD])
+        if unknown:
+            told += f"; the fields are: {', '.join(body_class.model_fields)}"
+        code = "unknown_field" if len(unknown) == len(faults) else "invalid_request"
+        raise Problem(code, told, param=_where(faults[0]) or None) from error
+
+
+def _told(fault: ErrorDetails) -> str:
+    where = _where(fault)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {where!r}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else f"the body: {message}"
+
+
+def _where(fault: ErrorDetails) -> str:
+    """Name the field, without the branch of a union that pydantic adds."""
+    return ".".join(str(part) for part in fault["loc"] if part != "str" and "[" not in str(part))
+
+
+def _too_large(limit_bytes: int) -> Problem:
+    return Problem("body_too_large", f"the body is longer than {limit_bytes} bytes")

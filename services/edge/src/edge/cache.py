@@ -1,0 +1,94 @@
+"""Step 3 of the request path: the response cache, exact. What makes two requests the same, and what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from edge.conversation import WITHOUT_EFFECT, Conversation
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+# From the moment of writing; a hit does not extend it, so that a wrong answer dies however popular it is.
+TTL_SECONDS = 24 * 60 * 60
+# An answer this long is hardly asked for twice, and Redis is shared with the cost events.
+LARGEST_ANSWER_BYTES = 1024 * 1024
+_FORMAT = 1
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer, or what there is of it so far."""
+
+    chunks: list[str | bytes] = field(default_factory=list)
+    """In order: text of choice 0, or the `choices` array of an OpenAI chunk as JSON."""
+    finish_reasons: list[routerpb.FinishReason.ValueType] = field(default_factory=list)
+    provider: str = ""
+    target_model: str = ""
+    response_model: str = ""
+    system_fingerprint: str = ""
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of choice 0, from the chunks of the fast path."""
+        return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """What the client's `Cache-Control` allows, and why not if it does not."""
+
+    may_read: bool
+    may_write: bool
+    bypass_reason: str
+
+
+def read_cache_control(header: str | None) -> CachePolicy:
+    """Obey `no-store` (neither read nor write) and `no-cache` (do not read, but write)."""
+    directives = {directive.strip().lower() for directive in (header or "").split(",")}
+    if "no-store" in directives:
+        return CachePolicy(may_read=False, may_write=False, bypass_reason="client_no_store")
+    if "no-cache" in directives:
+        return CachePolicy(may_read=False, may_write=True, bypass_reason="client_no_cache")
+    return CachePolicy(may_read=True, may_write=True, bypass_reason="")
+
+
+def cache_key(tenant: str, conversation: Conversation) -> str:
+    """Return the Redis key of the answer: every field of the body that can change it, the model, and the tenant.
+
+    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0.
+    """
+    relevant = {name: value for name, value in conversation.body.items() if name not in WITHOUT_EFFECT}
+    document = [tenant, conversation.requested_model, relevant]
+    return "spillway:cache:" + hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def encode(answer: Answer) -> bytes | None:
+    """Return what is stored under the key; None when the answer is too long to be kept."""
+    usage = answer.usage or Usage()
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "chunks": [chunk if isinstance(chunk, str) else orjson.Fragment(chunk) for chunk in answer.chunks],
+        "finish_reasons": list(answer.finish_reasons),
+        "provider": answer.provider,
+        "target_model": answer.target_model,
+        "response_model": answer.response_model,
+        "system_fingerprint": answer.system_fingerprint,
+        "usage": {name: getattr(usage, name) for name in Usage.__slots__},
+    }
+    value = orjson.dumps(document)
+    return value if len(value) <= LARGEST_ANSWER_BYTES else None
+
+
+def decode(value: bytes) -> Answer | None:
+    """Read a stored answer back; None when another version of this program wrote it."""
+    document = orjson.loads(value)
+    if document.pop("format", None) != _FORMAT:
+        return None
+    usage = Usage(**document.pop("usage"))
+    chunks = [chunk if isinstance(chunk, str) else orjson.dumps(chunk) for chunk in document.pop("chunks")]
+    return Answer(**document, usage=usage, chunks=chunks)

@@ -1,0 +1,268 @@
+"""One chat request from admission to settlement: looks up, calls, delivers, settles. Knows no contract and no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import grpc
+import structlog
+
+from edge import cache
+from edge.cache import Answer, CachePolicy
+from edge.conversation import Conversation
+from edge.cost_event import RequestFacts, admitted_event, open_attempt, settled_event
+from edge.costs import Quotes
+from edge.emit import Emitter
+from edge.keys import Identity
+from edge.metrics import Metrics
+from edge.problems import Problem
+from edge.router_client import CompletionCall, RouterClient, problem_of
+from pricing.cost import FREE, total_of
+from pricing.usage import Usage
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.router.v1 import router_pb2 as routerpb
+
+log = structlog.get_logger()
+
+Deliver = Callable[[list[str | bytes]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What exchanges are made of; the same for all of them."""
+
+    router: RouterClient
+    emitter: Emitter
+    quotes: Quotes
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How an exchange ended."""
+
+    answer: Answer
+    """Whole when `problem` is None."""
+    problem: Problem | None
+    attempts: list[routerpb.Attempt]
+    costs: list[Decimal | None]
+    """Of each attempt, in USD; None: unpriced."""
+    stored: bool
+    """Whether the answer is in the response cache now because of this request."""
+    saved_cost_usd: Decimal | None
+    """What a cache hit would have cost."""
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the request cost; None when it is unpriced."""
+        return total_of(self.costs)
+
+
+class Exchange:
+    """Made for one request; `admit`, then `run`, each once."""
+
+    def __init__(
+        self, parts: Parts, facts: RequestFacts, identity: Identity, conversation: Conversation, policy: CachePolicy
+    ) -> None:
+        self._parts = parts
+        self._identity = identity
+        self._policy = policy
+        self._key = cache.cache_key(identity.tenant, conversation) if policy.may_read or policy.may_write else None
+        self._call: CompletionCall | None = None
+        self._open: routerpb.Started | None = None
+        self._is_whole = False
+        self.is_client_gone = False
+        self._first_content: float | None = None
+        self._attempts: list[routerpb.Attempt] = []
+        self.facts = facts
+        self.conversation = conversation
+        self.answer = Answer()
+        self.cache_status: ledgerpb.CacheStatus.ValueType = ledgerpb.CACHE_STATUS_MISS
+        self.bypass_reason = ""
+
+    async def admit(self) -> None:
+        """Step 3: record that the request runs, and look for its answer. Problem when it may not run."""
+        await self._parts.quotes.ensure()
+        key = self._key if self._policy.may_read else None
+        stored, was_asked = await self._parts.emitter.admit(admitted_event(self.facts), key)
+        if not self._policy.may_read:
+            self._bypass(self._policy.bypass_reason)
+        elif not was_asked:
+            self._bypass("cache_error")
+        elif stored is not None and (answer := cache.decode(stored)) is not None:
+            self.cache_status = ledgerpb.CACHE_STATUS_HIT
+            self.answer = answer
+            self._is_whole = True
+
+    def client_gone(self) -> None:
+        """Stop: nobody reads the answer any more."""
+        self.is_client_gone = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def run(self, deliver: Deliver) -> Receipt:
+        """Steps 4 to 7: answer, giving the content to `deliver` as it comes, and settle. Fails in no other way."""
+        problem: Problem | None = None
+        self._parts.metrics.open_streams.inc()
+        try:
+            await self._answer(deliver)
+        except Problem as failure:
+            problem = failure
+        except asyncio.CancelledError:
+            await self._settle(Problem("stream_interrupted", "the gateway stopped before the answer was complete"))
+            raise
+        except Exception:
+            log.exception("exchange_crashed")
+            problem = Problem("internal_error", "the gateway failed while it answered; it is our fault, not yours")
+        finally:
+            self._parts.metrics.open_streams.dec()
+        return await self._settle(problem)
+
+    async def _answer(self, deliver: Deliver) -> None:
+        if self.cache_status == ledgerpb.CACHE_STATUS_HIT:
+            self._first_content = time.monotonic()
+            await deliver(self.answer.chunks)
+            return
+        self._call = call = self._parts.router.stream_completion(
+            self.facts.request_id, self._identity, self.conversation
+        )
+        if self.is_client_gone:
+            call.cancel()
+        try:
+            await self._read(call, deliver)
+        except grpc.aio.AioRpcError as error:
+            raise self._problem_of(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.is_client_gone or (task is not None and task.cancelling()):
+                raise  # we are being stopped; a call that we cancelled ourselves raises this too
+        finally:
+            call.cancel()
+
+    async def _read(self, call: CompletionCall, deliver: Deliver) -> None:
+        while isinstance(message := await call.read(), routerpb.StreamCompletionResponse):
+            match message.WhichOneof("event"):
+                case "delta":
+                    await self._take(message.delta, deliver)
+                case "started":
+                    self._start(message.started)
+                case "attempt_finished":
+                    self._open = None
+                    self._attempts.append(message.attempt_finished.attempt)
+                case "finished":
+                    self._finish(message.finished)
+        if not self._is_whole:
+            raise Problem("internal_error", "the llm-router ended the answer without an end")
+
+    async def _take(self, delta: routerpb.Delta, deliver: Deliver) -> None:
+        chunks: list[str | bytes] = [*delta.texts, *delta.choices]
+        if self._first_content is None:
+            self._first_content = time.monotonic()
+        self.answer.chunks += chunks
+        await deliver(chunks)
+
+    def _start(self, started: routerpb.Started) -> None:
+        self._open = started
+        self.answer.provider = started.provider
+        self.answer.target_model = started.target_model
+
+    def _finish(self, finished: routerpb.Finished) -> None:
+        self.answer.finish_reasons = list(finished.finish_reasons)
+        self.answer.response_model = finished.response_model
+        self.answer.system_fingerprint = finished.system_fingerprint
+        self.answer.usage = Usage.from_proto(finished.usage)
+        self._is_whole = True
+
+    def _problem_of(self, error: grpc.aio.AioRpcError) -> Problem:
+        problem = problem_of(error)
+        if self.answer.chunks and problem.code != "stream_interrupted":
+            length = len(self.answer.text)
+            return Problem("stream_interrupted", f"the answer broke off after {length} characters; it is incomplete")
+        return problem
+
+    def _bypass(self, reason: str) -> None:
+        self.cache_status = ledgerpb.CACHE_STATUS_BYPASS
+        self.bypass_reason = reason
+        self._parts.metrics.cache_bypasses.labels(reason).inc()
+
+    async def _settle(self, problem: Problem | None) -> Receipt:
+        """Record how it ended, store what may be stored, count and log."""
+        is_hit = self.cache_status == ledgerpb.CACHE_STATUS_HIT
+        outcome = self._outcome(problem)
+        if self._open is not None:
+            self._attempts.append(open_attempt(self._open, outcome, self.conversation, self.answer))
+        event = settled_event(
+            self.facts,
+            outcome=outcome,
+            problem=problem,
+            cache_status=self.cache_status,
+            bypass_reason=self.bypass_reason,
+            attempts=self._attempts,
+            answer=self.answer,
+            time_to_first_token=self._since_accepted(self._first_content),
+        )
+        stored = await self._parts.emitter.settle(event, self._entry(problem))
+        answer = self.answer
+        receipt = Receipt(
+            answer=answer,
+            problem=problem,
+            attempts=self._attempts,
+            costs=self._parts.quotes.attempt_costs(self._attempts) or [FREE],
+            stored=stored,
+            saved_cost_usd=self._parts.quotes.saved_cost(answer.provider, answer.target_model, answer.usage)
+            if is_hit
+            else None,
+        )
+        self._observe(receipt, outcome)
+        return receipt
+
+    def _outcome(self, problem: Problem | None) -> routerpb.Outcome.ValueType:
+        if problem is not None:
+            return problem.kind.outcome
+        return routerpb.OUTCOME_OK if self._is_whole else routerpb.OUTCOME_CLIENT_CANCELLED
+
+    def _entry(self, problem: Problem | None) -> tuple[str, bytes] | None:
+        """Return what the response cache shall keep: a whole answer of our own, if the client allows it."""
+        is_ours = self.cache_status != ledgerpb.CACHE_STATUS_HIT and problem is None and self._is_whole
+        if not is_ours or not self._policy.may_write or self._key is None:
+            return None
+        value = cache.encode(self.answer)
+        return None if value is None else (self._key, value)
+
+    def _since_accepted(self, moment: float | None) -> float | None:
+        return None if moment is None else moment - self.facts.accepted
+
+    def _observe(self, receipt: Receipt, outcome: routerpb.Outcome.ValueType) -> None:
+        metrics, outcome_name = self._parts.metrics, routerpb.Outcome.Name(outcome)[8:].lower()
+        cache_name = ledgerpb.CacheStatus.Name(self.cache_status)[13:].lower()
+        time_to_first_token = self._since_accepted(self._first_content)
+        duration = time.monotonic() - self.facts.accepted
+        metrics.requests.labels(self.facts.requested_model, outcome_name, cache_name).inc()
+        metrics.duration.labels(outcome_name).observe(duration)
+        if time_to_first_token is not None:
+            metrics.time_to_first_token.labels(cache_name).observe(time_to_first_token)
+        usage = receipt.answer.usage or Usage()
+        log.info(
+            "request_finished",
+            endpoint=self.facts.endpoint,
+            tenant=self.facts.tenant,
+            key_id=self.facts.key_id,
+            requested_model=self.facts.requested_model,
+            provider=receipt.answer.provider or None,
+            target_model=receipt.answer.target_model or None,
+            outcome=outcome_name,
+            reason=receipt.problem.code if receipt.problem else None,
+            cache_status=cache_name,
+            cache_bypass_reason=self.bypass_reason or None,
+            stored=receipt.stored,
+            attempts=len(receipt.attempts),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_usd=None if receipt.cost_usd is None else str(receipt.cost_usd),
+            time_to_first_token_seconds=None if time_to_first_token is None else round(time_to_first_token, 6),
+            duration_seconds=round(duration, 6),
+        )

@@ -1,0 +1,65 @@
+"""What the edge counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """The collectors, registered once on the registry of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "edge_requests_total",
+            "Chat requests that ended, by how.",
+            ["requested_model", "outcome", "cache_status"],
+            registry=registry,
+        )
+        self.http_responses = Counter(
+            "edge_http_responses_total",
+            "HTTP responses of all endpoints.",
+            ["method", "code"],
+            registry=registry,
+        )
+        self.time_to_first_token = Histogram(
+            "edge_time_to_first_token_seconds",
+            "From the acceptance of a request to its first content frame.",
+            ["cache_status"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "edge_request_duration_seconds",
+            "From the acceptance of a chat request to its last frame.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.open_streams = Gauge("edge_open_streams", "Chat requests that are running.", registry=registry)
+        self.cache_bypasses = Counter(
+            "edge_cache_bypasses_total", "Requests that passed by the response cache.", ["reason"], registry=registry
+        )
+        self.unquoted_attempts = Counter(
+            "edge_unquoted_attempts_total",
+            "Attempts whose cost could not be quoted because no price was known.",
+            ["provider"],
+            registry=registry,
+        )
+        self.cost_events_spooled = Counter(
+            "edge_cost_events_spooled_total",
+            "Cost events that went to the spool because Redis was away.",
+            registry=registry,
+        )
+        self.cost_events_lost = Counter(
+            "edge_cost_events_lost_total",
+            "Settled events that neither Redis nor the spool took; the ledger shows those requests as unsettled.",
+            registry=registry,
+        )
+        self.spool_depth = Gauge("edge_spool_events", "Cost events that wait in the spool.", registry=registry)
+        self.price_book_failures = Counter(
+            "edge_price_book_failures_total",
+            "Refreshes of the price book that failed; quotes then use the last one.",
+            registry=registry,
+        )

@@ -1,0 +1,58 @@
+"""How usage and costs are written for clients."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+
+def money(cost: Decimal | None) -> str | None:
+    """Write a cost as a decimal string with nine places; None stays None: unpriced."""
+    return None if cost is None else f"{cost:.9f}"
+
+
+def usage_object(usage: Usage | None) -> dict[str, int | None] | None:
+    """Write token counts under our own names; parts that are unknown are left out."""
+    if usage is None:
+        return None
+    counts = {name: getattr(usage, name) for name in Usage.__slots__}
+    return {name: count for name, count in counts.items() if count is not None or name.startswith(("input", "output"))}
+
+
+def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any]:
+    """Write one attempt for a receipt."""
+    usage = Usage.from_proto(attempt.usage) if attempt.HasField("usage") else None
+    return {
+        "attempt_number": attempt.attempt_number,
+        "target": attempt.target,
+        "provider": attempt.provider,
+        "target_model": attempt.target_model,
+        "response_model": attempt.response_model or None,
+        "outcome": outcome_name(attempt.outcome),
+        "error_code": attempt.error_code or None,
+        "http_status": attempt.http_status or None,
+        "duration_seconds": attempt.duration.ToMicroseconds() / 1e6,
+        "time_to_first_chunk_seconds": attempt.time_to_first_chunk.ToMicroseconds() / 1e6
+        if attempt.HasField("time_to_first_chunk")
+        else None,
+        "usage": usage_object(usage),
+        "usage_source": _name(routerpb.UsageSource.Name(attempt.usage_source), "USAGE_SOURCE_") if usage else None,
+        "cost_usd": cost,
+    }
+
+
+def outcome_name(outcome: routerpb.Outcome.ValueType) -> str:
+    """Write an outcome as the glossary spells it."""
+    return _name(routerpb.Outcome.Name(outcome), "OUTCOME_")
+
+
+def finish_reason_name(reason: routerpb.FinishReason.ValueType) -> str:
+    """Write a finish reason as the glossary spells it."""
+    return _name(routerpb.FinishReason.Name(reason), "FINISH_REASON_")
+
+
+def _name(constant: str, prefix: str) -> str:
+    return constant.removeprefix(prefix).lower()

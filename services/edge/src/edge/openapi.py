@@ -1,0 +1,265 @@
+"""What the OpenAPI document says beyond the code: bodies that are read by hand, streams, examples, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from edge.chat import ChatRequest
+from edge.completions import CompletionRequest
+from edge.problems import KINDS
+
+Json = dict[str, Any]
+
+_SCHEMAS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest)
+_REF = "#/components/schemas/{model}"
+_REQUEST_ID = "019aa3c4-6f1e-7cc2-9d0a-2f7d7c1b8e55"
+_BEARER: list[dict[str, list[str]]] = [{"api_key": []}]
+
+_ATTEMPT = {
+    "attempt_number": 1,
+    "target": "local-smollm2",
+    "provider": "vllm",
+    "target_model": "smollm2-135m-instruct",
+    "response_model": "smollm2-135m-instruct",
+    "outcome": "ok",
+    "error_code": None,
+    "http_status": 200,
+    "duration_seconds": 0.31,
+    "time_to_first_chunk_seconds": 0.12,
+    "usage": {"input_tokens": 37, "output_tokens": 8},
+    "usage_source": "reported",
+    "cost_usd": "0.000000000",
+}
+_DONE = {
+    "finish_reason": "stop",
+    "model": "smollm2-135m-instruct",
+    "provider": "vllm",
+    "usage": {"input_tokens": 37, "output_tokens": 8},
+    "cost_usd": "0.000000000",
+    "attempts": [_ATTEMPT],
+    "cache": {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None},
+}
+_CHAT_STREAM = (
+    f'event: start\nid: {_REQUEST_ID}:1\ndata: {{"request_id":"{_REQUEST_ID}","model":"default","cache":"miss"}}\n\n'
+    f'event: delta\nid: {_REQUEST_ID}:2\ndata: {{"text":"The capital of France is Paris."}}\n\n'
+    f'event: done\nid: {_REQUEST_ID}:3\ndata: {{"finish_reason":"stop","model":"smollm2-135m-instruct",...}}\n\n'
+)
+_COMPLETION = {
+    "id": f"chatcmpl-{_REQUEST_ID}",
+    "object": "chat.completion",
+    "created": 1795219200,
+    "model": "smollm2-135m-instruct",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "The capital of France is Paris.", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 37, "completion_tokens": 8, "total_tokens": 45},
+}
+_COMPLETION_STREAM = (
+    'data: {"id":"chatcmpl-...","object":"chat.completion.chunk","created":1795219200,"model":"smollm2-135m-instruct",'
+    '"choices":[{"index":0,"delta":{"content":"Paris"},"logprobs":null,"finish_reason":null}]}\n\ndata: [DONE]\n\n'
+)
+_FIGURES = {
+    "requests": 2,
+    "attempts": 1,
+    "input_tokens": 37,
+    "output_tokens": 8,
+    "cost_usd": "0.000000000",
+    "unpriced_attempts": 0,
+    "cache_hits": 1,
+    "cache_misses": 1,
+    "cache_bypasses": 0,
+    "saved_cost_usd": "0.000000000",
+}
+_RECEIPT = {
+    "request_id": _REQUEST_ID,
+    "state": "settled",
+    "tenant": "local",
+    "user": "developer",
+    "key_id": "3f2a9c1e",
+    "endpoint": "/chat",
+    "requested_model": "default",
+    "is_streaming": True,
+    "admitted_at": "2026-11-21T08:00:00.000Z",
+    "settled_at": "2026-11-21T08:00:00.310Z",
+    "outcome": "ok",
+    "finish_reason": "stop",
+    "error_code": None,
+    "cache_status": "miss",
+    "cache_bypass_reason": None,
+    "duration_seconds": 0.31,
+    "time_to_first_token_seconds": 0.13,
+    "cost_usd": "0.000000000",
+    "saved_cost_usd": None,
+    "attempts": [
+        {
+            "event_id": "5b0c8f5e-3d5f-5a55-8a39-6a3d8c8f0e11",
+            **_ATTEMPT,
+            "price_version": "vllm/smollm2-135m-instruct@2026-01-01",
+        }
+    ],
+}
+
+
+def _json(description: str, example: Any) -> Json:
+    schema = {"type": "object"}
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _errors(*codes: str) -> dict[int | str, Json]:
+    """Describe the errors with these codes, by status."""
+    by_status: dict[int | str, Json] = {}
+    for code in codes:
+        kind = KINDS[code]
+        error = {"message": "...", "type": kind.type, "param": None, "code": code, "retryable": kind.retryable}
+        known = by_status.setdefault(
+            kind.status, {"description": "", "content": {"application/json": {"schema": {"$ref": _error_ref()}}}}
+        )
+        known["description"] = ", ".join(filter(None, (known["description"], code)))
+        known["content"]["application/json"].setdefault("examples", {})[code] = {"value": {"error": error}}
+    return by_status
+
+
+def _error_ref() -> str:
+    return _REF.format(model="Error")
+
+
+def _chat_endpoint(body: type[BaseModel], whole: Json, stream: str) -> Json:
+    answer = _json("The answer: a stream by default or on request, else one object.", whole)
+    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+    answer["headers"] = {
+        "x-request-id": {"description": "Names the request in receipts and logs.", "schema": {"type": "string"}},
+        "cache-status": {"description": "RFC 9211: `edge; hit`, `edge; fwd=miss`, `edge; fwd=bypass`.", "schema": {}},
+        "server-timing": {"description": "Milliseconds spent in guard and cache.", "schema": {"type": "string"}},
+    }
+    schema = {"$ref": _REF.format(model=body.__name__)}
+    errors = _errors(
+        "invalid_json", "invalid_request", "unknown_field", "prompt_too_long", "context_length_exceeded",
+        "invalid_api_key", "model_not_found", "body_too_large", "rate_limited", "all_targets_failed",
+        "deadline_exceeded", "router_unavailable", "spend_unrecordable",
+    )  # fmt: skip
+    return {
+        "responses": {200: answer, **errors},
+        "openapi_extra": {
+            "security": _BEARER,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        },
+    }
+
+
+def _report(description: str, example: Any, *codes: str) -> Json:
+    return {
+        "responses": {200: _json(description, example), **_errors("invalid_api_key", *codes)},
+        "openapi_extra": {"security": _BEARER},
+    }
+
+
+CHAT = _chat_endpoint(
+    ChatRequest, {"request_id": _REQUEST_ID, "text": "Paris.", "tool_calls": [], **_DONE}, _CHAT_STREAM
+)
+COMPLETIONS = _chat_endpoint(CompletionRequest, _COMPLETION, _COMPLETION_STREAM)
+MODELS = _report(
+    "The models.",
+    {"object": "list", "data": [{"id": "default", "object": "model", "created": 0, "owned_by": "spillway"}]},
+    "router_unavailable",
+)
+COSTS = _report(
+    "Figures; money is a decimal string in USD.",
+    {
+        "currency": "USD",
+        "from": "2026-10-23",
+        "to": "2026-11-21",
+        "today": {"day": "2026-11-21", **_FIGURES},
+        "total": _FIGURES,
+        "by_user": [{"user": "developer", **_FIGURES}],
+        "by_model": [{"model": "default", **_FIGURES}],
+        "by_day": [{"day": "2026-11-21", **_FIGURES}],
+    },
+    "invalid_request",
+    "ledger_unavailable",
+)
+RECEIPT = _report("The receipt.", _RECEIPT, "request_not_found", "ledger_unavailable")
+CACHE_STATS = _report(
+    "Figures of the response cache.",
+    {
+        "from": "2026-10-23",
+        "to": "2026-11-21",
+        "hits": 1,
+        "misses": 1,
+        "bypasses": 0,
+        "hit_ratio": 0.5,
+        "saved_cost_usd": "0.000000000",
+        "ttl_seconds": 86400,
+    },
+    "ledger_unavailable",
+)
+LIVE: Json = {"responses": {200: _json("The process runs.", {"status": "ok"})}}
+READY: Json = {
+    "responses": {
+        200: _json("It takes requests.", {"status": "ok"}),
+        503: _json("It drains.", {"status": "draining"}),
+    }
+}
+_HEALTH = {
+    "status": "ok",
+    "dependencies": {"llm-router": {"status": "ok"}, "cost-ledger": {"status": "ok"}, "redis": {"status": "ok"}},
+    "spool_events": 0,
+}
+HEALTH: Json = {
+    "responses": {
+        200: _json("Requests can be answered, maybe with less around them.", _HEALTH),
+        503: _json("No llm-router answers.", {**_HEALTH, "status": "unavailable"}),
+    }
+}
+METRICS: Json = {
+    "responses": {
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Make `app` serve the complete OpenAPI document."""
+
+    def document() -> Json:
+        if app.openapi_schema is None:
+            openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            components: Json = openapi.setdefault("components", {})
+            _, definitions = models_json_schema([(model, "validation") for model in _SCHEMAS], ref_template=_REF)
+            components["schemas"] = {**_without_defaults(components), **definitions["$defs"], "Error": _error_schema()}
+            components["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
+            for operations in openapi["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)  # this edge answers 400
+            app.openapi_schema = openapi
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _without_defaults(components: Mapping[str, Any]) -> Json:
+    """Drop the schemas of FastAPI's own validation errors, which this edge never sends."""
+    schemas: Json = components.get("schemas", {})
+    return {name: schema for name, schema in schemas.items() if name not in {"HTTPValidationError", "ValidationError"}}
+
+
+def _error_schema() -> Json:
+    error = {
+        "message": {"type": "string"},
+        "type": {"type": "string", "enum": sorted({kind.type for kind in KINDS.values()})},
+        "param": {"type": ["string", "null"]},
+        "code": {"type": "string", "enum": sorted(KINDS)},
+        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
+    }
+    inner = {"type": "object", "required": list(error), "properties": error}
+    return {"type": "object", "required": ["error"], "properties": {"error": inner}}

@@ -1,0 +1,68 @@
+"""Step 4 of the request path: the call to the llm-router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import grpc
+import orjson
+
+from edge.conversation import Conversation
+from edge.keys import Identity
+from edge.problems import Problem, from_completion_error
+from servicekit.errors import detail_of
+from servicekit.rpc import is_serving
+from spillway.router.v1 import router_pb2 as routerpb
+from spillway.router.v1 import router_pb2_grpc
+
+_LIST_TIMEOUT_SECONDS = 2.0
+_HEALTH_TIMEOUT_SECONDS = 1.0
+
+CompletionCall: TypeAlias = (
+    "grpc.aio.UnaryStreamCall[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]"
+)
+
+
+class RouterClient:
+    """Calls the llm-router over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, attempt_budget: int, request_timeout_seconds: float) -> None:
+        self._channel = channel
+        self._stub = router_pb2_grpc.RouterServiceStub(channel)
+        self._attempt_budget = attempt_budget
+        self._request_timeout = request_timeout_seconds
+
+    def stream_completion(self, request_id: str, identity: Identity, conversation: Conversation) -> CompletionCall:
+        """Start a completion; read its events, and `problem_of` what it raises."""
+        request = routerpb.StreamCompletionRequest(
+            request_id=request_id,
+            tenant=identity.tenant,
+            user=identity.user,
+            route=conversation.requested_model,
+            attempt_budget=self._attempt_budget,
+            body=orjson.dumps(conversation.body),
+        )
+        return self._stub.StreamCompletion(request, timeout=self._request_timeout)
+
+    async def list_models(self) -> Sequence[routerpb.Model]:
+        """Return the public models; Problem when the router does not answer."""
+        try:
+            response = await self._stub.ListModels(routerpb.ListModelsRequest(), timeout=_LIST_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from error
+        return response.models
+
+    async def is_serving(self) -> bool:
+        """Tell whether a router answers its health check."""
+        return await is_serving(self._channel, "spillway.router.v1.RouterService", _HEALTH_TIMEOUT_SECONDS)
+
+
+def problem_of(error: grpc.aio.AioRpcError) -> Problem:
+    """Turn a failed call into what the client is told."""
+    detail = detail_of(error, routerpb.CompletionError)
+    if detail is not None:
+        return from_completion_error(detail)
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Problem("deadline_exceeded", "the request's time ran out before the answer was complete")
+    return Problem("router_unavailable", "no llm-router answers; try again in a moment")

@@ -1,0 +1,44 @@
+"""What can be set about the edge: environment variables with the prefix EDGE_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once by `__main__`; nothing else looks at the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGE_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    router_address: str = "127.0.0.1:50051"
+    """A gRPC name; several addresses behind it share the calls."""
+    ledger_address: str = "127.0.0.1:50052"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    keys_file: Path = Path("keys.yaml")
+    """The API keys, as salted hashes; see `keys.py`."""
+    spool_file: Path = Path("cost-events.sqlite")
+    """Where cost events wait while Redis is away."""
+    default_model: str = "default"
+    """The model of a `/chat` request that names none."""
+    max_body_bytes: PositiveInt = 4 * 1024 * 1024
+    """Longest request body, checked before anything is parsed."""
+    max_prompt_tokens: PositiveInt = 100_000
+    """Longest prompt, by estimate, checked after parsing."""
+    request_timeout_seconds: PositiveFloat = 120.0
+    """The deadline of a request over all its attempts."""
+    attempt_budget: PositiveInt = 6
+    """At most this many attempts a request."""
+    look_up_timeout_seconds: PositiveFloat = 0.05
+    """A Redis that takes longer than this before the call is passed by."""
+    keepalive_seconds: PositiveFloat = 15.0
+    """A stream that is silent for this long gets a comment, for the proxies in between."""
+    status_hold_seconds: PositiveFloat = 5.0
+    """How long `/v1/chat/completions` waits for the first content before it commits to status 200."""
+    drain_timeout_seconds: PositiveFloat = 130.0
+    """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -1,0 +1,182 @@
+"""Step 6 of the request path: a chat request answered over HTTP, as a stream of frames or as one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from edge.exchange import Exchange, Receipt
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Frames(Protocol):
+    """How a contract writes a stream."""
+
+    def head(self) -> bytes:
+        """Return the frames before any content; empty: the status may wait for the first content."""
+
+    def content(self, chunks: list[str | bytes]) -> bytes:
+        """Return the frames for these chunks."""
+
+    def end(self, receipt: Receipt) -> bytes:
+        """Return the last frames: exactly one terminal one, of success or of failure."""
+
+
+class WholeAnswers(Protocol):
+    """How a contract writes an answer in one piece."""
+
+    def whole(self, receipt: Receipt) -> dict[str, Any]:
+        """Return the JSON object of a good answer."""
+
+
+class StreamResponse(Response):
+    """Runs an exchange and writes its frames as they come."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        frames: Frames,
+        headers: Mapping[str, str],
+        *,
+        keepalive_seconds: float,
+        status_hold_seconds: float,
+    ) -> None:
+        self._exchange = exchange
+        self._frames = frames
+        self._reply_headers = headers
+        self._keepalive = keepalive_seconds
+        self._hold = status_hold_seconds
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; cancelled only when the whole process is out of patience."""
+        writer = _Writer(send, self._reply_headers)
+        head = self._frames.head()
+        async with _watching(receive, self._exchange), self._keeping_alive(writer):
+            if head:
+                await writer.write(head)
+            receipt = await self._exchange.run(lambda chunks: writer.write(self._frames.content(chunks)))
+        if self._exchange.is_client_gone:
+            return
+        if receipt.problem is not None and not writer.is_open:
+            headers = {"x-request-id": self._reply_headers["x-request-id"], **receipt.problem.headers()}
+            await json_response(receipt.problem.body(), receipt.problem.kind.status, headers)(scope, receive, send)
+            return
+        await writer.write(self._frames.end(receipt))
+        await writer.close()
+
+    @asynccontextmanager
+    async def _keeping_alive(self, writer: _Writer) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._keep_alive(writer))
+        try:
+            yield
+        finally:
+            await _end(task)
+
+    async def _keep_alive(self, writer: _Writer) -> None:
+        """Write a comment when nothing else was written for a while; the first one also sends the status."""
+        if not writer.is_open:
+            await asyncio.sleep(self._hold)
+            if not writer.is_open:
+                await writer.write(_KEEP_ALIVE)
+        while True:
+            silence = time.monotonic() - writer.last_written
+            if silence >= self._keepalive:
+                await writer.write(_KEEP_ALIVE)
+                silence = 0.0
+            await asyncio.sleep(self._keepalive - silence)
+
+
+class WholeResponse(Response):
+    """Runs an exchange and writes its answer in one piece."""
+
+    def __init__(self, exchange: Exchange, answers: WholeAnswers, headers: Mapping[str, str]) -> None:
+        self._exchange = exchange
+        self._answers = answers
+        self._reply_headers = dict(headers)
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; cancelled only when the whole process is out of patience."""
+        async with _watching(receive, self._exchange):
+            receipt = await self._exchange.run(_keep)
+        if self._exchange.is_client_gone:
+            return
+        if receipt.problem is not None:
+            self._reply_headers |= receipt.problem.headers()
+            response = json_response(receipt.problem.body(), receipt.problem.kind.status, self._reply_headers)
+        else:
+            if receipt.stored:
+                self._reply_headers["cache-status"] += "; stored"
+            response = json_response(self._answers.whole(receipt), 200, self._reply_headers)
+        await response(scope, receive, send)
+
+
+def json_response(body: Any, status: int, headers: Mapping[str, str]) -> Response:
+    """Return a JSON response."""
+    return Response(orjson.dumps(body), status, {**headers, "content-type": "application/json"})
+
+
+def frame(event: str, event_id: str, data: Any) -> bytes:
+    """Return one SSE frame with a name and an id."""
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), event_id.encode(), orjson.dumps(data))
+
+
+class _Writer:
+    """Sends the head once and then whole frames, from whichever task has some."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+        self._send = send
+        self._headers = [(name.encode(), value.encode()) for name, value in (STREAM_HEADERS | dict(headers)).items()]
+        self._lock = asyncio.Lock()
+        self.is_open = False
+        self.last_written = time.monotonic()
+
+    async def write(self, frames: bytes) -> None:
+        async with self._lock:
+            if not self.is_open:
+                self.is_open = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            self.last_written = time.monotonic()
+            await self._send({"type": "http.response.body", "body": frames, "more_body": True})
+
+    async def close(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _keep(chunks: list[str | bytes]) -> None:
+    """Deliver nothing: the exchange keeps the chunks itself."""
+
+
+@asynccontextmanager
+async def _watching(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
+    """Tell the exchange when its client is gone."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        exchange.client_gone()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        await _end(task)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
