@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ _RANGE = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port` of the loopback address now."""
+    """Say whether a server could listen on `port` of the loopback address; PermissionError when this user may not."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Connections of the last server that linger in TIME_WAIT are no obstacle; a listener still is.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             return False
     return True
 

@@ -1,0 +1,102 @@
+"""The `spillway` command. What a subcommand needs is imported when it is asked for: the help is there at once."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+from spillway_local.home import Home, Refusal, home_from
+
+_CONNECTION = "; with neither this nor {variable}, what runs on SPILLWAY_HOME"
+
+
+def main() -> None:
+    """Run one command; what cannot be done is one line on standard error and status 1, never a traceback."""
+    arguments = _parser().parse_args()
+    home = home_from(os.environ)
+    try:
+        status = _COMMANDS[arguments.command](arguments, home)
+    except Refusal as refusal:
+        status = _fail(str(refusal))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        status = _fail(f"disk full: {home.path}")
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spillway", description="An LLM gateway on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="run the whole system until Ctrl-C")
+    up.add_argument("--routes", type=Path, help="a routes file instead of the default routes (SPILLWAY_ROUTES)")
+    chat = commands.add_parser("chat", help="ask one question")
+    chat.add_argument("query", help="the question; - reads it from standard input")
+    chat.add_argument("--model", help="a public model name; `default` when not given")
+    chat.add_argument("--system", help="the system prompt")
+    chat.add_argument("--max-tokens", type=int, help="the longest answer")
+    chat.add_argument("--no-cache", action="store_true", help="neither take the answer from the cache nor keep it")
+    costs = commands.add_parser("costs", help="show what was spent")
+    for command in (chat, costs):
+        command.add_argument("--url", help="the address of the edge" + _CONNECTION.format(variable="SPILLWAY_URL"))
+        command.add_argument("--key", help="the API key" + _CONNECTION.format(variable="SPILLWAY_API_KEY"))
+    commands.add_parser("status", help="show what runs, and whether it answers")
+    return parser
+
+
+def _up(arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.supervisor import ChildDied
+    from spillway_local.up import run_up
+
+    named = os.environ.get("SPILLWAY_ROUTES")
+    try:
+        run_up(home, os.environ, arguments.routes or (Path(named) if named else None))
+    except ChildDied as death:
+        return _fail(str(death))
+    return 0
+
+
+def _chat(arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.chat import AnswerIncomplete, run_chat
+    from spillway_local.door import find_door
+
+    door = find_door(home, os.environ, arguments.url, arguments.key)
+    wishes = {"system_prompt": arguments.system, "model": arguments.model, "max_tokens": arguments.max_tokens}
+    query = sys.stdin.read() if arguments.query == "-" else arguments.query
+    request = {"query": query} | {name: value for name, value in wishes.items() if value is not None}
+    try:
+        run_chat(door, request, use_cache=not arguments.no_cache)
+    except AnswerIncomplete as incomplete:
+        return _fail(str(incomplete))
+    return 0
+
+
+def _costs(arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.costs import run_costs
+    from spillway_local.door import find_door
+
+    run_costs(find_door(home, os.environ, arguments.url, arguments.key))
+    return 0
+
+
+def _status(_arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.status import run_status
+
+    return 0 if run_status(home) else 1
+
+
+_COMMANDS = {"up": _up, "chat": _chat, "costs": _costs, "status": _status}
+
+
+def _fail(message: str) -> int:
+    print(f"spillway: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

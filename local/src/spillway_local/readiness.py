@@ -1,0 +1,65 @@
+"""Whether a process answers, asked the way its protocol has for it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Awaitable, Callable
+
+from servicekit.rpc import create_channel, is_serving
+from spillway_local import postgres, valkey
+from spillway_local.ports import LOOPBACK
+
+IsReady = Callable[[], Awaitable[bool]]
+_TIMEOUT_SECONDS = 1.0
+
+
+def by_http(port: int, path: str) -> IsReady:
+    """Ready means: GET `path` answers 200."""
+    return lambda: asyncio.to_thread(_answers_200, port, path)
+
+
+def by_grpc(port: int) -> IsReady:
+    """Ready means: the standard health service says SERVING."""
+
+    async def is_ready() -> bool:
+        async with create_channel(f"{LOOPBACK}:{port}") as channel:
+            return await is_serving(channel, "", _TIMEOUT_SECONDS)
+
+    return is_ready
+
+
+def by_postgres_login(port: int) -> IsReady:
+    """Ready means: PostgreSQL takes logins."""
+    return lambda: asyncio.to_thread(postgres.accepts_connections, port)
+
+
+def by_valkey_ping(port: int) -> IsReady:
+    """Ready means: Valkey answers PING."""
+    return lambda: asyncio.to_thread(valkey.answers_ping, port)
+
+
+def check_of(name: str, port: int) -> IsReady:
+    """Return the check for the process called `name`."""
+    match name:
+        case "postgres":
+            return by_postgres_login(port)
+        case "valkey":
+            return by_valkey_ping(port)
+        case "cost-ledger" | "llm-router":
+            return by_grpc(port)
+        case "local-model":
+            return by_http(port, "/health")
+        case _:
+            return by_http(port, "/health/ready")
+
+
+def _answers_200(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,100 @@
+"""The routes of the local system: the vendors whose keys are there, then the model on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from spillway_local.home import Home, Refusal, write_secret
+
+_LOCAL = "local-smollm2"
+_LOCAL_MODEL = "smollm2-135m-instruct"
+_VENDOR_TIMEOUTS = {"connect_seconds": 2, "first_content_seconds": 8, "gap_seconds": 20}
+# The first answer of a small CPU may wait behind others.
+_LOCAL_TIMEOUTS = {"connect_seconds": 2, "first_content_seconds": 30, "gap_seconds": 20}
+# Small and large models; those of one row stand in for each other.
+_COUNTERPARTS = (
+    (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-5-5")),
+    (("openai", "gpt-6-sol"), ("anthropic", "claude-sonnet-5-5")),
+)
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A provider whose key the user has: the file that holds it, and its address unless it is the vendor's own."""
+
+    provider: str
+    credential_file: Path
+    base_url: str | None
+
+
+def collect_vendors(home: Home, environment: Mapping[str, str]) -> list[Vendor]:
+    """Write OPENAI_API_KEY and ANTHROPIC_API_KEY to files only the owner can read; forget those no longer set."""
+    folder = home.path / "credentials"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    vendors = []
+    for provider in ("openai", "anthropic"):
+        file = folder / provider
+        key = environment.get(f"{provider.upper()}_API_KEY", "").strip()
+        if key:
+            write_secret(file, key)
+            vendors.append(Vendor(provider, file, environment.get(f"{provider.upper()}_BASE_URL") or None))
+        else:
+            file.unlink(missing_ok=True)
+    return vendors
+
+
+def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]:
+    """Return the routes file as data: `default`, one route per vendor's model, and the local model's own."""
+    known = {vendor.provider: vendor for vendor in vendors}
+    targets: dict[str, Any] = {}
+    routes: dict[str, Any] = {"default": {}}
+    for row in _COUNTERPARTS:
+        chain = [(provider, model) for provider, model in row if provider in known]
+        for provider, model in chain:
+            targets[f"{provider}-{model}"] = _vendor_target(known[provider], model)
+            others = [f"{p}-{m}" for p, m in chain if m != model]
+            routes[model] = {"targets": [f"{provider}-{model}", *others, _LOCAL]}
+    small = [f"{provider}-{model}" for provider, model in _COUNTERPARTS[0] if provider in known]
+    routes["default"] = {"targets": [*small, _LOCAL]}
+    routes[_LOCAL_MODEL] = {"targets": [_LOCAL]}
+    targets[_LOCAL] = {
+        "provider": "vllm",
+        "model": _LOCAL_MODEL,
+        "base_url": local_model_url,
+        "context_tokens": 2048,
+        "timeouts": dict(_LOCAL_TIMEOUTS),
+    }
+    return {"targets": targets, "routes": routes}
+
+
+def write_routes(home: Home, vendors: list[Vendor], local_model_url: str, chosen: Path | None) -> Path:
+    """Write the routes of this run and return their file.
+
+    `chosen` is a file of the user's own, in which `${LOCAL_MODEL_URL}` stands for the local model's address, chosen at
+    each start. Refusal when it cannot be read.
+    """
+    if chosen is None:
+        text = yaml.safe_dump(render_routes(vendors, local_model_url), sort_keys=False)
+    else:
+        try:
+            text = Template(chosen.read_text()).safe_substitute(LOCAL_MODEL_URL=local_model_url)
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refusal(f"cannot read the routes in {chosen}: {error}") from error
+    home.routes_file.write_text(text)
+    return home.routes_file
+
+
+def _vendor_target(vendor: Vendor, model: str) -> dict[str, Any]:
+    return {
+        "provider": vendor.provider,
+        "model": model,
+        **({"base_url": vendor.base_url} if vendor.base_url else {}),
+        "credential_file": str(vendor.credential_file),
+        "timeouts": dict(_VENDOR_TIMEOUTS),
+    }

@@ -1,0 +1,44 @@
+"""`spillway status`: what runs, and whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+
+from spillway_local.home import Home, Refusal
+from spillway_local.readiness import check_of
+
+
+def run_status(home: Home) -> bool:
+    """Print a line a process and the edge's view of its dependencies; True when all is well. Refusal: nothing runs."""
+    run = home.read_run()
+    if run is None:
+        raise Refusal(f"nothing runs on {home.path}; `make up` starts the system")
+    states = asyncio.run(_states(run["processes"]))
+    print(f"spillway (pid {run['pid']}) since {run['started_at']}, {run['url']}")
+    for process, is_ready in zip(run["processes"], states, strict=True):
+        state = "ready" if is_ready else "not ready"
+        print(f"  {process['name']:<12} pid {process['pid']:<8} {process['address']:<18} {state}")
+    health = _edge_health(run["url"])
+    for name, dependency in health.get("dependencies", {}).items():
+        consequence = f": {dependency['consequence']}" if "consequence" in dependency else ""
+        print(f"  edge says    {name:<12} {dependency['status']}{consequence}")
+    print(f"  edge says    {health['status']}")
+    return all(states) and health["status"] == "ok"
+
+
+async def _states(processes: list[dict[str, Any]]) -> list[bool]:
+    def check(process: dict[str, Any]) -> Any:
+        return check_of(process["name"], int(process["address"].rpartition(":")[2]))()
+
+    return list(await asyncio.gather(*(check(process) for process in processes)))
+
+
+def _edge_health(url: str) -> dict[str, Any]:
+    try:
+        health: dict[str, Any] = httpx2.get(f"{url}/health", timeout=5.0).json()
+    except (httpx2.HTTPError, ValueError):
+        return {"status": "no answer"}
+    return health

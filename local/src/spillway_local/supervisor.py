@@ -1,0 +1,157 @@
+"""Children that are started, watched and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spillway_local import processes
+from spillway_local.ports import LOOPBACK
+from spillway_local.readiness import check_of
+
+_POLL_SECONDS = 0.05
+_READY_WITHIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process of the system: how to run it and how to end it."""
+
+    name: str
+    command: Sequence[str]
+    port: int
+    environment: Mapping[str, str]
+    metrics_port: int | None = None
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    kill_signal: signal.Signals = signal.SIGKILL
+    drain_seconds: float = 20.0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"{LOOPBACK}:{self.port}"
+
+
+class ChildDied(Exception):
+    """A child ended that should run; the message says how, with the end of its log."""
+
+
+@dataclass
+class Child:
+    """A program that was started."""
+
+    program: Program
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    is_stopping: bool = field(default=False)
+
+
+class Supervisor:
+    """Starts programs, reports the first that dies, stops all. Used from one event loop on the main thread."""
+
+    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
+        self._logs = logs
+        self._say = say
+        self._children: dict[str, Child] = {}
+        self._hurry = asyncio.Event()
+
+    @property
+    def children(self) -> list[Child]:
+        """What was started and not yet stopped, in the order of the start."""
+        return list(self._children.values())
+
+    def launch(self, program: Program) -> Child:
+        """Start `program` with a fresh log; the log of the last run is kept as `.1`."""
+        log_file = self._logs / f"{program.name}.log"
+        if log_file.exists():
+            log_file.replace(log_file.with_suffix(".log.1"))
+        process = processes.start(
+            program.command,
+            log_file,
+            death_signal=program.stop_signal,
+            user=program.user,
+            environment=program.environment,
+        )
+        child = self._children[program.name] = Child(program, process, log_file)
+        return child
+
+    async def launch_until_ready(self, program: Program) -> None:
+        """Start `program` and return when it answers, with a line that says how long that took."""
+        begun = time.monotonic()
+        child = self.launch(program)
+        is_ready = check_of(program.name, program.port)
+        while not await is_ready():
+            if time.monotonic() - begun > _READY_WITHIN_SECONDS:
+                raise ChildDied(_with_log(f"{program.name} was not ready after {_READY_WITHIN_SECONDS:g} s", child))
+            await asyncio.sleep(_POLL_SECONDS)
+        self._say(f"  ready    {program.name:<12} {time.monotonic() - begun:5.1f} s   {program.address}")
+
+    async def run_to_end(self, program: Program) -> None:
+        """Run `program`, which does one thing and ends. ChildDied when its status is not 0."""
+        child = self.launch(program)
+        child.is_stopping = True
+        status = await self._ended(child)
+        del self._children[program.name]
+        if status != 0:
+            raise ChildDied(_with_log(f"{program.name} {processes.ending_of(child.process)}", child))
+
+    async def first_death(self) -> None:
+        """Wait until a child ends that was not asked to; then raise ChildDied."""
+        while True:
+            for child in self.children:
+                if not child.is_stopping and child.process.poll() is not None:
+                    raise ChildDied(_with_log(f"{child.program.name} {processes.ending_of(child.process)}", child))
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def hurry(self) -> None:
+        """Let whoever is still running be killed."""
+        self._hurry.set()
+
+    async def stop(self, names: Sequence[str]) -> None:
+        """Stop the children one after the other, in the order of `names`, then any other, each with a line."""
+        rank = {name: number for number, name in enumerate(names)}
+        for child in sorted(self.children, key=lambda child: rank.get(child.program.name, len(rank))):
+            begun = time.monotonic()
+            was_running = child.process.poll() is None
+            child.is_stopping = True
+            await self._end(child)
+            del self._children[child.program.name]
+            if was_running:
+                self._say(f"  stopped  {child.program.name:<12} {time.monotonic() - begun:5.1f} s")
+
+    async def _end(self, child: Child) -> None:
+        program, process = child.program, child.process
+        if process.poll() is None and not self._hurry.is_set():
+            process.send_signal(program.stop_signal)
+            ending, hurrying = asyncio.create_task(self._ended(child)), asyncio.create_task(self._hurry.wait())
+            await asyncio.wait({ending, hurrying}, timeout=program.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+            ending.cancel()
+            hurrying.cancel()
+        if process.poll() is None and program.kill_signal != signal.SIGKILL:
+            process.send_signal(program.kill_signal)
+            await self._ended(child, within_seconds=5.0)
+        if process.poll() is None:
+            processes.kill(process)
+            await self._ended(child)
+
+    async def _ended(self, child: Child, within_seconds: float = float("inf")) -> int | None:
+        deadline = time.monotonic() + within_seconds
+        while True:
+            status = child.process.poll()
+            if status is not None or time.monotonic() > deadline:
+                return status
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _with_log(what: str, child: Child) -> str:
+    """Join what happened with the end of the child's log: on one line when the log is one line, as for a refusal."""
+    lines = processes.tail_of(child.log_file).splitlines()
+    if len(lines) == 1:
+        return f"{what}: {lines[0]}"
+    return "\n".join([f"{what}; the end of {child.log_file}:", *(f"    {line}" for line in lines)])
