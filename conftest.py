@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,21 @@ from spillway_local.postgres import running_postgres
 from spillway_local.valkey import running_valkey
 
 
+@pytest.fixture
+def server_dir() -> Iterator[Path]:
+    """Yield a folder for a PostgreSQL or `spillway up` of the test's own. `tmp_path` will not do.
+
+    As root, PostgreSQL runs as another user; the next pytest that starts on this machine takes away every other user's
+    access to the folder that holds all `tmp_path`s, also of runs that are still going on.
+    """
+    with tempfile.TemporaryDirectory(prefix="spillway-test-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """Yield the URL, with password, of the database `postgres` of a fresh PostgreSQL 18, as its superuser."""
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+    with tempfile.TemporaryDirectory(prefix="spillway-test-") as folder, running_postgres(Path(folder)) as url:
         yield url
 
 

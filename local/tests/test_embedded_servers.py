@@ -39,18 +39,18 @@ async def test_postgres_refuses_who_does_not_know_the_password(postgres_url: str
         await asyncpg.connect(host=url.hostname, port=url.port, user="postgres", password="wrong", database="postgres")
 
 
-def test_the_password_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+def test_the_password_is_readable_by_its_owner_only(server_dir: Path) -> None:
     """The password file beside the data has mode 0600."""
-    with running_postgres(tmp_path) as url:
+    with running_postgres(server_dir) as url:
         password = urlsplit(url).password
 
-    assert 0o600 == stat.S_IMODE((tmp_path / "password").stat().st_mode)
-    assert (tmp_path / "password").read_text() == password
+    assert 0o600 == stat.S_IMODE((server_dir / "password").stat().st_mode)
+    assert (server_dir / "password").read_text() == password
 
 
-async def test_rows_survive_a_crash_of_postgres(tmp_path: Path) -> None:
+async def test_rows_survive_a_crash_of_postgres(server_dir: Path) -> None:
     """A postmaster.pid left by SIGKILL does not stop the next start, and committed rows are there."""
-    data_dir = tmp_path / "postgres"
+    data_dir = server_dir / "postgres"
     with running_postgres(data_dir) as url:
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
@@ -67,13 +67,13 @@ async def test_rows_survive_a_crash_of_postgres(tmp_path: Path) -> None:
     assert 7 == number
 
 
-def test_a_creation_cut_short_is_begun_anew(tmp_path: Path) -> None:
+def test_a_creation_cut_short_is_begun_anew(server_dir: Path) -> None:
     """Half a cluster from a killed initdb is thrown away, not served."""
-    half = tmp_path / "postgres/cluster.new"
+    half = server_dir / "postgres/cluster.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
 
-    with running_postgres(tmp_path / "postgres") as url:
+    with running_postgres(server_dir / "postgres") as url:
         assert url.startswith("postgresql://postgres:")
     assert not half.exists()
 
@@ -89,7 +89,7 @@ def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
     assert b"7" == kept
 
 
-def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
+def test_nothing_outlives_a_parent_killed_with_sigkill(server_dir: Path) -> None:
     """Both servers end when the process that started them is killed and cannot clean up."""
     program = textwrap.dedent("""
         import sys, time
@@ -101,7 +101,7 @@ def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
             print("ready", flush=True)
             time.sleep(60)
     """)
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", program, str(server_dir)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert b"ready\n" == parent.stdout.readline()
         children = psutil.Process(parent.pid).children(recursive=True)

@@ -1,0 +1,111 @@
+"""What the commands make of the edge's answers: events, receipt, table."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway_local.chat import receipt_lines
+from spillway_local.costs import table_lines
+from spillway_local.sse import Event, read_events
+
+STREAM = (
+    b': hello\r\n\r\nevent: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
+    b'event: done\rdata: {"a":\rdata: 1}\r\revent: cut\ndata: {"text":'
+)
+EVENTS = [Event("delta", {"text": "café \u2028 one"}), Event("done", {"a": 1})]
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    """Also inside a character or a CRLF; a line separator inside JSON ends no line; an unfinished event is dropped."""
+    edges = [0, *sorted(cuts), len(STREAM)]
+    chunks = [STREAM[start:end] for start, end in itertools.pairwise(edges)]
+
+    assert EVENTS == list(read_events(chunks))
+
+
+def _done(**changes: Any) -> dict[str, Any]:
+    attempt = {
+        "attempt_number": 1,
+        "target": "primary",
+        "outcome": "provider_error",
+        "error_code": "server_error",
+        "duration_seconds": 0.104,
+    }
+    return {
+        "model": "gpt-6-luna",
+        "provider": "openai",
+        "finish_reason": "stop",
+        "usage": {"input_tokens": 12, "output_tokens": 8},
+        "cost_usd": "0.000123000",
+        "attempts": [attempt, {**attempt, "attempt_number": 2, "outcome": "ok", "error_code": None}],
+        "cache": {"status": "miss", "stored": True, "saved_cost_usd": None},
+        **changes,
+    }
+
+
+def test_a_receipt_names_model_attempts_tokens_cost_and_request() -> None:
+    """One line a fact, one line an attempt."""
+    assert [
+        "  model    gpt-6-luna (openai), finished: stop",
+        "  cache    miss, stored for the next time",
+        "  attempt  1  primary  provider_error (server_error)  0.10 s",
+        "  attempt  2  primary  ok  0.10 s",
+        "  tokens   12 in, 8 out",
+        "  cost     0.000123000 USD",
+        "  request  0193",
+    ] == receipt_lines({"request_id": "0193"}, _done())
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"cost_usd": None}, "  cost     unpriced"),
+        ({"usage": None}, "  tokens   unknown in, unknown out"),
+        (
+            {"cost_usd": "0", "cache": {"status": "hit", "saved_cost_usd": "0.5"}},
+            "  cost     0 USD, saved 0.5 USD",
+        ),
+    ],
+)
+def test_a_receipt_tells_unknown_from_zero(changes: dict[str, Any], line: str) -> None:
+    """Unpriced is not free, unknown is not none, and a hit says what it saved."""
+    assert line in receipt_lines({}, _done(**changes))
+
+
+def test_costs_are_a_table_with_aligned_columns() -> None:
+    """Today, total, then each group; figures end in the column of their heading."""
+    figures = {
+        "requests": 12,
+        "attempts": 13,
+        "input_tokens": 1000,
+        "output_tokens": 20,
+        "cost_usd": "1.5",
+        "unpriced_attempts": 0,
+        "cache_hits": 1,
+        "cache_misses": 11,
+        "cache_bypasses": 0,
+        "saved_cost_usd": "",
+    }
+    lines = table_lines(
+        {
+            "currency": "USD",
+            "today": {"day": "2026-11-21", **figures},
+            "total": figures,
+            "by_user": [{"user": "developer", **figures}],
+            "by_model": [],
+            "by_day": [{"day": "2026-11-21", **figures}],
+        }
+    )
+
+    rows = {line.split()[0]: line for line in lines if line.strip()}
+    column = lines[0].index("cost") + len("cost")
+    assert rows["today"][:column].endswith(" 1.500000")
+    assert rows["developer"][:column].endswith(" 1.500000")
+    assert rows["total"].endswith(" 0.000000")
+    assert "Costs in USD; input and output in tokens." == lines[-1]

@@ -1,0 +1,71 @@
+"""The routes of the local system, for each combination of keys."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spillway_local.home import Home, Refusal
+from spillway_local.routes import collect_vendors, render_routes, write_routes
+
+URL = "http://127.0.0.1:20001/v1"
+BOTH = {"OPENAI_API_KEY": "sk-open", "ANTHROPIC_API_KEY": "sk-ant", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+
+
+@pytest.fixture(name="home")
+def _home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_without_keys_every_route_leads_to_the_local_model(home: Home) -> None:
+    """No key, no vendor in the file."""
+    routes = render_routes(collect_vendors(home, {}), URL)
+
+    assert {"local-smollm2"} == set(routes["targets"])
+    assert {"default", "smollm2-135m-instruct"} == set(routes["routes"])
+    assert URL == routes["targets"]["local-smollm2"]["base_url"]
+
+
+def test_with_both_keys_the_vendors_come_first_and_stand_in_for_each_other(home: Home) -> None:
+    """Each model's route: itself, the other vendor's counterpart, the local model."""
+    routes = render_routes(collect_vendors(home, BOTH), URL)
+
+    luna, haiku = "openai-gpt-6-luna", "anthropic-claude-haiku-5-5"
+    assert [luna, haiku, "local-smollm2"] == routes["routes"]["default"]["targets"]
+    assert [luna, haiku, "local-smollm2"] == routes["routes"]["gpt-6-luna"]["targets"]
+    assert [haiku, luna, "local-smollm2"] == routes["routes"]["claude-haiku-5-5"]["targets"]
+    assert "anthropic-claude-sonnet-5-5" == routes["routes"]["gpt-6-sol"]["targets"][1]
+    assert "http://127.0.0.1:1/v1" == routes["targets"][luna]["base_url"]
+    assert "base_url" not in routes["targets"][haiku]
+
+
+def test_keys_lie_in_files_of_their_own_and_go_when_they_are_no_longer_set(home: Home) -> None:
+    """Mode 0600, never in the routes; a key that was withdrawn is forgotten."""
+    vendors = collect_vendors(home, BOTH)
+    text = write_routes(home, vendors, URL, None).read_text()
+    files = [vendor.credential_file for vendor in vendors]
+
+    assert ["sk-open", "sk-ant"] == [file.read_text() for file in files]
+    assert {0o600} == {stat.S_IMODE(file.stat().st_mode) for file in files}
+    assert "sk-" not in text
+    assert [] == collect_vendors(home, {"OPENAI_API_KEY": "  "})
+    assert [False, False] == [file.exists() for file in files]
+
+
+def test_routes_of_the_users_own_get_the_local_models_address(home: Home, tmp_path: Path) -> None:
+    """Only ${LOCAL_MODEL_URL} is replaced; whatever else looks like a variable stays."""
+    own = tmp_path / "own.yaml"
+    own.write_text("targets: {a: {base_url: '${LOCAL_MODEL_URL}', model: 'x$y ${z}'}}\n")
+
+    written = yaml.safe_load(write_routes(home, [], URL, own).read_text())
+
+    assert {"base_url": URL, "model": "x$y ${z}"} == written["targets"]["a"]
+
+
+def test_routes_that_cannot_be_read_are_refused(home: Home, tmp_path: Path) -> None:
+    """With the name of the file."""
+    with pytest.raises(Refusal, match="nowhere"):
+        write_routes(home, [], URL, tmp_path / "nowhere.yaml")

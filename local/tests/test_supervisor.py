@@ -1,0 +1,150 @@
+"""Children are started, watched and stopped together: real processes, no system around them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from spillway_local import valkey
+from spillway_local.ports import free_port
+from spillway_local.supervisor import ChildDied, Program, Supervisor
+
+
+class Stage:
+    """A supervisor that writes its lines into a list."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.lines: list[str] = []
+        self.tmp_path = tmp_path
+        self.supervisor = Supervisor(tmp_path, self.lines.append)
+
+    def python(self, name: str, code: str, drain_seconds: float = 20.0) -> Program:
+        """Return a program that runs `code`."""
+        return Program(name, [sys.executable, "-u", "-c", code], 1, dict(os.environ), drain_seconds=drain_seconds)
+
+    def valkey(self, name: str) -> Program:
+        """Return a Valkey called `name`, asked for readiness as one."""
+        port = free_port()
+        return Program(name, valkey.command(self.tmp_path, port), port, dict(os.environ))
+
+    async def until_log_has(self, name: str, text: str) -> None:
+        """Wait until the log of `name` contains `text`."""
+        async with asyncio.timeout(20):
+            while True:
+                if text in (self.tmp_path / f"{name}.log").read_text():
+                    return
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(name="stage")
+async def _stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.supervisor.hurry()
+    await stage.supervisor.stop(())
+
+
+async def test_readiness_is_said_with_time_and_address(stage: Stage) -> None:
+    """One line a process, once it answers."""
+    program = stage.valkey("valkey")
+    await stage.supervisor.launch_until_ready(program)
+
+    [line] = stage.lines
+    words = line.split()
+    assert ["ready", "valkey", "s", program.address] == [words[0], words[1], words[3], words[4]]
+
+
+async def test_a_child_that_dies_is_reported_with_the_end_of_its_log(stage: Stage) -> None:
+    """Name, status and the last lines, no more of them than fit a screen."""
+    code = "print(*(f'line {n}' for n in range(100)), sep='\\n'); raise SystemExit(7)"
+    stage.supervisor.launch(stage.python("poor", code))
+
+    with pytest.raises(ChildDied) as death:
+        await asyncio.wait_for(stage.supervisor.first_death(), 20)
+
+    lines = str(death.value).splitlines()
+    assert f"poor ended with status 7; the end of {stage.tmp_path}/poor.log:" == lines[0]
+    assert [f"    line {number}" for number in range(85, 100)] == lines[1:]
+
+
+async def test_a_refusal_of_one_line_stays_one_line(stage: Stage) -> None:
+    """A process that says in one line why it will not start is quoted in that line."""
+    stage.supervisor.launch(stage.python("picky", "raise SystemExit('picky: no such file')"))
+
+    with pytest.raises(ChildDied, match=r"\Apicky ended with status 1: picky: no such file\Z"):
+        await asyncio.wait_for(stage.supervisor.first_death(), 20)
+
+
+async def test_a_killed_child_is_named_with_its_signal(stage: Stage) -> None:
+    """A status that is a signal is said as one."""
+    child = stage.supervisor.launch(stage.python("victim", "import time; time.sleep(60)"))
+    os.kill(child.process.pid, signal.SIGKILL)
+
+    with pytest.raises(ChildDied, match="victim was killed by SIGKILL"):
+        await asyncio.wait_for(stage.supervisor.first_death(), 20)
+
+
+async def test_children_stop_one_after_the_other_in_the_order_given(stage: Stage) -> None:
+    """The next is asked only when the one before is gone."""
+    for name in ("first", "second", "third"):
+        code = (
+            "import signal,sys,time;"
+            f"signal.signal(15, lambda *_: (open(r'{stage.tmp_path}/order','a').write('{name}\\n'), sys.exit(0)));"
+            "print('up'); time.sleep(60)"
+        )
+        stage.supervisor.launch(stage.python(name, code))
+    for name in ("first", "second", "third"):
+        await stage.until_log_has(name, "up")
+    await stage.supervisor.stop(("third", "first", "second"))
+
+    assert ["third", "first", "second"] == (stage.tmp_path / "order").read_text().split()
+    assert ["third", "first", "second"] == [line.split()[1] for line in stage.lines]
+    assert [] == stage.supervisor.children
+
+
+async def test_what_does_not_drain_in_time_is_killed_with_what_it_started(stage: Stage) -> None:
+    """Neither a deaf process nor its own child is left behind."""
+    code = (
+        "import signal,subprocess,sys,time; signal.signal(15, signal.SIG_IGN);"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('child', p.pid);"
+        "time.sleep(60)"
+    )
+    child = stage.supervisor.launch(stage.python("deaf", code, drain_seconds=0.2))
+    await stage.until_log_has("deaf", "child")
+    grandchild = psutil.Process(int(child.log_file.read_text().split()[1]))
+    await stage.supervisor.stop(())
+
+    assert -signal.SIGKILL == child.process.returncode
+    psutil.wait_procs([grandchild], timeout=10)
+    assert not grandchild.is_running()
+
+
+async def test_hurry_ends_a_drain_that_has_begun(stage: Stage) -> None:
+    """The second Ctrl-C does not wait for the drain time."""
+    code = (
+        "import signal,time; signal.signal(15, lambda *_: print('asked')); print('up'); time.sleep(60); time.sleep(60)"
+    )
+    child = stage.supervisor.launch(stage.python("slow", code, drain_seconds=100))
+    await stage.until_log_has("slow", "up")
+    stopping = asyncio.create_task(stage.supervisor.stop(()))
+    await stage.until_log_has("slow", "asked")
+    stage.supervisor.hurry()
+    await asyncio.wait_for(stopping, 20)
+
+    assert -signal.SIGKILL == child.process.returncode
+
+
+async def test_the_log_of_the_last_run_is_kept(stage: Stage) -> None:
+    """One generation, so that a crash can still be read after the next start."""
+    await stage.supervisor.run_to_end(stage.python("twice", "print('first run')"))
+    await stage.supervisor.run_to_end(stage.python("twice", "print('second run')"))
+
+    assert "first run\n" == (stage.tmp_path / "twice.log.1").read_text()
+    assert "second run\n" == (stage.tmp_path / "twice.log").read_text()
