@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(arguments: argparse.Namespace, home: Home) -> int:
+    # Read when gRPC is imported. This process starts others but never uses gRPC in a fork of itself; with the support
+    # for that, each start beside a running call is a warning on standard error.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     from spillway_local.supervisor import ChildDied
     from spillway_local.up import run_up
 

@@ -160,7 +160,8 @@ class LocalSystem:
 
     def _valkey(self) -> Program:
         data_dir = self._home.path / "valkey"
-        data_dir.mkdir(exist_ok=True)
+        # It holds answers, for the response cache.
+        data_dir.mkdir(mode=0o700, exist_ok=True)
         port = self._ports["valkey"]
         return Program("valkey", valkey.command(data_dir, port), port, self._environment)
 

@@ -1,0 +1,125 @@
+"""What the commands cannot do is one clear line and a status that is not zero."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spillway_local.home import Home, held
+from spillway_local.ports import free_port
+
+SPILLWAY = Path(__file__).parents[2] / ".venv/bin/spillway"
+
+
+def _run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    settings = {"SPILLWAY_HOME": str(home), "SPILLWAY_PORT": str(free_port())}
+    return subprocess.run(
+        [str(SPILLWAY), *arguments],
+        env={**kept, **settings, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def _refusal(run: subprocess.CompletedProcess[str]) -> str:
+    assert 1 == run.returncode, run.stderr
+    [line] = run.stderr.splitlines()
+    return line
+
+
+def test_a_taken_port_is_refused_with_who_holds_it(server_dir: Path) -> None:
+    """The line names port, process and the way out."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        run = _run("up", home=server_dir, SPILLWAY_PORT=str(port))
+
+    line = _refusal(run)
+    assert line.startswith(f"spillway: port {port} is taken by ")
+    assert f"(pid {os.getpid()})" in line
+    assert line.endswith("SPILLWAY_PORT chooses another")
+
+
+@pytest.mark.parametrize("port", ["http", "0", "70000"])
+def test_a_port_that_is_none_is_refused(server_dir: Path, port: str) -> None:
+    """A typo is not taken for the default."""
+    assert f"spillway: SPILLWAY_PORT: '{port}' is no port" == _refusal(_run("up", home=server_dir, SPILLWAY_PORT=port))
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(server_dir: Path) -> Iterator[Path]:
+    disk = server_dir / "disk"
+    disk.mkdir()
+    mounting = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
+    if mounting.returncode != 0:
+        pytest.skip(f"this user may not mount a small file system: {mounting.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_refused_before_anything_starts(small_disk: Path) -> None:
+    """With the space that is there and the space that is needed."""
+    line = _refusal(_run("up", home=small_disk / "home"))
+
+    assert line.startswith(f"spillway: disk full: {small_disk}/home has ")
+    assert line.endswith(" MB free, 200 MB are needed")
+    assert not (small_disk / "home/postgres").exists()
+
+
+def test_a_home_that_cannot_be_written_is_refused(server_dir: Path) -> None:
+    """Here because it is a file."""
+    (server_dir / "file").touch()
+
+    line = _refusal(_run("up", home=server_dir / "file"))
+
+    assert f"spillway: cannot write to {server_dir}/file: " in line
+
+
+def test_a_second_up_on_the_same_home_is_refused_with_the_pid_of_the_first(server_dir: Path) -> None:
+    """Two would write into the same database."""
+    with held(Home(server_dir)):
+        line = _refusal(_run("up", home=server_dir))
+
+    assert f"spillway: another `spillway up` (pid {os.getpid()}) runs on {server_dir}" == line
+
+
+def test_a_routes_file_that_is_not_there_is_refused(server_dir: Path) -> None:
+    """Before anything starts."""
+    line = _refusal(_run("up", "--routes", "/nowhere/routes.yaml", home=server_dir))
+
+    assert "spillway: no routes file at /nowhere/routes.yaml" == line
+
+
+def test_a_missing_model_stops_the_start_with_one_line(server_dir: Path) -> None:
+    """What the process said is what the person reads."""
+    line = _refusal(_run("up", home=server_dir, LOCAL_MODEL_MODEL_FILE="/nowhere/model.gguf"))
+
+    assert "spillway: local-model ended with status 1: local-model: no model file at /nowhere/model.gguf" == line
+
+
+@pytest.mark.parametrize("command", [("chat", "hello"), ("costs",), ("status",)])
+def test_asking_when_nothing_runs_names_the_command_that_starts_it(server_dir: Path, command: tuple[str, ...]) -> None:
+    """Nothing was ever started on this home."""
+    assert f"spillway: nothing runs on {server_dir}; `make up` starts the system" == _refusal(
+        _run(*command, home=server_dir)
+    )
+
+
+@pytest.mark.parametrize("command", [("chat", "hello"), ("costs",)])
+def test_an_address_where_nothing_answers_is_one_line(server_dir: Path, command: tuple[str, ...]) -> None:
+    """An address given by hand may be wrong."""
+    url = f"http://127.0.0.1:{free_port()}"
+
+    line = _refusal(_run(*command, "--url", url, "--key", "k", home=server_dir))
+
+    assert f"spillway: nothing answers at {url}; `make up` starts the system" == line

@@ -1,0 +1,186 @@
+"""`spillway up` with all six processes: ready, asked, killed, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from spillway_local.ports import free_port
+
+SPILLWAY = Path(__file__).parents[2] / ".venv/bin/spillway"
+NAMES = ["edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres"]  # the order of the stop
+
+
+class System:
+    """One `spillway up` on a home of its own."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        self.home = home
+        self.environment = {**kept, "SPILLWAY_HOME": str(home), "SPILLWAY_PORT": str(free_port()), **environment}
+        self._output = (home / "output").open("w+")
+        self.process = subprocess.Popen(
+            [str(SPILLWAY), "up"],
+            env=self.environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            # A shell starts what it puts in the background with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            start_new_session=True,
+        )
+
+    @property
+    def output(self) -> str:
+        """All that it has printed."""
+        return (self.home / "output").read_text()
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Return run.json once it is there."""
+        deadline = time.monotonic() + 90
+        while not (self.home / "run.json").exists() or "Ctrl-C" not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+        run: dict[str, Any] = json.loads((self.home / "run.json").read_text())
+        return run
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command on the same home."""
+        return subprocess.run(
+            [str(SPILLWAY), *arguments], env=self.environment, capture_output=True, text=True, timeout=90
+        )
+
+    def close(self) -> None:
+        """End it, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+        self._output.close()
+
+
+def _all_processes(system: System) -> list[psutil.Process]:
+    return psutil.Process(system.process.pid).children(recursive=True)
+
+
+@contextmanager
+def _running(home: Path, **environment: str) -> Iterator[System]:
+    system = System(home, **environment)
+    try:
+        yield system
+    finally:
+        system.close()
+
+
+@pytest.fixture(name="start")
+def _start(server_dir: Path) -> Iterator[Callable[[], System]]:
+    systems: list[System] = []
+
+    def start() -> System:
+        systems.append(System(server_dir))
+        return systems[-1]
+
+    yield start
+    for system in systems:
+        system.close()
+
+
+def test_it_comes_up_answers_restarts_and_leaves_nothing_behind(start: Callable[[], System]) -> None:
+    """The whole life: readiness, the commands, the printed curl, SIGINT, and everything still there afterwards."""
+    system = start()
+    run = system.wait_until_ready()
+    processes = _all_processes(system)
+
+    ready = re.findall(r"^  ready +(\S+) +[\d.]+ s +127\.0\.0\.1:\d+$", system.output, re.MULTILINE)
+    assert sorted(NAMES) == sorted(ready)
+    assert sorted(NAMES) == sorted(process["name"] for process in run["processes"])
+
+    curl = next(line for line in system.output.splitlines() if line.startswith("  curl "))
+    answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=90)
+    assert "event: done" in answered.stdout, answered
+
+    first = system.ask("chat", "What is the capital of France?")
+    assert "Paris" in first.stdout, first
+    assert "cache    hit" in first.stdout
+    assert 0 == first.returncode
+
+    status = system.ask("status")
+    assert 0 == status.returncode, status.stdout
+    assert len(NAMES) == len(re.findall(r" ready$", status.stdout, re.MULTILINE))
+
+    key = (system.home / "development-key").read_text()
+    system.process.send_signal(signal.SIGINT)
+    assert 0 == system.process.wait(60), system.output
+    assert NAMES == re.findall(r"^  stopped +(\S+)", system.output, re.MULTILINE)
+    assert [] == psutil.wait_procs(processes, timeout=10)[1]
+    assert not (system.home / "run.json").exists()
+
+    again = start()
+    again.wait_until_ready()
+    assert key == (system.home / "development-key").read_text()
+    costs = again.ask("costs")
+    assert 0 == costs.returncode, costs.stderr
+    assert re.search(r"^total +2 +1 ", costs.stdout, re.MULTILINE), costs.stdout
+
+
+@pytest.mark.parametrize("victim", ["local-model", "valkey"])
+def test_a_killed_child_is_reported_and_everything_stops(start: Callable[[], System], victim: str) -> None:
+    """At once, with its name, its status and the end of its log; then nothing runs any more."""
+    system = start()
+    run = system.wait_until_ready()
+    processes = _all_processes(system)
+    [pid] = [process["pid"] for process in run["processes"] if process["name"] == victim]
+    os.kill(pid, signal.SIGKILL)
+
+    assert 1 == system.process.wait(60), system.output
+    log_file = system.home / f"logs/{victim}.log"
+    assert re.search(rf"^spillway: {victim} was killed by SIGKILL(;|:)", system.output, re.MULTILINE), system.output
+    assert log_file.read_text().splitlines()[-1] in system.output
+    assert [] == psutil.wait_procs(processes, timeout=10)[1]
+
+
+def test_nothing_outlives_a_supervisor_killed_with_sigkill(start: Callable[[], System]) -> None:
+    """The kernel tells the children; the home can be used again at once."""
+    system = start()
+    system.wait_until_ready()
+    processes = _all_processes(system)
+    system.process.kill()
+    system.process.wait(10)
+
+    assert [] == psutil.wait_procs(processes, timeout=30)[1]
+    assert "nothing runs" in system.ask("status").stderr
+
+
+def test_keys_of_vendors_are_in_no_childs_environment(server_dir: Path) -> None:
+    """They lie in files that the routes name."""
+    with _running(server_dir, OPENAI_API_KEY="sk-secret", OPENAI_BASE_URL="http://127.0.0.1:9/v1") as system:
+        run = system.wait_until_ready()
+
+        environments = [psutil.Process(process["pid"]).environ() for process in run["processes"]]
+        assert [] == [name for environment in environments for name in environment if name == "OPENAI_API_KEY"]
+        assert "sk-secret" == (server_dir / "credentials/openai").read_text()
+        assert "sk-secret" not in (server_dir / "routes.yaml").read_text()
+
+
+def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], System]) -> None:
+    """The start does not have to be over before it can be called off."""
+    system = start()
+    deadline = time.monotonic() + 60
+    while "  ready " not in system.output:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    processes = _all_processes(system)
+    system.process.send_signal(signal.SIGTERM)
+
+    assert 0 == system.process.wait(60), system.output
+    assert [] == psutil.wait_procs(processes, timeout=10)[1]
