@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from llm_router.errors import ProviderError, ProviderTimeout, StreamBroken
@@ -15,6 +16,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # Once every choice has its finish reason, usage and the end marker follow at once or not at all.
 _TRAILER_SECONDS = 2.0
+# The HTTP body ends right behind the end marker; only when it was read to its end can the connection serve again.
+_LINGER_SECONDS = 0.02
 
 
 class Attempt:
@@ -95,6 +98,7 @@ class Attempt:
                 due = self._loop.time() + self._target.timeouts.gap_seconds
             if stream.answer.has_ended or contents is None:
                 break
+        await _read_to_end(stream, self._loop.time() + _LINGER_SECONDS)
         if not stream.answer.is_whole:
             raise StreamBroken("the answer ended without its end")
 
@@ -158,3 +162,11 @@ class Attempt:
             provider_cache_write_input_tokens=reported.provider_cache_write_input_tokens,
             reasoning_output_tokens=reported.reasoning_output_tokens,
         )
+
+
+async def _read_to_end(stream: AnswerStream, due: float) -> None:
+    """Read what follows the end marker, which is nothing; give up at `due`, at the price of the connection."""
+    with suppress(TimeoutError, StreamBroken):
+        async with asyncio.timeout_at(due):
+            while await stream.read() is not None:
+                pass

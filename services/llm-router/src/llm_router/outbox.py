@@ -22,8 +22,10 @@ class Outbox:
         self._interval = interval_seconds
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Content | routerpb.StreamCompletionResponse] = []
+        self._has_content = False
         self._is_urgent = False
         self._is_closed = False
+        self._is_timed = False
         self._next_departure = 0.0
         self._taker: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
@@ -34,8 +36,9 @@ class Outbox:
             self._room.clear()
             await self._room.wait()
         self._waiting += contents
-        if self._loop.time() >= self._next_departure:
-            self._wake()
+        self._has_content = True
+        if not self._is_timed:
+            self._wake()  # a taker with a timer wakes by itself when the interval is over
 
     def put_event(self, event: routerpb.StreamCompletionResponse) -> None:
         """Queue anything that is not content."""
@@ -56,19 +59,22 @@ class Outbox:
                 break
             await self._sleep(pause if self._waiting else None)
         taken, self._waiting = self._waiting, []
-        self._is_urgent = False
+        if self._has_content:
+            self._next_departure = self._loop.time() + self._interval
+        self._has_content = self._is_urgent = False
         self._room.set()
-        self._next_departure = self._loop.time() + self._interval
         return _messages(taken)
 
     async def _sleep(self, seconds: float | None) -> None:
         """Sleep until woken, at most `seconds`; None: until woken."""
         self._taker = taker = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, self._wake)
+        self._is_timed = timer is not None
         try:
             await taker
         finally:
             self._taker = None
+            self._is_timed = False
             if timer is not None:
                 timer.cancel()
 

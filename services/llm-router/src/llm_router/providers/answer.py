@@ -64,7 +64,7 @@ class AnswerStream:
     async def read(self) -> list[Content] | None:
         """Wait for bytes and return their content, maybe none; None when the stream is over.
 
-        StreamBroken when the connection breaks or what came makes no sense. Not to be called again after either.
+        StreamBroken when the connection breaks or what came makes no sense; not to be called again after that.
         """
         try:
             chunk = await anext(self._chunks, None)

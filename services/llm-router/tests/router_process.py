@@ -1,0 +1,169 @@
+"""A real llm-router over gRPC, in front of the real fault provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import httpx2
+import orjson
+
+from servicekit.errors import detail_of
+from spillway.router.v1 import router_pb2 as routerpb
+from spillway.router.v1 import router_pb2_grpc
+
+# Route -> targets as (provider, model of the fault provider). `!` in front: the target's timers are short.
+ROUTES: Mapping[str, list[tuple[str, str]]] = {
+    "ok": [("openai", "ok?test=ok")],
+    "ok-anthropic": [("anthropic", "ok?cached=5&cache_write=3&test=ok-anthropic")],
+    "slow": [("openai", "ok?chunks=20&interval_ms=100&test=slow")],
+    **{
+        f"{fault}-then-{second}": [(first, f"{model}&test={fault}-{first}"), (second, f"ok?test={fault}-{first}-next")]
+        for first, second in (("openai", "anthropic"), ("anthropic", "openai"))
+        for fault, model in {
+            "500": "status-500?",
+            "503": "status-503?",
+            "529": "status-529?",
+            "429": "status-429?",
+            "429-long": "status-429?retry_after=30",
+            "429-short": "status-429?retry_after=1",
+            "401": "status-401?",
+            "quota": "insufficient-quota?",
+            "reset": "reset?",
+            "silence": "!silence?",
+            "silent-headers": "!silence?after_headers=1",
+            "role-only": "!role-only?",
+            "pings-only": "!pings-only?interval_ms=50",
+            "malformed-first": "malformed?after=0",
+            "error-first": "error-frame?after=0",
+            "cut-first": "cut?after=0",
+            "unknown-finish-first": "unknown-finish?chunks=0",
+            "missing-end-first": "missing-end?chunks=0",
+            "context": "context-too-long?",
+        }.items()
+    },
+    **{
+        f"{fault}-{provider}": [(provider, f"{model}&test={fault}-{provider}-x"), ("openai", "ok?test=never")]
+        for provider in ("openai", "anthropic")
+        for fault, model in {
+            "400": "status-400?",
+            "404": "status-404?",
+            "422": "status-422?",
+            "cut": "cut?after=3",
+            "stall": "!stall?after=3",
+            "malformed": "malformed?after=3",
+            "missing-end": "missing-end?",
+            "unknown-finish": "unknown-finish?",
+            "error-frame": "error-frame?after=3",
+            "content-filter": "content-filter?",
+            "tool-call": "tool-call?",
+            "missing-done": "missing-done?",
+            "no-usage": "no-usage?",
+            "empty": "empty?",
+        }.items()
+    },
+    "flaky": [("openai", "flaky?fail=1&status=503&test=flaky")],
+    "all-down": [("openai", "status-500?test=down-1"), ("anthropic", "status-529?test=down-2")],
+    "all-limited": [
+        ("openai", "status-429?retry_after=7&test=lim-1"),
+        ("anthropic", "status-429?retry_after=5&test=lim-2"),
+    ],
+    "all-too-small": [("openai", "context-too-long?test=small-1"), ("anthropic", "context-too-long?test=small-2")],
+    "refused": [("vllm", "nobody-listens"), ("openai", "ok?test=refused")],
+}
+
+
+@dataclass
+class Stream:
+    """Everything one StreamCompletion said."""
+
+    texts: list[str] = field(default_factory=list)
+    choices: list[Any] = field(default_factory=list)
+    started: list[routerpb.Started] = field(default_factory=list)
+    attempts: list[routerpb.Attempt] = field(default_factory=list)
+    finished: routerpb.Finished | None = None
+    status: grpc.StatusCode = grpc.StatusCode.OK
+    error: routerpb.CompletionError | None = None
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return provider and error code (or outcome when it went well) of each attempt."""
+        return [(a.provider, a.error_code or routerpb.Outcome.Name(a.outcome)[8:].lower()) for a in self.attempts]
+
+
+class Router:
+    """A client of the router process."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.stub = router_pb2_grpc.RouterServiceStub(channel)
+
+    async def complete(
+        self, route: str, body: object | None = None, *, budget: int = 0, timeout_seconds: float = 30.0
+    ) -> Stream:
+        """Run one completion to its end."""
+        payload = {"messages": [{"role": "user", "content": "hello"}]} if body is None else body
+        request = routerpb.StreamCompletionRequest(
+            request_id="test", tenant="t", route=route, body=orjson.dumps(payload), attempt_budget=budget
+        )
+        stream = Stream()
+        try:
+            async for message in self.stub.StreamCompletion(request, timeout=timeout_seconds):
+                _take(stream, message)
+        except grpc.aio.AioRpcError as error:
+            stream.status = error.code()
+            stream.error = detail_of(error, routerpb.CompletionError)
+        return stream
+
+
+def _take(stream: Stream, message: routerpb.StreamCompletionResponse) -> None:
+    match message.WhichOneof("event"):
+        case "delta":
+            stream.texts += message.delta.texts
+            stream.choices += [orjson.loads(choices) for choices in message.delta.choices]
+        case "started":
+            stream.started.append(message.started)
+        case "attempt_finished":
+            stream.attempts.append(message.attempt_finished.attempt)
+        case "finished":
+            stream.finished = message.finished
+
+
+class Seen:
+    """What the fault provider saw."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx2.Client(base_url=url)
+
+    def attempts(self, test: str) -> list[dict[str, object]]:
+        """Return the attempts whose model carries `test`."""
+        attempts: list[dict[str, object]] = self._client.get("/admin/attempts", params={"test": test}).json()[
+            "attempts"
+        ]
+        return attempts
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def routes_file(url: str, key: Path) -> dict[str, object]:
+    """Return the routes file that sends ROUTES to the fault provider at `url`."""
+    targets: dict[str, object] = {}
+    routes: dict[str, object] = {}
+    for route, members in ROUTES.items():
+        names = []
+        for number, (provider, model) in enumerate(members, 1):
+            name = f"{route}-{number}"
+            target: dict[str, object] = {"provider": provider, "model": model.removeprefix("!")}
+            target["base_url"] = {"openai": f"{url}/v1", "anthropic": url, "vllm": "http://127.0.0.1:9/v1"}[provider]
+            if provider != "vllm":
+                target["credential_file"] = str(key)
+            if model.startswith("!"):
+                target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}
+            targets[name] = target
+            names.append(name)
+        routes[route] = {"targets": names}
+    return {"targets": targets, "routes": routes}

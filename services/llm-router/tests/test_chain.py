@@ -1,0 +1,313 @@
+"""The decision table of the design, row by row: what the caller is told and what the providers see."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fault_provider.answers import TOOL_ARGUMENTS, expected_text
+from router_process import Router, Seen
+from spillway.router.v1 import router_pb2 as routerpb
+
+WHOLE = expected_text("ok")
+ORDERS = pytest.mark.parametrize(("first", "second"), [("openai", "anthropic"), ("anthropic", "openai")])
+PROVIDERS = pytest.mark.parametrize("provider", ["openai", "anthropic"])
+
+
+@pytest.mark.parametrize("route", ["ok", "ok-anthropic"])
+async def test_a_good_answer_is_told_whole_with_its_usage(router: Router, route: str) -> None:
+    """Content, one attempt, usage as inclusive totals, one end."""
+    stream = await router.complete(route)
+
+    assert WHOLE == "".join(stream.texts)
+    assert [routerpb.OUTCOME_OK] == [attempt.outcome for attempt in stream.attempts]
+    assert stream.finished is not None
+    assert [routerpb.FINISH_REASON_STOP] == list(stream.finished.finish_reasons)
+    usage = stream.finished.usage
+    if route == "ok-anthropic":
+        counts = (usage.provider_cache_read_input_tokens, usage.provider_cache_write_input_tokens)
+        assert (20, 8, 5, 3) == (usage.input_tokens, usage.output_tokens, *counts)
+    else:
+        assert (12, 8) == (usage.input_tokens, usage.output_tokens)
+    assert routerpb.USAGE_SOURCE_REPORTED == stream.attempts[0].usage_source
+
+
+@ORDERS
+@pytest.mark.parametrize(
+    ("fault", "code", "tries"),
+    [
+        ("500", "provider_unavailable", 2),
+        ("503", "provider_unavailable", 2),
+        ("529", "provider_unavailable", 2),
+        ("reset", "target_unreachable", 2),
+        ("silence", "timeout", 1),
+        ("silent-headers", "timeout", 1),
+        ("role-only", "timeout", 1),
+        ("pings-only", "timeout", 1),
+        ("429", "rate_limited", 1),
+        ("429-long", "rate_limited", 1),
+        ("429-short", "rate_limited", 2),
+        ("401", "credential_refused", 1),
+        ("quota", "credential_refused", 1),
+        ("malformed-first", "stream_broken", 1),
+        ("error-first", None, 1),
+        ("cut-first", "stream_broken", 1),
+        ("unknown-finish-first", "stream_broken", 1),
+        ("missing-end-first", "stream_broken", 1),
+        ("context", "context_length_exceeded", 1),
+    ],
+)
+async def test_before_the_first_content_a_fault_is_nobody_elses_business(
+    router: Router, seen: Seen, first: str, second: str, fault: str, code: str | None, tries: int
+) -> None:
+    """The second target answers, the reader sees only its words, and the first was asked as often as is decent."""
+    before = len(seen.attempts(f"{fault}-{first}"))
+    stream = await router.complete(f"{fault}-then-{second}")
+
+    told = stream.outcomes
+    asked = seen.attempts(f"{fault}-{first}")[before:]
+    if fault == "error-first":
+        tries = len(told) - 1  # an error frame counts as what it says: a 5xx may be tried again
+    assert WHOLE == "".join(stream.texts)
+    assert stream.finished is not None
+    assert (second, "ok") == told[-1]
+    assert [first] * tries == [provider for provider, _ in told[:-1]]
+    assert code is None or {code} == {reason for _, reason in told[:-1]}
+    assert tries == len(asked)
+    assert [*range(1, tries + 2)] == [started.attempt_number for started in stream.started]
+
+
+@ORDERS
+@pytest.mark.parametrize(("fault", "least", "most"), [("503", 0.1, 1.0), ("429-short", 1.0, 2.5)])
+async def test_a_second_try_keeps_its_distance(
+    router: Router, seen: Seen, first: str, second: str, fault: str, least: float, most: float
+) -> None:
+    """A retry backs off, and a short Retry-After is obeyed."""
+    before = len(seen.attempts(f"{fault}-{first}"))
+    await router.complete(f"{fault}-then-{second}")
+
+    times = [float(str(attempt["received_at"])) for attempt in seen.attempts(f"{fault}-{first}")[before:]]
+    (distance,) = [later - earlier for earlier, later in pairwise(times)]
+    assert least <= distance <= most
+
+
+async def test_a_refused_connection_leads_to_the_next_target(router: Router) -> None:
+    """Nobody listens at the first address: two tries, then the second target."""
+    stream = await router.complete("refused")
+
+    assert WHOLE == "".join(stream.texts)
+    assert [("vllm", "target_unreachable")] * 2 + [("openai", "ok")] == stream.outcomes
+
+
+async def test_a_retry_can_save_the_request(router: Router, seen: Seen) -> None:
+    """A target that stumbles once answers at the second try."""
+    stream = await router.complete("flaky")
+
+    assert WHOLE == "".join(stream.texts)
+    assert [("openai", "provider_unavailable"), ("openai", "ok")] == stream.outcomes
+    assert 2 == len(seen.attempts("flaky"))
+
+
+@PROVIDERS
+@pytest.mark.parametrize("fault", ["cut", "stall", "malformed", "missing-end", "unknown-finish", "error-frame"])
+async def test_after_the_first_content_the_end_is_honest(router: Router, seen: Seen, provider: str, fault: str) -> None:
+    """No other target is asked, no success is told, and the partial answer keeps an estimated usage."""
+    stream = await router.complete(f"{fault}-{provider}")
+
+    delivered = len("".join(stream.texts))
+    assert delivered > 0
+    assert stream.finished is None
+    assert grpc.StatusCode.ABORTED == stream.status
+    assert stream.error is not None
+    assert ("stream_interrupted", delivered) == (stream.error.code, stream.error.delivered_characters)
+    (attempt,) = stream.attempts
+    assert (routerpb.OUTCOME_INTERRUPTED, routerpb.FINISH_REASON_ERROR) == (attempt.outcome, attempt.finish_reason)
+    assert routerpb.USAGE_SOURCE_ESTIMATED == attempt.usage_source
+    assert attempt.usage.output_tokens > 0
+    assert [] == seen.attempts("never")
+
+
+@PROVIDERS
+@pytest.mark.parametrize(("fault", "code"), [("400", "invalid_request"), ("422", "invalid_request")])
+async def test_the_callers_error_goes_back_to_the_caller(router: Router, provider: str, fault: str, code: str) -> None:
+    """No retry, no fallback: another target would say the same."""
+    stream = await router.complete(f"{fault}-{provider}")
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == stream.status
+    assert stream.error is not None
+    assert (code, False) == (stream.error.code, stream.error.retryable)
+    assert 1 == len(stream.attempts)
+    assert not stream.attempts[0].HasField("usage")
+
+
+@PROVIDERS
+async def test_a_missing_target_model_is_our_misconfiguration(router: Router, provider: str) -> None:
+    """A 404 is neither retried nor routed around."""
+    stream = await router.complete(f"404-{provider}")
+
+    assert stream.error is not None
+    assert "target_model_not_found" == stream.error.code
+    assert 1 == len(stream.attempts)
+
+
+@PROVIDERS
+async def test_a_content_filter_is_the_answer(router: Router, provider: str) -> None:
+    """A refusal is passed on, never routed around."""
+    stream = await router.complete(f"content-filter-{provider}")
+
+    assert stream.finished is not None
+    assert [routerpb.FINISH_REASON_CONTENT_FILTER] == list(stream.finished.finish_reasons)
+    assert "w0 w1 w2 " == "".join(stream.texts)
+
+
+@PROVIDERS
+async def test_a_tool_call_arrives_in_openais_shape(router: Router, provider: str) -> None:
+    """Fragments with index, id and name first, arguments after."""
+    stream = await router.complete(
+        f"tool-call-{provider}",
+        {
+            "messages": [{"role": "user", "content": "weather?"}],
+            "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}],
+        },
+    )
+
+    calls = [choices[0]["delta"]["tool_calls"][0] for choices in stream.choices]
+    assert "get_weather" == calls[0]["function"]["name"]
+    assert calls[0]["id"]
+    assert TOOL_ARGUMENTS == "".join(call["function"]["arguments"] for call in calls)
+    assert stream.finished is not None
+    assert [routerpb.FINISH_REASON_TOOL_CALL] == list(stream.finished.finish_reasons)
+
+
+@PROVIDERS
+async def test_an_answer_that_only_lacks_its_end_marker_is_whole(router: Router, provider: str) -> None:
+    """Every word and the finish reason came: nothing is missing that a reader would miss."""
+    stream = await router.complete(f"missing-done-{provider}")
+
+    assert stream.finished is not None
+    assert WHOLE == "".join(stream.texts)
+
+
+@PROVIDERS
+async def test_usage_that_was_not_told_is_estimated_and_says_so(router: Router, provider: str) -> None:
+    """Spend is never 0 because a provider kept quiet."""
+    stream = await router.complete(f"no-usage-{provider}")
+
+    assert stream.finished is not None
+    (attempt,) = stream.attempts
+    assert routerpb.USAGE_SOURCE_ESTIMATED == attempt.usage_source
+    assert attempt.usage.input_tokens > 0
+    assert attempt.usage.output_tokens > 0
+
+
+@PROVIDERS
+async def test_an_empty_answer_is_an_answer(router: Router, provider: str) -> None:
+    """A provider may say nothing and mean it."""
+    stream = await router.complete(f"empty-{provider}")
+
+    assert [] == stream.texts
+    assert stream.finished is not None
+
+
+async def test_when_nobody_answers_the_error_names_everyone(router: Router) -> None:
+    """All targets down: one error, every attempt reported."""
+    stream = await router.complete("all-down")
+
+    assert grpc.StatusCode.UNAVAILABLE == stream.status
+    assert stream.error is not None
+    assert ("all_targets_failed", True) == (stream.error.code, stream.error.retryable)
+    assert "all-down-1: provider_unavailable" in stream.error.message
+    assert ["openai"] * 2 + ["anthropic"] * 2 == [attempt.provider for attempt in stream.attempts]
+    assert [] == stream.texts
+
+
+async def test_when_everyone_limits_the_caller_learns_when_to_come_back(router: Router) -> None:
+    """All targets rate-limited: the nearest Retry-After is handed on."""
+    stream = await router.complete("all-limited")
+
+    assert stream.error is not None
+    assert ("rate_limited", 5) == (stream.error.code, stream.error.retry_after.seconds)
+
+
+async def test_a_prompt_too_long_for_everyone_is_the_callers_error(router: Router) -> None:
+    """No target has a larger context: the error comes back as it is."""
+    stream = await router.complete("all-too-small")
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == stream.status
+    assert stream.error is not None
+    assert "context_length_exceeded" == stream.error.code
+
+
+async def test_the_attempt_budget_bounds_the_whole_chain(router: Router) -> None:
+    """Two attempts are two attempts, one for each target, however many retries the targets would deserve."""
+    stream = await router.complete("all-down", budget=2)
+
+    assert ["openai", "anthropic"] == [attempt.provider for attempt in stream.attempts]
+
+
+async def test_the_deadline_bounds_the_whole_chain(router: Router) -> None:
+    """Time runs out while a target is silent: the router says so before the caller's own clock does."""
+    stream = await router.complete("silence-then-anthropic", timeout_seconds=0.9)
+
+    assert grpc.StatusCode.DEADLINE_EXCEEDED == stream.status
+    assert stream.error is not None
+    assert "deadline_exceeded" == stream.error.code
+    assert [routerpb.OUTCOME_TIMEOUT] == [attempt.outcome for attempt in stream.attempts]
+
+
+async def test_an_unknown_route_lists_the_known_ones(router: Router) -> None:
+    """404 in gRPC's words."""
+    stream = await router.complete("nowhere")
+
+    assert grpc.StatusCode.NOT_FOUND == stream.status
+    assert stream.error is not None
+    assert "model 'nowhere' does not exist; there are: 400-anthropic" in stream.error.message
+
+
+@pytest.mark.parametrize("body", [[], {}, {"messages": "hi"}, "text"])
+async def test_a_body_that_is_no_chat_body_is_refused(router: Router, body: object) -> None:
+    """The router does not trust its caller to have checked."""
+    stream = await router.complete("ok", body)
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == stream.status
+
+
+async def test_a_field_without_counterpart_names_itself(router: Router) -> None:
+    """What Anthropic has no word for is refused by name when no other target may have one."""
+    stream = await router.complete("ok-anthropic", {"messages": [{"role": "user", "content": "x"}], "seed": 7})
+
+    assert stream.error is not None
+    assert ("unsupported_parameter", "seed") == (stream.error.code, stream.error.param)
+
+
+async def test_a_caller_that_leaves_closes_the_provider_connection(router: Router, seen: Seen) -> None:
+    """Cancelling the call stops the provider, not only the reading."""
+    request = routerpb.StreamCompletionRequest(
+        request_id="gone", route="slow", body=b'{"messages":[{"role":"user","content":"x"}]}'
+    )
+    call = router.stub.StreamCompletion(request, timeout=30)
+    async for message in call:
+        if message.HasField("delta"):
+            break
+    call.cancel()
+
+    async with asyncio.timeout(10):
+        while seen.attempts("slow")[-1]["finish"] == "open":
+            await asyncio.sleep(0.02)
+    assert "client_closed" == seen.attempts("slow")[-1]["finish"]
+
+
+async def test_the_log_tells_of_failures_and_of_no_content(router: Router, router_log: Path) -> None:
+    """Attempts that failed are named; neither prompt nor answer nor credential is anywhere."""
+    secret = "a-very-secret-prompt"
+    await router.complete("500-then-anthropic", {"messages": [{"role": "user", "content": secret}]})
+
+    log = router_log.read_text()
+    assert '"attempt_failed"' in log
+    assert '"request_finished"' in log
+    for word in (secret, "w0 ", "sk-test-credential", "Traceback"):
+        assert word not in log
