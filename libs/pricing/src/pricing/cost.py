@@ -39,13 +39,16 @@ def cost_of(usage: Usage, price: Price | None) -> Decimal | None:
 
 
 def total_of(costs: Iterable[Decimal | None]) -> Decimal | None:
-    """Add up the costs of a request's attempts, FREE when there is none.
+    """Add up the costs of a request's attempts, FREE when there is none; None when any of them is unpriced.
 
-    An unpriced attempt is left out of the sum; None when every attempt is unpriced.
+    A sum without the unpriced part would read as the whole.
     """
-    costs = list(costs)
-    priced = [cost for cost in costs if cost is not None]
-    return None if costs and not priced else sum(priced, FREE)
+    total = FREE
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def _rates_for(input_tokens: int, price: Price) -> Rates:

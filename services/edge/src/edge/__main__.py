@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from edge.api import ChatEndpoints
 from edge.app import create_app
-from edge.costs import REFRESH_INTERVAL_SECONDS, Quotes
+from edge.costs import Quotes
 from edge.emit import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.exchange import Parts
 from edge.guard import Guard
@@ -66,7 +66,6 @@ async def serve(settings: Settings) -> None:
     guard = Guard(keys, models, settings.max_prompt_tokens)
     parts = Parts(router=router, emitter=emitter, quotes=quotes, metrics=metrics)
     health = HealthEndpoints(router, ledger, store, spool, registry)
-    await quotes.refresh()
     app = create_app(
         [
             ChatEndpoints(settings, guard, parts).router(),
@@ -77,7 +76,7 @@ async def serve(settings: Settings) -> None:
     )
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
-        asyncio.create_task(repeat("refresh_prices", REFRESH_INTERVAL_SECONDS, quotes.refresh)),
+        asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")

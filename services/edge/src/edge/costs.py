@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +19,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-REFRESH_INTERVAL_SECONDS = 30.0
+_REFRESH_INTERVAL_SECONDS = 30.0
+_FIRST_INTERVAL_SECONDS = 1.0
 
 
 class Quotes:
@@ -29,18 +31,19 @@ class Quotes:
         self._metrics = metrics
         self._book: PriceBook | None = None
 
-    async def refresh(self) -> None:
+    async def keep_fresh(self) -> None:
+        """Fetch the price book again and again, often until there is one; runs until cancelled."""
+        while True:
+            await self._refresh()
+            await asyncio.sleep(_FIRST_INTERVAL_SECONDS if self._book is None else _REFRESH_INTERVAL_SECONDS)
+
+    async def _refresh(self) -> None:
         """Fetch the price book; when the ledger does not answer, the last one stays in use."""
         try:
             self._book = await self._ledger.price_book()
         except Problem as problem:
             self._metrics.price_book_failures.inc()
             log.warning("price_book_refresh_failed", reason=problem.code)
-
-    async def ensure(self) -> None:
-        """Fetch the price book if there is none yet."""
-        if self._book is None:
-            await self.refresh()
 
     def attempt_costs(self, attempts: Sequence[routerpb.Attempt]) -> list[Decimal | None]:
         """Return the cost of each attempt in USD; None when it is unpriced."""

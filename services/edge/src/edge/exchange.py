@@ -86,7 +86,6 @@ class Exchange:
 
     async def admit(self) -> None:
         """Step 3: record that the request runs, and look for its answer. Problem when it may not run."""
-        await self._parts.quotes.ensure()
         key = self._key if self._policy.may_read else None
         stored, was_asked = await self._parts.emitter.admit(admitted_event(self.facts), key)
         if not self._policy.may_read:
