@@ -14,10 +14,10 @@ from spillway_local.costs import table_lines
 from spillway_local.sse import Event, read_events
 
 STREAM = (
-    b': hello\r\n\r\nevent: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
+    b': hello\r\n\r\nevent: two\r\ndata: {"b":\r\ndata: 2}\r\n\r\nevent: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
     b'event: done\rdata: {"a":\rdata: 1}\r\revent: cut\ndata: {"text":'
 )
-EVENTS = [Event("delta", {"text": "café \u2028 one"}), Event("done", {"a": 1})]
+EVENTS = [Event("two", {"b": 2}), Event("delta", {"text": "café \u2028 one"}), Event("done", {"a": 1})]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from spillway_local.home import Home, held
 from spillway_local.ports import free_port
 
-SPILLWAY = Path(__file__).parents[2] / ".venv/bin/spillway"
+SPILLWAY = Path(sys.executable).with_name("spillway")
 
 
 def _run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:

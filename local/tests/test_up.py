@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import pytest
 
 from spillway_local.ports import free_port
 
-SPILLWAY = Path(__file__).parents[2] / ".venv/bin/spillway"
+SPILLWAY = Path(sys.executable).with_name("spillway")
 NAMES = ["edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres"]  # the order of the stop
 
 
@@ -30,13 +31,12 @@ class System:
         self.home = home
         self.environment = {**kept, "SPILLWAY_HOME": str(home), "SPILLWAY_PORT": str(free_port()), **environment}
         self._output = (home / "output").open("w+")
+        # A shell starts what it puts in the background with SIGINT ignored.
         self.process = subprocess.Popen(
-            [str(SPILLWAY), "up"],
+            ["sh", "-c", 'trap "" INT; exec "$0" up', str(SPILLWAY)],
             env=self.environment,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            # A shell starts what it puts in the background with SIGINT ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
             start_new_session=True,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -180,6 +181,18 @@ async def test_a_cut_is_a_broken_transfer_for_the_client(fault_provider_url: str
     async with httpx2.AsyncClient() as client:
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.post(f"{fault_provider_url}/v1/chat/completions", json=body)
+
+
+async def test_a_reset_is_a_reset_and_no_mere_close(fault_provider_url: str) -> None:
+    """The client's socket gets ECONNRESET before any byte."""
+    host, _, port = fault_provider_url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = orjson.dumps({"model": "reset", "messages": MESSAGES})
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
 
 
 async def test_flaky_fails_as_often_as_asked_and_then_answers(fault_provider_url: str) -> None:
