@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spillway_local.chat import receipt_lines
@@ -14,12 +14,14 @@ from spillway_local.costs import table_lines
 from spillway_local.sse import Event, read_events
 
 STREAM = (
-    b': hello\r\n\r\nevent: two\r\ndata: {"b":\r\ndata: 2}\r\n\r\nevent: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
+    b': hello\r\n\r\nevent: two\r\ndata: {"b":\r\ndata: 2}\r\n\r\n'
+    b'event: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
     b'event: done\rdata: {"a":\rdata: 1}\r\revent: cut\ndata: {"text":'
 )
 EVENTS = [Event("two", {"b": 2}), Event("delta", {"text": "café \u2028 one"}), Event("done", {"a": 1})]
 
 
+@example(list(range(len(STREAM))))
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     """Also inside a character or a CRLF; a line separator inside JSON ends no line; an unfinished event is dropped."""
