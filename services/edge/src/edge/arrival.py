@@ -1,9 +1,10 @@
-"""Step 1 of the request path: every HTTP request gets its id, its clock and its error handling here."""
+"""Step 1 of the request path: every HTTP request gets its id and its clock here."""
 
 from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 import structlog
 import uuid_utils.compat
@@ -15,11 +16,16 @@ from edge.metrics import Metrics
 log = structlog.get_logger()
 
 # A client's own id is taken when its time is about now: the ledger's rows are ordered, and kept, by that time.
-_FURTHEST_CLOCK_SECONDS = 300.0
+_FURTHEST_CLOCK_SECONDS = 300
+# As long as an id can still be about now.
+CLAIM_SECONDS = 2 * _FURTHEST_CLOCK_SECONDS
 
 
 class Arrival:
-    """ASGI middleware: `scope["state"]` gets `request_id` and `accepted`; the response gets `x-request-id`."""
+    """ASGI middleware: `scope["state"]` gets `request_id`, `accepted` and `is_own_id` (the client's own was taken).
+
+    The response gets the header `x-request-id`.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -31,33 +37,44 @@ class Arrival:
             await self._app(scope, receive, send)
             return
         offered = Headers(scope=scope).get("x-request-id")
-        request_id = take_request_id(offered)
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        own_id = take_request_id(offered)
         state["accepted"] = time.monotonic()
+        state["is_own_id"] = own_id is not None
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        if offered is not None and offered != request_id:
+        if offered is not None:
             structlog.contextvars.bind_contextvars(client_request_id=offered[:100])
+        bind_request_id(state, own_id or new_request_id())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                MutableHeaders(scope=message)["x-request-id"] = state["request_id"]
                 self._metrics.http_responses.labels(scope["method"], message["status"]).inc()
             await send(message)
 
         await self._app(scope, receive, send_with_id)
 
 
-def take_request_id(offered: str | None) -> str:
-    """Return the client's id when it is a UUIDv7 of about now, else a new one: the ledger counts by it."""
-    if offered is not None:
-        try:
-            known = uuid.UUID(offered)
-        except ValueError:
-            known = None
-        if known is not None and known.version == 7:
-            seconds = (known.int >> 80) / 1000
-            if abs(time.time() - seconds) <= _FURTHEST_CLOCK_SECONDS:
-                return str(known)
+def bind_request_id(state: dict[str, Any], request_id: str) -> None:
+    """Give the request its id, in its state and in every log line that follows."""
+    state["request_id"] = request_id
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+def new_request_id() -> str:
+    """Return a new UUIDv7."""
     return str(uuid_utils.compat.uuid7())
+
+
+def take_request_id(offered: str | None) -> str | None:
+    """Return the client's id when it is a UUIDv7 of about now; None when it is anything else."""
+    if offered is None:
+        return None
+    try:
+        known = uuid.UUID(offered)
+    except ValueError:
+        return None
+    seconds = (known.int >> 80) / 1000
+    if known.version != 7 or abs(time.time() - seconds) > _FURTHEST_CLOCK_SECONDS:
+        return None
+    return str(known)

@@ -1,0 +1,88 @@
+"""The routes of the front-door tests: which faults a request meets, by the model it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# What the price book of the tests knows; the name is the whole model name of the target.
+HAPPY = "ok?chunks=10&interval_ms=100&prompt_tokens=1000&cached=400&reasoning=7&test=happy"
+LONG = "ok?chunks=300&prompt_tokens=2000&test=long"
+CLAUDE = "ok?prompt_tokens=500&cached=100&cache_write=50&test=claude"
+
+LOCAL = ("local", "smollm2-135m-instruct")
+
+# Public model -> targets as (provider, model at the fault provider). `!` in front: the target's timers are short.
+ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
+    "default": [("openai", "ok?test=default"), ("anthropic", "ok?test=default-next"), LOCAL],
+    "happy": [("openai", HAPPY)],
+    "long": [("openai", LONG)],
+    "claude": [("anthropic", CLAUDE)],
+    "cached": [("openai", "ok?test=cached")],
+    "other": [("openai", "ok?test=other")],
+    "slow": [("openai", "ok?chunks=50&interval_ms=100&test=slow")],
+    "late": [("openai", "slow-first?seconds=1&test=late")],
+    "tools": [("openai", "tool-call?test=tools")],
+    "tools-claude": [("anthropic", "tool-call?test=tools-claude")],
+    "filtered": [("openai", "content-filter?test=filtered")],
+    **{
+        f"primary-{fault}": [
+            ("openai", f"{model}&test=primary-{fault}"),
+            ("anthropic", f"ok?test=primary-{fault}-next"),
+        ]
+        for fault, model in {
+            "429": "status-429?",
+            "429-retry-after": "status-429?retry_after=30",
+            "500": "status-500?",
+            "503": "status-503?",
+            "quota": "insufficient-quota?",
+            "reset": "reset?",
+            "silence": "!silence?",
+        }.items()
+    },
+    "primary-refused": [("refused", "nobody-listens"), ("anthropic", "ok?test=primary-refused-next")],
+    "both-down": [("openai", "status-500?test=both-down-1"), ("anthropic", "status-529?test=both-down-2"), LOCAL],
+    "all-down": [("openai", "status-500?test=all-down-1"), ("anthropic", "status-503?test=all-down-2")],
+    "all-limited": [("openai", "status-429?retry_after=7&test=all-limited")],
+    "bad-request": [("openai", "status-400?test=bad-request"), ("anthropic", "ok?test=never")],
+    "too-long": [("openai", "context-too-long?test=too-long")],
+    **{
+        f"broken-{fault}": [("openai", f"{model}&test=broken-{fault}"), ("anthropic", "ok?test=never")]
+        for fault, model in {
+            "cut": "cut?after=3",
+            "stall": "!stall?after=3",
+            "malformed": "malformed?after=3",
+            "missing-end": "missing-end?",
+            "unknown-finish": "unknown-finish?",
+            "error-frame": "error-frame?after=3",
+        }.items()
+    },
+    "unpriced": [("openai", "ok?test=unpriced")],
+    "local": [LOCAL],
+}
+
+
+def routes_file(
+    routes: Mapping[str, Sequence[tuple[str, str]]], provider_url: str, credential_file: Path
+) -> dict[str, object]:
+    """Return the routes file that plays `routes` with the fault provider; `${LOCAL_MODEL_URL}` is filled in by `up`."""
+    targets: dict[str, object] = {}
+    names: dict[str, object] = {}
+    for route, members in routes.items():
+        names[route] = {"targets": [f"{route}-{number}" for number in range(1, len(members) + 1)]}
+        for number, (provider, model) in enumerate(members, 1):
+            targets[f"{route}-{number}"] = _target(provider, model, provider_url, credential_file)
+    return {"targets": targets, "routes": names}
+
+
+def _target(provider: str, model: str, provider_url: str, credential_file: Path) -> dict[str, object]:
+    if provider == "local":
+        timeouts = {"first_content_seconds": 30}
+        return {"provider": "vllm", "model": model, "base_url": "${LOCAL_MODEL_URL}", "timeouts": timeouts}
+    if provider == "refused":
+        return {"provider": "vllm", "model": model, "base_url": "http://127.0.0.1:9/v1"}
+    base_url = f"{provider_url}/v1" if provider == "openai" else provider_url
+    target: dict[str, object] = {"provider": provider, "model": model.removeprefix("!"), "base_url": base_url}
+    if model.startswith("!"):
+        target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}
+    return {**target, "credential_file": str(credential_file)}

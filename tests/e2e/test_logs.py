@@ -1,0 +1,37 @@
+"""After everything else: what the logs of the whole stack must not hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from front_door import Behind, Door
+
+SERVICES = ("edge", "llm-router", "cost-ledger", "local-model")
+
+
+async def test_logs_are_json_and_hold_no_prompt_answer_secret_or_traceback(
+    door: Door, behind: Behind, keys: dict[str, str]
+) -> None:
+    """Errors, cancelled requests and bad input included."""
+    await door.chat("an unmistakable prompt", model="primary-500")
+    await door.chat("an unmistakable prompt", model="broken-malformed", system_prompt="an unmistakable system prompt")
+    await door.chat("an unmistakable prompt", model="bad-request", headers={"cache-control": "no-store"})
+    await door.post("/chat", b'{"query": "an unmistakable prompt", "colour": "an unmistakable value"}')
+
+    for name in SERVICES:
+        log = behind.log(name)
+        for word in ("unmistakable", "w0 w1", "sk-provider-credential", "Traceback", *keys.values()):
+            assert word not in log, (name, word)
+        for key in keys.values():
+            assert key.rpartition("-")[2] not in log, name
+
+
+@pytest.mark.parametrize("name", ["edge", "llm-router", "cost-ledger"])
+def test_every_line_is_an_object_with_time_and_event(behind: Behind, name: str) -> None:
+    """A log that a machine can read throughout."""
+    lines = [json.loads(line) for line in behind.log(name).splitlines()]
+
+    assert lines
+    assert all({"time", "level", "event", "service"} <= set(line) for line in lines)
