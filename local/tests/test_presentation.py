@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spillway_local.chat import receipt_lines
+from spillway_local.chat import AnswerIncomplete, print_answer, receipt_lines
 from spillway_local.costs import table_lines
 from spillway_local.sse import Event, read_events
 
@@ -29,6 +32,47 @@ def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     chunks = [STREAM[start:end] for start, end in itertools.pairwise(edges)]
 
     assert EVENTS == list(read_events(chunks))
+
+
+def _frames(*events: tuple[str, dict[str, Any]]) -> list[bytes]:
+    return [f"event: {name}\nid: 1\ndata: {json.dumps(data)}\n\n".encode() for name, data in events]
+
+
+START = ("start", {"request_id": "0193", "model": "default", "cache": "miss"})
+PIECE = ("delta", {"text": "half an"})
+
+
+def test_an_answer_that_ends_in_an_error_is_marked_as_incomplete() -> None:
+    """The text so far stays, with the mark; the error is what is raised, and there is no receipt."""
+    out = io.StringIO()
+    error = {"error": {"type": "upstream_error", "code": "stream_interrupted", "message": "cut", "retryable": True}}
+
+    with pytest.raises(AnswerIncomplete, match="stream_interrupted: cut"):
+        print_answer(_frames(START, PIECE, ("error", error)), out)
+    assert "half an\n[incomplete]\n" == out.getvalue()
+
+
+def test_a_stream_without_a_terminal_event_is_no_success() -> None:
+    """A connection that just closes is an incomplete answer too; without text there is nothing to mark."""
+    out = io.StringIO()
+
+    with pytest.raises(AnswerIncomplete, match="closed before the answer ended"):
+        print_answer(_frames(START), out)
+    assert "" == out.getvalue()
+
+
+def test_each_piece_is_printed_before_the_next_is_read() -> None:
+    """The reader sees the answer as it comes."""
+    out = io.StringIO()
+    seen: list[str] = []
+
+    def chunks() -> Iterator[bytes]:
+        for frame in _frames(START, PIECE, ("delta", {"text": " answer"}), ("done", _done())):
+            yield frame
+            seen.append(out.getvalue())
+
+    print_answer(chunks(), out)
+    assert ["", "half an", "half an answer"] == seen
 
 
 def _done(**changes: Any) -> dict[str, Any]:

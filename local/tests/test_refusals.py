@@ -86,6 +86,29 @@ def test_a_home_that_cannot_be_written_is_refused(server_dir: Path) -> None:
     assert f"spillway: cannot write to {server_dir}/file: " in line
 
 
+def test_a_database_that_cannot_be_made_is_one_line(server_dir: Path) -> None:
+    """Here because a file stands in its place; what had started is stopped."""
+    (server_dir / "postgres").touch()
+
+    line = _refusal(_run("up", home=server_dir))
+
+    assert line.startswith(f"spillway: {server_dir}/postgres")
+
+
+def test_an_output_that_takes_no_more_is_one_line(server_dir: Path) -> None:
+    """A full disk may show at the first line that is printed; what had started is stopped."""
+    run = subprocess.run(
+        ["sh", "-c", f"{SPILLWAY} up 2>&1 >/dev/full"],
+        env={**os.environ, "SPILLWAY_HOME": str(server_dir), "SPILLWAY_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "Traceback" not in run.stdout
+    assert "disk full" in run.stdout
+
+
 def test_a_second_up_on_the_same_home_is_refused_with_the_pid_of_the_first(server_dir: Path) -> None:
     """Two would write into the same database."""
     with held(Home(server_dir)):

@@ -21,10 +21,13 @@ def main() -> None:
         status = _COMMANDS[arguments.command](arguments, home)
     except Refusal as refusal:
         status = _fail(str(refusal))
+    except BrokenPipeError:
+        # Whoever read the output has gone. What is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        status = _fail(f"disk full: {home.path}")
+        full = error.errno == errno.ENOSPC
+        status = _fail(f"disk full: {home.path}" if full else f"{error.filename or home.path}: {error.strerror}")
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

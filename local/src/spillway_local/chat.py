@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from spillway_local.door import Door, explain
@@ -21,10 +22,14 @@ def run_chat(door: Door, request: dict[str, Any], *, use_cache: bool) -> None:
         if response.status_code != 200:
             response.read()
             raise Refusal(explain(response))
-        _print_answer(response.iter_bytes(), sys.stdout)
+        print_answer(response.iter_bytes(), sys.stdout)
 
 
-def _print_answer(chunks: Any, out: TextIO) -> None:
+def print_answer(chunks: Iterable[bytes], out: TextIO) -> None:
+    """Print the text of a stream piece by piece as it comes, then the receipt.
+
+    AnswerIncomplete when it ends otherwise, with the text so far marked as incomplete.
+    """
     start: dict[str, Any] = {}
     has_text = False
     for event in read_events(chunks):

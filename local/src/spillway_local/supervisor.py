@@ -114,9 +114,9 @@ class Supervisor:
         self._hurry.set()
 
     async def stop(self, names: Sequence[str]) -> None:
-        """Stop the children one after the other, in the order of `names`, then any other, each with a line."""
+        """Stop the children one after the other, those not in `names` first, then in its order, each with a line."""
         rank = {name: number for number, name in enumerate(names)}
-        for child in sorted(self.children, key=lambda child: rank.get(child.program.name, len(rank))):
+        for child in sorted(self.children, key=lambda child: rank.get(child.program.name, -1)):
             begun = time.monotonic()
             was_running = child.process.poll() is None
             child.is_stopping = True

