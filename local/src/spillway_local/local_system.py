@@ -1,0 +1,209 @@
+"""The six processes of the local system: what each is given, and which waits for which."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from spillway_local import ports, postgres, valkey
+from spillway_local.home import Home, Refusal, write_secret
+from spillway_local.ports import LOOPBACK
+from spillway_local.routes import collect_vendors, write_routes
+from spillway_local.supervisor import Program, Supervisor
+
+STOP_ORDER = ("edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres")
+# What only the routes file may lead to, never a process's environment.
+_SECRET_VARIABLES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SPILLWAY_API_KEY"})
+# The edge and the router finish running streams; the longest may last two minutes.
+_STREAM_DRAIN_SECONDS = 140.0
+
+
+class LocalSystem:
+    """The six processes on one home, their ports chosen once."""
+
+    def __init__(self, home: Home, edge_port: int, environment: Mapping[str, str], chosen_routes: Path | None) -> None:
+        self._home = home
+        self._chosen_routes = chosen_routes
+        self._provider_environment = environment
+        self._environment = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
+        self._ports = _distinct_ports(edge_port)
+        self._begun = time.monotonic()
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Start everything, side by side where nothing waits for the other; returns when all is ready."""
+        local_model = self._python("local-model", "LOCAL_MODEL", {})
+        routes = write_routes(
+            self._home,
+            collect_vendors(self._home, self._provider_environment),
+            f"http://{local_model.address}/v1",
+            self._chosen_routes,
+        )
+        router = self._python("llm-router", "LLM_ROUTER", {"ROUTES_FILE": str(routes)}, drain=_STREAM_DRAIN_SECONDS)
+        ledger = self._python("cost-ledger", "COST_LEDGER", self._ledger_settings())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.launch_until_ready(local_model))
+            group.create_task(supervisor.launch_until_ready(router))
+            group.create_task(self._start_ledger(supervisor, ledger))
+            group.create_task(asyncio.to_thread(ensure_development_key, self._home, self._environment))
+        # Last, so that the door opens when all behind it is there: its first answer can already name its cost.
+        await supervisor.launch_until_ready(self._edge(router, ledger))
+
+    async def _start_ledger(self, supervisor: Supervisor, ledger: Program) -> None:
+        async with asyncio.TaskGroup() as stores:
+            stores.create_task(self._start_postgres(supervisor))
+            stores.create_task(supervisor.launch_until_ready(self._valkey()))
+        migrate = Program("migrate", [*ledger.command, "migrate"], ledger.port, ledger.environment)
+        await supervisor.run_to_end(migrate)
+        await supervisor.launch_until_ready(ledger)
+
+    async def _start_postgres(self, supervisor: Supervisor) -> None:
+        # No child of this thread: initdb is not tethered, and the thread waits for it.
+        try:
+            cluster = await asyncio.to_thread(postgres.ensure_cluster, self._postgres_dir)
+        except subprocess.CalledProcessError as error:
+            raise Refusal(f"cannot create the database; why is in {self._home.logs}/initdb.log") from error
+        port = self._ports["postgres"]
+        await supervisor.launch_until_ready(
+            Program(
+                "postgres",
+                cluster.command(port),
+                port,
+                self._environment,
+                user=cluster.system_user,
+                stop_signal=postgres.STOP_SIGNAL,
+                kill_signal=signal.SIGQUIT,
+            )
+        )
+
+    def _edge(self, router: Program, ledger: Program) -> Program:
+        settings = {
+            "ROUTER_ADDRESS": router.address,
+            "LEDGER_ADDRESS": ledger.address,
+            "REDIS_URL": valkey.url(self._ports["valkey"]),
+            "KEYS_FILE": str(self._home.keys_file),
+            "SPOOL_FILE": str(self._home.spool_file),
+        }
+        return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
+
+    def publish(self, supervisor: Supervisor) -> None:
+        """Write run.json: what runs where."""
+        processes = [
+            {
+                "name": child.program.name,
+                "pid": child.process.pid,
+                "address": child.program.address,
+                "metrics_address": self._metrics_address(child.program),
+                "log_file": str(child.log_file),
+            }
+            for child in supervisor.children
+        ]
+        self._home.write_run(
+            {
+                "pid": os.getpid(),
+                "started_at": datetime.now(UTC).isoformat(),
+                "url": self.url,
+                "processes": processes,
+                "postgres_url": self._postgres_url,
+                "postgres_password_file": str(self._postgres_dir / "password"),
+                "redis_url": valkey.url(self._ports["valkey"]),
+            }
+        )
+
+    @property
+    def url(self) -> str:
+        """The address of the edge."""
+        return f"http://{LOOPBACK}:{self._ports['edge']}"
+
+    def banner(self) -> str:
+        """Say what to do next."""
+        key = self._home.development_key_file.read_text()
+        curl = f"curl -N {self.url}/chat -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+        body = shlex.quote('{"query": "What is the capital of France?"}')
+        return "\n".join(
+            [
+                f"Spillway is up after {time.monotonic() - self._begun:.1f} s.",
+                "",
+                f"  address  {self.url}   (documentation at /docs)",
+                f"  API key  {key}",
+                f"  logs     {self._home.logs}",
+                "",
+                f"  {curl} -d {body}",
+                "",
+                "Ctrl-C stops everything.",
+            ]
+        )
+
+    @property
+    def _postgres_dir(self) -> Path:
+        return self._home.path / "postgres"
+
+    @property
+    def _postgres_url(self) -> str:
+        return f"postgresql://postgres@{LOOPBACK}:{self._ports['postgres']}/spillway"
+
+    def _ledger_settings(self) -> dict[str, str]:
+        return {
+            "POSTGRES_URL": self._postgres_url,
+            "POSTGRES_PASSWORD_FILE": str(self._postgres_dir / "password"),
+            "REDIS_URL": valkey.url(self._ports["valkey"]),
+        }
+
+    def _valkey(self) -> Program:
+        data_dir = self._home.path / "valkey"
+        # It holds answers, for the response cache.
+        data_dir.mkdir(mode=0o700, exist_ok=True)
+        port = self._ports["valkey"]
+        return Program("valkey", valkey.command(data_dir, port), port, self._environment)
+
+    def _python(self, name: str, prefix: str, settings: Mapping[str, str], drain: float = 20.0) -> Program:
+        port = self._ports[name]
+        metrics_port = self._ports.get(f"{name} metrics")
+        own = {"HOST": LOOPBACK, "PORT": str(port), **settings}
+        if metrics_port is not None:
+            own["METRICS_PORT"] = str(metrics_port)
+        return Program(
+            name,
+            [sys.executable, "-m", name.replace("-", "_")],
+            port,
+            {**self._environment, **{f"{prefix}_{key}": value for key, value in own.items()}},
+            metrics_port=metrics_port,
+            drain_seconds=drain,
+        )
+
+    def _metrics_address(self, program: Program) -> str | None:
+        if program.name in {"edge", "local-model"}:
+            return program.address
+        return f"{LOOPBACK}:{program.metrics_port}" if program.metrics_port else None
+
+
+def _distinct_ports(edge_port: int) -> dict[str, int]:
+    names = ("postgres", "valkey", "local-model", "llm-router", "cost-ledger", "llm-router metrics")
+    free = (port for port in ports.free_ports() if port != edge_port)
+    chosen = dict(zip((*names, "cost-ledger metrics"), itertools.islice(free, len(names) + 1), strict=True))
+    return {**chosen, "edge": edge_port}
+
+
+def ensure_development_key(home: Home, environment: Mapping[str, str]) -> None:
+    """Keep one API key for the developer in `home`: made at the first start, in plain text only in its own file."""
+    if home.keys_file.exists() and home.development_key_file.exists():
+        return
+    owner = ["--tenant", "local", "--user", "developer", "--tier", "standard"]
+    made = subprocess.run(
+        [sys.executable, "-m", "edge.keys", "add", str(home.keys_file), *owner],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    if made.returncode != 0:
+        raise Refusal(f"cannot make an API key: {(made.stderr.strip() or 'no reason given').splitlines()[-1]}")
+    write_secret(home.development_key_file, made.stdout.strip())
