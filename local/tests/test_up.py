@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -175,12 +177,43 @@ def test_keys_of_vendors_are_in_no_childs_environment(server_dir: Path) -> None:
 def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], System]) -> None:
     """The start does not have to be over before it can be called off."""
     system = start()
-    deadline = time.monotonic() + 60
-    while "  ready " not in system.output:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    _wait_for(system, "  ready ")
     processes = _all_processes(system)
     system.process.send_signal(signal.SIGTERM)
 
     assert 0 == system.process.wait(60), system.output
     assert [] == psutil.wait_procs(processes, timeout=10)[1]
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_lets_a_running_answer_finish_and_a_second_one_does_not(
+    start: Callable[[], System], presses: int
+) -> None:
+    """Drained, the reader gets the end and the status is 0; killed, everything is gone all the same and it is 1."""
+    system = start()
+    run = system.wait_until_ready()
+    processes = _all_processes(system)
+    key = (system.home / "development-key").read_text()
+    request = {"query": "Tell a long story about a ship.", "max_tokens": 400}
+    with httpx2.stream(
+        "POST", f"{run['url']}/chat", json=request, headers={"authorization": f"Bearer {key}"}, timeout=60
+    ) as response:
+        pieces = response.iter_bytes()
+        text = next(pieces)
+        for _ in range(presses):
+            system.process.send_signal(signal.SIGINT)
+            _wait_for(system, "Stopping")
+        with contextlib.suppress(httpx2.TransportError):
+            for piece in pieces:
+                text += piece
+
+    assert (0 if presses == 1 else 1) == system.process.wait(90), system.output
+    assert (b"event: done" in text) is (presses == 1)
+    assert [] == psutil.wait_procs(processes, timeout=20)[1]
+
+
+def _wait_for(system: System, text: str) -> None:
+    deadline = time.monotonic() + 30
+    while text not in system.output:
+        assert time.monotonic() < deadline, system.output
+        time.sleep(0.01)

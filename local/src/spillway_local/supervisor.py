@@ -66,6 +66,11 @@ class Supervisor:
         """What was started and not yet stopped, in the order of the start."""
         return list(self._children.values())
 
+    @property
+    def was_hurried(self) -> bool:
+        """Say whether the stop was cut short."""
+        return self._hurry.is_set()
+
     def launch(self, program: Program) -> Child:
         """Start `program` with a fresh log; the log of the last run is kept as `.1`."""
         log_file = self._logs / f"{program.name}.log"

@@ -60,6 +60,8 @@ async def _supervise(home: Home, system: LocalSystem) -> None:
     finally:
         home.run_file.unlink(missing_ok=True)
         await supervisor.stop(STOP_ORDER)
+    if supervisor.was_hurried:
+        raise Refusal("killed before everything had ended by itself")
 
 
 async def _start_and_publish(system: LocalSystem, supervisor: Supervisor) -> None:
