@@ -13,6 +13,9 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 
+# A token count beyond this is nonsense, and would not fit into the attempt's record.
+_LARGEST_COUNT = 2**53
+
 _FINISH_REASONS = {
     "end_turn": routerpb.FINISH_REASON_STOP,
     "stop_sequence": routerpb.FINISH_REASON_STOP,
@@ -50,7 +53,7 @@ class AnthropicWire:
         if kind == "content_block_start":
             return self._block_start(event["index"], event["content_block"])
         if kind == "message_start":
-            self.answer.response_model = event["message"].get("model") or ""
+            self.answer.response_model = _text(event["message"].get("model") or "")
             self._add_usage(event["message"].get("usage"))
         elif kind == "message_delta":
             self._add_usage(event.get("usage"))
@@ -64,25 +67,23 @@ class AnthropicWire:
     def _delta(self, index: int, delta: Json) -> Content | None:
         kind = delta["type"]
         if kind == "text_delta":
-            text = delta["text"]
-            if not isinstance(text, str):
-                raise TypeError("text")
-            return text or None
+            return _text(delta["text"]) or None
         if kind == "input_json_delta":
-            call = {"index": self._tool_calls[index], "function": {"arguments": delta["partial_json"]}}
-            return _choices({"tool_calls": [call]}) if delta["partial_json"] else None
+            arguments = _text(delta["partial_json"])
+            call = {"index": self._tool_calls[index], "function": {"arguments": arguments}}
+            return _choices({"tool_calls": [call]}) if arguments else None
         if kind == "thinking_delta":
-            return _choices({"reasoning_content": delta["thinking"]}) if delta["thinking"] else None
+            thinking = _text(delta["thinking"])
+            return _choices({"reasoning_content": thinking}) if thinking else None
         return None
 
     def _block_start(self, index: int, block: Json) -> Content | None:
         if block["type"] == "tool_use":
             number = self._tool_calls[index] = len(self._tool_calls)
-            function = {"name": block["name"], "arguments": ""}
-            return _choices(
-                {"tool_calls": [{"index": number, "id": block["id"], "type": "function", "function": function}]}
-            )
-        return block.get("text") or None
+            function = {"name": _text(block["name"]), "arguments": ""}
+            call = {"index": number, "id": _text(block["id"]), "type": "function", "function": function}
+            return _choices({"tool_calls": [call]})
+        return _text(block.get("text") or "") or None
 
     def _finish(self, reason: str | None) -> None:
         if reason is None:
@@ -95,10 +96,8 @@ class AnthropicWire:
         """Keep the newest of each count; the counts of later events are cumulative."""
         if not usage:
             return
-        self._usage |= {name: count for name, count in usage.items() if isinstance(count, int)}
-        reasoning = (usage.get("output_tokens_details") or {}).get("thinking_tokens")
-        if reasoning is not None:
-            self._usage["reasoning"] = reasoning
+        counts = {**usage, "reasoning": (usage.get("output_tokens_details") or {}).get("thinking_tokens")}
+        self._usage |= {name: count for name, count in counts.items() if _is_count(count)}
         self.answer.usage = self._inclusive_usage()
 
     def _inclusive_usage(self) -> Usage:
@@ -115,6 +114,16 @@ class AnthropicWire:
             provider_cache_write_input_tokens=written,
             reasoning_output_tokens=counts.get("reasoning"),
         )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
 
 
 def _choices(delta: Json) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ _LONGEST_MESSAGE = 500
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _CONTEXT_WORDS = ("prompt is too long", "maximum context length")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
+_LONGEST_RETRY_AFTER_SECONDS = 24 * 60 * 60.0
 
 
 def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
@@ -48,16 +50,34 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read how many seconds to wait from `retry-after-ms` or `retry-after` (seconds or a date); None when neither."""
+    """Read how many seconds to wait from `retry-after-ms` or `retry-after` (seconds or a date), at most a day.
+
+    None when there is neither, or none that can be read.
+    """
+    seconds = _told_seconds(headers)
+    if seconds is None or not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _told_seconds(headers: Mapping[str, str]) -> float | None:
+    if "retry-after-ms" in headers:
+        milliseconds = _number(headers["retry-after-ms"])
+        if milliseconds is not None:
+            return milliseconds / 1000
+    value = headers.get("retry-after", "")
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds
     try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        if "retry-after" not in headers:
-            return None
-        value = headers["retry-after"]
-        if value.replace(".", "", 1).isdigit():
-            return float(value)
-        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
     except ValueError:
         return None
 

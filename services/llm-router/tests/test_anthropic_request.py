@@ -1,0 +1,287 @@
+"""An OpenAI chat body in Anthropic's words: nothing is lost silently, nothing is invented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from llm_router.errors import RequestRejected, RequestUntranslatable
+from llm_router.providers.anthropic_request import to_messages_body
+
+Json = dict[str, Any]
+
+USER: Json = {"role": "user", "content": "hi"}
+HI: Json = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+TOOL: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+def translated(*messages: Json, **fields: object) -> Json:
+    """Translate a body of these messages and fields."""
+    return to_messages_body({"messages": list(messages or (USER,)), **fields})
+
+
+def call(arguments: object = '{"a": 1}', **more: object) -> Json:
+    """Write a tool call of an assistant."""
+    return {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}, **more}
+
+
+def test_a_plain_question_gets_a_limit_and_nothing_else() -> None:
+    """The Messages API wants a limit; no other field is invented."""
+    body = translated()
+
+    assert {"messages", "max_tokens"} == body.keys()
+    assert [HI] == body["messages"]
+    assert body["max_tokens"] > 0
+
+
+def test_system_and_developer_messages_become_the_system_prompt_in_order() -> None:
+    """They stand apart in the Messages API, wherever they were."""
+    body = translated(
+        {"role": "system", "content": "one"},
+        USER,
+        {"role": "developer", "content": [{"type": "text", "text": "two"}]},
+    )
+
+    assert [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}] == body["system"]
+    assert [HI] == body["messages"]
+
+
+def test_a_tool_call_and_its_results_become_blocks() -> None:
+    """The assistant's call keeps its id and arguments; results of one turn go into one user turn."""
+    second = {**call("{}"), "id": "c2"}
+    body = translated(
+        USER,
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [call(), second]},
+        {"role": "tool", "tool_call_id": "c1", "content": "red"},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "blue"}]},
+        USER,
+    )
+
+    _, assistant, results, last = body["messages"]
+    assert [
+        {"type": "text", "text": "Let me look."},
+        {"type": "tool_use", "id": "c1", "name": "look", "input": {"a": 1}},
+        {"type": "tool_use", "id": "c2", "name": "look", "input": {}},
+    ] == assistant["content"]
+    assert "user" == results["role"]
+    assert [
+        {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "red"}]},
+        {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "blue"}]},
+    ] == results["content"]
+    assert HI == last
+
+
+@pytest.mark.parametrize("arguments", [None, ""])
+def test_a_tool_call_without_arguments_has_an_empty_input(arguments: str | None) -> None:
+    """Some clients send no arguments at all for a function that takes none."""
+    body = translated(USER, {"role": "assistant", "content": None, "tool_calls": [call(arguments)]})
+
+    assert [{"type": "tool_use", "id": "c1", "name": "look", "input": {}}] == body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize("arguments", ["{", {"a": 1}, 5])
+def test_arguments_that_are_not_json_are_the_callers_error(arguments: object) -> None:
+    """The message names the fault without quoting the conversation."""
+    with pytest.raises(RequestRejected) as caught:
+        translated(USER, {"role": "assistant", "tool_calls": [call(arguments)]})
+
+    assert "messages" == caught.value.param
+    assert not caught.value.moves_on
+
+
+def test_images_travel_as_bytes_or_by_address() -> None:
+    """A data URL becomes base64 with its media type, any other URL stays a URL."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
+        {"type": "image_url", "image_url": {"url": "https://pictures.test/a.png", "detail": "low"}},
+        {"type": "text", "text": "Which?"},
+    ]
+    (turn,) = translated({"role": "user", "content": parts})["messages"]
+
+    assert [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}},
+        {"type": "image", "source": {"type": "url", "url": "https://pictures.test/a.png"}},
+        {"type": "text", "text": "Which?"},
+    ] == turn["content"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}}]},
+        {"role": "function", "name": "look", "content": "red"},
+    ],
+)
+def test_content_without_a_counterpart_is_named(message: Json) -> None:
+    """Audio, files and old function results are for another target, not to be dropped."""
+    with pytest.raises(RequestUntranslatable) as caught:
+        translated(message)
+
+    assert "messages" == caught.value.param
+    assert caught.value.moves_on
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_completion_tokens": 8}, {"max_tokens": 8}),
+        ({"temperature": 0}, {"temperature": 0}),
+        ({"temperature": 1}, {"temperature": 1}),
+        ({"top_p": 0.5}, {"top_p": 0.5}),
+        ({"stop": "END"}, {"stop_sequences": ["END"]}),
+        ({"stop": ["A", "B"]}, {"stop_sequences": ["A", "B"]}),
+        ({"response_format": {"type": "text"}}, {}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}},
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+        ),
+        (
+            {"tools": [TOOL]},
+            {
+                "tools": [{"name": "look", "description": "", "input_schema": {"type": "object"}}],
+                "tool_choice": {"type": "auto"},
+            },
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "description": "d"}}]},
+            {
+                "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}],
+                "tool_choice": {"type": "auto"},
+            },
+        ),
+        ({"tools": []}, {}),
+    ],
+)
+def test_a_field_with_a_counterpart_is_translated(fields: Json, expected: Json) -> None:
+    """Each field by itself, 0 included."""
+    plain = translated()
+
+    assert {**plain, **expected} == translated(**fields)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("auto", {"type": "auto"}),
+        ("none", {"type": "none"}),
+        ("required", {"type": "any"}),
+        ({"type": "function", "function": {"name": "look"}}, {"type": "tool", "name": "look"}),
+    ],
+)
+def test_the_choice_of_a_tool_is_translated(choice: object, expected: Json) -> None:
+    """All four of OpenAI's choices have a counterpart; forbidding parallel calls goes along."""
+    assert expected == translated(tools=[TOOL], tool_choice=choice)["tool_choice"]
+
+    alone = {} if choice == "none" else {"disable_parallel_tool_use": True}
+    body = translated(tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+    assert {**expected, **alone} == body["tool_choice"]
+
+
+def test_translations_do_not_leak_into_each_other() -> None:
+    """One request that forbids parallel calls must not forbid them to the next."""
+    translated(tools=[TOOL], tool_choice="auto", parallel_tool_calls=False)
+
+    assert {"type": "auto"} == translated(tools=[TOOL], tool_choice="auto")["tool_choice"]
+
+
+def test_a_choice_without_tools_is_left_out() -> None:
+    """The Messages API refuses a choice among no tools."""
+    assert translated() == translated(tool_choice="none", parallel_tool_calls=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 1.01),
+        ("seed", 0),
+        ("n", 2),
+        ("logprobs", True),
+        ("top_logprobs", 0),
+        ("presence_penalty", 0.1),
+        ("frequency_penalty", -1),
+        ("logit_bias", {"50256": -100}),
+        ("modalities", ["text", "audio"]),
+        ("reasoning_effort", "high"),
+        ("response_format", {"type": "json_object"}),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": "x"}}),
+        ("tools", [{"type": "custom", "custom": {"name": "x"}}]),
+        ("tools", [{"type": "function"}]),
+        ("a_field_of_next_year", 0),
+        ("a_field_of_next_year", False),
+    ],
+)
+def test_a_field_without_a_counterpart_is_named(field: str, value: object) -> None:
+    """What would change the answer is never dropped: another target may know the word."""
+    with pytest.raises(RequestUntranslatable) as caught:
+        translated(**{field: value})
+
+    assert field == caught.value.param
+
+
+@pytest.mark.parametrize("choice", ["perhaps", {"type": "allowed_tools", "allowed_tools": {}}])
+def test_an_unknown_choice_of_a_tool_is_named(choice: object) -> None:
+    """A choice that is not understood must not become `auto`."""
+    with pytest.raises(RequestUntranslatable) as caught:
+        translated(tools=[TOOL], tool_choice=choice)
+
+    assert "tool_choice" == caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 1),
+        ("logprobs", False),
+        ("presence_penalty", 0),
+        ("frequency_penalty", 0.0),
+        ("logit_bias", {}),
+        ("modalities", ["text"]),
+        ("parallel_tool_calls", True),
+        ("user", "u"),
+        ("metadata", {"a": "b"}),
+        ("store", True),
+        ("service_tier", "flex"),
+        ("model", "m"),
+        ("stream", True),
+        ("stream_options", {"include_usage": True}),
+        ("safety_identifier", "s"),
+        ("prompt_cache_key", "k"),
+    ],
+)
+def test_what_changes_nothing_is_left_out(field: str, value: object) -> None:
+    """Neutral values and fields about delivery need no word at Anthropic's."""
+    assert translated() == translated(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["temperature", "stop", "tools", "tool_choice", "response_format", "n", "seed", "max_tokens", "anything"],
+)
+def test_null_is_absent(field: str) -> None:
+    """Clients write null for what they do not set."""
+    assert translated() == translated(**{field: None})
+
+
+def test_the_body_given_is_not_changed() -> None:
+    """The next target gets the same body as this one did."""
+    body = {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "assistant", "tool_calls": [call()]},
+            {"role": "tool", "tool_call_id": "c1", "content": "red"},
+            {"role": "tool", "tool_call_id": "c2", "content": "blue"},
+        ],
+        "tools": [TOOL],
+        "tool_choice": {"type": "function", "function": {"name": "look"}},
+        "parallel_tool_calls": False,
+    }
+    before = orjson.dumps(body)
+    to_messages_body(body)
+
+    assert before == orjson.dumps(body)

@@ -1,0 +1,254 @@
+"""The Anthropic stream, told in OpenAI's words: what is content, what is a fact, what is a failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.providers.anthropic_wire import AnthropicWire
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+
+def event(kind: str, **more: object) -> bytes:
+    """Write an event as the provider would."""
+    return orjson.dumps({"type": kind, **more})
+
+
+def delta(kind: str, index: int = 0, **more: object) -> bytes:
+    """Write a delta of a content block."""
+    return event("content_block_delta", index=index, delta={"type": kind, **more})
+
+
+def told(wire: AnthropicWire, data: bytes) -> Json:
+    """Return the OpenAI delta that one event became."""
+    (content,) = wire.read(data)
+    assert isinstance(content, bytes)
+    (choice,) = orjson.loads(content)
+    assert (0, None) == (choice["index"], choice["finish_reason"])
+    told: Json = choice["delta"]
+    return told
+
+
+def test_text_takes_the_fast_path() -> None:
+    """Plain text is handed on as text, an empty one not at all."""
+    wire = AnthropicWire()
+
+    assert ["Hi"] == wire.read(delta("text_delta", text="Hi"))
+    assert [] == wire.read(delta("text_delta", text=""))
+    assert ["pre"] == wire.read(event("content_block_start", index=0, content_block={"type": "text", "text": "pre"}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        event("ping"),
+        event("message_start", message={"model": "m", "usage": {"input_tokens": 3, "output_tokens": 1}}),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}),
+        event("content_block_stop", index=0),
+        delta("signature_delta", signature="abc"),
+        delta("a_delta_of_next_year", x=1),
+        event("an_event_of_next_year"),
+        event("message_delta", delta={"stop_reason": None}),
+    ],
+)
+def test_what_carries_no_word_is_not_content(data: bytes) -> None:
+    """Pings, frames around content and kinds that nobody knows yet neither commit the stream nor break it."""
+    wire = AnthropicWire()
+
+    assert [] == wire.read(data)
+    assert not wire.answer.is_whole
+
+
+def test_thinking_is_told_as_reasoning() -> None:
+    """Thoughts travel apart from the answer, under the name that OpenAI-like clients know."""
+    assert {"reasoning_content": "Hm."} == told(AnthropicWire(), delta("thinking_delta", thinking="Hm."))
+    assert [] == AnthropicWire().read(delta("thinking_delta", thinking=""))
+
+
+def test_tool_calls_are_numbered_by_themselves() -> None:
+    """Content blocks of other kinds leave no gap in the numbers of the tool calls."""
+    wire = AnthropicWire()
+    wire.read(event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
+
+    for block, number in ((1, 0), (3, 1)):
+        use = {"type": "tool_use", "id": f"id{block}", "name": "look", "input": {}}
+        call = {
+            "index": number,
+            "id": f"id{block}",
+            "type": "function",
+            "function": {"name": "look", "arguments": ""},
+        }
+        assert {"tool_calls": [call]} == told(wire, event("content_block_start", index=block, content_block=use))
+        fragment = {"index": number, "function": {"arguments": '{"a":'}}
+        assert {"tool_calls": [fragment]} == told(wire, delta("input_json_delta", block, partial_json='{"a":'))
+    assert [] == wire.read(delta("input_json_delta", 3, partial_json=""))
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"),
+    [
+        ("end_turn", routerpb.FINISH_REASON_STOP),
+        ("stop_sequence", routerpb.FINISH_REASON_STOP),
+        ("max_tokens", routerpb.FINISH_REASON_LENGTH),
+        ("model_context_window_exceeded", routerpb.FINISH_REASON_LENGTH),
+        ("tool_use", routerpb.FINISH_REASON_TOOL_CALL),
+        ("refusal", routerpb.FINISH_REASON_CONTENT_FILTER),
+    ],
+)
+def test_every_stop_reason_has_its_finish_reason(reason: str, known: int) -> None:
+    """An answer is whole with its stop reason; the end marker comes after it."""
+    wire = AnthropicWire()
+    wire.read(event("message_delta", delta={"stop_reason": reason}))
+    assert wire.answer.is_whole
+    assert not wire.answer.has_ended
+
+    wire.read(event("message_stop"))
+    assert wire.answer.has_ended
+    assert {0: known} == wire.answer.finish_reasons
+
+
+def test_usage_totals_become_inclusive() -> None:
+    """Anthropic counts cache reads and writes apart from the input; our totals contain them."""
+    wire = AnthropicWire()
+    counts = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 3, "output_tokens": 1}
+    wire.read(event("message_start", message={"model": "m-1", "usage": counts}))
+    assert Usage(18, 1, 5, 3, None) == wire.answer.usage
+
+    late = {"output_tokens": 40, "output_tokens_details": {"thinking_tokens": 25}}
+    wire.read(event("message_delta", delta={"stop_reason": "end_turn"}, usage=late))
+    assert Usage(18, 40, 5, 3, 25) == wire.answer.usage
+    assert "m-1" == wire.answer.response_model
+
+
+def test_newer_counts_replace_older_ones() -> None:
+    """The counts of later events are cumulative, not to be added."""
+    wire = AnthropicWire()
+    wire.read(event("message_start", message={"usage": {"input_tokens": 10, "output_tokens": 1}}))
+    wire.read(event("message_delta", delta={}, usage={"input_tokens": 12, "output_tokens": 7}))
+
+    assert Usage(12, 7) == wire.answer.usage
+
+
+def test_a_count_that_nobody_told_stays_unknown() -> None:
+    """Absent is None and not 0, also for the parts and also when a count makes no sense."""
+    wire = AnthropicWire()
+    assert wire.answer.usage is None
+
+    strange = {"input_tokens": None, "cache_read_input_tokens": "many", "cache_creation_input_tokens": 2**64 - 1}
+    wire.read(event("message_start", message={"usage": {**strange, "output_tokens": True}}))
+    assert Usage() == wire.answer.usage
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("rate_limit_error", ProviderRateLimited),
+        ("overloaded_error", ProviderUnavailable),
+        ("api_error", ProviderUnavailable),
+        ("invalid_request_error", StreamBroken),
+        ("", StreamBroken),
+        (None, StreamBroken),
+    ],
+)
+def test_an_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderError]) -> None:
+    """What the provider says inside the stream decides as its status would have, and is not quoted."""
+    with pytest.raises(error) as caught:
+        AnthropicWire().read(event("error", error={"type": kind, "message": "SECRET"}))
+
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{not json",
+        b"",
+        b"[]",
+        b"null",
+        b"7",
+        b"{}",
+        event("content_block_delta"),
+        event("content_block_delta", index=0, delta=None),
+        event("content_block_delta", index=0, delta={}),
+        delta("text_delta"),
+        delta("text_delta", text=5),
+        delta("thinking_delta", thinking=["Hm."]),
+        delta("input_json_delta", 7, partial_json="{}"),
+        event("content_block_start", index=0, content_block={"type": "text", "text": {"a": 1}}),
+        event("content_block_start", index=0, content_block={"type": "tool_use", "id": 5, "name": "f"}),
+        event("content_block_start", index=0, content_block={"type": "tool_use", "id": "i"}),
+        event("message_start"),
+        event("message_start", message={"model": 5}),
+        event("message_start", message={"usage": "many"}),
+        event("message_delta", delta={"stop_reason": "tired"}),
+        event("message_delta", delta={"stop_reason": ""}),
+        event("message_delta", delta={"stop_reason": ["end_turn"]}),
+        event("message_delta", delta={"stop_reason": "pause_turn"}),
+        event("error", error="boom"),
+        event("error"),
+    ],
+)
+def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
+    """Malformed events and unknown ends are failures, never silence and never success."""
+    with pytest.raises(StreamBroken):
+        AnthropicWire().read(data)
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+words = st.sampled_from(
+    [
+        *("type", "index", "delta", "content_block", "message", "usage", "error", "model", "text", "thinking", "id"),
+        *("name", "partial_json", "stop_reason", "input_tokens", "output_tokens", "output_tokens_details"),
+        *("thinking_tokens", "cache_read_input_tokens"),
+    ]
+)
+kinds = st.sampled_from(
+    [
+        *("content_block_delta", "content_block_start", "message_start", "message_delta", "message_stop", "error"),
+        *("text_delta", "input_json_delta", "thinking_delta", "tool_use", "text", "end_turn"),
+    ]
+)
+documents = st.recursive(
+    scalars | kinds,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | st.text(max_size=3), inner, max_size=6),
+    max_leaves=20,
+)
+# Right names around anything at all, so that every branch is reached.
+nearly = st.builds(
+    lambda kind, rest: {**rest, "type": kind},
+    kinds,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "index": st.integers(0, 2) | documents,
+            "delta": st.dictionaries(words, documents | kinds, max_size=5),
+            "content_block": st.dictionaries(words, documents | kinds, max_size=5),
+            "message": st.dictionaries(words, documents, max_size=5),
+            "usage": st.dictionaries(words, documents, max_size=5),
+            "error": documents,
+        },
+    ),
+)
+
+
+@given(st.lists(documents | nearly, max_size=5))
+def test_no_event_raises_anything_but_a_provider_error(events: list[object]) -> None:
+    """Whatever JSON comes, it is content, a fact that can be recorded, or a ProviderError."""
+    wire = AnthropicWire()
+    try:
+        for document in events:
+            assert all(isinstance(content, str | bytes) for content in wire.read(orjson.dumps(document)))
+    except ProviderError:
+        return
+
+    usage = wire.answer.usage or Usage()
+    routerpb.Finished(response_model=wire.answer.response_model, usage=usage.to_proto())

@@ -1,0 +1,165 @@
+"""A provider's refusal: status, body and headers decide which error it is and how long to wait."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_router.errors import (
+    ContextTooLong,
+    CredentialRefused,
+    ModelMissing,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+    RequestRejected,
+)
+from llm_router.providers.refusal import read_refusal, read_retry_after
+
+DAY = 24 * 60 * 60
+
+
+def openai(message: object = "SECRET", code: object = None, kind: object = None, **more: object) -> object:
+    """Write OpenAI's error body."""
+    return {"error": {"message": message, "type": kind, "code": code, **more}}
+
+
+def anthropic(kind: str, message: str = "SECRET") -> object:
+    """Write Anthropic's error body."""
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, openai(code="invalid_api_key"), CredentialRefused),
+        (402, anthropic("billing_error"), CredentialRefused),
+        (403, None, CredentialRefused),
+        (429, openai(code="rate_limit_exceeded", kind="tokens"), ProviderRateLimited),
+        (429, anthropic("rate_limit_error"), ProviderRateLimited),
+        (429, None, ProviderRateLimited),
+        (429, openai(code="insufficient_quota"), CredentialRefused),
+        (429, openai(kind="insufficient_quota"), CredentialRefused),
+        (429, {"code": "insufficient_quota", "message": "SDK form"}, CredentialRefused),
+        (429, openai(code="billing_hard_limit_reached"), CredentialRefused),
+        (500, openai(), ProviderUnavailable),
+        (502, "<html>", ProviderUnavailable),
+        (503, None, ProviderUnavailable),
+        (504, None, ProviderUnavailable),
+        (529, anthropic("overloaded_error"), ProviderUnavailable),
+        (408, None, ProviderUnavailable),
+        (409, None, ProviderUnavailable),
+        (404, openai(code="model_not_found"), ModelMissing),
+        (404, "page not found", ModelMissing),
+        (400, openai(code="context_length_exceeded"), ContextTooLong),
+        (400, openai(kind="exceed_context_size_error"), ContextTooLong),
+        (400, anthropic("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"), ContextTooLong),
+        (400, openai("This model's maximum context length is 8 tokens."), ContextTooLong),
+        (413, anthropic("request_too_large"), RequestRejected),
+        (400, openai(), RequestRejected),
+        (422, openai(), RequestRejected),
+        (418, [], RequestRejected),
+    ],
+)
+def test_a_refusal_is_told_by_its_status_and_body(status: int, body: object, expected: type[ProviderError]) -> None:
+    """The table of the design, for both vendors' shapes and for bodies of proxies in between."""
+    error = read_refusal(status, body, {})
+
+    assert expected is type(error)
+    assert status == error.http_status
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 429, 500, 503, 529])
+def test_only_the_callers_own_error_is_quoted(status: int) -> None:
+    """What a provider says of our account or its own troubles is nobody else's business."""
+    assert "SECRET" not in str(read_refusal(status, openai(), {}))
+
+
+def test_the_callers_error_names_its_field() -> None:
+    """The caller gets the provider's words, cut to a bearable length, and the field."""
+    error = read_refusal(400, openai("x" * 10_000, param="temperature"), {})
+
+    assert "temperature" == error.param
+    assert "x" * 500 == str(error)
+
+
+def test_a_rate_limit_says_how_long() -> None:
+    """The chain decides by this time whether to wait."""
+    error = read_refusal(429, None, {"retry-after": "7"})
+
+    assert isinstance(error, ProviderRateLimited)
+    assert 7.0 == error.retry_after
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": " 3 "}, 3.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "0.5"}, 0.0005),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+        ({"retry-after": "-5"}, 0.0),
+        ({"retry-after-ms": "-5"}, 0.0),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "²"}, None),
+        ({"retry-after": "1.2.3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after-ms": "nan"}, None),
+        ({"retry-after-ms": "inf"}, None),
+        ({"retry-after-ms": "-inf"}, None),
+        ({"retry-after-ms": "9" * 400}, None),
+        ({"retry-after": "1e300"}, DAY),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
+        ({"retry-after": "Mon, 01 Jan 9999 00:00:00 GMT"}, DAY),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 41 Jan 2040 00:00:00 GMT"}, None),
+    ],
+)
+def test_a_time_to_wait_is_read_or_there_is_none(headers: dict[str, str], expected: float | None) -> None:
+    """Seconds, milliseconds and dates of the past; what makes no sense never becomes a wait."""
+    assert expected == read_retry_after(headers)
+
+
+def test_a_date_becomes_the_time_until_then() -> None:
+    """The third form that RFC 9110 allows."""
+    date = email.utils.formatdate(time.time() + 600, usegmt=True)
+    seconds = read_retry_after({"retry-after": date})
+
+    assert seconds is not None
+    assert 500 < seconds <= 600
+
+
+@given(
+    st.sampled_from(["retry-after", "retry-after-ms"]),
+    st.text() | st.from_regex(r"\w{3}, \d+ Jan \d+ \d+:\d+ ?[+-]?\d*"),
+)
+def test_no_header_makes_a_wait_out_of_bounds(name: str, value: str) -> None:
+    """Any text is a wait between nothing and a day, or none; it never raises."""
+    seconds = read_retry_after({name: value})
+
+    assert seconds is None or 0 <= seconds <= DAY
+
+
+@given(
+    st.integers(400, 599),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["error", "code", "type", "message"]), inner),
+        max_leaves=8,
+    ),
+)
+def test_every_refusal_is_an_error_of_ours(status: int, body: object) -> None:
+    """Whatever a proxy writes into the body, the chain gets something it can decide by."""
+    assert isinstance(read_refusal(status, body, {}), ProviderError)
