@@ -1,0 +1,146 @@
+"""Wires and runs the cost-ledger: `python -m cost_ledger` serves, `python -m cost_ledger migrate` prepares."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import asyncpg
+import redis.asyncio as redis
+import structlog
+
+from cost_ledger.consume import STREAM, Consumer
+from cost_ledger.errors import LedgerError
+from cost_ledger.metrics import LedgerMetrics
+from cost_ledger.migrate import migrate
+from cost_ledger.partitions import ensure_partitions
+from cost_ledger.price import PriceList
+from cost_ledger.price_book import read_prices
+from cost_ledger.reader import Reader
+from cost_ledger.service import LedgerService
+from cost_ledger.settings import Settings
+from cost_ledger.store import Store
+from pricing.price_book import Price
+from servicekit.lifecycle import repeat, run, stop_requested
+from servicekit.logs import configure_logs
+from servicekit.metrics import create_registry, serve_metrics
+from servicekit.rpc import RpcServer
+from servicekit.settings import load_settings
+from spillway.ledger.v1 import ledger_pb2_grpc
+
+log = structlog.get_logger()
+
+SERVICE = "spillway.ledger.v1.LedgerService"
+_STATEMENT_TIMEOUT_SECONDS = 10.0
+_PRICES_INTERVAL_SECONDS = 30.0
+_SWEEP_INTERVAL_SECONDS = 10.0
+_BACKLOG_INTERVAL_SECONDS = 5.0
+_PARTITIONS_INTERVAL_SECONDS = 24 * 60 * 60.0
+_SOCKET_TIMEOUT_SECONDS = 5.0
+
+
+class Ledger:
+    """The parts of the serving process, and the work it does by the clock."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, client: redis.Redis, metrics: LedgerMetrics) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._client = client
+        self._metrics = metrics
+        self._store = Store(pool, _STATEMENT_TIMEOUT_SECONDS)
+        self.prices = PriceList(self._read_prices)
+        self.reader = Reader(pool)
+        self.consumer = Consumer(
+            client,
+            self._store,
+            self.prices,
+            metrics,
+            name=settings.consumer,
+            claim_after_seconds=settings.claim_after_seconds,
+        )
+
+    def start_chores(self) -> list[asyncio.Task[None]]:
+        """Start what is done by the clock; each goes on when a turn of it fails."""
+        chores = {
+            "refresh_prices": (_PRICES_INTERVAL_SECONDS, self.prices.refresh),
+            "give_up_requests": (_SWEEP_INTERVAL_SECONDS, self._give_up),
+            "measure_backlog": (_BACKLOG_INTERVAL_SECONDS, self._measure_backlog),
+            "ensure_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._ensure_partitions),
+        }
+        return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]
+
+    async def _read_prices(self) -> list[Price]:
+        async with self._pool.acquire(timeout=_STATEMENT_TIMEOUT_SECONDS) as connection:
+            return await read_prices(connection)
+
+    async def _give_up(self) -> None:
+        count = await self._store.give_up(self._settings.unsettled_after_seconds)
+        if count:
+            self._metrics.unsettled_requests.inc(count)
+            log.error("requests_unsettled", requests=count)
+
+    async def _measure_backlog(self) -> None:
+        self._metrics.backlog_events.set(await self._client.xlen(STREAM))
+
+    async def _ensure_partitions(self) -> None:
+        async with self._pool.acquire(timeout=_STATEMENT_TIMEOUT_SECONDS) as connection:
+            await ensure_partitions(connection, datetime.now(UTC).date())
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the batch and the calls that are under way."""
+    stop = stop_requested()
+    registry = create_registry()
+    metrics = LedgerMetrics(registry)
+    # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
+    pool = asyncpg.create_pool(
+        settings.postgres_url,
+        password=settings.postgres_password(),
+        min_size=0,
+        max_size=settings.pool_size,
+        command_timeout=_STATEMENT_TIMEOUT_SECONDS,
+        timeout=_STATEMENT_TIMEOUT_SECONDS,
+    )
+    client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)
+    with ExitStack() as stack:
+        stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
+        async with pool:
+            ledger = Ledger(settings, pool, client, metrics)
+            service = LedgerService(ledger.reader, ledger.prices, metrics)
+            server = RpcServer(
+                f"{settings.host}:{settings.port}",
+                [SERVICE],
+                lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
+            )
+            await server.start()
+            chores = ledger.start_chores()
+            log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
+            try:
+                await ledger.consumer.run(stop)
+            finally:
+                log.info("draining")
+                await server.stop(settings.drain_timeout_seconds)
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.wait(chores)
+                await client.aclose()
+    log.info("stopped")
+
+
+def main() -> None:
+    """Serve, or migrate; exit with 1 and one line when it cannot be done."""
+    settings = load_settings(Settings)
+    configure_logs("cost-ledger", settings.log_level)
+    if sys.argv[1:] not in ([], ["migrate"]):
+        sys.exit("usage: python -m cost_ledger [migrate]")
+    try:
+        run(lambda: migrate(settings) if sys.argv[1:] else serve(settings))
+    except (LedgerError, OSError, RuntimeError) as error:
+        log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Cost events as they come off the stream, checked, in the shapes that the tables hold."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cost_ledger import vocabulary
+from cost_ledger.errors import PoisonedEvent
+from pricing.usage import Usage
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.router.v1 import router_pb2 as routerpb
+
+# No model takes so much; a count beyond it is garbage, and a sum of such would overflow for everyone else.
+MAX_TOKENS = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """Who asked for what."""
+
+    request_id: uuid.UUID
+    tenant: str
+    user_id: str
+    key_id: str
+    tier: str
+    endpoint: str
+    requested_model: str
+    is_streaming: bool
+    admitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """One call to one target; `usage` is None when the provider did no billable work."""
+
+    attempt_number: int
+    event_id: uuid.UUID
+    target: str
+    provider: str
+    target_model: str
+    response_model: str
+    outcome: str
+    error_code: str
+    usage: Usage | None
+    usage_source: str
+    started_at: datetime
+    duration: timedelta
+    time_to_first_chunk: timedelta | None
+    http_status: int
+    provider_request_id: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedAnswer:
+    """The answer that a cache hit replayed."""
+
+    provider: str
+    target_model: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedEvent:
+    """A request passed the guard."""
+
+    occurred_at: datetime
+    request: RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SettledEvent:
+    """A request is over, well or not; `attempts` in order of their numbers."""
+
+    occurred_at: datetime
+    request: RequestFacts
+    outcome: str
+    finish_reason: str
+    error_code: str
+    cache_status: str
+    cache_bypass_reason: str
+    attempts: tuple[AttemptFacts, ...]
+    settled_at: datetime
+    duration: timedelta
+    time_to_first_token: timedelta | None
+    saved: SavedAnswer | None
+
+
+LedgerEvent = AdmittedEvent | SettledEvent
+
+
+def read_event(data: bytes) -> LedgerEvent:
+    """Parse and check one serialized CostEvent; PoisonedEvent says what is wrong with it."""
+    try:
+        message = ledgerpb.CostEvent.FromString(data)
+    except DecodeError as error:
+        raise PoisonedEvent("unreadable", "not a CostEvent") from error
+    try:
+        return _event_of(message)
+    except (ValueError, OverflowError) as error:
+        raise PoisonedEvent("invalid", str(error)) from error
+
+
+def _event_of(message: ledgerpb.CostEvent) -> LedgerEvent:
+    _uuid(message.event_id, "event_id")
+    occurred_at = _moment(message, "occurred_at")
+    match message.WhichOneof("event"):
+        case "admitted":
+            return AdmittedEvent(occurred_at, _request(message.admitted.request))
+        case "settled":
+            return _settled(occurred_at, message.settled)
+        case _:
+            raise ValueError("neither admitted nor settled")
+
+
+def _settled(occurred_at: datetime, message: ledgerpb.Settled) -> SettledEvent:
+    request = _request(message.request)
+    attempts = tuple(sorted((_attempt(request, each) for each in message.attempts), key=_number))
+    if len({_number(attempt) for attempt in attempts}) != len(attempts):
+        raise ValueError("two attempts with the same number")
+    saved = None
+    if message.HasField("saved"):
+        saved = SavedAnswer(message.saved.provider, message.saved.target_model, _usage(message.saved.usage))
+    return SettledEvent(
+        occurred_at=occurred_at,
+        request=request,
+        outcome=vocabulary.OUTCOME.word(message.outcome),
+        finish_reason=vocabulary.FINISH_REASON.word(message.finish_reason),
+        error_code=message.error_code,
+        cache_status=vocabulary.CACHE_STATUS.word(message.cache_status),
+        cache_bypass_reason=message.cache_bypass_reason,
+        attempts=attempts,
+        settled_at=_moment(message, "settled_at"),
+        duration=_span(message.duration),
+        time_to_first_token=_span(message.time_to_first_token) if message.HasField("time_to_first_token") else None,
+        saved=saved,
+    )
+
+
+def _request(message: ledgerpb.Request) -> RequestFacts:
+    if not message.tenant:
+        raise ValueError("no tenant")
+    return RequestFacts(
+        request_id=_uuid(message.request_id, "request_id"),
+        tenant=message.tenant,
+        user_id=message.user,
+        key_id=message.key_id,
+        tier=message.tier,
+        endpoint=message.endpoint,
+        requested_model=message.requested_model,
+        is_streaming=message.is_streaming,
+        admitted_at=_moment(message, "admitted_at"),
+    )
+
+
+def _attempt(request: RequestFacts, message: routerpb.Attempt) -> AttemptFacts:
+    if message.attempt_number < 1 or message.attempt_number > 10_000:
+        raise ValueError(f"attempt number {message.attempt_number} is not within 1 and 10,000")
+    first_chunk = message.time_to_first_chunk
+    return AttemptFacts(
+        attempt_number=message.attempt_number,
+        event_id=uuid.uuid5(request.request_id, str(message.attempt_number)),
+        target=message.target,
+        provider=message.provider,
+        target_model=message.target_model,
+        response_model=message.response_model,
+        outcome=vocabulary.OUTCOME.word(message.outcome),
+        error_code=message.error_code,
+        usage=_usage(message.usage) if message.HasField("usage") else None,
+        usage_source=vocabulary.USAGE_SOURCE.word(message.usage_source),
+        started_at=_moment(message, "started_at"),
+        duration=_span(message.duration),
+        time_to_first_chunk=_span(first_chunk) if message.HasField("time_to_first_chunk") else None,
+        http_status=message.http_status,
+        provider_request_id=message.provider_request_id,
+        finish_reason=vocabulary.FINISH_REASON.word(message.finish_reason),
+    )
+
+
+def _usage(message: routerpb.Usage) -> Usage:
+    for field, tokens in message.ListFields():
+        if not 0 <= tokens < MAX_TOKENS:
+            raise ValueError(f"{field.name} {tokens} is not within 0 and {MAX_TOKENS}")
+    return Usage.from_proto(message)
+
+
+def _number(attempt: AttemptFacts) -> int:
+    return attempt.attempt_number
+
+
+def _uuid(text: str, field: str) -> uuid.UUID:
+    if not text:
+        raise ValueError(f"no {field}")
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise ValueError(f"{field} is not a UUID") from None
+
+
+def _moment(
+    message: ledgerpb.CostEvent | ledgerpb.Settled | ledgerpb.Request | routerpb.Attempt, field: str
+) -> datetime:
+    if not message.HasField(field):  # type: ignore[arg-type]
+        raise ValueError(f"no {field}")
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def _span(message: Duration) -> timedelta:
+    return message.ToTimedelta()

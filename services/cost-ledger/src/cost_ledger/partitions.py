@@ -1,0 +1,54 @@
+"""Monthly partitions of the tables that are keyed by request id: a UUIDv7 begins with its time."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime
+
+import asyncpg
+import asyncpg.pool
+import structlog
+
+log = structlog.get_logger()
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+TABLES = ("requests", "attempts")
+# Last month for late events, this one, and two ahead so that a ledger that was down for weeks finds its place.
+_MONTHS_BACK, _MONTHS_AHEAD = 1, 2
+# Any constant; every process that makes partitions takes this advisory lock.
+_LOCK = 0x5B111A70
+
+
+def lowest_id(month: date) -> uuid.UUID:
+    """Return the smallest UUID that a UUIDv7 minted at or after the start of `month` (UTC) can be."""
+    start = datetime(month.year, month.month, 1, tzinfo=UTC)
+    return uuid.UUID(int=int(start.timestamp() * 1000) << 80)
+
+
+def month_after(month: date, count: int = 1) -> date:
+    """Return the first day of the month `count` months later (earlier when negative)."""
+    index = month.year * 12 + month.month - 1 + count
+    return date(index // 12, index % 12 + 1, 1)
+
+
+async def ensure_partitions(connection: Connection, today: date) -> list[str]:
+    """Create the partitions that are missing around `today`; return their names."""
+    created = []
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        for offset in range(-_MONTHS_BACK, _MONTHS_AHEAD + 1):
+            month = month_after(today.replace(day=1), offset)
+            created += [name for table in TABLES if (name := await _ensure(connection, table, month))]
+    if created:
+        log.info("partitions_created", partitions=created)
+    return created
+
+
+async def _ensure(connection: Connection, table: str, month: date) -> str | None:
+    name = f"{table}_{month:%Y_%m}"
+    if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
+        return None
+    # Both parts of the statement come from constants and a date, never from input.
+    bounds = f"FROM ('{lowest_id(month)}') TO ('{lowest_id(month_after(month))}')"
+    await connection.execute(f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES {bounds}")
+    return name

@@ -1,0 +1,93 @@
+"""Step 8 of the request path: the price in force when each attempt started, NULL where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from cost_ledger.events import AttemptFacts, SettledEvent
+from pricing.cost import FREE, cost_of, total_of
+from pricing.price_book import Price, PriceBook
+from pricing.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What usage cost in USD (None: unpriced) and by which row of the price book (empty: by none)."""
+
+    usd: Decimal | None
+    price_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PricedAttempt:
+    """An attempt and its cost."""
+
+    facts: AttemptFacts
+    cost: Cost
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the provider did billable work that nobody can price."""
+        return self.cost.usd is None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedSettled:
+    """A settled request, its attempts and its sums."""
+
+    event: SettledEvent
+    attempts: tuple[PricedAttempt, ...]
+    cost_usd: Decimal | None
+    # None unless it was a cache hit.
+    saved: Cost | None
+
+
+def price_settled(event: SettledEvent, book: PriceBook) -> PricedSettled:
+    """Price every attempt of `event`, and what a cache hit saved."""
+    attempts = tuple(PricedAttempt(attempt, _attempt_cost(attempt, book)) for attempt in event.attempts)
+    saved = None
+    if event.saved is not None:
+        saved = _cost(
+            event.saved.usage, book, event.saved.provider, event.saved.target_model, event.request.admitted_at
+        )
+    return PricedSettled(event, attempts, total_of(attempt.cost.usd for attempt in attempts), saved)
+
+
+def _attempt_cost(attempt: AttemptFacts, book: PriceBook) -> Cost:
+    if attempt.usage is None:
+        return Cost(FREE)
+    return _cost(attempt.usage, book, attempt.provider, attempt.target_model, attempt.started_at)
+
+
+def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, moment: datetime) -> Cost:
+    price = book.price_at(provider, target_model, moment)
+    usd = cost_of(usage, price)
+    return Cost(usd, price.price_version if price is not None and usd is not None else "")
+
+
+class PriceList:
+    """The price book as the `prices` table had it when it was last read."""
+
+    def __init__(self, read_prices: Callable[[], Awaitable[list[Price]]]) -> None:
+        self._read_prices = read_prices
+        self._prices: list[Price] | None = None
+        self._book = PriceBook(())
+
+    async def refresh(self) -> None:
+        """Read the table again; on an error the prices read before stay."""
+        self._prices = await self._read_prices()
+        self._book = PriceBook(self._prices)
+
+    async def prices(self) -> list[Price]:
+        """Return all rows, reading them first if that has never succeeded."""
+        if self._prices is None:
+            await self.refresh()
+        return self._prices or []
+
+    async def book(self) -> PriceBook:
+        """Return the book, reading it first if that has never succeeded: nothing is priced by an unread book."""
+        await self.prices()
+        return self._book

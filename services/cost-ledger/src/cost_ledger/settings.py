@@ -1,0 +1,48 @@
+"""What an operator can set: environment variables that start with COST_LEDGER_."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, RedisDsn, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PACKAGED_PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
+
+
+class Settings(BaseSettings):
+    """All settings of the cost-ledger; each but the two addresses has a safe default."""
+
+    model_config = SettingsConfigDict(env_prefix="COST_LEDGER_")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50052, ge=1, le=65535)
+    metrics_port: int = Field(default=9102, ge=1, le=65535)
+    # postgresql://user@host:port/database
+    postgres_url: str
+    postgres_password_file: Path | None = None
+    redis_url: RedisDsn
+    # This process's name in the consumer group; two processes must not share one.
+    consumer: str = Field(default_factory=socket.gethostname, min_length=1)
+    # Must exceed the longest stream, or requests still running are taken for lost.
+    unsettled_after_seconds: float = Field(default=300, gt=0)
+    claim_after_seconds: float = Field(default=30, gt=0)
+    pool_size: int = Field(default=8, ge=2, le=100)
+    price_book_file: Path = PACKAGED_PRICE_BOOK
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    drain_timeout_seconds: float = Field(default=10, gt=0)
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_postgres(cls, url: str) -> str:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must look like postgresql://user@host:port/database")
+        return url
+
+    def postgres_password(self) -> str | None:
+        """Read the password from its file; None when there is none. OSError when the file cannot be read."""
+        if self.postgres_password_file is None:
+            return None
+        return self.postgres_password_file.read_text(encoding="utf-8").strip()

@@ -1,0 +1,280 @@
+"""Step 9 of the request path: a batch of cost events becomes rows, each fact once however often it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from cost_ledger.events import AdmittedEvent, AttemptFacts, RequestFacts
+from cost_ledger.price import PricedAttempt, PricedSettled
+from pricing.cost import FREE
+from pricing.usage import Usage
+
+_USAGE = tuple(Usage.__slots__)
+_REQUEST = tuple(field.name for field in fields(RequestFacts))
+_SETTLED = (
+    "outcome",
+    "finish_reason",
+    "error_code",
+    "cache_status",
+    "cache_bypass_reason",
+    "settled_at",
+    "duration",
+    "time_to_first_token",
+    "cost_usd",
+    "saved_provider",
+    "saved_target_model",
+    *(f"saved_{count}" for count in _USAGE),
+    "saved_cost_usd",
+    "saved_price_version",
+)
+_ATTEMPT = (
+    "request_id",
+    *(field.name for field in fields(AttemptFacts) if field.name != "usage"),
+    "has_usage",
+    *_USAGE,
+    "cost_usd",
+    "price_version",
+)
+_TYPES = {
+    "request_id": "uuid",
+    "event_id": "uuid",
+    "is_streaming": "bool",
+    "has_usage": "bool",
+    "attempt_number": "int4",
+    "http_status": "int4",
+    "admitted_at": "timestamptz",
+    "settled_at": "timestamptz",
+    "started_at": "timestamptz",
+    "duration": "interval",
+    "time_to_first_token": "interval",
+    "time_to_first_chunk": "interval",
+    "cost_usd": "numeric",
+    "saved_cost_usd": "numeric",
+    "day": "date",
+    **dict.fromkeys(_USAGE, "int8"),
+    **{f"saved_{count}": "int8" for count in _USAGE},
+}
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What of a batch was new."""
+
+    admitted: set[UUID]
+    settled: set[UUID]
+    unpriced: list[PricedAttempt]
+    """Attempts that were recorded without a price."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SpendKey:
+    """One row of spend_daily."""
+
+    tenant: str
+    day: date
+    user_id: str
+    key_id: str
+    requested_model: str
+    provider: str
+    target_model: str
+
+
+@dataclass(slots=True)
+class SpendSums:
+    """What is added to it."""
+
+    requests: int = 0
+    attempts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = FREE
+    unpriced_attempts: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_bypasses: int = 0
+    saved_cost_usd: Decimal = FREE
+
+
+_KEY_COLUMNS = tuple(field.name for field in fields(SpendKey))
+_SUM_COLUMNS = tuple(field.name for field in fields(SpendSums))
+_TYPES |= {column: "int8" for column in _SUM_COLUMNS if not column.endswith("_usd")}
+_CACHE_COLUMN = {"hit": "cache_hits", "miss": "cache_misses", "bypass": "cache_bypasses"}
+
+
+def _insert(table: str, columns: Sequence[str], constants: dict[str, str], conflict: str) -> str:
+    """Return a statement that inserts rows given as one array per column; all words in it are our own."""
+    arrays = ", ".join(f"${number}::{_TYPES.get(column, 'text')}[]" for number, column in enumerate(columns, 1))
+    names = ", ".join((*columns, *constants))
+    values = ", ".join(("*", *constants.values()))
+    return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) {conflict}"  # noqa: S608
+
+
+_ADMIT = _insert(
+    "requests", _REQUEST, {"state": "'admitted'"}, "ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
+)
+# A settled row never changes again; one that is only admitted, or was given up as unsettled, gets its end.
+_SETTLE = _insert(
+    "requests",
+    (*_REQUEST, *_SETTLED),
+    {"state": "'settled'"},
+    "ON CONFLICT (request_id) DO UPDATE SET state = 'settled', "
+    + ", ".join(f"{column} = excluded.{column}" for column in _SETTLED)
+    + " WHERE requests.state <> 'settled' RETURNING request_id",
+)
+_ATTEMPTS = _insert(
+    "attempts", _ATTEMPT, {}, "ON CONFLICT (request_id, attempt_number) DO NOTHING RETURNING request_id, attempt_number"
+)
+_SPEND = _insert(
+    "spend_daily",
+    (*_KEY_COLUMNS, *_SUM_COLUMNS),
+    {},
+    f"ON CONFLICT ({', '.join(_KEY_COLUMNS)}) DO UPDATE SET "
+    + ", ".join(f"{column} = spend_daily.{column} + excluded.{column}" for column in _SUM_COLUMNS),
+)
+_GIVE_UP = """
+UPDATE requests SET state = 'unsettled'
+WHERE state = 'admitted' AND admitted_at < now() - make_interval(secs => $1)
+RETURNING request_id
+"""
+
+
+class Store:
+    """Writes cost events."""
+
+    def __init__(self, pool: asyncpg.Pool, timeout_seconds: float) -> None:
+        self._pool = pool
+        self._timeout = timeout_seconds
+
+    async def record(self, admitted: Sequence[AdmittedEvent], settled: Sequence[PricedSettled]) -> Recorded:
+        """Write a batch in one transaction and tell what of it was new.
+
+        Raises what asyncpg raises, and TimeoutError; then nothing of the batch is written.
+        """
+        # Two consumers that write the same rows take their locks in the same order.
+        admissions = {event.request.request_id: event for event in admitted}
+        endings = {priced.event.request.request_id: priced for priced in reversed(settled)}
+        async with self._pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+            new_endings: list[PricedSettled] = []
+            unpriced: list[PricedAttempt] = []
+            if endings:
+                rows = [_settled_row(endings[request_id]) for request_id in sorted(endings)]
+                new = await self._fetch(connection, _SETTLE, rows)
+                new_endings = [endings[row["request_id"]] for row in new]
+                unpriced = await self._record_attempts(connection, new_endings)
+            newly_admitted: set[UUID] = set()
+            if admissions:
+                rows = [list(astuple(admissions[request_id].request)) for request_id in sorted(admissions)]
+                newly_admitted = {row["request_id"] for row in await self._fetch(connection, _ADMIT, rows)}
+        return Recorded(newly_admitted, {priced.event.request.request_id for priced in new_endings}, unpriced)
+
+    async def give_up(self, after_seconds: float) -> int:
+        """Mark requests that were admitted longer ago than this and never settled; return how many."""
+        return len(await self._pool.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
+
+    async def _record_attempts(
+        self, connection: asyncpg.pool.PoolConnectionProxy, endings: Sequence[PricedSettled]
+    ) -> list[PricedAttempt]:
+        pairs = [(priced, attempt) for priced in endings for attempt in priced.attempts]
+        pairs.sort(key=lambda pair: (pair[0].event.request.request_id, pair[1].facts.attempt_number))
+        new: set[tuple[UUID, int]] = set()
+        if pairs:
+            rows = [_attempt_row(priced.event.request.request_id, attempt) for priced, attempt in pairs]
+            new = {tuple(row) for row in await self._fetch(connection, _ATTEMPTS, rows)}
+        recorded = [pair for pair in pairs if (pair[0].event.request.request_id, pair[1].facts.attempt_number) in new]
+        sums = spend_of(endings, recorded)
+        if sums:
+            await self._fetch(connection, _SPEND, [[*astuple(key), *astuple(sums[key])] for key in sorted(sums)])
+        return [attempt for _, attempt in recorded if attempt.is_unpriced]
+
+    async def _fetch(
+        self, connection: asyncpg.pool.PoolConnectionProxy, statement: str, rows: Sequence[Sequence[Any]]
+    ) -> list[asyncpg.Record]:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return await connection.fetch(statement, *columns, timeout=self._timeout)
+
+
+def spend_of(
+    endings: Sequence[PricedSettled], attempts: Sequence[tuple[PricedSettled, PricedAttempt]]
+) -> dict[SpendKey, SpendSums]:
+    """Return what these requests and attempts add to spend_daily.
+
+    An attempt counts under its own provider and model; the request under those of its last attempt, a cache hit
+    under those of the answer that it replayed.
+    """
+    sums: dict[SpendKey, SpendSums] = {}
+    for priced in endings:
+        row = sums.setdefault(_request_key(priced), SpendSums())
+        row.requests += 1
+        column = _CACHE_COLUMN.get(priced.event.cache_status)
+        if column is not None:
+            setattr(row, column, getattr(row, column) + 1)
+        if priced.saved is not None and priced.saved.usd is not None:
+            row.saved_cost_usd += priced.saved.usd
+    for priced, attempt in attempts:
+        row = sums.setdefault(_spend_key(priced, attempt.facts.provider, attempt.facts.target_model), SpendSums())
+        row.attempts += 1
+        row.unpriced_attempts += attempt.is_unpriced
+        row.cost_usd += attempt.cost.usd or FREE
+        if attempt.facts.usage is not None:
+            row.input_tokens += attempt.facts.usage.input_tokens or 0
+            row.output_tokens += attempt.facts.usage.output_tokens or 0
+    return sums
+
+
+def _request_key(priced: PricedSettled) -> SpendKey:
+    if priced.event.saved is not None:
+        return _spend_key(priced, priced.event.saved.provider, priced.event.saved.target_model)
+    if priced.attempts:
+        last = priced.attempts[-1].facts
+        return _spend_key(priced, last.provider, last.target_model)
+    return _spend_key(priced, "", "")
+
+
+def _spend_key(priced: PricedSettled, provider: str, target_model: str) -> SpendKey:
+    request = priced.event.request
+    day = request.admitted_at.astimezone(UTC).date()
+    return SpendKey(
+        request.tenant, day, request.user_id, request.key_id, request.requested_model, provider, target_model
+    )
+
+
+def _settled_row(priced: PricedSettled) -> list[Any]:
+    event, saved = priced.event, priced.event.saved
+    usage = saved.usage if saved else Usage()
+    return [
+        *astuple(event.request),
+        event.outcome,
+        event.finish_reason,
+        event.error_code,
+        event.cache_status,
+        event.cache_bypass_reason,
+        event.settled_at,
+        event.duration,
+        event.time_to_first_token,
+        priced.cost_usd,
+        saved.provider if saved else "",
+        saved.target_model if saved else "",
+        *astuple(usage),
+        priced.saved.usd if priced.saved else None,
+        priced.saved.price_version if priced.saved else "",
+    ]
+
+
+def _attempt_row(request_id: UUID, attempt: PricedAttempt) -> list[Any]:
+    facts = [getattr(attempt.facts, field.name) for field in fields(AttemptFacts) if field.name != "usage"]
+    usage = attempt.facts.usage
+    return [
+        request_id,
+        *facts,
+        usage is not None,
+        *astuple(usage or Usage()),
+        attempt.cost.usd,
+        attempt.cost.price_version,
+    ]
