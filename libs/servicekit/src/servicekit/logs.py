@@ -40,9 +40,7 @@ def configure_logs(service: str, level: str = "INFO") -> None:
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(
-                    serializer=lambda *args, **kwargs: _to_json(*args, **kwargs).decode()
-                ),
+                structlog.processors.JSONRenderer(serializer=_to_text),
             ],
         )
     )

@@ -84,7 +84,7 @@ class ChatEndpoints:
             is_streaming=conversation.is_streaming,
             accepted=state.accepted,
         )
-        policy = read_cache_control(request.headers.get("cache-control"))
+        policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
         exchange = Exchange(self.parts, facts, identity, conversation, policy)
         await exchange.admit()
         timing = f"guard;dur={(guarded - state.accepted) * 1e3:.2f}, cache;dur={(time.monotonic() - guarded) * 1e3:.2f}"

@@ -13,6 +13,9 @@ from edge.problems import Problem
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 _MOST_FAULTS_TOLD = 5
+_LONGEST_NAME_TOLD = 100
+# JSON can be read deeper than it can be written; what the body travels in on its way adds some levels.
+_LEVELS_LEFT_FREE = 10
 
 
 async def read_json(request: Request, limit_bytes: int) -> Any:
@@ -29,11 +32,22 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
     except ClientDisconnect as error:
         raise Problem("invalid_request", "the connection closed before the body was complete") from error
     try:
-        return orjson.loads(bytes(body))
+        parsed = orjson.loads(bytes(body))
     except orjson.JSONDecodeError as error:
         raise Problem(
             "invalid_json", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         ) from error
+    _require_writable(parsed)
+    return parsed
+
+
+def _require_writable(parsed: Any) -> None:
+    for _ in range(_LEVELS_LEFT_FREE):
+        parsed = [parsed]
+    try:
+        orjson.dumps(parsed)
+    except TypeError as error:
+        raise Problem("invalid_request", "the body is nested too deeply") from error
 
 
 def validate(body_class: type[BodyT], raw: Any) -> BodyT:
@@ -55,12 +69,22 @@ def _told(fault: ErrorDetails) -> str:
     if fault["type"] == "extra_forbidden":
         return f"unknown field {where!r}"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "model_type":
+        message = "Input should be a JSON object"
     return f"{where}: {message}" if where else f"the body: {message}"
 
 
 def _where(fault: ErrorDetails) -> str:
-    """Name the field, without the branch of a union that pydantic adds."""
-    return ".".join(str(part) for part in fault["loc"] if part != "str" and "[" not in str(part))
+    """Name the field, without the branch of a union that pydantic adds; an unknown field may be named like one."""
+    *path, last = fault["loc"] or ("",)
+    parts = [str(part) for part in path if not _is_branch(part)]
+    if fault["type"] == "extra_forbidden" or not _is_branch(last):
+        parts.append(str(last))
+    return ".".join(parts)[:_LONGEST_NAME_TOLD]
+
+
+def _is_branch(part: int | str) -> bool:
+    return part == "str" or "[" in str(part)
 
 
 def _too_large(limit_bytes: int) -> Problem:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.conversation import WITHOUT_EFFECT, Conversation
 from pricing.usage import Usage
@@ -17,6 +18,15 @@ TTL_SECONDS = 24 * 60 * 60
 # An answer this long is hardly asked for twice, and Redis is shared with the cost events.
 LARGEST_ANSWER_BYTES = 1024 * 1024
 _FORMAT = 1
+# How a whole answer can end.
+ENDS: frozenset[int] = frozenset(
+    {
+        routerpb.FINISH_REASON_STOP,
+        routerpb.FINISH_REASON_LENGTH,
+        routerpb.FINISH_REASON_CONTENT_FILTER,
+        routerpb.FINISH_REASON_TOOL_CALL,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -36,6 +46,21 @@ class Answer:
     def text(self) -> str:
         """The text of choice 0, from the chunks of the fast path."""
         return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
+
+
+class _Entry(BaseModel):
+    """What is stored under a key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[1]
+    chunks: list[str | list[dict[str, Any]]]
+    finish_reasons: list[int]
+    provider: str
+    target_model: str
+    response_model: str
+    system_fingerprint: str
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +110,19 @@ def encode(answer: Answer) -> bytes | None:
 
 
 def decode(value: bytes) -> Answer | None:
-    """Read a stored answer back; None when another version of this program wrote it."""
-    document = orjson.loads(value)
-    if document.pop("format", None) != _FORMAT:
+    """Read a stored answer back; None when it is damaged or another version of this program wrote it."""
+    try:
+        entry = _Entry.model_validate_json(value)
+    except ValidationError:
         return None
-    usage = Usage(**document.pop("usage"))
-    chunks = [chunk if isinstance(chunk, str) else orjson.dumps(chunk) for chunk in document.pop("chunks")]
-    return Answer(**document, usage=usage, chunks=chunks)
+    if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons):
+        return None
+    return Answer(
+        chunks=[chunk if isinstance(chunk, str) else orjson.dumps(chunk) for chunk in entry.chunks],
+        finish_reasons=cast("list[routerpb.FinishReason.ValueType]", entry.finish_reasons),
+        provider=entry.provider,
+        target_model=entry.target_model,
+        response_model=entry.response_model,
+        system_fingerprint=entry.system_fingerprint,
+        usage=entry.usage,
+    )

@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from edge import cache
-from edge.cache import Answer, CachePolicy
+from edge.cache import ENDS, Answer, CachePolicy
 from edge.conversation import Conversation
 from edge.cost_event import RequestFacts, admitted_event, open_attempt, settled_event
 from edge.costs import Quotes
@@ -170,6 +170,8 @@ class Exchange:
         self.answer.target_model = started.target_model
 
     def _finish(self, finished: routerpb.Finished) -> None:
+        if not finished.finish_reasons or not ENDS.issuperset(finished.finish_reasons):
+            raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
         self.answer.finish_reasons = list(finished.finish_reasons)
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint

@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _PREFIX = "sk-spillway-"
 Word = Annotated[str, Field(min_length=1, max_length=200)]
-Hex = Annotated[str, Field(pattern="^[0-9a-f]{32,64}$")]
+Salt = Annotated[str, Field(pattern="^([0-9a-f]{2}){16,32}$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class KeysError(Exception):
@@ -42,8 +43,8 @@ class KeyEntry(BaseModel):
     tenant: Word
     user: Word
     tier: Word
-    salt: Hex
-    sha256: Hex
+    salt: Salt
+    sha256: Sha256
 
 
 class _KeyFile(BaseModel):
@@ -105,11 +106,13 @@ def _hash(salt: str, secret: str) -> str:
 
 def _read(path: Path) -> _KeyFile:
     try:
-        return _KeyFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise KeysError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, or a date of no calendar
         raise KeysError(f"{path}: not YAML") from error
+    try:
+        return _KeyFile.model_validate(document)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise KeysError(f"{path}: {where or 'the file'}: {error.errors()[0]['msg']}") from error

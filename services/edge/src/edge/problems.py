@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class Problem(Exception):
         if self.kind.status == 401:
             headers["www-authenticate"] = "Bearer"
         if self.retry_after_seconds is not None:
-            headers["retry-after"] = str(max(1, round(self.retry_after_seconds)))
+            headers["retry-after"] = str(max(1, math.ceil(self.retry_after_seconds)))
         elif self.kind.status == 503:
             headers["retry-after"] = "1"
         return headers
