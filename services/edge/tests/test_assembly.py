@@ -1,0 +1,133 @@
+"""Chunks become one message again, however they were cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.assembly import assemble
+
+Json = dict[str, Any]
+
+
+def chunk(delta: Json | None, index: int = 0, **more: object) -> bytes:
+    """Write the `choices` array of an OpenAI chunk."""
+    return orjson.dumps([{"index": index, "delta": delta, "finish_reason": None, **more}])
+
+
+def message(*chunks: str | bytes) -> Json:
+    """Return the one message of these chunks."""
+    ((choice),) = assemble(chunks, 1)
+    told: Json = choice["message"]
+    return told
+
+
+def call(index: int, arguments: str, **more: object) -> Json:
+    """Write one fragment of a tool call."""
+    function: Json = {"arguments": arguments, **({"name": more.pop("name")} if "name" in more else {})}
+    return {"tool_calls": [{"index": index, **more, "function": function}]}
+
+
+def test_an_empty_answer_has_no_content() -> None:
+    """null and not an empty text, as OpenAI writes it."""
+    empty = {"message": {"role": "assistant", "content": None, "refusal": None}, "logprobs": None}
+
+    assert [empty] == assemble([], 1)
+    assert [empty, empty] == assemble([chunk({"role": "assistant", "content": None}), chunk(None)], 2)
+
+
+def test_text_of_both_paths_is_joined_in_order() -> None:
+    """The fast path and the whole choice may take turns within one answer."""
+    assert "a b c" == message("a", chunk({"content": " b"}), " c")["content"]
+
+
+def test_fragments_of_tool_calls_become_whole_calls() -> None:
+    """Several at once, their fragments mixed; the id and the name come with the first fragment only."""
+    told = message(
+        chunk(call(0, "", id="c0", type="function", name="look")),
+        chunk(call(0, '{"a"')),
+        chunk(call(1, '{"b": ', id="c1", type="function", name="find")),
+        chunk(call(0, ": 1}")),
+        chunk(call(1, "2}")),
+    )
+
+    assert [
+        {"id": "c0", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}},
+        {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"b": 2}'}},
+    ] == told["tool_calls"]
+    assert told["content"] is None
+
+
+def test_a_function_call_of_the_old_kind_is_joined() -> None:
+    """Some engines still write it."""
+    told = message(
+        chunk({"function_call": {"name": "look", "arguments": ""}}), chunk({"function_call": {"arguments": "{}"}})
+    )
+
+    assert {"name": "look", "arguments": "{}"} == told["function_call"]
+
+
+@pytest.mark.parametrize("field", ["refusal", "reasoning_content", "reasoning"])
+def test_texts_beside_the_content_are_joined(field: str) -> None:
+    """A refusal and thoughts come in pieces as well."""
+    told = message(chunk({field: "No"}), chunk({field: None}), chunk({field: "."}))
+
+    assert ("No.", None) == (told[field], told["content"])
+
+
+def test_a_field_that_nobody_knows_is_kept() -> None:
+    """As it came last."""
+    assert {"a": 2} == message(chunk({"annotations": {"a": 1}}), chunk({"annotations": {"a": 2}}))["annotations"]
+
+
+def test_choices_are_kept_apart() -> None:
+    """By index and in its order; one that nobody asked for is left out."""
+    choices = assemble(
+        [chunk({"content": "b"}, 1), "a", chunk({"content": "x"}, 2), chunk({"content": "B"}, 1), "A"], 2
+    )
+
+    assert ["aA", "bB"] == [choice["message"]["content"] for choice in choices]
+
+
+def test_logprobs_are_joined_token_by_token() -> None:
+    """Each list for itself; null is nothing."""
+    first = {"content": [{"token": "a"}], "refusal": None}
+    (choice,) = assemble(
+        [
+            chunk({"content": "a"}, logprobs=first),
+            chunk({"content": "-"}, logprobs=None),
+            chunk({"content": "b"}, logprobs={"content": [{"token": "b"}], "refusal": [{"token": "r"}]}),
+        ],
+        1,
+    )
+
+    assert {"content": [{"token": "a"}, {"token": "b"}], "refusal": [{"token": "r"}]} == choice["logprobs"]
+
+
+@given(st.text(max_size=30), st.data())
+def test_texts_give_the_same_message_however_they_are_cut(text: str, data: st.DataObject) -> None:
+    """In any pieces, on either path."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    paths = data.draw(st.lists(st.booleans(), min_size=len(pieces), max_size=len(pieces)))
+    chunks = [p if fast else chunk({"content": p}) for p, fast in zip(pieces, paths, strict=True)]
+
+    assert text == (message(*chunks)["content"] or "")
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=3), st.data())
+def test_tool_calls_give_the_same_message_however_they_are_cut(arguments: list[str], data: st.DataObject) -> None:
+    """In any pieces, the fragments of several calls in any mixture."""
+    left = list(arguments)
+    chunks = [chunk(call(number, "", id=f"c{number}", name="look")) for number in range(len(arguments))]
+    while any(left):
+        number = data.draw(st.sampled_from([number for number, rest in enumerate(left) if rest]))
+        length = data.draw(st.integers(1, len(left[number])))
+        chunks.append(chunk(call(number, left[number][:length])))
+        left[number] = left[number][length:]
+
+    assert arguments == [told["function"]["arguments"] for told in message(*chunks)["tool_calls"]]

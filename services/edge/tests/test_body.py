@@ -1,0 +1,289 @@
+"""Bodies are read up to a limit and refused in words that help and quote nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.types import Message
+
+from edge.body import read_json, validate
+from edge.chat import ChatRequest
+from edge.completions import CompletionRequest
+from edge.problems import Problem
+
+SECRET = "xyzzy-0451"
+
+
+def request_of(*chunks: bytes, length: str | None = None, is_cut: bool = False) -> Request:
+    """Make a request whose body comes in these chunks."""
+    last = [{"type": "http.disconnect"}] if is_cut else [{"type": "http.request", "body": b"", "more_body": False}]
+    messages = iter([*({"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks), *last])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+def refusal(body_class: type[BaseModel], raw: object) -> Problem:
+    """Return why a body is refused."""
+    with pytest.raises(Problem) as caught:
+        validate(body_class, raw)
+    return caught.value
+
+
+async def read_refusal(*chunks: bytes, limit: int = 1_000_000, length: str | None = None) -> Problem:
+    """Return why bytes are refused."""
+    with pytest.raises(Problem) as caught:
+        await read_json(request_of(*chunks, length=length), limit)
+    return caught.value
+
+
+async def is_refused(body: bytes) -> bool:
+    """Tell whether these bytes are refused."""
+    try:
+        await read_json(request_of(body), 1_000_000)
+    except Problem:
+        return True
+    return False
+
+
+async def test_a_body_may_come_in_pieces() -> None:
+    """Also in pieces that cut a character."""
+    text = '{"query": "Größe"}'.encode()
+
+    assert {"query": "Größe"} == await read_json(request_of(*(text[i : i + 1] for i in range(len(text)))), 100)
+
+
+@pytest.mark.parametrize("length", [None, "20", "x", "-1", "9" * 30])
+async def test_a_body_at_the_limit_passes_whatever_was_declared(length: str | None) -> None:
+    """Only a declared length above the limit counts by itself."""
+    body = b'"' + b"x" * 18 + b'"'
+    if length == "9" * 30:
+        assert "body_too_large" == (await read_refusal(body, limit=20, length=length)).code
+    else:
+        assert "x" * 18 == await read_json(request_of(body, length=length), 20)
+
+
+@pytest.mark.parametrize("length", [None, "5"])
+async def test_a_body_over_the_limit_is_refused_before_it_is_parsed(length: str | None) -> None:
+    """Whether its length was hidden or belied: what comes is counted, and reading stops there."""
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": b"[" * 10, "more_body": True}
+
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    with pytest.raises(Problem) as caught:
+        await read_json(Request({"type": "http", "method": "POST", "headers": headers}, receive), 25)
+
+    assert ("body_too_large", 413) == (caught.value.code, caught.value.kind.status)
+    assert "25" in caught.value.message
+    assert 3 == read
+
+
+async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    """No byte of it is taken in."""
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    request = Request({"type": "http", "method": "POST", "headers": [(b"content-length", b"26")]}, receive)
+    with pytest.raises(Problem) as caught:
+        await read_json(request, 25)
+
+    assert "body_too_large" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"query=" + SECRET.encode(),
+        b'{"query": ' + SECRET.encode(),
+        b'{"query": "' + SECRET.encode(),
+        b"{'query': 1}",
+        b'{"temperature": NaN}',
+        b'{"temperature": -Infinity}',
+        b'{"temperature": 1e999}',
+        b'{"query": "\\ud800"}',
+        b'{"query": "\xff"}',
+        b'\xef\xbb\xbf{"query": "x"}',
+        b'{"query": "x"}{"query": "y"}',
+        b'"\\x"',
+        b"[" * 100_000,
+    ],
+)
+async def test_what_is_not_json_is_refused_with_its_place(body: bytes) -> None:
+    """NaN, lone surrogates and bytes that are no text are not JSON either; the message quotes nothing."""
+    problem = await read_refusal(body)
+
+    assert ("invalid_json", 400) == (problem.code, problem.kind.status)
+    assert problem.message.startswith("the body is not JSON: ")
+    assert "(line 1, column " in problem.message
+    assert SECRET not in problem.message
+
+
+def nested(depth: int) -> bytes:
+    """Write lists inside of each other."""
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize("depth", [255, 300, 1000])
+async def test_a_body_nested_too_deeply_is_refused(depth: int) -> None:
+    """It can be read, but not be written again: better refused now than crashing the request later."""
+    problem = await read_refusal(nested(depth))
+
+    assert ("invalid_request", "the body is nested too deeply") == (problem.code, problem.message)
+
+
+async def test_the_deepest_body_that_is_taken_can_be_sent_on() -> None:
+    """With all that it is put into on its way."""
+    depth = max([depth for depth in range(200, 300) if not await is_refused(nested(depth))])
+    parsed = await read_json(request_of(nested(depth)), 1000)
+
+    assert orjson.dumps(["tenant", "model", {"messages": [{"content": [{"input": parsed}]}]}])
+
+
+async def test_a_connection_that_closes_is_no_crash() -> None:
+    """Nobody reads the answer, but the log must not show a failure of ours."""
+    with pytest.raises(Problem) as caught:
+        await read_json(request_of(b"{", is_cut=True), 100)
+
+    assert "invalid_request" == caught.value.code
+
+
+@pytest.mark.parametrize("body_class", [ChatRequest, CompletionRequest])
+@pytest.mark.parametrize("raw", [[], ["query"], "query", None, 7, True])
+def test_a_body_that_is_no_object_is_told_so(body_class: type[BaseModel], raw: object) -> None:
+    """In words of JSON, not of Python."""
+    problem = refusal(body_class, raw)
+
+    assert ("invalid_request", "the body: Input should be a JSON object", None) == (
+        problem.code,
+        problem.message,
+        problem.param,
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "param", "told"),
+    [
+        ({}, "query", "query: Field required"),
+        ({"query": 5}, "query", "query: Input should be a valid string"),
+        ({"query": ""}, "query", "query: must not be blank"),
+        ({"query": " \n"}, "query", "query: must not be blank"),
+        ({"query": "x", "temperature": "0"}, "temperature", "temperature: Input should be a valid number"),
+        ({"query": "x", "temperature": 2.1}, "temperature", "temperature: Input should be less than or equal to 2"),
+        ({"query": "x", "max_tokens": 0}, "max_tokens", "max_tokens: Input should be greater than or equal to 1"),
+        ({"query": "x", "max_tokens": 1.5}, "max_tokens", "max_tokens: Input should be a valid integer"),
+        ({"query": "x", "stream": "no"}, "stream", "stream: Input should be a valid boolean"),
+        ({"query": "x", "stream": None}, "stream", "stream: Input should be a valid boolean"),
+        ({"query": "x", "retrieved_context": ["a", 5]}, "retrieved_context", "retrieved_context.1: Input should be"),
+        ({"query": "x", "tools": [{}, 5]}, "tools.1", "tools.1: Input should be a valid dictionary"),
+    ],
+)
+def test_a_fault_names_its_field(raw: object, param: str, told: str) -> None:
+    """The path of the field, as `param` and in the message."""
+    problem = refusal(ChatRequest, raw)
+
+    assert ("invalid_request", param) == (problem.code, problem.param)
+    assert told in problem.message
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([], "messages"),
+        ("hi", "messages"),
+        ([5], "messages.0"),
+        ([{"role": "user", "content": "x"}, {"content": "x"}], "messages.1.role"),
+        ([{"role": "king", "content": "x"}], "messages.0.role"),
+        ([{"role": "user", "content": 5}], "messages.0.content"),
+        ([{"role": "user", "content": [5]}], "messages.0.content"),
+    ],
+)
+def test_a_fault_in_a_message_names_the_message(messages: object, param: str) -> None:
+    """The path goes through lists; branches of unions are Python's business and not in it."""
+    problem = refusal(CompletionRequest, {"model": "m", "messages": messages})
+
+    assert ("invalid_request", param) == (problem.code, problem.param)
+    assert "[" not in problem.message
+
+
+@pytest.mark.parametrize("name", ["prompt", "str", "list[str]", "a.b", "", "größe"])
+def test_an_unknown_field_is_named_with_the_known_ones(name: str) -> None:
+    """A typo is found at a glance, whatever the field is called."""
+    problem = refusal(ChatRequest, {"query": "x", name: SECRET})
+
+    assert ("unknown_field", name or None) == (problem.code, problem.param)
+    assert f"unknown field {name!r}; the fields are: query, system_prompt, " in problem.message
+    assert problem.message.endswith(", stream")
+    assert SECRET not in problem.message
+
+
+def test_several_faults_are_told_at_once() -> None:
+    """An unknown field among other faults does not hide them; of very many only the first are told."""
+    problem = refusal(ChatRequest, {"query": 5, "temperature": "hot", "colour": "red"})
+
+    assert "invalid_request" == problem.code
+    for told in ("query: ", "temperature: ", "unknown field 'colour'", "the fields are: "):
+        assert told in problem.message
+
+    many = refusal(ChatRequest, {"query": "x"} | {f"field{number}": 1 for number in range(1000)})
+    assert len(many.message) < 500
+
+
+def test_a_message_stays_short_however_long_a_name_is() -> None:
+    """A field name of a megabyte is not sent back."""
+    problem = refusal(ChatRequest, {"query": "x", "n" * 1_000_000: 1})
+
+    assert len(problem.message) < 500
+    assert len(problem.param or "") <= 100
+
+
+values = st.recursive(
+    st.just(SECRET) | st.integers(10**15, 10**16).map(lambda n: n * 1000 + 451) | st.just([SECRET]) | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),
+    max_leaves=5,
+)
+
+
+def _numbers(raw: object) -> Iterable[str]:
+    if isinstance(raw, int):
+        yield str(raw)
+    elif isinstance(raw, dict):
+        yield from (number for value in raw.values() for number in _numbers(value))
+    elif isinstance(raw, list):
+        yield from (number for value in raw for number in _numbers(value))
+
+
+@given(
+    st.sampled_from([ChatRequest, CompletionRequest]),
+    st.dictionaries(
+        st.sampled_from(sorted({*ChatRequest.model_fields, *CompletionRequest.model_fields, "colour"})),
+        values,
+        max_size=6,
+    ),
+)
+def test_no_message_ever_quotes_a_value(body_class: type[BaseModel], raw: dict[str, Any]) -> None:
+    """Prompts and whatever else is in a body stay out of messages, which end in logs of clients."""
+    with suppress(Problem):
+        validate(body_class, raw)
+        return
+    problem = refusal(body_class, raw)
+
+    assert SECRET not in problem.message + (problem.param or "")
+    assert not [number for number in _numbers(raw) if number in problem.message]
+    assert "edge." not in problem.message

@@ -1,0 +1,178 @@
+"""Two requests share an answer only when nothing that can change it differs: every field of both contracts is tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge.cache import cache_key
+from edge.chat import ChatRequest
+from edge.completions import CompletionRequest
+from edge.conversation import WITHOUT_EFFECT
+from edge.problems import Problem
+
+Json = dict[str, Any]
+
+ANY_TOOL = {"type": "function", "function": {"name": "look"}}
+# Two values of each field besides its absence. A field added to a contract has to be added here as well.
+CHAT_VALUES: dict[str, list[object]] = {
+    "query": ["Who?", "Why?"],
+    "system_prompt": ["Be brief.", "Be long."],
+    "retrieved_context": ["It is so.", ["It is so.", "It is not."]],
+    "model": ["small", "large"],
+    "max_tokens": [1, 2],
+    "temperature": [0, 1],
+    "tools": [[], [ANY_TOOL]],
+}
+COMPLETION_VALUES: dict[str, list[object]] = {
+    "model": ["small", "large"],
+    "messages": [[{"role": "user", "content": "Who?"}], [{"role": "system", "content": "Who?"}]],
+    "max_tokens": [1, 2],
+    "max_completion_tokens": [1, 2],
+    "temperature": [0, 1],
+    "top_p": [0, 1],
+    "n": [1, 2],
+    "stop": ["A", ["A", "B"]],
+    "seed": [0, 1],
+    "presence_penalty": [0, 1],
+    "frequency_penalty": [0, 1],
+    "logit_bias": [{}, {"5": 1}],
+    "logprobs": [False, True],
+    "top_logprobs": [0, 1],
+    "response_format": [{"type": "text"}, {"type": "json_object"}],
+    "tools": [[], [ANY_TOOL]],
+    "tool_choice": ["auto", ANY_TOOL],
+    "parallel_tool_calls": [False, True],
+    "reasoning_effort": ["low", "high"],
+}
+# What cannot matter, and values that show it.
+CHAT_WITHOUT_EFFECT: dict[str, list[object]] = {"stream": [True, False]}
+COMPLETION_WITHOUT_EFFECT: dict[str, list[object]] = {
+    "stream": [True, False],
+    "stream_options": [{"include_usage": True}, {"include_usage": False}],
+    "user": ["ada", "bob"],
+    "metadata": [{"a": "b"}, {}],
+    "store": [True, False],
+}
+
+
+def chat_key(tenant: str = "acme", /, **fields: object) -> str:
+    """Return the key of a `/chat` body, which has a query unless told otherwise."""
+    body = ChatRequest.model_validate({"query": "What?", **fields})
+    return cache_key(tenant, body.to_conversation("/chat", "default"))
+
+
+def completion_key(tenant: str = "acme", /, **fields: object) -> str:
+    """Return the key of a `/v1/chat/completions` body, which has model and messages unless told otherwise."""
+    streams = {"stream": True} if "stream_options" in fields else {}
+    raw = {"model": "default", "messages": [{"role": "user", "content": "What?"}], **streams, **fields}
+    return cache_key(tenant, CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw))
+
+
+def test_every_field_of_chat_is_in_the_key_or_cannot_matter() -> None:
+    """A new field makes this fail until somebody has decided which it is."""
+    assert not CHAT_VALUES.keys() & CHAT_WITHOUT_EFFECT.keys()
+    assert ChatRequest.model_fields.keys() == CHAT_VALUES.keys() | CHAT_WITHOUT_EFFECT.keys()
+
+
+def test_every_field_of_completions_is_in_the_key_or_cannot_matter() -> None:
+    """A new field makes this fail; what cannot matter is what the cache itself leaves out."""
+    known = CompletionRequest.model_fields.keys()
+
+    assert known == COMPLETION_VALUES.keys() | COMPLETION_WITHOUT_EFFECT.keys()
+    assert known & WITHOUT_EFFECT == COMPLETION_WITHOUT_EFFECT.keys()
+
+
+@pytest.mark.parametrize("field", CHAT_VALUES)
+def test_each_field_of_chat_changes_the_key(field: str) -> None:
+    """Absent and its two values are three different requests."""
+    keys = {chat_key(), *(chat_key(**{field: value}) for value in CHAT_VALUES[field])}
+
+    assert 3 == len(keys)
+
+
+@pytest.mark.parametrize("field", COMPLETION_VALUES)
+def test_each_field_of_completions_changes_the_key(field: str) -> None:
+    """Absent and its two values are three different requests; 0, false and empty are values."""
+    keys = {completion_key(), *(completion_key(**{field: value}) for value in COMPLETION_VALUES[field])}
+
+    assert 3 == len(keys)
+
+
+@pytest.mark.parametrize("field", CHAT_WITHOUT_EFFECT)
+def test_how_an_answer_is_delivered_does_not_change_the_key_of_chat(field: str) -> None:
+    """A stream may be answered from what was asked for whole."""
+    assert {chat_key()} == {chat_key(**{field: value}) for value in CHAT_WITHOUT_EFFECT[field]}
+
+
+@pytest.mark.parametrize("field", COMPLETION_WITHOUT_EFFECT)
+def test_what_cannot_matter_does_not_change_the_key_of_completions(field: str) -> None:
+    """Delivery, and who asks within the tenant."""
+    assert {completion_key()} == {completion_key(**{field: value}) for value in COMPLETION_WITHOUT_EFFECT[field]}
+
+
+@pytest.mark.parametrize("field", sorted(WITHOUT_EFFECT - CompletionRequest.model_fields.keys()))
+def test_fields_on_the_list_that_only_providers_know_do_not_change_the_key(field: str) -> None:
+    """They pass through and are left out of the key."""
+    assert completion_key() == completion_key(**{field: "x"})
+
+
+@pytest.mark.parametrize("value", [0, 1, "", False, [], {}])
+def test_a_field_that_nobody_knows_changes_the_key(value: object) -> None:
+    """It passes through to the provider, so it may change the answer."""
+    assert completion_key() != completion_key(a_field_of_next_year=value)
+    assert completion_key(a_field_of_next_year="other") != completion_key(a_field_of_next_year=value)
+
+
+@pytest.mark.parametrize("field", [name for name in COMPLETION_VALUES if name not in {"model", "messages"}])
+def test_null_is_absent(field: str) -> None:
+    """Clients write null for what they do not set."""
+    assert completion_key() == completion_key(**{field: None})
+
+
+def test_another_tenant_never_shares_an_answer() -> None:
+    """Whatever else is equal."""
+    assert chat_key("acme") != chat_key("umbrella")
+    assert completion_key("acme") != completion_key("umbrella")
+
+
+def test_parts_of_the_key_cannot_run_into_each_other() -> None:
+    """What is moved from one field into its neighbour is another request."""
+    assert chat_key("a", model="bc") != chat_key("ab", model="c")
+    assert chat_key(system_prompt="x", query="y") != chat_key(query="x\n\ny")
+    assert chat_key(retrieved_context="x") != chat_key(system_prompt="x")
+    assert completion_key(tools=[ANY_TOOL]) != completion_key(tool_choice=[ANY_TOOL][0])
+
+
+def test_the_order_of_names_does_not_matter_and_that_of_lists_does() -> None:
+    """JSON objects are unordered at any depth; messages are not."""
+    one = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"a": 1, "b": {"c": 2, "d": 3}}}}
+    two = {"json_schema": {"schema": {"b": {"d": 3, "c": 2}, "a": 1}, "name": "n"}, "type": "json_schema"}
+    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+
+    assert completion_key(response_format=one) == completion_key(response_format=two)
+    assert completion_key(messages=turns) == completion_key(messages=[dict(reversed(turn.items())) for turn in turns])
+    assert completion_key(messages=turns) != completion_key(messages=turns[::-1])
+
+
+def test_fields_inside_a_message_change_the_key() -> None:
+    """Also those that only the provider knows."""
+    turn: Json = {"role": "user", "content": "What?"}
+
+    assert completion_key(messages=[turn]) != completion_key(messages=[{**turn, "name": "ada"}])
+    assert completion_key(messages=[turn]) != completion_key(messages=[{**turn, "content": [{"type": "text"}]}])
+
+
+def test_both_contracts_share_an_answer_to_the_same_question() -> None:
+    """The key is of what is asked and not of how."""
+    assert chat_key() == completion_key()
+
+
+def test_stream_options_need_a_stream() -> None:
+    """OpenAI refuses it as well."""
+    raw = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream_options": {"include_usage": True}}
+    with pytest.raises(Problem) as caught:
+        CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw)
+
+    assert ("invalid_request", "stream_options") == (caught.value.code, caught.value.param)
