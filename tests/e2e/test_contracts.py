@@ -7,6 +7,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,8 +25,9 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(name="client")
-def _client(door: Door) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(api_key=door.key, base_url=f"{door.url}/v1", max_retries=0)
+async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key=door.key, base_url=f"{door.url}/v1", max_retries=0) as client:
+        yield client
 
 
 async def test_the_openai_client_streams(client: openai.AsyncOpenAI) -> None:
@@ -134,10 +136,10 @@ async def test_failures_before_the_first_word_are_real_statuses(client: openai.A
     assert "context_length_exceeded" == too_long.value.code
 
 
-@pytest.mark.parametrize("key", ["", "nonsense", "sk-spillway-00000000-wrong", "sk-spillway-"])
+@pytest.mark.parametrize("key", ["", " nonsense", " sk-spillway-00000000-wrong", " sk-spillway-"])
 async def test_a_wrong_key_is_401_everywhere(door: Door, key: str) -> None:
     """Nothing is read, answered or reported without a key."""
-    async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer {key}"}) as client:
+    async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer{key}"}) as client:
         answers = [
             await client.post("/chat", json={"query": "x"}),
             await client.post("/v1/chat/completions", json={"model": "default", "messages": HELLO}),
