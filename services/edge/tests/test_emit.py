@@ -1,0 +1,296 @@
+"""No cost event is lost: Redis takes it, or the spool does, or nothing is spent; and no answer waits for Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+from edge.cache import TTL_SECONDS
+from edge.emit import Emitter
+from edge.metrics import Metrics
+from edge.problems import Problem
+from edge.redis_store import COST_EVENTS, RedisAway, RedisStore
+from edge.spool import Spool
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+
+from .scripted_redis import FakeRedis, redis_client
+
+FAST = 0.05
+PATIENT = 10.0
+NOWHERE = "redis://127.0.0.1:1/0"
+Counted = Callable[..., float]
+
+
+def event(name: str) -> ledgerpb.CostEvent:
+    """Make an event that can be told from others."""
+    return ledgerpb.CostEvent(event_id=name)
+
+
+async def recorded(client: redis.Redis) -> list[str]:
+    """Return the ids of the events on the stream, in order."""
+    entries: Any = await client.xrange(COST_EVENTS)
+    return [ledgerpb.CostEvent.FromString(fields[b"event"]).event_id for _, fields in entries]
+
+
+async def waiting(spool: Spool) -> list[str]:
+    """Return the ids of the events in the spool, in order."""
+    return [ledgerpb.CostEvent.FromString(payload).event_id for _, payload in await spool.oldest(1000)]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(name="emitter")
+async def _emitter(valkey: redis.Redis, spool: Spool, metrics: Metrics) -> Emitter:
+    """Return an emitter in front of a Redis that works."""
+    return Emitter(RedisStore(valkey, PATIENT), spool, metrics)
+
+
+@pytest.fixture(name="away")
+async def _away(spool: Spool, metrics: Metrics) -> AsyncIterator[Emitter]:
+    """Yield an emitter in front of a Redis that nobody runs."""
+    async with redis_client(NOWHERE) as client:
+        yield Emitter(RedisStore(client, PATIENT), spool, metrics)
+
+
+@pytest.fixture(name="fake")
+async def _fake(redis_url: str, valkey: redis.Redis) -> AsyncIterator[FakeRedis]:
+    """Yield a Redis that can fall silent."""
+    async with FakeRedis(redis_url).listening() as fake:
+        yield fake
+
+
+@pytest.fixture(name="fake_client")
+async def _fake_client(fake: FakeRedis) -> AsyncIterator[redis.Redis]:
+    async with redis_client(fake.url) as client:
+        yield client
+
+
+async def test_the_admitted_event_and_the_look_up_share_a_round_trip(emitter: Emitter, valkey: redis.Redis) -> None:
+    """The event is on the stream, and what is stored under the key comes back."""
+    await valkey.set("k", b"stored")
+
+    assert (b"stored", True) == await emitter.admit(event("one"), "k")
+    assert (None, True) == await emitter.admit(event("two"), "other")
+    assert (None, True) == await emitter.admit(event("three"), None)
+    assert ["one", "two", "three"] == await recorded(valkey)
+
+
+async def test_the_answer_is_stored_for_a_day_with_the_settled_event(emitter: Emitter, valkey: redis.Redis) -> None:
+    """Exactly 24 hours from the write."""
+    assert await emitter.settle(event("one"), ("k", b"answer"))
+
+    assert (b"answer", TTL_SECONDS) == (await valkey.get("k"), await valkey.ttl("k"))
+    assert 86_400 == TTL_SECONDS
+    assert ["one"] == await recorded(valkey)
+
+
+async def test_a_look_up_never_extends_the_life_of_an_answer(emitter: Emitter, valkey: redis.Redis) -> None:
+    """A wrong answer dies however popular it is."""
+    await emitter.settle(event("one"), ("k", b"answer"))
+    await valkey.expire("k", 100)
+    await emitter.admit(event("two"), "k")
+
+    assert await valkey.ttl("k") <= 100
+
+
+async def test_without_an_answer_only_the_event_is_recorded(emitter: Emitter, valkey: redis.Redis) -> None:
+    """Nothing else appears in Redis."""
+    assert not await emitter.settle(event("one"), None)
+
+    assert [COST_EVENTS.encode()] == await valkey.keys()
+
+
+async def test_an_id_can_be_claimed_once(emitter: Emitter, away: Emitter, valkey: redis.Redis) -> None:
+    """And not at all while nobody can tell whether it was."""
+    assert await emitter.claim("id", 600)
+    assert not await emitter.claim("id", 600)
+    assert await emitter.claim("other", 600)
+    assert not await away.claim("third", 600)
+    assert 590 < await valkey.ttl("spillway:request-id:id") <= 600
+
+
+async def test_while_redis_is_away_events_wait_in_the_spool(away: Emitter, spool: Spool, counted: Counted) -> None:
+    """Admission and settlement go on; the cache is passed by; it is counted."""
+    assert (None, False) == await away.admit(event("one"), "k")
+    assert not await away.settle(event("two"), ("k", b"answer"))
+    await away.replay()
+
+    assert ["one", "two"] == await waiting(spool)
+    assert (2, 2) == (counted("edge_cost_events_spooled_total"), counted("edge_spool_events"))
+
+
+async def test_when_redis_is_back_events_are_replayed_in_order(
+    away: Emitter, emitter: Emitter, valkey: redis.Redis, spool: Spool, counted: Counted
+) -> None:
+    """More than one batch of them, then the spool is empty."""
+    names = [f"e{number}" for number in range(450)]
+    for name in names:
+        await away.settle(event(name), None)
+    await emitter.replay()
+
+    assert names == await recorded(valkey)
+    assert ([], 0, 0) == (await waiting(spool), spool.depth, counted("edge_spool_events"))
+
+
+async def test_the_spool_of_an_earlier_process_is_replayed(
+    tmp_path: Path, valkey: redis.Redis, metrics: Metrics
+) -> None:
+    """A restart during an outage loses nothing."""
+    before = Spool(tmp_path / "restart.sqlite")
+    await before.append(event("before").SerializeToString())
+    await before.close()
+
+    after = Spool(tmp_path / "restart.sqlite")
+    await Emitter(RedisStore(valkey, PATIENT), after, metrics).replay()
+    assert (["before"], 0) == (await recorded(valkey), after.depth)
+    await after.close()
+
+
+async def test_nothing_may_be_spent_that_cannot_be_recorded(away: Emitter, spool: Spool) -> None:
+    """Redis away and the disk full: the request is refused with 503, and may come again."""
+    spool._connection.execute("PRAGMA max_page_count = 1")
+    await away.settle(event("fills the last page" * 10_000), None)
+    with pytest.raises(Problem) as caught:
+        await away.admit(event("one" * 10_000), "k")
+
+    assert ("spend_unrecordable", 503, True) == (
+        caught.value.code,
+        caught.value.kind.status,
+        caught.value.kind.retryable,
+    )
+
+
+async def test_a_settled_event_that_nobody_takes_is_counted(away: Emitter, spool: Spool, counted: Counted) -> None:
+    """The admitted one is recorded, so the ledger shows the request as unsettled; the answer is out already."""
+    spool._connection.execute("PRAGMA max_page_count = 1")
+
+    assert not await away.settle(event("one" * 10_000), None)
+    assert 1 == counted("edge_cost_events_lost_total")
+
+
+async def test_a_redis_that_never_answers_is_passed_by(
+    fake: FakeRedis, fake_client: redis.Redis, spool: Spool, metrics: Metrics
+) -> None:
+    """It accepts the connection and says nothing; the event goes to the spool, the request goes on."""
+    fake.answers.clear()
+    emitter = Emitter(RedisStore(fake_client, FAST), spool, metrics)
+    async with asyncio.timeout(5):
+        assert (None, False) == await emitter.admit(event("one"), "k")
+
+    assert ["one"] == await waiting(spool)
+
+
+async def test_after_a_failure_redis_rests(
+    fake: FakeRedis, fake_client: redis.Redis, spool: Spool, metrics: Metrics
+) -> None:
+    """The next requests do not wait for the same timeout again: they do not even connect."""
+    fake.answers.clear()
+    emitter = Emitter(RedisStore(fake_client, FAST), spool, metrics)
+    await emitter.admit(event("one"), "k")
+    connections = fake.connections
+    for number in range(20):
+        assert (None, False) == await emitter.admit(event(f"e{number}"), "k")
+    await emitter.settle(event("settled"), None)
+
+    assert connections == fake.connections
+    assert 22 == spool.depth
+
+
+async def test_after_the_rest_redis_is_asked_again(
+    fake: FakeRedis, fake_client: redis.Redis, valkey: redis.Redis, spool: Spool, metrics: Metrics
+) -> None:
+    """No restart is needed, and what waited is replayed."""
+    fake.answers.clear()
+    store = RedisStore(fake_client, FAST)
+    emitter = Emitter(store, spool, metrics)
+    await emitter.admit(event("one"), None)
+    await valkey.delete(COST_EVENTS)
+    fake.answers.set()
+    async with asyncio.timeout(20):
+        while spool.depth:
+            await emitter.replay()
+            await asyncio.sleep(0.02)
+
+    assert ["one"] == await recorded(valkey)
+
+
+async def test_a_late_reply_is_never_taken_for_another_requests(
+    fake: FakeRedis, fake_client: redis.Redis, valkey: redis.Redis
+) -> None:
+    """A look-up that was given up must not leave its answer on the connection for the next tenant."""
+    await valkey.mset({f"k{number}": f"answer {number}" for number in range(6)})
+    for number in range(0, 6, 2):
+        warm = RedisStore(fake_client, PATIENT)
+        assert f"answer {number}".encode() == await warm.admit(b"e", f"k{number}")
+        fake.answers.clear()
+        with pytest.raises(RedisAway):
+            await RedisStore(fake_client, FAST).admit(b"e", f"k{number}")
+        fake.answers.set()
+
+        assert f"answer {number + 1}".encode() == await RedisStore(fake_client, PATIENT).admit(b"e", f"k{number + 1}")
+
+
+async def test_a_stream_that_refuses_events_sends_them_to_the_spool(
+    emitter: Emitter, valkey: redis.Redis, spool: Spool
+) -> None:
+    """An error reply, as of a Redis out of memory, is as good as no Redis."""
+    await valkey.set(COST_EVENTS, "not a stream")
+
+    assert (None, False) == await emitter.admit(event("one"), "k")
+    assert ["one"] == await waiting(spool)
+
+
+async def test_a_settlement_goes_on_when_its_caller_is_cancelled(
+    fake: FakeRedis, fake_client: redis.Redis, valkey: redis.Redis, spool: Spool, metrics: Metrics
+) -> None:
+    """On shutdown, at any moment; `close` waits for it."""
+    await fake_client.ping()
+    fake.answers.clear()
+    emitter = Emitter(RedisStore(fake_client, PATIENT), spool, metrics)
+    settling = asyncio.create_task(emitter.settle(event("one"), ("k", b"answer")))
+    await asyncio.sleep(0)
+    settling.cancel()
+    await asyncio.wait((settling,))
+    assert settling.cancelled()
+
+    closing = asyncio.create_task(emitter.close())
+    await asyncio.sleep(0.02)
+    assert not closing.done()
+    fake.answers.set()
+    await asyncio.wait_for(closing, 20)
+    assert ["one"] == await recorded(valkey) + await waiting(spool)
+
+
+async def test_a_cancelled_admission_is_recorded_or_not_but_breaks_nothing(
+    emitter: Emitter, away: Emitter, valkey: redis.Redis, spool: Spool
+) -> None:
+    """The next one on the same connection and in the same spool is whole."""
+    for side in (emitter, away):
+        tasks = [asyncio.create_task(side.admit(event(f"e{number}"), None)) for number in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await side.settle(event("last"), None)
+
+    for names in (await recorded(valkey), await waiting(spool)):
+        assert "last" == names[-1]
+        assert {f"e{number}" for number in range(1, 20, 2)} <= set(names)
+        assert len(names) == len(set(names))
+
+
+async def test_health_is_asked_afresh(valkey: redis.Redis) -> None:
+    """A ping tells whether Redis is there, without an exception."""
+    assert await RedisStore(valkey, FAST).is_reachable()
+    async with redis_client(NOWHERE) as client:
+        assert not await RedisStore(client, FAST).is_reachable()
