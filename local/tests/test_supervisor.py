@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -148,3 +149,26 @@ async def test_the_log_of_the_last_run_is_kept(stage: Stage) -> None:
 
     assert "first run\n" == (stage.tmp_path / "twice.log.1").read_text()
     assert "second run\n" == (stage.tmp_path / "twice.log").read_text()
+
+
+async def test_a_stranger_on_the_port_is_not_taken_for_the_child(stage: Stage) -> None:
+    """Its answer makes nothing ready; what counts is that our own process could not listen."""
+
+    async def answer_well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_well, "127.0.0.1", 0) as stranger:
+        port = stranger.sockets[0].getsockname()[1]
+        code = "import time; print('up'); time.sleep(1); raise SystemExit('address already in use')"
+        program = dataclasses.replace(stage.python("edge", code), port=port)
+        starting = asyncio.create_task(stage.supervisor.launch_until_ready(program))
+        await asyncio.sleep(0)
+        with pytest.raises(ChildDied, match="edge ended with status 1"):
+            await asyncio.wait_for(stage.supervisor.first_death(), 20)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+    assert [] == stage.lines

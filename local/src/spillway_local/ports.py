@@ -52,3 +52,15 @@ def holder_of(port: int) -> str | None:
     except psutil.Error:
         return None
     return None
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Say whether it is process `pid` itself that listens on `port`; False when it has ended."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        for connection in connections
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spillway_local import processes
-from spillway_local.ports import LOOPBACK
+from spillway_local.ports import LOOPBACK, is_listening
 from spillway_local.readiness import check_of
 
 _POLL_SECONDS = 0.05
@@ -91,7 +91,8 @@ class Supervisor:
         begun = time.monotonic()
         child = self.launch(program)
         is_ready = check_of(program.name, program.port)
-        while not await is_ready():
+        # A stranger that took the port in the meantime would answer too, and well.
+        while not (is_listening(child.process.pid, program.port) and await is_ready()):
             if time.monotonic() - begun > _READY_WITHIN_SECONDS:
                 raise ChildDied(_with_log(f"{program.name} was not ready after {_READY_WITHIN_SECONDS:g} s", child))
             await asyncio.sleep(_POLL_SECONDS)
