@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from edge.metrics import Metrics
 from edge.spool import Spool
 
+from .scripted_edge import Edge, running_edge
 from .scripted_redis import redis_client
 
 
@@ -52,3 +53,12 @@ def counted(registry: CollectorRegistry) -> Callable[..., float]:
         return registry.get_sample_value(name, labels) or 0.0
 
     return read
+
+
+@pytest.fixture
+async def edge(
+    tmp_path: Path, valkey: redis.Redis, redis_url: str, spool: Spool, registry: CollectorRegistry
+) -> AsyncIterator[Edge]:
+    """Yield an edge in front of a router with a script and of the real Redis."""
+    async with running_edge(tmp_path, redis_url, spool, registry) as edge:
+        yield edge

@@ -1,0 +1,99 @@
+"""The edge's own parts, put together as `__main__` does, in front of a router with a script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio as redis
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from edge.api import ChatEndpoints
+from edge.app import create_app
+from edge.costs import Quotes
+from edge.emit import Emitter
+from edge.exchange import Parts
+from edge.guard import Guard
+from edge.keys import add_key, load_keys
+from edge.ledger_client import LedgerClient
+from edge.metrics import Metrics
+from edge.models import ModelList
+from edge.redis_store import COST_EVENTS, RedisStore
+from edge.router_client import RouterClient
+from edge.settings import Settings
+from edge.spool import Spool
+from servicekit.rpc import create_channel
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+
+from .scripted_redis import redis_client
+from .scripted_router import FakeRouter, Visit
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@dataclass(slots=True)
+class Edge:
+    """An edge that runs, its router, and what it has recorded."""
+
+    router: FakeRouter
+    guard: Guard
+    parts: Parts
+    metrics: Metrics
+    redis: redis.Redis
+    key: str
+    settings: dict[str, Any] = field(default_factory=lambda: {"keepalive_seconds": 60.0, "status_hold_seconds": 60.0})
+
+    def app(self) -> FastAPI:
+        """Put the application together with the settings as they are now."""
+        settings = Settings(**self.settings)
+        return create_app([ChatEndpoints(settings, self.guard, self.parts).router()], self.metrics)
+
+    def visit(self, path: str, body: object, headers: Sequence[tuple[str, str]] = ()) -> Visit:
+        """Send a request."""
+        own = [("authorization", f"Bearer {self.key}"), ("content-type", "application/json")]
+        return Visit(self.app(), path, body, [*own, *headers])
+
+    def chat(self, query: str = "Who?", *, headers: Sequence[tuple[str, str]] = (), **fields: object) -> Visit:
+        """Ask at `/chat`."""
+        return self.visit("/chat", {"query": query, **fields}, headers)
+
+    def complete(self, *, headers: Sequence[tuple[str, str]] = (), **fields: object) -> Visit:
+        """Ask at `/v1/chat/completions` for a stream, unless told otherwise."""
+        body = {"model": "default", "messages": QUESTION, "stream": True, **fields}
+        return self.visit("/v1/chat/completions", body, headers)
+
+    async def settled(self) -> list[ledgerpb.Settled]:
+        """Return the settled events so far, once all that is under way is recorded."""
+        await self.parts.emitter.close()
+        entries: Any = await self.redis.xrange(COST_EVENTS)
+        events = [ledgerpb.CostEvent.FromString(fields[b"event"]) for _, fields in entries]
+        return [event.settled for event in events if event.HasField("settled")]
+
+    async def stored(self) -> list[bytes]:
+        """Return the keys in the response cache."""
+        keys: list[bytes] = [key async for key in self.redis.scan_iter("spillway:cache:*")]
+        return keys
+
+
+@asynccontextmanager
+async def running_edge(folder: Path, redis_url: str, spool: Spool, registry: CollectorRegistry) -> AsyncIterator[Edge]:
+    """Run the parts while the block runs; the answers are not priced."""
+    key = add_key(folder / "keys.yaml", "acme", "ada", "gold")
+    metrics, router = Metrics(registry), FakeRouter()
+    async with redis_client(redis_url) as client, router.serving() as address:
+        router_channel, ledger_channel = create_channel(address), create_channel("127.0.0.1:1")
+        router_client = RouterClient(router_channel, attempt_budget=3, request_timeout_seconds=30.0)
+        emitter = Emitter(RedisStore(client, 5.0), spool, metrics)
+        quotes = Quotes(LedgerClient(ledger_channel), metrics)
+        guard = Guard(load_keys(folder / "keys.yaml"), ModelList(router_client), 1000)
+        parts = Parts(router=router_client, emitter=emitter, quotes=quotes, metrics=metrics)
+        try:
+            yield Edge(router, guard, parts, metrics, client, key)
+        finally:
+            await emitter.close()
+            await router_channel.close()
+            await ledger_channel.close()

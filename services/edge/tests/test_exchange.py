@@ -1,0 +1,201 @@
+"""One request from admission to settlement: what the cache gives and takes, and that cancellation loses no event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
+
+from edge.redis_store import COST_EVENTS
+from edge.spool import Spool
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.router.v1 import router_pb2 as routerpb
+
+from .scripted_edge import Edge, running_edge
+from .scripted_redis import FakeRedis
+from .scripted_router import STOP, attempted, finished, is_silent, started, texts, waits_for
+
+
+@pytest.fixture(name="fake_redis")
+async def _fake_redis(redis_url: str, valkey: redis.Redis) -> AsyncIterator[FakeRedis]:
+    async with FakeRedis(redis_url).listening() as fake:
+        yield fake
+
+
+@pytest.fixture(name="held")
+async def _held(
+    tmp_path: Path, fake_redis: FakeRedis, spool: Spool, registry: CollectorRegistry
+) -> AsyncIterator[Edge]:
+    """Yield an edge whose Redis can fall silent."""
+    async with running_edge(tmp_path, fake_redis.url, spool, registry, look_up_timeout_seconds=0.5) as edge:
+        yield edge
+
+
+async def test_a_repeated_question_is_answered_from_the_cache(edge: Edge) -> None:
+    """As a stream, chunk by chunk; the router is not asked again, and it is said what was saved."""
+    first = await edge.chat().done()
+    second = await edge.chat().done()
+
+    assert ("edge; fwd=miss", "edge; hit") == (first.headers["cache-status"], second.headers["cache-status"])
+    deltas = [[data["text"] for name, data in visit.events if name == "delta"] for visit in (first, second)]
+    assert [["Pa", "ris", "."]] * 2 == deltas
+    assert 1 == len(edge.router.requests)
+    done = second.events[-1][1]
+    assert ("hit", [], "0.000000000") == (done["cache"]["status"], done["attempts"], done["cost_usd"])
+    _, settled = await edge.settled()
+    assert (ledgerpb.CACHE_STATUS_HIT, "openai", "m", 10, 0) == (
+        settled.cache_status,
+        settled.saved.provider,
+        settled.saved.target_model,
+        settled.saved.usage.input_tokens,
+        len(settled.attempts),
+    )
+
+
+async def test_both_contracts_and_both_ways_share_an_answer(edge: Edge) -> None:
+    """What was asked at `/chat` is a hit for a completion, as a stream or whole."""
+    await edge.chat("What is the capital of France?").done()
+    stream = await edge.complete().done()
+    whole = await edge.complete(stream=False).done()
+
+    assert 1 == len(edge.router.requests)
+    assert stream.content.endswith(b"data: [DONE]\n\n")
+    assert "Paris." == whole.json["choices"][0]["message"]["content"]
+    assert whole.headers["cache-status"] == "edge; hit"
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"{}", b'{"format":1}', b'{"format":2,"chunks":[]}'])
+async def test_a_damaged_entry_is_a_miss_and_is_mended(edge: Edge, damage: bytes) -> None:
+    """The answer is made anew and stored over the damage."""
+    await edge.chat().done()
+    (key,) = await edge.stored()
+    await edge.redis.set(key, damage)
+
+    visit = await edge.chat().done()
+    assert "edge; fwd=miss" == visit.headers["cache-status"]
+    assert (2, "done") == (len(edge.router.requests), visit.events[-1][0])
+    assert "edge; hit" == (await edge.chat().done()).headers["cache-status"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason", "stored"),
+    [
+        ([("cache-control", "no-store")], "client_no_store", 0),
+        ([("cache-control", "No-Cache")], "client_no_cache", 1),
+        ([("cache-control", "max-age=0"), ("cache-control", "no-store")], "client_no_store", 0),
+    ],
+)
+async def test_a_client_may_pass_the_cache_by(
+    edge: Edge, headers: list[tuple[str, str]], reason: str, stored: int
+) -> None:
+    """Also by a second header line of that name; `no-cache` still stores."""
+    visit = await edge.chat(headers=headers).done()
+
+    assert "edge; fwd=bypass" == visit.headers["cache-status"]
+    assert (reason, bool(stored)) == tuple(visit.events[-1][1]["cache"][name] for name in ("bypass_reason", "stored"))
+    assert stored == len(await edge.stored())
+    (settled,) = await edge.settled()
+    assert (ledgerpb.CACHE_STATUS_BYPASS, reason) == (settled.cache_status, settled.cache_bypass_reason)
+
+
+async def test_each_request_is_admitted_and_settled_once(edge: Edge) -> None:
+    """Under ids that follow from the request's, so that a repeated delivery is harmless."""
+    visit = await edge.complete(stream=False).done()
+    await edge.parts.emitter.close()
+    entries = await edge.redis.xrange(COST_EVENTS)
+    assert entries is not None
+    assert 2 == len(entries)
+
+    (settled,) = await edge.settled()
+    assert visit.headers["x-request-id"] == settled.request.request_id
+    assert ("acme", "ada", "gold") == (settled.request.tenant, settled.request.user, settled.request.tier)
+    assert (routerpb.OUTCOME_OK, routerpb.FINISH_REASON_STOP) == (settled.outcome, settled.finish_reason)
+    assert "edge; fwd=miss; stored" == visit.headers["cache-status"]
+
+
+async def test_a_rejected_request_leaves_no_event(edge: Edge) -> None:
+    """Nothing is spent before the guard."""
+    visits = [
+        edge.chat(model="nobody"),
+        edge.chat("x" * 5000),
+        edge.chat(colour="red"),
+        edge.visit("/chat", []),
+    ]
+    codes = [(await visit.done()).json["error"]["code"] for visit in visits]
+
+    assert ["model_not_found", "prompt_too_long", "unknown_field", "invalid_request"] == codes
+    assert 0 == await edge.redis.xlen(COST_EVENTS)
+    assert [] == edge.router.requests
+
+
+async def test_a_request_that_is_cut_short_by_a_shutdown_is_settled(edge: Edge) -> None:
+    """The process runs out of patience: the event says so and carries the attempt."""
+    edge.router.script = [started(), texts("Pa"), is_silent]
+    visit = edge.chat()
+    await visit.until(lambda visit: b"Pa" in visit.content)
+    visit.task.cancel()
+    await asyncio.wait((visit.task,))
+
+    assert visit.task.cancelled()
+    (settled,) = await edge.settled()
+    assert (routerpb.OUTCOME_INTERRUPTED, "stream_interrupted", 1) == (
+        settled.outcome,
+        settled.error_code,
+        len(settled.attempts),
+    )
+    assert [] == await edge.stored()
+    await asyncio.wait_for(edge.router.cancelled.wait(), 20)
+
+
+async def test_a_settlement_survives_that_its_request_is_cancelled(
+    held: Edge, fake_redis: FakeRedis, spool: Spool
+) -> None:
+    """The answer is out, the event is on its way, and then the process is told to stop."""
+    speak = asyncio.Event()
+    held.router.script = [started(), texts("Pa"), waits_for(speak), attempted(), STOP]
+    visit = held.chat()
+    await visit.until(lambda visit: b"Pa" in visit.content)
+    fake_redis.answers.clear()
+    speak.set()
+    async with asyncio.timeout(20):
+        while not held.parts.emitter._under_way:
+            await asyncio.sleep(0.002)
+    for _ in range(3):
+        visit.task.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait((visit.task,))
+    fake_redis.answers.set()
+    await held.parts.emitter.close()
+
+    spooled = [ledgerpb.CostEvent.FromString(payload) for _, payload in await spool.oldest(10)]
+    (settled, *_) = [event.settled for event in spooled if event.HasField("settled")] or await held.settled()
+    assert (routerpb.OUTCOME_OK, 1) == (settled.outcome, len(settled.attempts))
+
+
+async def test_without_redis_the_answer_comes_all_the_same(held: Edge, fake_redis: FakeRedis, spool: Spool) -> None:
+    """Both events wait in the spool; nothing is stored, and the receipt says why."""
+    fake_redis.answers.clear()
+    visit = await held.chat().done()
+
+    assert "edge; fwd=bypass" == visit.headers["cache-status"]
+    cache = visit.events[-1][1]["cache"]
+    assert ("bypass", "cache_error", False) == (cache["status"], cache["bypass_reason"], cache["stored"])
+    assert 2 == spool.depth
+
+
+async def test_an_answer_of_several_choices_comes_whole_and_from_the_cache(edge: Edge) -> None:
+    """Each with its own text and its own end."""
+    chunk = b'[{"index":1,"delta":{"content":"b"},"finish_reason":null}]'
+    second = routerpb.StreamCompletionResponse(delta=routerpb.Delta(choices=[chunk]))
+    ends = (routerpb.FINISH_REASON_STOP, routerpb.FINISH_REASON_LENGTH)
+    edge.router.script = [started(), texts("a"), second, attempted(), finished(*ends)]
+    for _ in range(2):
+        whole = (await edge.complete(n=2, stream=False).done()).json
+        assert [("a", "stop"), ("b", "length")] == [
+            (choice["message"]["content"], choice["finish_reason"]) for choice in whole["choices"]
+        ]
+    assert 1 == len(edge.router.requests)
