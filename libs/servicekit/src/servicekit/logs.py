@@ -80,7 +80,18 @@ def _exception_as_places(_logger: WrappedLogger, _method: str, event_dict: Event
 
 
 def _to_json(event_dict: EventDict, **_kwargs: Any) -> bytes:
-    return orjson.dumps(event_dict, default=repr)
+    try:
+        return orjson.dumps(event_dict, default=repr)
+    except TypeError:  # a value that JSON has no form for: a key that is no text, half a character, a huge number
+        return orjson.dumps({name: _writable(value) for name, value in event_dict.items()})
+
+
+def _writable(value: object) -> object:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return repr(value)
+    return value
 
 
 def _to_text(event_dict: EventDict, **kwargs: Any) -> str:

@@ -9,10 +9,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 # A body may be as large as the edge lets in, plus its envelope.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+# Errors travel as metadata. Above this limit gRPC drops the error, and cancels every other call of the connection.
+_MAX_METADATA_BYTES = 256 * 1024
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
