@@ -80,14 +80,16 @@ class Edge:
 
 
 @asynccontextmanager
-async def running_edge(folder: Path, redis_url: str, spool: Spool, registry: CollectorRegistry) -> AsyncIterator[Edge]:
+async def running_edge(
+    folder: Path, redis_url: str, spool: Spool, registry: CollectorRegistry, look_up_timeout_seconds: float = 5.0
+) -> AsyncIterator[Edge]:
     """Run the parts while the block runs; the answers are not priced."""
     key = add_key(folder / "keys.yaml", "acme", "ada", "gold")
     metrics, router = Metrics(registry), FakeRouter()
     async with redis_client(redis_url) as client, router.serving() as address:
         router_channel, ledger_channel = create_channel(address), create_channel("127.0.0.1:1")
         router_client = RouterClient(router_channel, attempt_budget=3, request_timeout_seconds=30.0)
-        emitter = Emitter(RedisStore(client, 5.0), spool, metrics)
+        emitter = Emitter(RedisStore(client, look_up_timeout_seconds), spool, metrics)
         quotes = Quotes(LedgerClient(ledger_channel), metrics)
         guard = Guard(load_keys(folder / "keys.yaml"), ModelList(router_client), 1000)
         parts = Parts(router=router_client, emitter=emitter, quotes=quotes, metrics=metrics)

@@ -102,6 +102,14 @@ async def test_a_client_may_pass_the_cache_by(
     assert (ledgerpb.CACHE_STATUS_BYPASS, reason) == (settled.cache_status, settled.cache_bypass_reason)
 
 
+async def test_a_model_name_is_not_sent_back_at_length(edge: Edge) -> None:
+    """A name of a megabyte is cut."""
+    error = (await edge.chat(model="m" * 1_000_000).done()).json["error"]
+
+    assert ("model_not_found", "model") == (error["code"], error["param"])
+    assert len(error["message"]) < 500
+
+
 async def test_each_request_is_admitted_and_settled_once(edge: Edge) -> None:
     """Under ids that follow from the request's, so that a repeated delivery is harmless."""
     visit = await edge.complete(stream=False).done()

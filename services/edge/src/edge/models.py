@@ -12,6 +12,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
+_LONGEST_NAME_TOLD = 100
+
 
 class ModelList:
     """The public models as the router last told them."""
@@ -31,7 +33,11 @@ class ModelList:
         await self.refresh()
         if name not in self._models:
             known = ", ".join(sorted(self._models))
-            raise Problem("model_not_found", f"model {name!r} does not exist; there are: {known}", param="model")
+            raise Problem(
+                "model_not_found",
+                f"model {name[:_LONGEST_NAME_TOLD]!r} does not exist; there are: {known}",
+                param="model",
+            )
 
     async def known(self) -> Mapping[str, routerpb.Model]:
         """Return the models by name, fetched when none is known yet."""
