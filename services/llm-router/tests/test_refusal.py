@@ -85,6 +85,7 @@ def test_the_callers_error_names_its_field() -> None:
 
     assert "temperature" == error.param
     assert "x" * 500 == str(error)
+    assert "p" * 100 == read_refusal(400, openai(param="p" * 10_000), {}).param
 
 
 def test_a_rate_limit_says_how_long() -> None:

@@ -19,6 +19,7 @@ from llm_router.errors import (
 )
 
 _LONGEST_MESSAGE = 500
+_LONGEST_PARAM = 100
 # What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _CONTEXT_WORDS = ("prompt is too long", "maximum context length")
@@ -46,7 +47,7 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
         return ModelMissing("the provider does not know the model of this target", http_status=status)
     if _CONTEXT_CODES & {code, kind} or any(words in message for words in _CONTEXT_WORDS):
         return ContextTooLong(message, http_status=status, param="messages")
-    return RequestRejected(message, http_status=status, param=str(said.get("param") or ""))
+    return RequestRejected(message, http_status=status, param=str(said.get("param") or "")[:_LONGEST_PARAM])
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
