@@ -33,6 +33,7 @@ class Stage:
     def valkey(self, name: str) -> Program:
         """Return a Valkey called `name`, asked for readiness as one."""
         port = free_port()
+        valkey.ensure_password(self.tmp_path)
         return Program(name, valkey.command(self.tmp_path, port), port, dict(os.environ))
 
     async def until_log_has(self, name: str, text: str) -> None:

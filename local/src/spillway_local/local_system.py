@@ -25,6 +25,8 @@ STOP_ORDER = ("edge", "llm-router", "cost-ledger", "local-model", "valkey", "pos
 _SECRET_VARIABLES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SPILLWAY_API_KEY"})
 # The edge and the router finish running streams; the longest may last two minutes.
 _STREAM_DRAIN_SECONDS = 140.0
+# A laptop's cores are busy with the model: a hiccup must not cost the cache, as it should where Redis is shared.
+_LOOK_UP_TIMEOUT_SECONDS = "0.25"
 
 
 class LocalSystem:
@@ -88,9 +90,10 @@ class LocalSystem:
         settings = {
             "ROUTER_ADDRESS": router.address,
             "LEDGER_ADDRESS": ledger.address,
-            "REDIS_URL": valkey.url(self._ports["valkey"]),
+            "REDIS_URL": self._redis_url,
             "KEYS_FILE": str(self._home.keys_file),
             "SPOOL_FILE": str(self._home.spool_file),
+            "LOOK_UP_TIMEOUT_SECONDS": self._environment.get("EDGE_LOOK_UP_TIMEOUT_SECONDS", _LOOK_UP_TIMEOUT_SECONDS),
         }
         return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
 
@@ -114,7 +117,7 @@ class LocalSystem:
                 "processes": processes,
                 "postgres_url": self._postgres_url,
                 "postgres_password_file": str(self._postgres_dir / "password"),
-                "redis_url": valkey.url(self._ports["valkey"]),
+                "redis_url": self._redis_url,
             }
         )
 
@@ -150,19 +153,24 @@ class LocalSystem:
     def _postgres_url(self) -> str:
         return f"postgresql://postgres@{LOOPBACK}:{self._ports['postgres']}/spillway"
 
+    @property
+    def _valkey_dir(self) -> Path:
+        return self._home.path / "valkey"
+
+    @property
+    def _redis_url(self) -> str:
+        return valkey.url(self._ports["valkey"], valkey.ensure_password(self._valkey_dir))
+
     def _ledger_settings(self) -> dict[str, str]:
         return {
             "POSTGRES_URL": self._postgres_url,
             "POSTGRES_PASSWORD_FILE": str(self._postgres_dir / "password"),
-            "REDIS_URL": valkey.url(self._ports["valkey"]),
+            "REDIS_URL": self._redis_url,
         }
 
     def _valkey(self) -> Program:
-        data_dir = self._home.path / "valkey"
-        # It holds answers, for the response cache.
-        data_dir.mkdir(mode=0o700, exist_ok=True)
         port = self._ports["valkey"]
-        return Program("valkey", valkey.command(data_dir, port), port, self._environment)
+        return Program("valkey", valkey.command(self._valkey_dir, port), port, self._environment)
 
     def _python(self, name: str, prefix: str, settings: Mapping[str, str], drain: float = 20.0) -> Program:
         port = self._ports[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,10 +15,29 @@ from spillway_local import processes
 from spillway_local.ports import LOOPBACK, free_port
 
 STOP_SIGNAL = signal.SIGTERM
+_CONFIGURATION = "valkey.conf"
+
+
+def ensure_password(data_dir: Path) -> str:
+    """Return the password of the server on `data_dir`, made with the folder at the first time.
+
+    It lies in a configuration file that only its owner may read: any local user may connect to a loopback port, and
+    any may read a command line.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = data_dir / _CONFIGURATION
+    if not file.exists():
+        file.touch(mode=0o600)
+    if not file.read_text():
+        file.write_text(f"requirepass {secrets.token_hex(24)}\n")
+    return file.read_text().split()[1]
 
 
 def command(data_dir: Path, port: int) -> list[str]:
-    """Return the command that serves `data_dir` on `port`: nothing is evicted, at most one second of writes is lost."""
+    """Return the command that serves `data_dir` on `port`: nothing is evicted, at most one second of writes is lost.
+
+    `ensure_password` has to come first.
+    """
     options = {
         "bind": LOOPBACK,
         "port": str(port),
@@ -28,20 +48,21 @@ def command(data_dir: Path, port: int) -> list[str]:
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
-    return [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    binary, configuration = str(get_binary_path()), str(data_dir / _CONFIGURATION)
+    return [binary, configuration, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-def url(port: int) -> str:
+def url(port: int, password: str) -> str:
     """Return the address of database 0 on `port`."""
-    return f"redis://{LOOPBACK}:{port}/0"
+    return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
 
 def answers_ping(port: int) -> bool:
-    """Say whether the server on `port` answers commands; False while it still loads its file."""
+    """Say whether the server on `port` answers commands, if only to ask for a password; False while it still loads."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
 
@@ -52,12 +73,12 @@ def running_valkey(data_dir: Path) -> Iterator[str]:
 
     processes.StartFailed when it does not come up within 30 s.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    password = ensure_password(data_dir)
     port = free_port()
     log_file = data_dir / "valkey.log"
     process = processes.start(command(data_dir.resolve(), port), log_file, death_signal=STOP_SIGNAL)
     try:
         processes.wait_until_ready(process, lambda: answers_ping(port), log_file, 30.0)
-        yield url(port)
+        yield url(port, password)
     finally:
         processes.stop(process, STOP_SIGNAL, 10.0)
