@@ -13,6 +13,7 @@ from typing import Any, cast
 import asyncpg
 import httpx2
 import orjson
+import redis.asyncio as redis
 
 Json = dict[str, Any]
 
@@ -133,6 +134,11 @@ class Behind:
     def pid(self, name: str) -> int:
         """Return the process id of one process."""
         return next(int(process["pid"]) for process in self.run["processes"] if process["name"] == name)
+
+    async def cache_keys(self) -> set[bytes]:
+        """Return the keys of all answers that the response cache keeps."""
+        async with redis.Redis.from_url(self.run["redis_url"]) as client:
+            return {key async for key in client.scan_iter("spillway:cache:*")}
 
     async def rows(self, query: str, *arguments: Any) -> list[Json]:
         """Ask the ledger's Postgres directly."""

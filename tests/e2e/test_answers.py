@@ -121,9 +121,9 @@ async def test_the_same_question_again_is_a_hit(door: Door, behind: Behind, prov
 async def test_an_answer_lives_a_day_from_its_making(door: Door, behind: Behind) -> None:
     """Redis is really asked, the 24 hours are really set, and a hit does not extend them."""
     client = redis.Redis.from_url(behind.run["redis_url"])
-    before = set(await client.keys("spillway:cache:*"))
+    before = await behind.cache_keys()
     await door.chat("how long do you live", model="cached")
-    (key,) = set(await client.keys("spillway:cache:*")) - before
+    (key,) = await behind.cache_keys() - before
     assert 86_390 < await client.ttl(key) <= 86_400
 
     await client.expire(key, 1000)
@@ -236,6 +236,7 @@ async def test_when_both_vendors_are_down_the_real_small_model_answers(door: Doo
 
 async def test_when_all_are_down_there_is_one_honest_error(door: Door, behind: Behind) -> None:
     """One error event, no success, nothing cached, every attempt recorded."""
+    kept = await behind.cache_keys()
     chat = await door.chat("all down", model="all-down")
 
     assert ["start", "error"] == chat.names
@@ -249,12 +250,16 @@ async def test_when_all_are_down_there_is_one_honest_error(door: Door, behind: B
     )
     again = await door.chat("all down", model="all-down")
     assert "edge; fwd=miss" == again.headers["cache-status"]
+    assert kept == await behind.cache_keys()
     assert '"all_targets_failed"' in behind.log("edge")
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "malformed", "missing-end", "unknown-finish", "error-frame"])
-async def test_a_stream_that_breaks_after_its_beginning_says_so(door: Door, provider: Provider, fault: str) -> None:
+async def test_a_stream_that_breaks_after_its_beginning_says_so(
+    door: Door, behind: Behind, provider: Provider, fault: str
+) -> None:
     """What came stays, then one error and nothing that reads as success; nothing is cached, no one else is asked."""
+    kept = await behind.cache_keys()
     chat = await door.chat(f"broken {fault}", model=f"broken-{fault}")
 
     assert {"start", "delta", "error"} == set(chat.names)
@@ -268,6 +273,7 @@ async def test_a_stream_that_breaks_after_its_beginning_says_so(door: Door, prov
     assert "estimated" == attempt["usage_source"]
     again = await door.chat(f"broken {fault}", model=f"broken-{fault}")
     assert "edge; fwd=miss" == again.headers["cache-status"]
+    assert kept == await behind.cache_keys()
     assert [] == await provider.attempts("never")
 
 
