@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import asyncpg
@@ -39,6 +40,7 @@ _SWEEP_INTERVAL_SECONDS = 10.0
 _BACKLOG_INTERVAL_SECONDS = 5.0
 _PARTITIONS_INTERVAL_SECONDS = 24 * 60 * 60.0
 _SOCKET_TIMEOUT_SECONDS = 5.0
+_GOODBYE_SECONDS = 2.0
 
 
 class Ledger:
@@ -89,6 +91,20 @@ class Ledger:
             await ensure_partitions(connection, datetime.now(UTC).date())
 
 
+@asynccontextmanager
+async def closing(pool: asyncpg.Pool) -> AsyncIterator[None]:
+    """Open `pool` while the block runs; a Postgres that does not say goodbye does not keep the process."""
+    await pool
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await pool.close()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            log.warning("pool_cut_off", cause=type(error).__name__)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the batch and the calls that are under way."""
     stop = stop_requested()
@@ -106,7 +122,7 @@ async def serve(settings: Settings) -> None:
     client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
-        async with pool:
+        async with closing(pool):
             ledger = Ledger(settings, pool, client, metrics)
             service = LedgerService(ledger.reader, ledger.prices, metrics)
             server = RpcServer(

@@ -19,6 +19,7 @@ from cost_ledger.events import AdmittedEvent, LedgerEvent, SettledEvent, read_ev
 from cost_ledger.metrics import LedgerMetrics
 from cost_ledger.price import PriceList, price_settled
 from cost_ledger.store import Recorded, Store
+from pricing.price_book import PriceBook
 
 log = structlog.get_logger()
 
@@ -29,8 +30,13 @@ _MOST_EVENTS = 500
 _BLOCK_MS = 500
 _MOST_DEAD_LETTERS = 10_000
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
-# Postgres finds fault with the values; every other error of its is about Postgres and passes.
-_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
+# Fault is found with the values: they cannot be stored, indexed or multiplied. All else is about Postgres and passes.
+_REFUSALS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ArithmeticError,
+)
 _OUTAGES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -132,45 +138,49 @@ class Consumer:
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         for entry_id, fields in batch:
+            if not fields:
+                # Deleted while it was pending; there is nothing to record and nothing to keep.
+                log.warning("entry_deleted_unread", entry_id=entry_id.decode())
+                continue
             data = fields.get(b"event", b"")
             try:
                 entries.append(Entry(entry_id, data, read_event(data)))
             except PoisonedEvent as error:
                 dead.append(DeadLetter(entry_id, data, error))
-        if entries and not await self._record_until_done(entries, dead, stop):
-            return  # stopped before Postgres was back: nothing is acknowledged
-        await self._acknowledge([entry_id for entry_id, _ in batch], dead)
+        refused = await self._record_until_done(entries, stop)
+        if refused is not None:
+            await self._acknowledge([entry_id for entry_id, _ in batch], [*dead, *refused])
 
-    async def _record_until_done(self, entries: list[Entry], dead: list[DeadLetter], stop: asyncio.Event) -> bool:
-        """Record, waiting for Postgres as long as it takes; False when `stop` came first."""
+    async def _record_until_done(self, entries: list[Entry], stop: asyncio.Event) -> list[DeadLetter] | None:
+        """Record, waiting for Postgres as long as it takes; return what it refused, None when `stop` came first."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                await self._record(entries, dead)
+                return await self._record(entries)
             except _OUTAGES as error:
                 self._metrics.database_errors.inc()
                 log.warning("batch_not_recorded", events=len(entries), cause=type(error).__name__)
                 pause = await self._pause(pause, stop)
                 if stop.is_set():
-                    return False
-            else:
-                return True
+                    return None
 
-    async def _record(self, entries: list[Entry], dead: list[DeadLetter]) -> None:
-        """Record all in one transaction, or one by one when Postgres refuses one of them."""
+    async def _record(self, entries: list[Entry]) -> list[DeadLetter]:
+        """Record all in one transaction, or half by half down to the one that Postgres refuses; return those."""
+        if not entries:
+            return []
+        book = await self._prices.book()
         try:
-            await self._record_batch(entries)
+            await self._record_batch(entries, book)
         except _REFUSALS as error:
             if len(entries) == 1:
                 entry = entries[0]
-                dead.append(DeadLetter(entry.entry_id, entry.data, PoisonedEvent("refused", type(error).__name__)))
-                return
-            for entry in entries:
-                await self._record([entry], dead)
+                return [DeadLetter(entry.entry_id, entry.data, PoisonedEvent("refused", type(error).__name__))]
+            middle = len(entries) // 2
+            return [*await self._record(entries[:middle]), *await self._record(entries[middle:])]
+        return []
 
-    async def _record_batch(self, entries: list[Entry]) -> None:
+    async def _record_batch(self, entries: list[Entry], book: PriceBook) -> None:
         started = time.monotonic()
-        book = await self._prices.book()
         admitted = [entry.event for entry in entries if isinstance(entry.event, AdmittedEvent)]
         settled = [entry.event for entry in entries if isinstance(entry.event, SettledEvent)]
         recorded = await self._store.record(admitted, [price_settled(event, book) for event in settled])
@@ -207,17 +217,20 @@ class Consumer:
 
     def _observe(self, entries: Sequence[Entry], recorded: Recorded, seconds: float) -> None:
         now = time.time()
+        # Told twice in one batch is recorded once.
+        new = {True: set(recorded.settled), False: set(recorded.admitted)}
         self._metrics.batch_events.observe(len(entries))
         self._metrics.batch_seconds.observe(seconds)
         for entry in entries:
             is_settled = isinstance(entry.event, SettledEvent)
-            new = recorded.settled if is_settled else recorded.admitted
-            outcome = "recorded" if entry.event.request.request_id in new else "duplicate"
+            request_id = entry.event.request.request_id
+            outcome = "recorded" if request_id in new[is_settled] else "duplicate"
+            new[is_settled].discard(request_id)
             counter = self._metrics.settled_events if is_settled else self._metrics.admitted_events
             counter.labels(outcome).inc()
             self._metrics.lag_seconds.observe(max(now - entry.event.occurred_at.timestamp(), 0.0))
             if is_settled:
-                log.info("request_recorded", request_id=str(entry.event.request.request_id), outcome=outcome)
+                log.info("request_recorded", request_id=str(request_id), outcome=outcome)
         for attempt in recorded.unpriced:
             self._metrics.unpriced_attempts.labels(attempt.facts.provider).inc()
             log.warning("attempt_unpriced", provider=attempt.facts.provider, target_model=attempt.facts.target_model)

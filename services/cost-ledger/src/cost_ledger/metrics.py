@@ -12,12 +12,18 @@ class LedgerMetrics:
     """The ledger's collectors, on the registry given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """`outcome` is `recorded`, `duplicate` or `dead`; `reason` is the kind of a PoisonedEvent."""
+        """`outcome` is `recorded` or `duplicate`; `reason` is the kind of a PoisonedEvent."""
         self.admitted_events = Counter(
-            "cost_ledger_admitted_events_total", "Admitted events consumed.", ["outcome"], registry=registry
+            "cost_ledger_admitted_events_total",
+            "Admitted events recorded, or found recorded.",
+            ["outcome"],
+            registry=registry,
         )
         self.settled_events = Counter(
-            "cost_ledger_settled_events_total", "Settled events consumed.", ["outcome"], registry=registry
+            "cost_ledger_settled_events_total",
+            "Settled events recorded, or found recorded.",
+            ["outcome"],
+            registry=registry,
         )
         self.dead_letters = Counter(
             "cost_ledger_dead_letters_total",
@@ -68,6 +74,6 @@ class LedgerMetrics:
         # Present from the start, so that an alert on an increase sees the first one.
         for reason in ("unreadable", "invalid", "refused"):
             self.dead_letters.labels(reason)
-        for outcome in ("recorded", "duplicate", "dead"):
+        for outcome in ("recorded", "duplicate"):
             self.admitted_events.labels(outcome)
             self.settled_events.labels(outcome)

@@ -11,6 +11,7 @@ import alembic.command
 import alembic.config
 import asyncpg
 import structlog
+from alembic.script import ScriptDirectory
 
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.partitions import ensure_partitions
@@ -72,7 +73,8 @@ async def _create_database(settings: Settings, name: str) -> None:
         quoted = '"' + name.replace('"', '""') + '"'
         await connection.execute(f"CREATE DATABASE {quoted}")
         log.info("database_created", database=name)
-    except asyncpg.DuplicateDatabaseError:
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        # The second of the two is what PostgreSQL says when both create it at the same moment.
         log.info("database_created_by_another", database=name)
     finally:
         await connection.close()
@@ -94,6 +96,11 @@ def _sql_from(current: str | None) -> str:
     buffer = io.StringIO()
     config = alembic.config.Config(output_buffer=buffer, stdout=io.StringIO())
     config.set_main_option("script_location", str(resources.files("cost_ledger") / "migrations"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        # A newer ledger was here and this one is rolled back to: old code works on the new schema.
+        log.warning("database_newer", revision=current)
+        return ""
     target = "head" if current is None else f"{current}:head"
     alembic.command.upgrade(config, target, sql=True)
     sql = buffer.getvalue()

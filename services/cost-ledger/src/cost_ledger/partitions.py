@@ -48,7 +48,17 @@ async def _ensure(connection: Connection, table: str, month: date) -> str | None
     name = f"{table}_{month:%Y_%m}"
     if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
         return None
-    # Both parts of the statement come from constants and a date, never from input.
-    bounds = f"FROM ('{lowest_id(month)}') TO ('{lowest_id(month_after(month))}')"
-    await connection.execute(f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES {bounds}")
+    # All parts of the statements come from constants and a date, never from input.
+    first, end = lowest_id(month), lowest_id(month_after(month))
+    # Ids of this month may be in the default partition by now: clients may choose theirs. PostgreSQL refuses a
+    # partition whose rows are elsewhere, so they move; the lock keeps others from following them.
+    await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+    await connection.execute(
+        f"WITH moved AS (DELETE FROM {table}_default WHERE request_id >= $1 AND request_id < $2 RETURNING *) "  # noqa: S608
+        f"INSERT INTO {name} SELECT * FROM moved",
+        first,
+        end,
+    )
+    await connection.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')")
     return name

@@ -83,12 +83,16 @@ def load_price_book(path: Path) -> list[Price]:
         file = _PriceFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise PriceBookInvalid(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PriceBookInvalid(f"{path}: not YAML") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise PriceBookInvalid(f"{path}: {line}not YAML: {error.problem}") from error
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the file"
         raise PriceBookInvalid(f"{path}: {where}: {fault['msg']}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        # PyYAML lets the errors of values through as they are, e.g. of a 30 February.
+        raise PriceBookInvalid(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     prices = [entry.to_price() for entry in file.prices]
     _check_times(path, prices)
     return prices

@@ -40,17 +40,20 @@ _TOTAL, _BY_DAY, _BY_USER, _BY_MODEL = 7, 3, 5, 6
 
 
 class Reader:
-    """Answers questions of one tenant at a time. Raises what asyncpg raises, and TimeoutError."""
+    """Answers questions of one tenant at a time; how long one may take is the caller's to limit.
+
+    Raises what asyncpg raises, and TimeoutError.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def spend(self, tenant: str, first: date, last: date, timeout_seconds: float) -> ledgerpb.GetSpendResponse:
+    async def spend(self, tenant: str, first: date, last: date) -> ledgerpb.GetSpendResponse:
         """Return the tenant's figures between two UTC days, both included, and today's."""
         today = datetime.now(UTC).date()
-        async with self._pool.acquire(timeout=timeout_seconds) as connection:
-            rows = await connection.fetch(_SPEND, tenant, first, last, timeout=timeout_seconds)
-            today_row = await connection.fetchrow(_TODAY, tenant, today, timeout=timeout_seconds)
+        async with self._pool.acquire() as connection:
+            rows = await connection.fetch(_SPEND, tenant, first, last)
+            today_row = await connection.fetchrow(_TODAY, tenant, today)
         total = next((row for row in rows if row["sums_over"] == _TOTAL), None)
         return ledgerpb.GetSpendResponse(
             total=_figures(total),
@@ -61,21 +64,16 @@ class Reader:
             by_model=_dearest_first(_groups(rows, _BY_MODEL, "requested_model")),
         )
 
-    async def request(self, tenant: str, request_id: UUID, timeout_seconds: float) -> ledgerpb.RequestRecord | None:
+    async def request(self, tenant: str, request_id: UUID) -> ledgerpb.RequestRecord | None:
         """Return one request of the tenant with its attempts; None when it has no such request."""
-        async with self._pool.acquire(timeout=timeout_seconds) as connection:
+        async with self._pool.acquire() as connection:
             row = await connection.fetchrow(
-                "SELECT * FROM requests WHERE request_id = $1 AND tenant = $2",
-                request_id,
-                tenant,
-                timeout=timeout_seconds,
+                "SELECT * FROM requests WHERE request_id = $1 AND tenant = $2", request_id, tenant
             )
             if row is None:
                 return None
             attempts = await connection.fetch(
-                "SELECT * FROM attempts WHERE request_id = $1 ORDER BY attempt_number",
-                request_id,
-                timeout=timeout_seconds,
+                "SELECT * FROM attempts WHERE request_id = $1 ORDER BY attempt_number", request_id
             )
         return _record(row, attempts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable
 from datetime import date
@@ -49,7 +50,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         """Return a tenant's figures between two days."""
         await self._check_tenant(context, request.tenant)
         try:
-            first, last = date.fromisoformat(request.from_day), date.fromisoformat(request.to_day)
+            first, last = _day(request.from_day), _day(request.to_day)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "from_day and to_day must be days: YYYY-MM-DD")
         if not 0 <= (last - first).days < _LONGEST_DAYS:
@@ -57,7 +58,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"to_day must not be before from_day, and the range at most {_LONGEST_DAYS} days",
             )
-        return await self._ask(context, self._reader.spend(request.tenant, first, last, _timeout(context)))
+        return await self._ask(context, self._reader.spend(request.tenant, first, last))
 
     async def GetRequest(  # noqa: N802
         self, request: ledgerpb.GetRequestRequest, context: _Context
@@ -68,19 +69,20 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             request_id = uuid.UUID(request.request_id)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request_id must be a UUID")
-        record = await self._ask(context, self._reader.request(request.tenant, request_id, _timeout(context)))
+        record = await self._ask(context, self._reader.request(request.tenant, request_id))
         if record is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "this tenant has no such request")
         return ledgerpb.GetRequestResponse(record=record)
 
     async def _check_tenant(self, context: _Context, tenant: str) -> None:
-        if not tenant:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must not be empty")
+        if not tenant or "\0" in tenant:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
 
     async def _ask(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
-        """Wait for an answer of Postgres; end the call when there is none."""
+        """Wait for an answer of Postgres as long as the caller does; end the call when there is none."""
         try:
-            return await answer
+            async with asyncio.timeout(_timeout(context)):
+                return await answer
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             self._metrics.database_errors.inc()
             log.warning("question_not_answered", cause=type(error).__name__)
@@ -89,6 +91,14 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
 
 async def _unavailable(context: _Context) -> NoReturn:
     await context.abort(grpc.StatusCode.UNAVAILABLE, "the database does not answer; nothing is lost, try again")
+
+
+def _day(text: str) -> date:
+    """Read YYYY-MM-DD and nothing else that ISO 8601 knows; ValueError."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError("not YYYY-MM-DD")
+    return day
 
 
 def _timeout(context: _Context) -> float:

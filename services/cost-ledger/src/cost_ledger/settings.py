@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, RedisDsn, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +40,10 @@ class Settings(BaseSettings):
     def _is_postgres(cls, url: str) -> str:
         if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must look like postgresql://user@host:port/database")
+        try:
+            urlsplit(url).port  # noqa: B018 - reading it is the check
+        except ValueError as error:
+            raise ValueError("the port must be a number up to 65535") from error
         return url
 
     def postgres_password(self) -> str | None:

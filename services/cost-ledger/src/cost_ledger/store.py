@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, date
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from pricing.usage import Usage
 
 _USAGE = tuple(Usage.__slots__)
 _REQUEST = tuple(field.name for field in fields(RequestFacts))
+_FACTS = tuple(field.name for field in fields(AttemptFacts) if field.name != "usage")
+# `dataclasses.astuple` copies every value; these only read them.
+_values, _facts, _counts = attrgetter(*_REQUEST), attrgetter(*_FACTS), attrgetter(*_USAGE)
 _SETTLED = (
     "outcome",
     "finish_reason",
@@ -36,7 +40,7 @@ _SETTLED = (
 )
 _ATTEMPT = (
     "request_id",
-    *(field.name for field in fields(AttemptFacts) if field.name != "usage"),
+    *_FACTS,
     "has_usage",
     *_USAGE,
     "cost_usd",
@@ -104,6 +108,7 @@ class SpendSums:
 
 _KEY_COLUMNS = tuple(field.name for field in fields(SpendKey))
 _SUM_COLUMNS = tuple(field.name for field in fields(SpendSums))
+_key, _sums = attrgetter(*_KEY_COLUMNS), attrgetter(*_SUM_COLUMNS)
 _TYPES |= {column: "int8" for column in _SUM_COLUMNS if not column.endswith("_usd")}
 _CACHE_COLUMN = {"hit": "cache_hits", "miss": "cache_misses", "bypass": "cache_bypasses"}
 
@@ -116,17 +121,14 @@ def _insert(table: str, columns: Sequence[str], constants: dict[str, str], confl
     return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) {conflict}"  # noqa: S608
 
 
-_ADMIT = _insert(
-    "requests", _REQUEST, {"state": "'admitted'"}, "ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
-)
 # A settled row never changes again; one that is only admitted, or was given up as unsettled, gets its end.
-_SETTLE = _insert(
+_REQUESTS = _insert(
     "requests",
-    (*_REQUEST, *_SETTLED),
-    {"state": "'settled'"},
+    (*_REQUEST, "state", *_SETTLED),
+    {},
     "ON CONFLICT (request_id) DO UPDATE SET state = 'settled', "
     + ", ".join(f"{column} = excluded.{column}" for column in _SETTLED)
-    + " WHERE requests.state <> 'settled' RETURNING request_id",
+    + " WHERE requests.state <> 'settled' AND excluded.state = 'settled' RETURNING request_id",
 )
 _ATTEMPTS = _insert(
     "attempts", _ATTEMPT, {}, "ON CONFLICT (request_id, attempt_number) DO NOTHING RETURNING request_id, attempt_number"
@@ -138,9 +140,13 @@ _SPEND = _insert(
     f"ON CONFLICT ({', '.join(_KEY_COLUMNS)}) DO UPDATE SET "
     + ", ".join(f"{column} = spend_daily.{column} + excluded.{column}" for column in _SUM_COLUMNS),
 )
+# A row that a consumer holds is getting its end right now.
 _GIVE_UP = """
-UPDATE requests SET state = 'unsettled'
-WHERE state = 'admitted' AND admitted_at < now() - make_interval(secs => $1)
+UPDATE requests SET state = 'unsettled' WHERE request_id IN (
+    SELECT request_id FROM requests
+    WHERE state = 'admitted' AND admitted_at < now() - make_interval(secs => $1)
+    FOR UPDATE SKIP LOCKED
+)
 RETURNING request_id
 """
 
@@ -157,22 +163,16 @@ class Store:
 
         Raises what asyncpg raises, and TimeoutError; then nothing of the batch is written.
         """
-        # Two consumers that write the same rows take their locks in the same order.
-        admissions = {event.request.request_id: event for event in admitted}
         endings = {priced.event.request.request_id: priced for priced in reversed(settled)}
+        rows = {event.request.request_id: _admitted_row(event) for event in admitted}
+        rows |= {request_id: _settled_row(priced) for request_id, priced in endings.items()}
         async with self._pool.acquire(timeout=self._timeout) as connection, connection.transaction():
-            new_endings: list[PricedSettled] = []
-            unpriced: list[PricedAttempt] = []
-            if endings:
-                rows = [_settled_row(endings[request_id]) for request_id in sorted(endings)]
-                new = await self._fetch(connection, _SETTLE, rows)
-                new_endings = [endings[row["request_id"]] for row in new]
-                unpriced = await self._record_attempts(connection, new_endings)
-            newly_admitted: set[UUID] = set()
-            if admissions:
-                rows = [list(astuple(admissions[request_id].request)) for request_id in sorted(admissions)]
-                newly_admitted = {row["request_id"] for row in await self._fetch(connection, _ADMIT, rows)}
-        return Recorded(newly_admitted, {priced.event.request.request_id for priced in new_endings}, unpriced)
+            # Consumers that write the same rows take their locks in the same order: requests by id, then spend by
+            # key. Hence one statement for beginnings and ends; two of them would wait for each other in a circle.
+            written = await self._fetch(connection, _REQUESTS, [rows[request_id] for request_id in sorted(rows)])
+            new = {row["request_id"] for row in written}
+            unpriced = await self._record_attempts(connection, [endings[each] for each in sorted(endings.keys() & new)])
+        return Recorded({event.request.request_id for event in admitted} & new, endings.keys() & new, unpriced)
 
     async def give_up(self, after_seconds: float) -> int:
         """Mark requests that were admitted longer ago than this and never settled; return how many."""
@@ -190,7 +190,7 @@ class Store:
         recorded = [pair for pair in pairs if (pair[0].event.request.request_id, pair[1].facts.attempt_number) in new]
         sums = spend_of(endings, recorded)
         if sums:
-            await self._fetch(connection, _SPEND, [[*astuple(key), *astuple(sums[key])] for key in sorted(sums)])
+            await self._fetch(connection, _SPEND, [[*_key(key), *_sums(sums[key])] for key in sorted(sums)])
         return [attempt for _, attempt in recorded if attempt.is_unpriced]
 
     async def _fetch(
@@ -245,11 +245,20 @@ def _spend_key(priced: PricedSettled, provider: str, target_model: str) -> Spend
     )
 
 
+_NO_USAGE = (None,) * len(_USAGE)
+# The columns of _SETTLED while there is no end: texts are empty, figures and times unknown.
+_NOT_SETTLED = ("", "", "", "", "", None, None, None, None, "", "", *_NO_USAGE, None, "")
+
+
+def _admitted_row(event: AdmittedEvent) -> list[Any]:
+    return [*_values(event.request), "admitted", *_NOT_SETTLED]
+
+
 def _settled_row(priced: PricedSettled) -> list[Any]:
     event, saved = priced.event, priced.event.saved
-    usage = saved.usage if saved else Usage()
     return [
-        *astuple(event.request),
+        *_values(event.request),
+        "settled",
         event.outcome,
         event.finish_reason,
         event.error_code,
@@ -261,20 +270,19 @@ def _settled_row(priced: PricedSettled) -> list[Any]:
         priced.cost_usd,
         saved.provider if saved else "",
         saved.target_model if saved else "",
-        *astuple(usage),
+        *(_counts(saved.usage) if saved else _NO_USAGE),
         priced.saved.usd if priced.saved else None,
         priced.saved.price_version if priced.saved else "",
     ]
 
 
 def _attempt_row(request_id: UUID, attempt: PricedAttempt) -> list[Any]:
-    facts = [getattr(attempt.facts, field.name) for field in fields(AttemptFacts) if field.name != "usage"]
     usage = attempt.facts.usage
     return [
         request_id,
-        *facts,
+        *_facts(attempt.facts),
         usage is not None,
-        *astuple(usage or Usage()),
+        *(_NO_USAGE if usage is None else _counts(usage)),
         attempt.cost.usd,
         attempt.cost.price_version,
     ]
