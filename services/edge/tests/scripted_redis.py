@@ -25,8 +25,9 @@ class FakeRedis:
 
     @property
     def url(self) -> str:
-        """The address that a client connects to."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """The address that a client connects to, with the real one's credentials."""
+        credentials, separator, _ = self._real.netloc.rpartition("@")
+        return f"redis://{credentials}{separator}127.0.0.1:{self.port}/0"
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[FakeRedis]:

@@ -70,6 +70,14 @@ def test_a_clock_that_is_a_little_off_is_no_reason(shift: float) -> None:
     assert offered == take_request_id(offered)
 
 
+@pytest.mark.parametrize("version", [1, 4, 8])
+def test_an_id_of_another_version_is_not_taken_though_its_first_bits_read_as_now(version: int) -> None:
+    """Those bits are no time."""
+    offered = str(uuid_utils.compat.uuid7())
+
+    assert take_request_id(f"{offered[:14]}{version}{offered[15:]}") is None
+
+
 def test_without_an_id_each_request_gets_its_own() -> None:
     """A new one, canonical, of now; two requests never share one."""
     assert take_request_id(None) is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.assembly import assemble
+from edge.assembly import MalformedChunk, assemble
 
 Json = dict[str, Any]
 
@@ -106,6 +106,34 @@ def test_logprobs_are_joined_token_by_token() -> None:
     )
 
     assert {"content": [{"token": "a"}, {"token": "b"}], "refusal": [{"token": "r"}]} == choice["logprobs"]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": 5},
+        {"refusal": ["No"]},
+        {"tool_calls": "look"},
+        {"tool_calls": ["look"]},
+        {"tool_calls": [{"index": "first"}]},
+        {"tool_calls": [{"index": -1}]},
+        {"tool_calls": [{"index": 10**12}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": {"a": 1}}}]},
+        {"function_call": "look"},
+        "text",
+    ],
+)
+def test_a_chunk_of_the_wrong_shape_is_one_kind_of_error(delta: Any) -> None:
+    """Whatever a provider sends, nothing crashes and no memory is filled."""
+    with pytest.raises(MalformedChunk):
+        assemble([chunk({"content": "a"}), chunk(delta)], 1)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"7", b"[7]", b"[{}]", b'[{"index":"a"}]', b'[{"index":0,"delta":7}]'])
+def test_what_is_no_chunk_is_the_same_kind_of_error(data: bytes) -> None:
+    """Also what is no JSON."""
+    with pytest.raises(MalformedChunk):
+        assemble([data], 1)
 
 
 @given(st.text(max_size=30), st.data())

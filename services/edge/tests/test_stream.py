@@ -159,6 +159,12 @@ BROKEN = {
     "the deadline comes": [fails("deadline_exceeded", grpc.StatusCode.DEADLINE_EXCEEDED)],
     "the router's error is not known": [fails("a_code_of_next_year")],
     "the stream ends without an end": [attempted()],
+    "the router dies after the end": [attempted(), STOP, dies],
+    "a chunk makes no sense": [
+        choices([{"index": 0, "delta": {"refusal": 5}, "finish_reason": None}]),
+        attempted(),
+        STOP,
+    ],
     "the end has no finish reason": [attempted(), finished()],
     "the end is no end of an answer": [attempted(), finished(routerpb.FINISH_REASON_ERROR)],
 }

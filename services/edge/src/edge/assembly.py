@@ -9,14 +9,27 @@ import orjson
 
 Json = dict[str, Any]
 
+# A larger index is a provider's mistake, and would be filled up with that many empty calls.
+_MOST_TOOL_CALLS = 1000
 _JOINED_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+
+
+class MalformedChunk(Exception):
+    """A provider's chunk that cannot be put together with the others."""
 
 
 def assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     """Return `choices` choices as `{"message": ..., "logprobs": ...}`, in OpenAI's shape, by index.
 
-    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON.
+    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON. MalformedChunk when it is neither.
     """
+    try:
+        return _assemble(chunks, choices)
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        raise MalformedChunk("a chunk of the answer has the wrong shape") from error
+
+
+def _assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     messages: list[Json] = [{"role": "assistant", "content": None, "refusal": None} for _ in range(choices)]
     logprobs: list[Json | None] = [None] * choices
     texts: list[list[str]] = [[] for _ in range(choices)]
@@ -26,7 +39,7 @@ def assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
             continue
         for choice in orjson.loads(chunk):
             index = choice["index"]
-            if index < choices:
+            if 0 <= index < choices:
                 _add_delta(messages[index], texts[index], choice.get("delta") or {})
                 logprobs[index] = _joined_logprobs(logprobs[index], choice.get("logprobs"))
     for message, pieces in zip(messages, texts, strict=True):
@@ -54,6 +67,8 @@ def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
 def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
     for fragment in fragments:
         index = fragment.get("index", 0)
+        if not 0 <= index < _MOST_TOOL_CALLS:
+            raise ValueError("the index of a tool call is out of bounds")
         while len(calls) <= index:
             calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call = calls[index]

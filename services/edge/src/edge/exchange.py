@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from edge import cache
+from edge.assembly import MalformedChunk, assemble
 from edge.cache import ENDS, Answer, CachePolicy
 from edge.conversation import Conversation
 from edge.cost_event import RequestFacts, admitted_event, open_attempt, settled_event
@@ -111,6 +112,8 @@ class Exchange:
             await self._answer(deliver)
         except Problem as failure:
             problem = failure
+        except MalformedChunk:
+            problem = Problem("stream_interrupted", "the answer broke off: a provider's chunk made no sense")
         except asyncio.CancelledError:
             await self._settle(Problem("stream_interrupted", "the gateway stopped before the answer was complete"))
             raise
@@ -172,6 +175,8 @@ class Exchange:
     def _finish(self, finished: routerpb.Finished) -> None:
         if not finished.finish_reasons or not ENDS.issuperset(finished.finish_reasons):
             raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
+        # An answer that cannot be put together must neither be called whole nor be stored.
+        assemble(self.answer.chunks, len(finished.finish_reasons))
         self.answer.finish_reasons = list(finished.finish_reasons)
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint
