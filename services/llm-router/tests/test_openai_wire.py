@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llm_router.errors import ContextTooLong, ProviderUnavailable, StreamBroken
+from llm_router.errors import ContextTooLong, ProviderError, ProviderUnavailable, StreamBroken
 from llm_router.providers.openai_wire import OpenAIWire
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
+
+KEYS = ["choices", "index", "delta", "content", "tool_calls", "function", "usage", "error", "finish_reason"]
+COUNTS = ['"5"', "true", "-1", "1.5", "1" + "0" * 20]
 
 
 def chunk(*choices: object, **more: object) -> bytes:
@@ -99,18 +106,70 @@ def test_usage_is_read_with_its_parts() -> None:
         chunk(choice("no delta")),
         chunk({"delta": {"content": "no index"}}),
         chunk(choice({"content": 5})),
+        chunk(choice({"refusal": 5})),
+        chunk(choice({"content": ["x"]}, logprobs={"content": []})),
+        chunk(choice({"content": "x"}, index=1)),
+        chunk(choice({"content": "x"}, index=-1)),
+        chunk(choice({"tool_calls": "x"})),
+        chunk(choice({"tool_calls": [{"index": 10**12}]})),
+        chunk(choice({"tool_calls": [{"index": 0, "function": {"arguments": {}}}]})),
         chunk(choice({}, "abort")),
         chunk(choice({}, "error")),
         chunk(choice({}, "")),
         chunk(choice({}, 7)),  # type: ignore[arg-type]
         orjson.dumps({"error": {"message": "boom"}}),
         orjson.dumps({"error": "boom"}),
+        orjson.dumps({"error": {"code": ["boom"]}}),
     ],
 )
 def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
     """Malformed chunks, unknown ends and error frames are failures, never silence and never success."""
     with pytest.raises(StreamBroken):
         OpenAIWire(1).read(data)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    ["x", 5, {}, {"prompt_tokens": "5"}, {"prompt_tokens": True}, {"prompt_tokens": -1}, {"prompt_tokens": 10**20}],
+)
+def test_usage_that_makes_no_sense_is_unknown(usage: object) -> None:
+    """A count that cannot be is no count, and never a crash or a 0."""
+    wire = OpenAIWire(1)
+    wire.read(orjson.dumps({"choices": [], "usage": usage}) if usage != {"prompt_tokens": 10**20} else HUGE)
+
+    assert wire.answer.usage is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+        lambda children: (
+            st.lists(children, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "choices",
+                        "index",
+                        "delta",
+                        "content",
+                        "tool_calls",
+                        "function",
+                        "usage",
+                        "error",
+                        "finish_reason",
+                    ]
+                ),
+                children,
+                max_size=4,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_any_json_is_content_or_a_provider_error(data: object) -> None:
+    """Whatever a provider sends, the chain knows what to do about it."""
+    with suppress(ProviderError):
+        OpenAIWire(1).read(orjson.dumps(data))
 
 
 def test_an_error_frame_keeps_its_meaning() -> None:

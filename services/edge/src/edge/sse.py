@@ -84,7 +84,9 @@ class StreamResponse(Response):
         try:
             yield
         finally:
-            await _end(task)
+            async with writer.between_frames:  # cut off in the middle of a write it would leave half a response
+                task.cancel()
+            await asyncio.wait((task,))
 
     async def _keep_alive(self, writer: _Writer) -> None:
         """Write a comment when nothing else was written for a while; the first one also sends the status."""
@@ -141,12 +143,13 @@ class _Writer:
     def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
         self._send = send
         self._headers = [(name.encode(), value.encode()) for name, value in (STREAM_HEADERS | dict(headers)).items()]
-        self._lock = asyncio.Lock()
+        self.between_frames = asyncio.Lock()
+        """Held while frames are being written."""
         self.is_open = False
         self.last_written = time.monotonic()
 
     async def write(self, frames: bytes) -> None:
-        async with self._lock:
+        async with self.between_frames:
             if not self.is_open:
                 self.is_open = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})

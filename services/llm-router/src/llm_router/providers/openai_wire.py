@@ -19,6 +19,10 @@ _FINISH_REASONS = {
     "function_call": routerpb.FINISH_REASON_TOOL_CALL,
 }
 
+_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+_MOST_TOOL_CALLS = 1000
+_LARGEST_COUNT = 10**12
+
 
 class OpenAIWire:
     """Reads `chat.completion.chunk` events of one answer."""
@@ -44,13 +48,15 @@ class OpenAIWire:
     def _note(self, chunk: dict[str, Any]) -> None:
         if not self.answer.response_model and isinstance(chunk.get("model"), str):
             self.answer.response_model = chunk["model"]
-            self.answer.system_fingerprint = chunk.get("system_fingerprint") or ""
+            self.answer.system_fingerprint = str(chunk.get("system_fingerprint") or "")
         if chunk.get("usage"):
             self.answer.usage = read_usage(chunk["usage"])
 
     def _content(self, choice: dict[str, Any]) -> Content | None:
         """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
         index = choice["index"]
+        if not isinstance(index, int) or not 0 <= index < self.answer.choices:
+            raise TypeError("index")
         reason = choice.get("finish_reason")
         if reason is not None:
             self._finish(index, reason)
@@ -61,6 +67,7 @@ class OpenAIWire:
                 raise TypeError("content")
             return text
         if choice.get("logprobs") or any(value for key, value in delta.items() if key != "role"):
+            _check_delta(delta)
             return orjson.dumps([{**choice, "finish_reason": None}])
         return None
 
@@ -73,17 +80,36 @@ class OpenAIWire:
 
 def read_usage(usage: dict[str, Any]) -> Usage | None:
     """Read a `usage` object; its totals are inclusive already. None when it has no counts."""
-    if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
+    if _count(usage, "prompt_tokens") is None:
         return None
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Usage(
-        input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
-        provider_cache_read_input_tokens=prompt.get("cached_tokens"),
-        provider_cache_write_input_tokens=prompt.get("cache_write_tokens"),
-        reasoning_output_tokens=completion.get("reasoning_tokens"),
+        input_tokens=_count(usage, "prompt_tokens"),
+        output_tokens=_count(usage, "completion_tokens"),
+        provider_cache_read_input_tokens=_count(prompt, "cached_tokens"),
+        provider_cache_write_input_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_output_tokens=_count(completion, "reasoning_tokens"),
     )
+
+
+def _count(counts: object, name: str) -> int | None:
+    """Return a count of tokens; None when it is missing or no count."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return value if is_count else None
+
+
+def _check_delta(delta: dict[str, Any]) -> None:
+    """Refuse a delta that nobody could put together again, while another target may still answer."""
+    for name in _TEXTS:
+        if not isinstance(delta.get(name), str | None):
+            raise TypeError(name)
+    for call in delta.get("tool_calls") or ():
+        function = call.get("function") or {}
+        if not isinstance(call.get("index", 0), int) or not 0 <= call.get("index", 0) < _MOST_TOOL_CALLS:
+            raise TypeError("tool_calls")
+        if not all(isinstance(function.get(name), str | None) for name in ("name", "arguments")):
+            raise TypeError("tool_calls")
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -97,9 +123,9 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _error_in_stream(error: Any) -> ProviderError:
-    code = error.get("code") if isinstance(error, dict) else None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
     if code == "context_length_exceeded":
         return ContextTooLong("the prompt is longer than the target's context")
-    if code in {500, 502, 503, "server_error", "overloaded"}:
+    if code in {"500", "502", "503", "server_error", "overloaded"}:
         return ProviderUnavailable("the provider reported an error in its stream")
     return StreamBroken("the provider reported an error in its stream")
