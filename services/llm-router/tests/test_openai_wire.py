@@ -128,14 +128,11 @@ def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
         OpenAIWire(1).read(data)
 
 
-@pytest.mark.parametrize(
-    "usage",
-    ["x", 5, {}, {"prompt_tokens": "5"}, {"prompt_tokens": True}, {"prompt_tokens": -1}, {"prompt_tokens": 10**20}],
-)
-def test_usage_that_makes_no_sense_is_unknown(usage: object) -> None:
+@pytest.mark.parametrize("usage", ['"x"', "5", "{}", *(f'{{"prompt_tokens": {count}}}' for count in COUNTS)])
+def test_usage_that_makes_no_sense_is_unknown(usage: str) -> None:
     """A count that cannot be is no count, and never a crash or a 0."""
     wire = OpenAIWire(1)
-    wire.read(orjson.dumps({"choices": [], "usage": usage}) if usage != {"prompt_tokens": 10**20} else HUGE)
+    wire.read(b'{"choices": [], "usage": %b}' % usage.encode())
 
     assert wire.answer.usage is None
 
