@@ -29,7 +29,9 @@ async def test_the_happy_path_streams_and_is_accounted_to_the_nano_dollar(
     assert ["start", *["delta"] * 10, "done"] == chat.names
     assert expected_text(HAPPY) == chat.text
     times = [event.at for event in chat.events if event.name == "delta"]
-    assert 10 == len([later for earlier, later in pairwise([times[0] - 1, *times]) if later - earlier > 0.03])
+    # Made 100 ms apart: a busy machine may hold one up until the next, but not all of them until the end.
+    assert 5 <= len([later for earlier, later in pairwise(times) if later - earlier > 0.03])
+    assert times[-1] - times[0] > 0.5
     assert len({event.event_id for event in chat.events}) == len(chat.events)
     done = chat.last
     usage = {"input_tokens": 1000, "output_tokens": 17}
