@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,7 +130,9 @@ class Supervisor:
             await self._end(child)
             del self._children[child.program.name]
             if was_running:
-                self._say(f"  stopped  {child.program.name:<12} {time.monotonic() - begun:5.1f} s")
+                # Whoever reads this may be gone, or its disk full; the others have to be stopped all the same.
+                with suppress(OSError):
+                    self._say(f"  stopped  {child.program.name:<12} {time.monotonic() - begun:5.1f} s")
 
     async def _end(self, child: Child) -> None:
         program, process = child.program, child.process

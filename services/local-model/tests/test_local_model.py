@@ -131,11 +131,26 @@ def test_it_stops_cleanly_in_the_middle_of_an_answer(tmp_path: Path, signum: sig
         status = processes.stop(process, signum, 20.0)
 
     assert 0 == status, processes.tail_of(log_file)
-    assert ["stopping", "stopped"] == [
+    assert ["stopped"] == [
         event for event in (orjson.loads(line)["event"] for line in log_file.read_text().splitlines())
         if event.startswith("stopp")
     ]  # fmt: skip
     log_filter.wait(10)
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.002, 0.01, 0.05])
+def test_it_stops_when_told_so_as_it_starts(tmp_path: Path, delay_seconds: float) -> None:
+    """A stop that comes in the moment of the start is not forgotten."""
+    log_file = tmp_path / "local-model.log"
+    process = _start(free_port(), log_file)
+    try:
+        processes.wait_until_ready(process, lambda: '"serving"' in log_file.read_text(), log_file, 60.0)
+        time.sleep(delay_seconds)
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(10)
+    finally:
+        processes.kill(process)
 
 
 def test_a_crash_of_the_server_is_in_the_log(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class ServerFailed(Exception):
 
 
 def start_server(settings: Settings, weights: Path) -> Any:
-    """Load `weights` and serve; returns when requests are answered. Dropping the server stops it within a second."""
+    """Load `weights` and serve; returns when requests are answered. The server ends with the process."""
     params = xllamacpp.CommonParams()
     params.verbosity = _WARNINGS
     params.model.path = str(weights)
