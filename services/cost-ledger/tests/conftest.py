@@ -33,7 +33,7 @@ async def parts(database_url: str, redis_url: str) -> AsyncIterator[Parts]:
     async with parts_on(database_url, redis_url) as parts:
         await parts.empty()
         yield parts
-        await parts.empty()
+        await parts.client.flushall()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import asyncpg
 import redis.asyncio as redis
 import structlog
 
+from cost_ledger.connections import borrowed
 from cost_ledger.consume import STREAM, Consumer
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import LedgerMetrics
@@ -74,7 +75,7 @@ class Ledger:
         return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]
 
     async def _read_prices(self) -> list[Price]:
-        async with self._pool.acquire(timeout=_STATEMENT_TIMEOUT_SECONDS) as connection:
+        async with borrowed(self._pool, _STATEMENT_TIMEOUT_SECONDS) as connection:
             return await read_prices(connection)
 
     async def _give_up(self) -> None:
@@ -87,7 +88,7 @@ class Ledger:
         self._metrics.backlog_events.set(await self._client.xlen(STREAM))
 
     async def _ensure_partitions(self) -> None:
-        async with self._pool.acquire(timeout=_STATEMENT_TIMEOUT_SECONDS) as connection:
+        async with borrowed(self._pool, _STATEMENT_TIMEOUT_SECONDS) as connection:
             await ensure_partitions(connection, datetime.now(UTC).date())
 
 

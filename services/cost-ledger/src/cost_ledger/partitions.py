@@ -5,13 +5,12 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, date, datetime
 
-import asyncpg
-import asyncpg.pool
 import structlog
+
+from cost_ledger.connections import Connection
 
 log = structlog.get_logger()
 
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 TABLES = ("requests", "attempts")
 # Last month for late events, this one, and two ahead so that a ledger that was down for weeks finds its place.
 _MONTHS_BACK, _MONTHS_AHEAD = 1, 2

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
-import asyncpg.pool
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from cost_ledger.connections import Connection
 from cost_ledger.errors import PriceBookInvalid, PriceChanged
 from pricing.price_book import LongPromptRates, Price, Rates
 
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 # YAML reads 0.1 as a float; its shortest text is what was written, and that is the price.
 Usd = Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=100_000, decimal_places=9)]
 

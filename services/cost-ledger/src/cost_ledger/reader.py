@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from cost_ledger import vocabulary
+from cost_ledger.connections import borrowed
 from pricing.cost import FREE
 from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -51,7 +52,7 @@ class Reader:
     async def spend(self, tenant: str, first: date, last: date) -> ledgerpb.GetSpendResponse:
         """Return the tenant's figures between two UTC days, both included, and today's."""
         today = datetime.now(UTC).date()
-        async with self._pool.acquire() as connection:
+        async with borrowed(self._pool) as connection:
             rows = await connection.fetch(_SPEND, tenant, first, last)
             today_row = await connection.fetchrow(_TODAY, tenant, today)
         total = next((row for row in rows if row["sums_over"] == _TOTAL), None)
@@ -66,7 +67,7 @@ class Reader:
 
     async def request(self, tenant: str, request_id: UUID) -> ledgerpb.RequestRecord | None:
         """Return one request of the tenant with its attempts; None when it has no such request."""
-        async with self._pool.acquire() as connection:
+        async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM requests WHERE request_id = $1 AND tenant = $2", request_id, tenant
             )

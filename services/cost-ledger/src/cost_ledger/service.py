@@ -12,6 +12,7 @@ import asyncpg
 import grpc
 import structlog
 
+from cost_ledger.connections import RELEASE_SECONDS
 from cost_ledger.metrics import LedgerMetrics
 from cost_ledger.price import PriceList
 from cost_ledger.reader import Reader
@@ -26,7 +27,7 @@ ResultT = TypeVar("ResultT")
 _LONGEST_DAYS = 366
 _DEFAULT_TIMEOUT_SECONDS = 10.0
 # Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
-_DEADLINE_MARGIN_SECONDS = 0.1
+_DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):

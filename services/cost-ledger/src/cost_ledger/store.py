@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date
@@ -12,11 +13,14 @@ from uuid import UUID
 
 import asyncpg
 
+from cost_ledger.connections import borrowed
 from cost_ledger.events import AdmittedEvent, AttemptFacts, RequestFacts
 from cost_ledger.price import PricedAttempt, PricedSettled
 from pricing.cost import FREE
 from pricing.usage import Usage
 
+# Beyond the time of its statements: a transaction that failed is rolled back, by a server that answers.
+_ROLLBACK_SECONDS = 2.0
 _USAGE = tuple(Usage.__slots__)
 _REQUEST = tuple(field.name for field in fields(RequestFacts))
 _FACTS = tuple(field.name for field in fields(AttemptFacts) if field.name != "usage")
@@ -166,7 +170,11 @@ class Store:
         endings = {priced.event.request.request_id: priced for priced in reversed(settled)}
         rows = {event.request.request_id: _admitted_row(event) for event in admitted}
         rows |= {request_id: _settled_row(priced) for request_id, priced in endings.items()}
-        async with self._pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+        async with (
+            asyncio.timeout(self._timeout + _ROLLBACK_SECONDS),
+            borrowed(self._pool, self._timeout) as connection,
+            connection.transaction(),
+        ):
             # Consumers that write the same rows take their locks in the same order: requests by id, then spend by
             # key. Hence one statement for beginnings and ends; two of them would wait for each other in a circle.
             written = await self._fetch(connection, _REQUESTS, [rows[request_id] for request_id in sorted(rows)])
@@ -176,7 +184,8 @@ class Store:
 
     async def give_up(self, after_seconds: float) -> int:
         """Mark requests that were admitted longer ago than this and never settled; return how many."""
-        return len(await self._pool.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
+        async with borrowed(self._pool, self._timeout) as connection:
+            return len(await connection.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
 
     async def _record_attempts(
         self, connection: asyncpg.pool.PoolConnectionProxy, endings: Sequence[PricedSettled]

@@ -1,0 +1,30 @@
+"""Connections borrowed from the pool and given back in bounded time, also by a server that hangs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import asyncpg.pool
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+# Resetting a connection takes a round trip; one that needs longer is cut, and the pool makes another.
+RELEASE_SECONDS = 0.2
+
+
+@asynccontextmanager
+async def borrowed(
+    pool: asyncpg.Pool, timeout_seconds: float | None = None
+) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+    """Yield a connection; TimeoutError when none is free or made within `timeout_seconds`.
+
+    By itself the pool waits for a server that hangs as long as that does when a statement was cancelled or timed out.
+    """
+    connection = await pool.acquire(timeout=timeout_seconds)
+    try:
+        yield connection
+    finally:
+        # When this fails the pool has cut the connection already. Told on, it would take the place of a cancellation.
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await pool.release(connection, timeout=RELEASE_SECONDS)

@@ -1,0 +1,199 @@
+"""What comes off the stream is recorded and acknowledged; what cannot be is set aside and stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import string
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from cost_events import admitted, attempt, request, settled, used
+from ledger_process import Parts, until
+
+from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM, Consumer
+from cost_ledger.events import MAX_TOKENS
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+
+PROMPT = "Tell me how to open the red box"
+# What no index of Postgres can hold: too long, and nothing in it repeats.
+ENDLESS = "".join(random.Random(7).choices(string.ascii_letters, k=20_000))  # noqa: S311
+
+
+@asynccontextmanager
+async def running(consumer: Consumer) -> AsyncIterator[asyncio.Event]:
+    """Run a consumer during the block, and stop it then."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(consumer.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 15.0)
+
+
+async def test_what_is_recorded_leaves_the_stream(parts: Parts) -> None:
+    """After the commit an entry is acknowledged and deleted: the length of the stream is the backlog."""
+    asked = [request() for _ in range(20)]
+    await parts.send(*(admitted(each) for each in asked), *(settled(each) for each in asked))
+    await parts.consume_all()
+
+    assert (0, 0) == (await parts.client.xlen(STREAM), await parts.pending())
+    assert {"settled"} == {state for (state,) in await parts.rows("requests", "state")}
+    assert 20 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+    assert 40 == parts.counted("cost_ledger_lag_seconds_count")
+    assert [] == await parts.dead()
+
+
+async def test_an_event_that_is_told_again_is_a_duplicate(parts: Parts) -> None:
+    """In the same batch or in a later one; it is counted as such and acknowledged like any other."""
+    asked = request()
+    await parts.send(admitted(asked), settled(asked), settled(asked))
+    await parts.consume_all()
+    await parts.send(settled(asked), admitted(asked))
+    await parts.consume_all()
+
+    assert 1 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+    assert 2 == parts.counted("cost_ledger_settled_events_total", outcome="duplicate")
+    assert 1 == parts.counted("cost_ledger_admitted_events_total", outcome="recorded")
+    assert 1 == parts.counted("cost_ledger_admitted_events_total", outcome="duplicate")
+    assert [(1,)] == await parts.rows("spend_daily", "requests")
+
+
+def _nul(event: ledgerpb.CostEvent) -> None:
+    event.settled.request.user = f"{PROMPT}\0"
+
+
+def _huge_cost(event: ledgerpb.CostEvent) -> None:
+    event.settled.attempts[0].usage.output_tokens = MAX_TOKENS - 1
+    for number in range(2, 1000):
+        event.settled.attempts.append(attempt(number, usage=used(MAX_TOKENS - 1, MAX_TOKENS - 1)))
+
+
+def _huge_status(event: ledgerpb.CostEvent) -> None:
+    event.settled.attempts[0].http_status = 2**32 - 1
+
+
+def _endless(event: ledgerpb.CostEvent) -> None:
+    event.settled.request.requested_model = ENDLESS
+
+
+@pytest.mark.parametrize("spoil", [_nul, _huge_cost, _huge_status, _endless])
+async def test_values_that_postgres_refuses_do_not_block_the_rest(
+    parts: Parts, spoil: Callable[[ledgerpb.CostEvent], None]
+) -> None:
+    """A NUL, costs and numbers too big, a text too long for an index: that event is set aside, the batch goes on."""
+    good = [request() for _ in range(30)]
+    bad = settled(request())
+    spoil(bad)
+    events = [settled(each) for each in good]
+    ids = await parts.send(*events[:17], bad, *events[17:])
+    await parts.consume_all()
+
+    [letter] = await parts.dead()
+    assert ids[17] == letter[b"entry_id"]
+    assert bad.SerializeToString() == letter[b"event"]
+    assert PROMPT.encode() not in letter[b"reason"]
+    assert 1 == parts.counted("cost_ledger_dead_letters_total", reason="refused")
+    assert [(30,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
+    assert 0 == parts.counted("cost_ledger_database_errors_total")
+
+
+async def test_bytes_that_are_no_event_do_not_block_the_rest(parts: Parts, capsys: pytest.CaptureFixture[str]) -> None:
+    """Garbage, a field of another name and an event without a tenant are set aside; no log line quotes them."""
+    nameless = settled(request(tenant=""))
+    asked = request()
+    await parts.send(PROMPT.encode(), settled(asked), nameless)
+    await parts.client.xadd(STREAM, {"prompt": PROMPT})
+    await parts.consume_all()
+
+    reasons = [letter[b"reason"] for letter in await parts.dead()]
+    assert [b"not a CostEvent", b"no tenant", b"no event_id"] == reasons
+    assert 2 == parts.counted("cost_ledger_dead_letters_total", reason="invalid")
+    assert 1 == parts.counted("cost_ledger_dead_letters_total", reason="unreadable")
+    assert "settled" == await parts.state_of(asked.request_id)
+    assert PROMPT not in capsys.readouterr().out
+
+
+async def test_what_a_dead_consumer_left_is_taken_over(parts: Parts) -> None:
+    """Entries that another member read and never acknowledged are claimed after their time, and only then."""
+    asked = request()
+    await parts.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    await parts.send(admitted(asked), settled(asked))
+    await parts.client.xreadgroup(GROUP, "dead", {STREAM: ">"})
+    assert 2 == await parts.pending()
+
+    async with running(parts.consumer("patient", claim_after_seconds=600)):
+        other = request()
+        await parts.send(settled(other))
+        await until(lambda: _is_settled(parts, other))
+    assert await parts.state_of(asked.request_id) is None
+
+    async with running(parts.consumer("heir", claim_after_seconds=0.05)):
+        await until(lambda: _is_settled(parts, asked))
+        await until(parts.is_drained)
+    assert 0 == await parts.pending()
+
+
+async def test_a_consumer_that_comes_back_begins_with_what_it_left(parts: Parts) -> None:
+    """A restart under the same name does not wait for its own entries to be old enough to be claimed."""
+    asked = request()
+    await parts.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    await parts.send(settled(asked))
+    await parts.client.xreadgroup(GROUP, "one", {STREAM: ">"})
+    await parts.consume_all("one")
+
+    assert "settled" == await parts.state_of(asked.request_id)
+
+
+async def test_entries_deleted_while_they_were_pending_are_let_go(parts: Parts) -> None:
+    """They hold nothing to record: no dead letter, nothing pending, and what follows is recorded."""
+    asked = request()
+    await parts.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    ids = await parts.send(settled(request()), settled(asked))
+    await parts.client.xreadgroup(GROUP, "one", {STREAM: ">"})
+    await parts.client.xdel(STREAM, ids[0])
+    await parts.consume_all("one")
+
+    assert "settled" == await parts.state_of(asked.request_id)
+    assert (0, []) == (await parts.pending(), await parts.dead())
+
+
+async def test_a_redis_that_lost_everything_is_read_on(parts: Parts) -> None:
+    """FLUSHALL while the consumer waits takes the group away; it is made anew and nothing sent later is missed."""
+    async with running(parts.consumer()):
+        for _ in range(3):
+            asked = request()
+            await parts.send(settled(asked))
+            await until(lambda: _is_settled(parts, asked))  # noqa: B023 - awaited in this turn
+            await parts.client.flushall()
+    assert 3 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+
+
+async def test_two_consumers_share_the_work_and_count_each_event_once(parts: Parts) -> None:
+    """Beginnings and ends are read by either; the sums are those of one reader, and no transaction was broken."""
+    asked = [request(user=f"user-{number % 5}") for number in range(1200)]
+    await parts.send(*(event for each in asked for event in (admitted(each), settled(each), settled(each))))
+    await parts.consume_all("one", "two")
+
+    assert [(1200, 1200)] == await parts.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
+    assert 1200 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+    assert 0 == parts.counted("cost_ledger_database_errors_total")
+
+
+async def test_an_unpriced_attempt_is_counted_by_provider(parts: Parts) -> None:
+    """An operator sees that work was done which the price book does not know."""
+    await parts.send(settled(request(), [attempt(1, "openai", "gpt-new", used()), attempt(2, "openai", "gpt-new")]))
+    await parts.consume_all()
+
+    assert 1 == parts.counted("cost_ledger_unpriced_attempts_total", provider="openai")
+
+
+async def _is_settled(parts: Parts, asked: ledgerpb.Request) -> bool:
+    return "settled" == await parts.state_of(asked.request_id)
+
+
+def test_dead_letters_have_a_stream_of_their_own() -> None:
+    """They lie where the runbook says, beside the stream and not in it."""
+    assert ("spillway:cost-events", "spillway:cost-events:dead") == (STREAM, DEAD_LETTERS)

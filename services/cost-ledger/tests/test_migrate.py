@@ -1,0 +1,175 @@
+"""`python -m cost_ledger migrate` ends with a database that is up to date, or with one line that says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import orjson
+import pytest
+from ledger_process import PRICE_BOOK, database, environment, reason_of, run_migrate
+from pydantic import RedisDsn
+
+from cost_ledger.migrate import migrate
+from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
+
+TABLES = {"alembic_version", "attempts", "prices", "requests", "spend_daily"}
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect during the block."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def tables(url: str) -> set[str]:
+    """Return the tables of a database, partitions aside."""
+    async with connected(url) as connection:
+        rows = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+            "AND relnamespace = 'public'::regnamespace"
+        )
+    return {row["relname"] for row in rows}
+
+
+def events(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the events that a command which went well logged."""
+    assert 0 == result.returncode, result.stdout + result.stderr
+    assert "" == result.stderr
+    return [orjson.loads(line)["event"] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("name", ['it\'s "quoted"; 100%', "sla/sh?query#part", "läger"])
+async def test_the_database_is_made_whatever_its_name(postgres_url: str, redis_url: str, name: str) -> None:
+    """Names are quoted for SQL and for the URL: the database has this name and all tables."""
+    name = f"{name}-{uuid.uuid4().hex[:8]}"
+    url = database(postgres_url, name)
+    told = events(run_migrate(environment(url, redis_url)))
+
+    assert "database_created" == told[0]
+    assert TABLES == await tables(url)
+    async with connected(postgres_url) as connection:
+        assert 1 == await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
+
+
+async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_url: str) -> None:
+    """It goes well, and neither tables nor prices nor partitions change."""
+    url = database(postgres_url, f"twice-{uuid.uuid4()}")
+    run_migrate(environment(url, redis_url))
+    second = run_migrate(environment(url, redis_url))
+
+    assert ["database_migrated", "price_book_imported"] == events(second)
+    lines = [orjson.loads(line) for line in second.stdout.splitlines()]
+    assert ("0001", False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
+
+
+async def test_migrations_at_the_same_time_all_go_well(postgres_url: str, redis_url: str) -> None:
+    """Several start on a server without the database: it is made once, migrated once, priced once."""
+    url = database(postgres_url, f"together-{uuid.uuid4()}")
+    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    await asyncio.gather(*(migrate(settings) for _ in range(6)))
+
+    assert TABLES == await tables(url)
+    async with connected(url) as connection:
+        assert 4 == await connection.fetchval("SELECT count(*) FROM prices")
+
+
+async def test_the_packaged_price_book_is_imported_by_default(postgres_url: str, redis_url: str) -> None:
+    """Without a file of its own the ledger prices by the list that it comes with."""
+    url = database(postgres_url, f"packaged-{uuid.uuid4()}")
+    run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=PACKAGED_PRICE_BOOK))
+
+    async with connected(url) as connection:
+        assert ["anthropic", "openai", "vllm"] == [
+            row["provider"] for row in await connection.fetch("SELECT DISTINCT provider FROM prices ORDER BY 1")
+        ]
+
+
+def test_a_wrong_password_is_one_line(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
+    """It says what PostgreSQL said, exits with 1, and shows the password to nobody."""
+    secret = tmp_path / "password"
+    secret.write_text("not-the-password\n")
+    parts = urlsplit(postgres_url)
+    url = urlunsplit(parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}"))
+    result = run_migrate(environment(url, redis_url, POSTGRES_PASSWORD_FILE=secret))
+
+    assert "password authentication failed" in reason_of(result)
+    assert "not-the-password" not in result.stdout
+
+
+async def test_the_password_may_be_in_a_file(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
+    """With a line end after it, as editors leave one."""
+    parts = urlsplit(database(postgres_url, f"secret-{uuid.uuid4()}"))
+    secret = tmp_path / "password"
+    secret.write_text(f"{parts.password}\n")
+    url = urlunsplit(parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}"))
+
+    assert "database_created" in events(run_migrate(environment(url, redis_url, POSTGRES_PASSWORD_FILE=secret)))
+
+
+def test_a_server_that_is_away_is_one_line(redis_url: str) -> None:
+    """Nobody listens on the port."""
+    reason = reason_of(run_migrate(environment("postgresql://postgres@127.0.0.1:9/spillway", redis_url)))
+
+    assert reason.startswith("the database cannot be brought up to date: ")
+
+
+def test_a_missing_password_file_is_one_line(postgres_url: str, redis_url: str) -> None:
+    """It names the file."""
+    result = run_migrate(environment(postgres_url, redis_url, POSTGRES_PASSWORD_FILE="/nowhere/password"))
+
+    assert "/nowhere/password" in reason_of(result)
+
+
+def test_a_url_without_a_database_is_one_line(postgres_url: str, redis_url: str) -> None:
+    """The setting is named."""
+    reason = reason_of(run_migrate(environment(database(postgres_url, ""), redis_url)))
+
+    assert "COST_LEDGER_POSTGRES_URL names no database" == reason
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://root@127.0.0.1/x", "postgresql://postgres@127.0.0.1:door/x", "postgresql://a@b:99999/x"]
+)
+def test_a_url_that_makes_no_sense_is_refused_before_anything_else(redis_url: str, url: str) -> None:
+    """Another scheme and ports that are none: the setting is named, and nothing tries to connect."""
+    result = run_migrate(environment(url, redis_url))
+
+    assert 2 == result.returncode
+    assert result.stderr.startswith("settings: COST_LEDGER_POSTGRES_URL: ")
+    assert 1 == len(result.stderr.splitlines())
+
+
+async def test_a_changed_price_is_refused_in_one_line(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Costs were computed with the old figures: the command fails and says what to do instead."""
+    url = database(postgres_url, f"changed-{uuid.uuid4()}")
+    run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=PACKAGED_PRICE_BOOK))
+    changed = tmp_path / "book.yaml"
+    changed.write_text(PACKAGED_PRICE_BOOK.read_text().replace("input: 2.00", "input: 2.01"))
+    reason = reason_of(run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=changed)))
+
+    assert (
+        "openai/gpt-6-sol@2026-09-22 is recorded with other figures; a price change is a new entry with a later "
+        "effective_from"
+    ) == reason
+
+
+async def test_a_newer_database_is_left_as_it_is(postgres_url: str, redis_url: str) -> None:
+    """After a roll back old code meets a newer schema, which it can work on; it changes nothing there."""
+    url = database(postgres_url, f"newer-{uuid.uuid4()}")
+    run_migrate(environment(url, redis_url))
+    async with connected(url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "database_newer" in events(run_migrate(environment(url, redis_url)))
+    async with connected(url) as connection:
+        assert "9999" == await connection.fetchval("SELECT version_num FROM alembic_version")
