@@ -1,0 +1,128 @@
+"""Step 8 of the request path: usage and a price make a cost, exact to the nano-dollar; what is unknown is not zero."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pricing.cost import FREE, cost_of, total_of
+from pricing.price_book import LongPromptRates, Price, Rates
+from pricing.usage import Usage
+
+PLAIN = Rates(Decimal("1.253"), Decimal("10.007"))
+FULL = Rates(Decimal(2), Decimal(10), Decimal("0.2"), Decimal("2.5"), Decimal(9))
+COUNTS = st.integers(0, 10**9)
+
+
+def price(rates: Rates, long_prompt: LongPromptRates | None = None) -> Price:
+    """Return a price with these rates."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return Price("p/m@2026-01-01", "p", "m", start, None, rates, long_prompt, "made up", "2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("usage", "rates", "cost"),
+    [
+        (Usage(0, 0), PLAIN, "0"),
+        (Usage(1, 0), PLAIN, "0.000001253"),
+        (Usage(0, 1), PLAIN, "0.000010007"),
+        (Usage(1000, 100), PLAIN, "0.0022537"),
+        # 700 x 2 + 200 x 0.2 + 100 x 2.5; 60 x 10 + 40 x 9
+        (Usage(1000, 100, 200, 100, 40), FULL, "0.00265"),
+        # Everything read from the provider's cache, everything reasoning.
+        (Usage(1000, 100, 1000, 0, 100), FULL, "0.0011"),
+    ],
+)
+def test_each_kind_of_token_has_its_own_rate(usage: Usage, rates: Rates, cost: str) -> None:
+    """Totals are inclusive: what was read, written or thought is taken out of them before the plain rate applies."""
+    assert Decimal(cost) == cost_of(usage, price(rates))
+
+
+def test_tokens_without_a_rate_of_their_own_cost_what_the_others_cost() -> None:
+    """No rate for cache reads, writes or reasoning: the parts change nothing."""
+    parts = Usage(1000, 100, 400, 300, 50)
+
+    assert cost_of(Usage(1000, 100), price(PLAIN)) == cost_of(parts, price(PLAIN))
+
+
+def test_a_rate_of_zero_is_a_rate() -> None:
+    """Cache reads that are free cost nothing; they do not fall back to the rate of other input."""
+    rates = Rates(Decimal(2), Decimal(10), provider_cache_read_input=Decimal(0))
+
+    assert Decimal("0.0002") == cost_of(Usage(1000, 0, 900), price(rates))
+
+
+@pytest.mark.parametrize("usage", [Usage(), Usage(100), Usage(None, 100), Usage(None, None, 10, 10, 10)])
+def test_an_unknown_count_is_unpriced_and_not_free(usage: Usage) -> None:
+    """Input and output must both be known; parts alone price nothing."""
+    assert cost_of(usage, price(PLAIN)) is None
+
+
+def test_without_a_price_there_is_no_cost() -> None:
+    """Also for no tokens at all: nobody knows whether they are free."""
+    assert cost_of(Usage(100, 10), None) is None
+    assert cost_of(Usage(0, 0), None) is None
+
+
+def test_parts_that_exceed_their_total_never_make_it_negative() -> None:
+    """A provider that reports more cached than input tokens is charged for what it reports, not credited."""
+    assert Decimal("0.00004") == cost_of(Usage(100, 0, 200), price(FULL))
+    assert Decimal("0.00018") == cost_of(Usage(0, 10, 0, 0, 20), price(FULL))
+
+
+@pytest.mark.parametrize(("input_tokens", "cost"), [(999, "0.000999"), (1000, "0.001"), (1001, "0.002002")])
+def test_a_long_prompt_changes_the_rate_of_every_token(input_tokens: int, cost: str) -> None:
+    """Above the threshold and not at it, from the first token on."""
+    tier = LongPromptRates(1000, Rates(Decimal(2), Decimal(20)))
+
+    assert Decimal(cost) == cost_of(Usage(input_tokens, 0), price(Rates(Decimal(1), Decimal(10)), tier))
+
+
+def test_a_long_prompt_makes_output_dearer_too() -> None:
+    """The length that counts is that of the whole input, cached tokens included."""
+    tier = LongPromptRates(1000, Rates(Decimal(2), Decimal(20), Decimal("0.5")))
+    rates = Rates(Decimal(1), Decimal(10), Decimal("0.1"))
+
+    # 1 x 2 + 1000 x 0.5 + 10 x 20
+    assert Decimal("0.000702") == cost_of(Usage(1001, 10, 1000), price(rates, tier))
+
+
+@pytest.mark.parametrize(
+    ("rate", "cost"),
+    [("0.0005", "0"), ("0.0015", "0.000000002"), ("0.0025", "0.000000002"), ("0.00051", "0.000000001")],
+)
+def test_half_a_nano_dollar_goes_to_the_even_neighbour(rate: str, cost: str) -> None:
+    """Rounding has no direction, so that sums of many costs do not drift."""
+    assert Decimal(cost) == cost_of(Usage(1, 0), price(Rates(Decimal(rate), Decimal(0))))
+
+
+@given(COUNTS, COUNTS)
+def test_a_cost_has_nine_places_and_is_exact(input_tokens: int, output_tokens: int) -> None:
+    """With three places in a rate nothing is left to round: the figure equals integer arithmetic."""
+    cost = cost_of(Usage(input_tokens, output_tokens), price(PLAIN))
+
+    assert cost is not None
+    assert -9 == cost.as_tuple().exponent
+    assert input_tokens * 1253 + output_tokens * 10_007 == cost.scaleb(9)
+
+
+def test_the_cost_of_attempts_is_their_sum() -> None:
+    """No attempt is free, a free one adds nothing."""
+    assert FREE == total_of([])
+    assert Decimal("0.3") == total_of([Decimal("0.1"), FREE, Decimal("0.2")])
+
+
+@pytest.mark.parametrize("costs", [[None], [Decimal(1), None], [None, Decimal(1)], [FREE, None, FREE]])
+def test_a_sum_with_an_unknown_part_is_unknown(costs: list[Decimal | None]) -> None:
+    """The priced part alone would read as the whole."""
+    assert total_of(costs) is None
+
+
+def test_free_is_written_with_nine_places() -> None:
+    """As every other cost."""
+    assert "0.000000000" == f"{FREE:.9f}"
+    assert -9 == FREE.as_tuple().exponent
