@@ -19,6 +19,7 @@ from spillway.router.v1 import router_pb2_grpc
 ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "ok": [("openai", "ok?test=ok")],
     "ok-anthropic": [("anthropic", "ok?cached=5&cache_write=3&test=ok-anthropic")],
+    "rapid": [("openai", "ok?chunks=64&interval_ms=2&first_ms=50&test=rapid")],
     "slow": [("openai", "ok?chunks=20&interval_ms=100&test=slow")],
     **{
         f"{fault}-then-{second}": [(first, f"{model}&test={fault}-{first}"), (second, f"ok?test={fault}-{first}-next")]

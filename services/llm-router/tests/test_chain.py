@@ -284,6 +284,22 @@ async def test_a_field_without_counterpart_names_itself(router: Router) -> None:
     assert ("unsupported_parameter", "seed") == (stream.error.code, stream.error.param)
 
 
+async def test_rapid_chunks_travel_together_and_the_first_one_at_once(router: Router) -> None:
+    """Few messages for many chunks, each chunk still by itself in them; the first word waits for nobody."""
+    request = routerpb.StreamCompletionRequest(
+        request_id="rapid", route="rapid", body=b'{"messages":[{"role":"user","content":"x"}]}'
+    )
+    deltas = [
+        list(message.delta.texts)
+        async for message in router.stub.StreamCompletion(request, timeout=30)
+        if message.HasField("delta")
+    ]
+
+    assert [f"w{number} " for number in range(64)] == [text for texts in deltas for text in texts]
+    assert len(deltas) < 32
+    assert len(deltas[0]) < 5
+
+
 async def test_a_caller_that_leaves_closes_the_provider_connection(router: Router, seen: Seen) -> None:
     """Cancelling the call stops the provider, not only the reading."""
     request = routerpb.StreamCompletionRequest(

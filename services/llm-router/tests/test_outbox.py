@@ -1,15 +1,16 @@
-"""The outbox joins chunks, delays none for long, keeps the order and stays bounded."""
+"""The outbox joins what waits, keeps the order and stays bounded."""
 
 from __future__ import annotations
 
 import asyncio
+
+import pytest
 
 from llm_router.outbox import Outbox
 from spillway.router.v1 import router_pb2 as routerpb
 
 STARTED = routerpb.StreamCompletionResponse(started=routerpb.Started(attempt_number=1))
 FINISHED = routerpb.StreamCompletionResponse(finished=routerpb.Finished(response_model="m"))
-FOREVER = 3600.0
 
 
 def kinds(messages: list[routerpb.StreamCompletionResponse]) -> list[object]:
@@ -22,49 +23,41 @@ def kinds(messages: list[routerpb.StreamCompletionResponse]) -> list[object]:
     ]
 
 
-async def test_first_content_leaves_at_once_even_right_after_an_event() -> None:
-    """Nobody waits for the interval before the first word."""
-    outbox = Outbox(FOREVER)
+async def test_what_waits_is_taken_together_and_in_order() -> None:
+    """Chunks that wait travel in one message, and no event overtakes content."""
+    outbox = Outbox()
     outbox.put_event(STARTED)
-    assert kinds(await outbox.take()) == ["started"]
-
-    taking = asyncio.create_task(outbox.take())
-    await asyncio.sleep(0)
-    await outbox.put_content(["first"])
-
-    assert kinds(await asyncio.wait_for(taking, 5)) == [["first"]]
-
-
-async def test_what_follows_is_joined_and_leaves_after_the_interval() -> None:
-    """Chunks within one interval travel in one message."""
-    outbox = Outbox(0.05)
-    await outbox.put_content(["a"])
-    await outbox.take()
-    taking = asyncio.create_task(outbox.take())
-    for text in ("b", "c", "d"):
-        await asyncio.sleep(0)
+    for text in ("a", "b", "c"):
         await outbox.put_content([text])
-
-    assert kinds(await asyncio.wait_for(taking, 5)) == [["b", "c", "d"]]
-
-
-async def test_an_event_takes_the_content_before_it_along() -> None:
-    """The end of a stream is not held back, nor does it overtake content."""
-    outbox = Outbox(FOREVER)
-    await outbox.put_content(["a"])
-    await outbox.take()
-    taking = asyncio.create_task(outbox.take())
-    await outbox.put_content(["b"])
     outbox.put_event(FINISHED)
     outbox.close()
 
-    assert kinds(await asyncio.wait_for(taking, 5)) == [["b"], "finished"]
-    assert await outbox.take() == []
+    assert ["started", ["a", "b", "c"], "finished"] == kinds(await outbox.take())
+    assert [] == await outbox.take()
+
+
+@pytest.mark.parametrize("kind", ["text", "choices", "event", "end"])
+async def test_a_taker_is_woken_by_whatever_comes(kind: str) -> None:
+    """Content, an event, the end: nothing waits in the outbox while somebody waits for it."""
+    outbox = Outbox()
+    taking = asyncio.create_task(outbox.take())
+    await asyncio.sleep(0)
+    match kind:
+        case "text":
+            await outbox.put_content(["a"])
+        case "choices":
+            await outbox.put_content([b"[]"])
+        case "event":
+            outbox.put_event(FINISHED)
+        case _:
+            outbox.close()
+
+    assert (kind != "end") == bool(await asyncio.wait_for(taking, 5))
 
 
 async def test_kinds_of_content_keep_their_order() -> None:
     """Text and other choices are never reordered by the joining."""
-    outbox = Outbox(0)
+    outbox = Outbox()
     await outbox.put_content(["a", "b", b"[1]", b"[2]", "c"])
 
     assert kinds(await outbox.take()) == [["a", "b"], [b"[1]", b"[2]"], ["c"]]
@@ -72,7 +65,7 @@ async def test_kinds_of_content_keep_their_order() -> None:
 
 async def test_a_reader_that_stops_stops_the_writer() -> None:
     """Content of a client that does not read does not pile up without bound."""
-    outbox = Outbox(0)
+    outbox = Outbox()
     put = 0
 
     async def write() -> None:
@@ -97,7 +90,7 @@ async def test_a_reader_that_stops_stops_the_writer() -> None:
 
 async def test_a_cancelled_taker_leaves_nothing_behind() -> None:
     """Cancellation while waiting loses no content."""
-    outbox = Outbox(FOREVER)
+    outbox = Outbox()
     taking = asyncio.create_task(outbox.take())
     await asyncio.sleep(0)
     taking.cancel()

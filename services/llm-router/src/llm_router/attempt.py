@@ -23,12 +23,15 @@ _LINGER_SECONDS = 0.02
 class Attempt:
     """Runs once, by `run`; `record` tells of it afterwards."""
 
-    def __init__(self, number: int, target: Target, deadline: float, prompt_bytes: int) -> None:
+    def __init__(
+        self, number: int, target: Target, *, deadline: float, prompt_bytes: int, frame_interval_seconds: float
+    ) -> None:
         """`deadline` is on the loop's clock; `prompt_bytes` is what the estimate of input tokens goes by."""
         self._number = number
         self._target = target
         self._deadline = deadline
         self._prompt_bytes = prompt_bytes
+        self._frame_interval = frame_interval_seconds
         self._loop = asyncio.get_running_loop()
         self._started_wall = time.time_ns()
         self._started = self._loop.time()
@@ -98,6 +101,10 @@ class Attempt:
                 due = self._loop.time() + self._target.timeouts.gap_seconds
             if stream.answer.has_ended or contents is None:
                 break
+            if contents:
+                # What comes meanwhile is read in one go and travels in one message: waking up for each chunk is the
+                # dearest part of a stream, and nobody reads faster than this.
+                await asyncio.sleep(self._frame_interval)
         await _read_to_end(stream, self._loop.time() + _LINGER_SECONDS)
         if not stream.answer.is_whole:
             raise StreamBroken("the answer ended without its end")
@@ -166,7 +173,7 @@ class Attempt:
 
 async def _read_to_end(stream: AnswerStream, due: float) -> None:
     """Read what follows the end marker, which is nothing; give up at `due`, at the price of the connection."""
-    with suppress(TimeoutError, StreamBroken):
+    with suppress(TimeoutError, ProviderError):
         async with asyncio.timeout_at(due):
             while await stream.read() is not None:
                 pass

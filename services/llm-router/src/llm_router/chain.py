@@ -37,6 +37,8 @@ log = structlog.get_logger()
 _LONGEST_RETRY_AFTER_SECONDS = 2.0
 _FIRST_BACKOFF_SECONDS = 0.1
 _TRIES_PER_TARGET = 2
+# With less time left no attempt can end well; the cause of the last failure is worth more than another one.
+_LEAST_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,20 @@ class Chain:
         providers: Mapping[str, Provider],
         outbox: Outbox,
         metrics: Metrics,
+        *,
         jitter: random.Random,
+        frame_interval_seconds: float,
     ) -> None:
-        """`providers` has an entry for each target's name; the events of the request go into `outbox`."""
+        """`providers` has an entry for each target's name; the events of the request go into `outbox`.
+
+        After the first content the provider is read once in `frame_interval_seconds`.
+        """
         self._request = request
         self._providers = providers
         self._outbox = outbox
         self._metrics = metrics
         self._jitter = jitter
+        self._frame_interval = frame_interval_seconds
         self._loop = asyncio.get_running_loop()
         self._attempts = 0
         self._failures: list[tuple[str, ProviderError]] = []
@@ -111,7 +119,13 @@ class Chain:
     async def _attempt(self, target: Target) -> ProviderError | None:
         """Make one attempt and report it; return why it failed, None when the request is answered."""
         self._attempts += 1
-        attempt = Attempt(self._attempts, target, self._request.deadline, self._request.prompt_bytes)
+        attempt = Attempt(
+            self._attempts,
+            target,
+            deadline=self._request.deadline,
+            prompt_bytes=self._request.prompt_bytes,
+            frame_interval_seconds=self._frame_interval,
+        )
         self._outbox.put_event(attempt.started())
         error: ProviderError | None = None
         try:
@@ -142,10 +156,10 @@ class Chain:
             pause = _FIRST_BACKOFF_SECONDS * 2 ** (tries - 1) * self._jitter.uniform(1, 2)
         else:
             return None
-        return pause if self._loop.time() + pause < self._request.deadline else None
+        return pause if self._loop.time() + pause + _LEAST_SECONDS < self._request.deadline else None
 
     def _check_deadline(self) -> None:
-        if self._loop.time() >= self._request.deadline:
+        if self._loop.time() + _LEAST_SECONDS >= self._request.deadline:
             raise deadline_exceeded(self._failures)
 
     def _exhausted(self) -> CompletionFailed:

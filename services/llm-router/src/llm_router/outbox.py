@@ -1,4 +1,4 @@
-"""What goes back to the edge: joins chunks so that gRPC carries few messages and yet no chunk waits long."""
+"""What goes back to the edge: a bounded queue that joins the chunks that wait, so that gRPC carries few messages."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ _MOST_WAITING = 512
 
 
 class Outbox:
-    """A bounded queue of one stream: the chain puts, the RPC takes.
+    """The queue of one stream: the chain puts, the RPC takes all there is, in order."""
 
-    The first content leaves at once; after it content leaves at most once per `interval_seconds`, all that has
-    come since then together. Whatever is not content leaves at once, with the content before it.
-    """
-
-    def __init__(self, interval_seconds: float) -> None:
-        self._interval = interval_seconds
-        self._loop = asyncio.get_running_loop()
+    def __init__(self) -> None:
         self._waiting: list[Content | routerpb.StreamCompletionResponse] = []
-        self._has_content = False
-        self._is_urgent = False
         self._is_closed = False
-        self._is_timed = False
-        self._next_departure = 0.0
         self._taker: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
 
@@ -36,14 +26,11 @@ class Outbox:
             self._room.clear()
             await self._room.wait()
         self._waiting += contents
-        self._has_content = True
-        if not self._is_timed:
-            self._wake()  # a taker with a timer wakes by itself when the interval is over
+        self._wake()
 
     def put_event(self, event: routerpb.StreamCompletionResponse) -> None:
         """Queue anything that is not content."""
         self._waiting.append(event)
-        self._is_urgent = True
         self._wake()
 
     def close(self) -> None:
@@ -52,31 +39,16 @@ class Outbox:
         self._wake()
 
     async def take(self) -> list[routerpb.StreamCompletionResponse]:
-        """Wait for what may leave now and return it, in order; an empty list when the outbox is closed and empty."""
-        while not (self._is_urgent or self._is_closed):
-            pause = self._next_departure - self._loop.time()
-            if self._waiting and pause <= 0:
-                break
-            await self._sleep(pause if self._waiting else None)
+        """Wait until there is something and return all of it; an empty list when the outbox is closed and empty."""
+        while not (self._waiting or self._is_closed):
+            self._taker = asyncio.get_running_loop().create_future()
+            try:
+                await self._taker
+            finally:
+                self._taker = None
         taken, self._waiting = self._waiting, []
-        if self._has_content:
-            self._next_departure = self._loop.time() + self._interval
-        self._has_content = self._is_urgent = False
         self._room.set()
         return _messages(taken)
-
-    async def _sleep(self, seconds: float | None) -> None:
-        """Sleep until woken, at most `seconds`; None: until woken."""
-        self._taker = taker = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, self._wake)
-        self._is_timed = timer is not None
-        try:
-            await taker
-        finally:
-            self._taker = None
-            self._is_timed = False
-            if timer is not None:
-                timer.cancel()
 
     def _wake(self) -> None:
         if self._taker is not None and not self._taker.done():
@@ -91,9 +63,8 @@ def _messages(taken: list[Content | routerpb.StreamCompletionResponse]) -> list[
 
     def flush() -> None:
         if texts or choices:
-            messages.append(
-                routerpb.StreamCompletionResponse(delta=routerpb.Delta(texts=texts, choices=choices)),
-            )
+            delta = routerpb.Delta(texts=texts, choices=choices)
+            messages.append(routerpb.StreamCompletionResponse(delta=delta))
             texts.clear()
             choices.clear()
 

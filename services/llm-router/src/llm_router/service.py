@@ -93,8 +93,15 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
     async def _stream(self, request: routerpb.StreamCompletionRequest, context: _Context) -> None:
         """Run the chain beside the sending, so that the provider is read while a message is on its way."""
         chat = self._read(request, context.time_remaining())
-        outbox = Outbox(self._frame_interval)
-        chain = Chain(chat, self._providers, outbox, self._metrics, self._jitter)
+        outbox = Outbox()
+        chain = Chain(
+            chat,
+            self._providers,
+            outbox,
+            self._metrics,
+            jitter=self._jitter,
+            frame_interval_seconds=self._frame_interval,
+        )
         running = asyncio.create_task(_run(chain, outbox))
         try:
             while messages := await outbox.take():

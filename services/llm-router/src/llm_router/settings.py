@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     request_timeout_seconds: PositiveFloat = 120.0
     """The deadline of a call that brings none of its own."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
-    """After the first content, at most one message per stream in this time; 0: each chunk by itself."""
+    """After the first content a stream is read, and its content sent on, once in this time; 0: as it comes."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httpx2
 
-from llm_router.errors import StreamBroken
+from llm_router.errors import ProviderError, StreamBroken
 from llm_router.providers.sse import LineTooLong, SseDecoder
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -53,6 +53,7 @@ class AnswerStream:
         self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
         self._decoder = SseDecoder()
         self._wire = wire
+        self._failure: ProviderError | None = None
         self.http_status = response.status_code
         self.provider_request_id = provider_request_id
 
@@ -64,8 +65,11 @@ class AnswerStream:
     async def read(self) -> list[Content] | None:
         """Wait for bytes and return their content, maybe none; None when the stream is over.
 
-        StreamBroken when the connection breaks or what came makes no sense; not to be called again after that.
+        ProviderError when the connection breaks or what came makes no sense; not to be called again after that.
+        Content that came before is returned first, however the network has cut the bytes.
         """
+        if self._failure is not None:
+            raise self._failure
         try:
             chunk = await anext(self._chunks, None)
         except httpx2.HTTPError as error:
@@ -77,8 +81,13 @@ class AnswerStream:
         except LineTooLong as error:
             raise StreamBroken("a line of the stream was too long") from error
         content: list[Content] = []
-        for data in events:
-            content += self._wire.read(data)
+        try:
+            for data in events:
+                content += self._wire.read(data)
+        except ProviderError as error:
+            if not content:
+                raise
+            self._failure = error
         return content
 
 

@@ -28,6 +28,7 @@ class AnthropicProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=anthropic.Timeout(None, connect=target.timeouts.connect_seconds),
+            http_client=anthropic.DefaultAioHttpClient(),  # reads all that has come at once, with a parser in C
         )
 
     @asynccontextmanager
@@ -61,6 +62,4 @@ class AnthropicProvider:
 def _read_error(error: anthropic.AnthropicError) -> ProviderError:
     if isinstance(error, anthropic.APIStatusError):
         return read_refusal(error.status_code, error.body, error.response.headers)
-    if isinstance(error, anthropic.APITimeoutError):
-        return TargetUnreachable("no connection within the connect timeout")
     return TargetUnreachable("the connection failed before an answer began")

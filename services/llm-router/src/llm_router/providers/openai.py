@@ -28,6 +28,7 @@ class OpenAIProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
+            http_client=openai.DefaultAioHttpClient(),  # reads all that has come at once, with a parser in C
         )
 
     @asynccontextmanager
@@ -59,6 +60,4 @@ class OpenAIProvider:
 def _read_error(error: openai.OpenAIError) -> ProviderError:
     if isinstance(error, openai.APIStatusError):
         return read_refusal(error.status_code, error.body, error.response.headers)
-    if isinstance(error, openai.APITimeoutError):
-        return TargetUnreachable("no connection within the connect timeout")
     return TargetUnreachable("the connection failed before an answer began")
