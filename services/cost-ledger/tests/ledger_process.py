@@ -172,7 +172,7 @@ class Parts:
 
     async def empty(self) -> None:
         """Delete all requests, all spend and all that is in Valkey."""
-        await self.pool.execute("TRUNCATE requests, attempts, spend_daily")
+        await self.pool.execute("DELETE FROM requests; DELETE FROM attempts; DELETE FROM spend_daily")
         await self.client.flushall()
 
     async def _read_prices(self) -> Any:
