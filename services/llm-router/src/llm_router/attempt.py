@@ -96,15 +96,13 @@ class Attempt:
                     return  # cut between the finish reason and the end marker: nothing of the answer is missing
                 raise
             if contents:
+                if not self.is_committed:
+                    stream.read_at_most_every(self._frame_interval)
                 self._note(contents)
                 await outbox.put_content(contents)
                 due = self._loop.time() + self._target.timeouts.gap_seconds
             if stream.answer.has_ended or contents is None:
                 break
-            if contents:
-                # What comes meanwhile is read in one go and travels in one message: waking up for each chunk is the
-                # dearest part of a stream, and nobody reads faster than this.
-                await asyncio.sleep(self._frame_interval)
         await _read_to_end(stream, self._loop.time() + _LINGER_SECONDS)
         if not stream.answer.is_whole:
             raise StreamBroken("the answer ended without its end")

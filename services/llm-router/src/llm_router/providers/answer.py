@@ -11,6 +11,7 @@ import httpx2
 
 from llm_router.errors import ProviderError, StreamBroken
 from llm_router.providers.sse import LineTooLong, SseDecoder
+from llm_router.providers.transport import PacedStream
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -54,6 +55,7 @@ class AnswerStream:
         self._decoder = SseDecoder()
         self._wire = wire
         self._failure: ProviderError | None = None
+        self._connection = response.extensions.get("network_stream")
         self.http_status = response.status_code
         self.provider_request_id = provider_request_id
 
@@ -61,6 +63,11 @@ class AnswerStream:
     def answer(self) -> Answer:
         """What is known of the answer so far."""
         return self._wire.answer
+
+    def read_at_most_every(self, seconds: float) -> None:
+        """From now on let chunks gather for `seconds` between two reads of the network."""
+        if isinstance(self._connection, PacedStream):  # a proxy's connection is not one
+            self._connection.read_at_most_every(seconds)
 
     async def read(self) -> list[Content] | None:
         """Wait for bytes and return their content, maybe none; None when the stream is over.

@@ -14,6 +14,7 @@ from llm_router.providers.answer import AnswerStream
 from llm_router.providers.anthropic_request import to_messages_body
 from llm_router.providers.anthropic_wire import AnthropicWire
 from llm_router.providers.refusal import read_refusal
+from llm_router.providers.transport import PacedTransport
 from llm_router.routes import Target
 
 
@@ -28,7 +29,7 @@ class AnthropicProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=anthropic.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=anthropic.DefaultAioHttpClient(),  # reads all that has come at once, with a parser in C
+            http_client=anthropic.DefaultAsyncHttpxClient(transport=PacedTransport()),
         )
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from llm_router.errors import ProviderError, TargetUnreachable
 from llm_router.providers.answer import AnswerStream
 from llm_router.providers.openai_wire import OpenAIWire
 from llm_router.providers.refusal import read_refusal
+from llm_router.providers.transport import PacedTransport
 from llm_router.routes import Target
 
 
@@ -28,7 +29,7 @@ class OpenAIProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=openai.DefaultAioHttpClient(),  # reads all that has come at once, with a parser in C
+            http_client=openai.DefaultAsyncHttpxClient(transport=PacedTransport()),
         )
 
     @asynccontextmanager

@@ -1,0 +1,90 @@
+"""The HTTP transport under the SDKs: like their own, but a connection can be told to be read only now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+import httpx2
+
+# As the SDKs have them; this process talks to few hosts with many streams each.
+_CONNECTIONS, _IDLE_CONNECTIONS = 1000, 100
+
+
+class PacedStream(httpcore2.AsyncNetworkStream):
+    """A connection. Waking up for each chunk is the dearest part of a stream; what is read in one go is cheap."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._interval = 0.0
+        self._next_read = 0.0
+
+    def read_at_most_every(self, seconds: float) -> None:
+        """Leave at least `seconds` between two reads, until the next request is written."""
+        self._interval = seconds
+        self._next_read = asyncio.get_running_loop().time() + seconds
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what is there, at the earliest when it is time; at the latest then if nothing is there yet."""
+        if self._interval:
+            loop = asyncio.get_running_loop()
+            pause = self._next_read - loop.time()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            self._next_read = loop.time() + self._interval
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write; a new request is read without delay again."""
+        self._interval = 0.0
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """Return the same connection, encrypted."""
+        return PacedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what the connection knows of itself."""
+        return self._stream.get_extra_info(info)
+
+
+class _PacedBackend(httpcore2.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        return PacedStream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+class PacedTransport(httpx2.AsyncHTTPTransport):
+    """httpx's transport over connections that can be paced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # httpx has no argument for the network below it; its pool is the one place where it can be put in.
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_IDLE_CONNECTIONS,
+            keepalive_expiry=5.0,
+            network_backend=_PacedBackend(),
+        )
