@@ -14,9 +14,9 @@ from pathlib import Path
 import orjson
 import pytest
 import yaml
-from scenarios import ROUTES, routes_file
 
 from front_door import Behind, Door, Provider
+from scenarios import ROUTES, routes_file
 from spillway_local import processes
 from spillway_local.ports import free_port
 

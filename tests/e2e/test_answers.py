@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
-from scenarios import CLAUDE, HAPPY
 
 from fault_provider.answers import expected_text
 from front_door import Behind, Door, Provider, nano, read_events
+from scenarios import CLAUDE, HAPPY
 
 WHOLE = expected_text("ok")
 

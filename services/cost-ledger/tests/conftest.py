@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +11,6 @@ from pydantic import RedisDsn
 
 from cost_ledger.migrate import migrate
 from cost_ledger.settings import Settings
-
-# The folder is no package, its parent's name is none: what the tests share is found by path.
-sys.path.append(str(Path(__file__).parent))
-
 from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger
 
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from cost_events import admitted, attempt, request, settled, used
-from ledger_process import Parts, until
 
+from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.events import MAX_TOKENS
+from ledger_process import Parts, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 PROMPT = "Tell me how to open the red box"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from cost_events import attempt, request, settled, used
 
+from cost_events import attempt, request, settled, used
 from cost_ledger.errors import PoisonedEvent
 from cost_ledger.events import MAX_TOKENS, read_event
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import orjson
 import pytest
-from ledger_process import PRICE_BOOK, database, environment, reason_of, run_migrate
 from pydantic import RedisDsn
 
 from cost_ledger.migrate import migrate
 from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
+from ledger_process import PRICE_BOOK, database, environment, reason_of, run_migrate
 
 TABLES = {"alembic_version", "attempts", "prices", "requests", "spend_daily"}
 

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
-from cost_events import new_id, read_settled, request, settled
-from ledger_process import Parts
 
+from cost_events import new_id, read_settled, request, settled
 from cost_ledger.partitions import ensure_partitions, lowest_id, month_after
 from cost_ledger.price import price_settled
+from ledger_process import Parts
 
 WHERE = "request_id::text, tableoid::regclass::text"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from ledger_process import PRICE_BOOK, Parts
 
 from cost_ledger.errors import PriceBookInvalid, PriceChanged
 from cost_ledger.price_book import import_price_book, load_price_book, read_prices
+from ledger_process import PRICE_BOOK, Parts
 
 ENTRY = """
   - provider: openai

@@ -13,12 +13,12 @@ import grpc
 import httpx2
 import psutil
 import pytest
-from cost_events import admitted, attempt, request, settled, used
-from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
 from pydantic import RedisDsn
 
+from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.migrate import migrate
 from cost_ledger.settings import Settings
+from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local import postgres, processes, valkey
 from spillway_local.ports import free_port

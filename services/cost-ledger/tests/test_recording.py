@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from cost_events import (
     MORNING,
     admitted,
@@ -20,11 +23,8 @@ from cost_events import (
     settled,
     used,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from ledger_process import Parts
-
 from cost_ledger.price import price_settled
+from ledger_process import Parts
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
-from cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
-from ledger_process import PRICE_BOOK, Parts, running_ledger, until
 
+from cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
 from cost_ledger.price_book import load_price_book
+from ledger_process import PRICE_BOOK, Parts, running_ledger, until
 from pricing.price_book import Price
 from servicekit.rpc import is_serving
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
