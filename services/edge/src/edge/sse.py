@@ -20,6 +20,9 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",
 }
 _KEEP_ALIVE = b": keep-alive\n\n"
+# The call goes on for a moment after its client has gone: a short answer comes to its end and is accounted as the
+# provider counts it, and attempts that fail in quick succession are all reported before the call is cancelled.
+_GRACE_SECONDS = 0.25
 
 
 class Frames(Protocol):
@@ -171,6 +174,7 @@ async def _watching(receive: Receive, exchange: Exchange) -> AsyncIterator[None]
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        await asyncio.sleep(_GRACE_SECONDS)
         exchange.client_gone()
 
     task = asyncio.create_task(watch())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 
+import httpx2
 import structlog
 
 from llm_router.metrics import Metrics
@@ -29,7 +30,8 @@ async def serve(settings: Settings) -> None:
     stop = stop_requested()
     routes = load_routes(settings.routes_file)
     targets = {target.name: target for route in routes.values() for target in route}
-    providers = {name: create_provider(target) for name, target in targets.items()}
+    ssl_context = httpx2.create_ssl_context()
+    providers = {name: create_provider(target, ssl_context) for name, target in targets.items()}
     registry = create_registry()
     service = RouterService(
         routes,

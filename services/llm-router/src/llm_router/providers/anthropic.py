@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from llm_router.routes import Target
 class AnthropicProvider:
     """Messages at api.anthropic.com, or at whatever speaks its wire at the target's `base_url`."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, ssl_context: ssl.SSLContext) -> None:
         """Prepare a client for `target`; it connects at the first call."""
         self._model = target.model
         self._client = AsyncAnthropic(
@@ -29,7 +30,7 @@ class AnthropicProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=anthropic.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=anthropic.DefaultAsyncHttpxClient(transport=PacedTransport()),
+            http_client=anthropic.DefaultAsyncHttpxClient(transport=PacedTransport(ssl_context)),
         )
 
     @asynccontextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+
 from llm_router.providers.answer import Provider
 from llm_router.routes import Target
 
 
-def create_provider(target: Target) -> Provider:
-    """Return the provider that calls `target`.
+def create_provider(target: Target, ssl_context: ssl.SSLContext) -> Provider:
+    """Return the provider that calls `target`, trusting whom `ssl_context` trusts.
 
     A vendor's SDK takes a second and tens of megabytes to import, so only those that the routes name are.
     """
@@ -15,12 +17,12 @@ def create_provider(target: Target) -> Provider:
         case "openai":
             from llm_router.providers.openai import OpenAIProvider
 
-            return OpenAIProvider(target)
+            return OpenAIProvider(target, ssl_context)
         case "anthropic":
             from llm_router.providers.anthropic import AnthropicProvider
 
-            return AnthropicProvider(target)
+            return AnthropicProvider(target, ssl_context)
         case "vllm":
             from llm_router.providers.vllm import create_vllm_provider
 
-            return create_vllm_provider(target)
+            return create_vllm_provider(target, ssl_context)

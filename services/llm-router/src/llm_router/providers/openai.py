@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +21,12 @@ from llm_router.routes import Target
 class OpenAIProvider:
     """Chat completions at api.openai.com, or at whatever speaks its wire at the target's `base_url`."""
 
-    def __init__(self, target: Target, headers: Mapping[str, str | openai.Omit] | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        ssl_context: ssl.SSLContext,
+        headers: Mapping[str, str | openai.Omit] | None = None,
+    ) -> None:
         """Prepare a client for `target`, with extra `headers`; it connects at the first call."""
         self._model = target.model
         self._headers = headers
@@ -29,7 +35,7 @@ class OpenAIProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=openai.DefaultAsyncHttpxClient(transport=PacedTransport()),
+            http_client=openai.DefaultAsyncHttpxClient(transport=PacedTransport(ssl_context)),
         )
 
     @asynccontextmanager

@@ -78,11 +78,12 @@ class _PacedBackend(httpcore2.AsyncNetworkBackend):
 class PacedTransport(httpx2.AsyncHTTPTransport):
     """httpx's transport over connections that can be paced."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+        """`ssl_context` says whom to trust; a context holds all the certificates, so one serves all transports."""
+        super().__init__(verify=ssl_context)
         # httpx has no argument for the network below it; its pool is the one place where it can be put in.
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(),
+            ssl_context=ssl_context,
             max_connections=_CONNECTIONS,
             max_keepalive_connections=_IDLE_CONNECTIONS,
             keepalive_expiry=5.0,

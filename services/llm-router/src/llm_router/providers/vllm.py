@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
+
 from openai import Omit
 
 from llm_router.providers.openai import OpenAIProvider
 from llm_router.routes import Target
 
 
-def create_vllm_provider(target: Target) -> OpenAIProvider:
+def create_vllm_provider(target: Target, ssl_context: ssl.SSLContext) -> OpenAIProvider:
     """Return a provider for an engine that speaks the OpenAI wire.
 
     A credential is sent only when the target has one.
     """
     headers = {} if target.credential else {"Authorization": Omit()}
-    return OpenAIProvider(target, headers=headers)
+    return OpenAIProvider(target, ssl_context, headers=headers)
