@@ -48,7 +48,6 @@ KINDS: Mapping[str, Kind] = {
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
-    "draining": Kind(503, "server_error", True, _REJECTED),
 }
 
 
