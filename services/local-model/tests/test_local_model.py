@@ -71,6 +71,15 @@ async def test_a_streamed_answer_carries_its_usage(url: str) -> None:
     assert MODEL == chunks[0].model
 
 
+def test_what_a_request_leaves_open_is_answered_plainly(url: str) -> None:
+    """Without a temperature or a limit: the likeliest words, the same each time, and an end."""
+    answers = [
+        httpx2.post(f"{url}/v1/chat/completions", json={"messages": QUESTION}, timeout=60).json() for _ in range(2)
+    ]
+
+    assert ["The capital of France is Paris."] * 2 == [answer["choices"][0]["message"]["content"] for answer in answers]
+
+
 async def test_max_completion_tokens_is_respected(url: str) -> None:
     """The newer name of the limit, which the official client sends, works like the older one."""
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:

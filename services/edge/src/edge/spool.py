@@ -24,12 +24,7 @@ class Spool:
         """Open or create the file; OSError or sqlite3.Error when that cannot be done."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL)"
-        )
+        self._connection = _open(path)
         self.depth: int = self._connection.execute("SELECT count(*) FROM events").fetchone()[0]
         """How many events wait."""
 
@@ -65,3 +60,17 @@ class Spool:
 
     def _remove_through(self, seq: int) -> None:
         self.depth -= self._connection.execute("DELETE FROM events WHERE seq <= ?", (seq,)).rowcount
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL)"
+        )
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

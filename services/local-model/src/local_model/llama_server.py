@@ -16,6 +16,7 @@ _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+_TOKENS_WHEN_UNSET = 512
 _WARNINGS = 2  # llama.cpp's verbosity: 1 errors, 2 warnings, 3 every request
 
 
@@ -36,6 +37,9 @@ def start_server(settings: Settings, weights: Path) -> Any:
     params.n_ctx = CONTEXT_TOKENS * settings.parallel
     params.cpuparams.n_threads = settings.threads
     params.cpuparams_batch.n_threads = settings.threads
+    # What a request leaves open. So small a model wanders off when its words are drawn by lot, and then for ever.
+    params.sampling.temp = 0.0
+    params.n_predict = _TOKENS_WHEN_UNSET
     params.endpoint_metrics = True
     # Slots show what others asked. The page is not ours to offer, and no web page may call a model on this machine.
     params.endpoint_slots = False
