@@ -26,45 +26,53 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspillway/router/v1/router.proto\x12\x12spillway.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x17StreamCompletionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x16\n\x0e\x61ttempt_budget\x18\x05 \x01(\r\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\"\xf2\x01\n\x18StreamCompletionResponse\x12.\n\x07started\x18\x01 \x01(\x0b\x32\x1b.spillway.router.v1.StartedH\x00\x12*\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x19.spillway.router.v1.DeltaH\x00\x12?\n\x10\x61ttempt_finished\x18\x03 \x01(\x0b\x32#.spillway.router.v1.AttemptFinishedH\x00\x12\x30\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1c.spillway.router.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x07Started\x12\x16\n\x0e\x61ttempt_number\x18\x01 \x01(\r\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x14\n\x0ctarget_model\x18\x04 \x01(\t\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x05\x44\x65lta\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x02 \x03(\x0c\"?\n\x0f\x41ttemptFinished\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.spillway.router.v1.Attempt\"\xd9\x01\n\x08\x46inished\x12\x38\n\x0e\x66inish_reasons\x18\x01 \x03(\x0e\x32 .spillway.router.v1.FinishReason\x12\x16\n\x0eresponse_model\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.spillway.router.v1.Usage\x12\x35\n\x0cusage_source\x18\x04 \x01(\x0e\x32\x1f.spillway.router.v1.UsageSource\x12\x1a\n\x12system_fingerprint\x18\x05 \x01(\t\"\x94\x04\n\x07\x41ttempt\x12\x16\n\x0e\x61ttempt_number\x18\x01 \x01(\r\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x14\n\x0ctarget_model\x18\x04 \x01(\t\x12\x16\n\x0eresponse_model\x18\x05 \x01(\t\x12,\n\x07outcome\x18\x06 \x01(\x0e\x32\x1b.spillway.router.v1.Outcome\x12\x12\n\nerror_code\x18\x07 \x01(\t\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.spillway.router.v1.Usage\x12\x35\n\x0cusage_source\x18\t \x01(\x0e\x32\x1f.spillway.router.v1.UsageSource\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_chunk\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bhttp_status\x18\r \x01(\r\x12\x1b\n\x13provider_request_id\x18\x0e \x01(\t\x12\x37\n\rfinish_reason\x18\x0f \x01(\x0e\x32 .spillway.router.v1.FinishReason\"\xcd\x02\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12-\n provider_cache_read_input_tokens\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12.\n!provider_cache_write_input_tokens\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12$\n\x17reasoning_output_tokens\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB#\n!_provider_cache_read_input_tokensB$\n\"_provider_cache_write_input_tokensB\x1a\n\x18_reasoning_output_tokens\"\xa0\x01\n\x0f\x43ompletionError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05param\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65livered_characters\x18\x06 \x01(\x04\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.spillway.router.v1.Model\"H\n\x05Model\x12\r\n\x05route\x18\x01 \x01(\t\x12\x30\n\x07targets\x18\x02 \x03(\x0b\x32\x1f.spillway.router.v1.ModelTarget\"E\n\x0bModelTarget\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x14\n\x0ctarget_model\x18\x03 \x01(\t*b\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x02*\xb0\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x1c\n\x18OUTCOME_CLIENT_CANCELLED\x10\x03\x12\x1a\n\x16OUTCOME_PROVIDER_ERROR\x10\x04\x12\x13\n\x0fOUTCOME_TIMEOUT\x10\x05\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x06*\xd4\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x03\x12\x1b\n\x17\x46INISH_REASON_TOOL_CALL\x10\x04\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x32\xdd\x01\n\rRouterService\x12o\n\x10StreamCompletion\x12+.spillway.router.v1.StreamCompletionRequest\x1a,.spillway.router.v1.StreamCompletionResponse0\x01\x12[\n\nListModels\x12%.spillway.router.v1.ListModelsRequest\x1a&.spillway.router.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspillway/router/v1/router.proto\x12\x12spillway.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x17StreamCompletionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x16\n\x0e\x61ttempt_budget\x18\x05 \x01(\r\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12\x36\n\x0c\x63ontinuation\x18\x07 \x01(\x0e\x32 .spillway.router.v1.Continuation\"\xa6\x02\n\x18StreamCompletionResponse\x12.\n\x07started\x18\x01 \x01(\x0b\x32\x1b.spillway.router.v1.StartedH\x00\x12*\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x19.spillway.router.v1.DeltaH\x00\x12?\n\x10\x61ttempt_finished\x18\x03 \x01(\x0b\x32#.spillway.router.v1.AttemptFinishedH\x00\x12\x30\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x1c.spillway.router.v1.FinishedH\x00\x12\x32\n\tcontinued\x18\x05 \x01(\x0b\x32\x1d.spillway.router.v1.ContinuedH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x07Started\x12\x16\n\x0e\x61ttempt_number\x18\x01 \x01(\r\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x14\n\x0ctarget_model\x18\x04 \x01(\t\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x05\x44\x65lta\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x0f\n\x07\x63hoices\x18\x02 \x03(\x0c\x12\x16\n\x0e\x61ttempt_number\x18\x03 \x01(\r\"\x85\x01\n\tContinued\x12\x16\n\x0e\x61ttempt_number\x18\x01 \x01(\r\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x14\n\x0ctarget_model\x18\x04 \x01(\t\x12\x18\n\x10\x61\x66ter_characters\x18\x05 \x01(\x04\x12\x0e\n\x06reason\x18\x06 \x01(\t\"?\n\x0f\x41ttemptFinished\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.spillway.router.v1.Attempt\"\xd9\x01\n\x08\x46inished\x12\x38\n\x0e\x66inish_reasons\x18\x01 \x03(\x0e\x32 .spillway.router.v1.FinishReason\x12\x16\n\x0eresponse_model\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.spillway.router.v1.Usage\x12\x35\n\x0cusage_source\x18\x04 \x01(\x0e\x32\x1f.spillway.router.v1.UsageSource\x12\x1a\n\x12system_fingerprint\x18\x05 \x01(\t\"\x94\x04\n\x07\x41ttempt\x12\x16\n\x0e\x61ttempt_number\x18\x01 \x01(\r\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x14\n\x0ctarget_model\x18\x04 \x01(\t\x12\x16\n\x0eresponse_model\x18\x05 \x01(\t\x12,\n\x07outcome\x18\x06 \x01(\x0e\x32\x1b.spillway.router.v1.Outcome\x12\x12\n\nerror_code\x18\x07 \x01(\t\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x19.spillway.router.v1.Usage\x12\x35\n\x0cusage_source\x18\t \x01(\x0e\x32\x1f.spillway.router.v1.UsageSource\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_chunk\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bhttp_status\x18\r \x01(\r\x12\x1b\n\x13provider_request_id\x18\x0e \x01(\t\x12\x37\n\rfinish_reason\x18\x0f \x01(\x0e\x32 .spillway.router.v1.FinishReason\"\xcd\x02\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12-\n provider_cache_read_input_tokens\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12.\n!provider_cache_write_input_tokens\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12$\n\x17reasoning_output_tokens\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB#\n!_provider_cache_read_input_tokensB$\n\"_provider_cache_write_input_tokensB\x1a\n\x18_reasoning_output_tokens\"\xcf\x01\n\x0f\x43ompletionError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05param\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x65livered_characters\x18\x06 \x01(\x04\x12-\n\x08\x61ttempts\x18\x07 \x03(\x0b\x32\x1b.spillway.router.v1.Attempt\"u\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x16\n\x0e\x61ttempt_budget\x18\x05 \x01(\r\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\"\xc8\x01\n\rEmbedResponse\x12\x0f\n\x07vectors\x18\x01 \x03(\x0c\x12\x16\n\x0eresponse_model\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.spillway.router.v1.Usage\x12\x35\n\x0cusage_source\x18\x04 \x01(\x0e\x32\x1f.spillway.router.v1.UsageSource\x12-\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x1b.spillway.router.v1.Attempt\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.spillway.router.v1.Model\"H\n\x05Model\x12\r\n\x05route\x18\x01 \x01(\t\x12\x30\n\x07targets\x18\x02 \x03(\x0b\x32\x1f.spillway.router.v1.ModelTarget\"E\n\x0bModelTarget\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x14\n\x0ctarget_model\x18\x03 \x01(\t*\\\n\x0c\x43ontinuation\x12\x1c\n\x18\x43ONTINUATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONTINUATION_ALLOW\x10\x01\x12\x16\n\x12\x43ONTINUATION_NEVER\x10\x02*b\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_REPORTED\x10\x01\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x02*\xb0\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x1c\n\x18OUTCOME_CLIENT_CANCELLED\x10\x03\x12\x1a\n\x16OUTCOME_PROVIDER_ERROR\x10\x04\x12\x13\n\x0fOUTCOME_TIMEOUT\x10\x05\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x06*\xd4\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x03\x12\x1b\n\x17\x46INISH_REASON_TOOL_CALL\x10\x04\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x32\xab\x02\n\rRouterService\x12o\n\x10StreamCompletion\x12+.spillway.router.v1.StreamCompletionRequest\x1a,.spillway.router.v1.StreamCompletionResponse0\x01\x12L\n\x05\x45mbed\x12 .spillway.router.v1.EmbedRequest\x1a!.spillway.router.v1.EmbedResponse\x12[\n\nListModels\x12%.spillway.router.v1.ListModelsRequest\x1a&.spillway.router.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spillway.router.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGESOURCE']._serialized_start=2227
-  _globals['_USAGESOURCE']._serialized_end=2325
-  _globals['_OUTCOME']._serialized_start=2328
-  _globals['_OUTCOME']._serialized_end=2504
-  _globals['_FINISHREASON']._serialized_start=2507
-  _globals['_FINISHREASON']._serialized_end=2719
+  _globals['_CONTINUATION']._serialized_start=2864
+  _globals['_CONTINUATION']._serialized_end=2956
+  _globals['_USAGESOURCE']._serialized_start=2958
+  _globals['_USAGESOURCE']._serialized_end=3056
+  _globals['_OUTCOME']._serialized_start=3059
+  _globals['_OUTCOME']._serialized_end=3235
+  _globals['_FINISHREASON']._serialized_start=3238
+  _globals['_FINISHREASON']._serialized_end=3450
   _globals['_STREAMCOMPLETIONREQUEST']._serialized_start=121
-  _globals['_STREAMCOMPLETIONREQUEST']._serialized_end=249
-  _globals['_STREAMCOMPLETIONRESPONSE']._serialized_start=252
-  _globals['_STREAMCOMPLETIONRESPONSE']._serialized_end=494
-  _globals['_STARTED']._serialized_start=497
-  _globals['_STARTED']._serialized_end=634
-  _globals['_DELTA']._serialized_start=636
-  _globals['_DELTA']._serialized_end=675
-  _globals['_ATTEMPTFINISHED']._serialized_start=677
-  _globals['_ATTEMPTFINISHED']._serialized_end=740
-  _globals['_FINISHED']._serialized_start=743
-  _globals['_FINISHED']._serialized_end=960
-  _globals['_ATTEMPT']._serialized_start=963
-  _globals['_ATTEMPT']._serialized_end=1495
-  _globals['_USAGE']._serialized_start=1498
-  _globals['_USAGE']._serialized_end=1831
-  _globals['_COMPLETIONERROR']._serialized_start=1834
-  _globals['_COMPLETIONERROR']._serialized_end=1994
-  _globals['_LISTMODELSREQUEST']._serialized_start=1996
-  _globals['_LISTMODELSREQUEST']._serialized_end=2015
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2017
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2080
-  _globals['_MODEL']._serialized_start=2082
-  _globals['_MODEL']._serialized_end=2154
-  _globals['_MODELTARGET']._serialized_start=2156
-  _globals['_MODELTARGET']._serialized_end=2225
-  _globals['_ROUTERSERVICE']._serialized_start=2722
-  _globals['_ROUTERSERVICE']._serialized_end=2943
+  _globals['_STREAMCOMPLETIONREQUEST']._serialized_end=305
+  _globals['_STREAMCOMPLETIONRESPONSE']._serialized_start=308
+  _globals['_STREAMCOMPLETIONRESPONSE']._serialized_end=602
+  _globals['_STARTED']._serialized_start=605
+  _globals['_STARTED']._serialized_end=742
+  _globals['_DELTA']._serialized_start=744
+  _globals['_DELTA']._serialized_end=807
+  _globals['_CONTINUED']._serialized_start=810
+  _globals['_CONTINUED']._serialized_end=943
+  _globals['_ATTEMPTFINISHED']._serialized_start=945
+  _globals['_ATTEMPTFINISHED']._serialized_end=1008
+  _globals['_FINISHED']._serialized_start=1011
+  _globals['_FINISHED']._serialized_end=1228
+  _globals['_ATTEMPT']._serialized_start=1231
+  _globals['_ATTEMPT']._serialized_end=1763
+  _globals['_USAGE']._serialized_start=1766
+  _globals['_USAGE']._serialized_end=2099
+  _globals['_COMPLETIONERROR']._serialized_start=2102
+  _globals['_COMPLETIONERROR']._serialized_end=2309
+  _globals['_EMBEDREQUEST']._serialized_start=2311
+  _globals['_EMBEDREQUEST']._serialized_end=2428
+  _globals['_EMBEDRESPONSE']._serialized_start=2431
+  _globals['_EMBEDRESPONSE']._serialized_end=2631
+  _globals['_LISTMODELSREQUEST']._serialized_start=2633
+  _globals['_LISTMODELSREQUEST']._serialized_end=2652
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2654
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2717
+  _globals['_MODEL']._serialized_start=2719
+  _globals['_MODEL']._serialized_end=2791
+  _globals['_MODELTARGET']._serialized_start=2793
+  _globals['_MODELTARGET']._serialized_end=2862
+  _globals['_ROUTERSERVICE']._serialized_start=3453
+  _globals['_ROUTERSERVICE']._serialized_end=3752
 # @@protoc_insertion_point(module_scope)

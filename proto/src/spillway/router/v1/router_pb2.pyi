@@ -21,6 +21,25 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Continuation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContinuationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Continuation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTINUATION_UNSPECIFIED: _Continuation.ValueType  # 0
+    """The route decides."""
+    CONTINUATION_ALLOW: _Continuation.ValueType  # 1
+    CONTINUATION_NEVER: _Continuation.ValueType  # 2
+
+class Continuation(_Continuation, metaclass=_ContinuationEnumTypeWrapper): ...
+
+CONTINUATION_UNSPECIFIED: Continuation.ValueType  # 0
+"""The route decides."""
+CONTINUATION_ALLOW: Continuation.ValueType  # 1
+CONTINUATION_NEVER: Continuation.ValueType  # 2
+Global___Continuation: _TypeAlias = Continuation  # noqa: Y015
+
 class _UsageSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -98,6 +117,7 @@ class StreamCompletionRequest(_message.Message):
     ROUTE_FIELD_NUMBER: _builtins.int
     ATTEMPT_BUDGET_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    CONTINUATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 in text form, minted by the edge; in every log line of this request."""
     tenant: _builtins.str
@@ -110,6 +130,8 @@ class StreamCompletionRequest(_message.Message):
     """One OpenAI chat-completions body as JSON. `model`, `stream` and `stream_options` are set by the
     router for each target; every other field passes through as it came.
     """
+    continuation: Global___Continuation.ValueType
+    """Whether another target may carry on an answer that broke off."""
     def __init__(
         self,
         *,
@@ -119,10 +141,11 @@ class StreamCompletionRequest(_message.Message):
         route: _builtins.str = ...,
         attempt_budget: _builtins.int = ...,
         body: _builtins.bytes = ...,
+        continuation: Global___Continuation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "continuation", b"continuation", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -136,6 +159,7 @@ class StreamCompletionResponse(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     ATTEMPT_FINISHED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started: ...
     @_builtins.property
@@ -144,6 +168,8 @@ class StreamCompletionResponse(_message.Message):
     def attempt_finished(self) -> Global___AttemptFinished: ...
     @_builtins.property
     def finished(self) -> Global___Finished: ...
+    @_builtins.property
+    def continued(self) -> Global___Continued: ...
     def __init__(
         self,
         *,
@@ -151,12 +177,13 @@ class StreamCompletionResponse(_message.Message):
         delta: Global___Delta | None = ...,
         attempt_finished: Global___AttemptFinished | None = ...,
         finished: Global___Finished | None = ...,
+        continued: Global___Continued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_finished", b"attempt_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_finished", b"attempt_finished", "continued", b"continued", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_finished", b"attempt_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_finished", b"attempt_finished", "continued", b"continued", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "attempt_finished", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "attempt_finished", "finished", "continued"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -164,7 +191,9 @@ Global___StreamCompletionResponse: _TypeAlias = StreamCompletionResponse  # noqa
 
 @_typing.final
 class Started(_message.Message):
-    """An attempt begins. The attempt that was started last before the first `Delta` is the one that answers."""
+    """An attempt begins. With hedging a second one may begin while the first is open; `Delta.attempt_number` tells
+    which of them answers.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -204,6 +233,11 @@ class Delta(_message.Message):
 
     TEXTS_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    attempt_number: _builtins.int
+    """The attempt that this content is from, on the first delta of each answering attempt. 0: the one before, or, on
+    the first delta of all, the attempt that was started last.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Text of choice 0, one entry per provider chunk: the fast path."""
@@ -219,14 +253,54 @@ class Delta(_message.Message):
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         choices: _abc.Iterable[_builtins.bytes] | None = ...,
+        attempt_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "choices", b"choices", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Delta: _TypeAlias = Delta  # noqa: Y015
+
+@_typing.final
+class Continued(_message.Message):
+    """The seam: the answer broke off, and what follows was written by another attempt that was asked to carry on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TARGET_MODEL_FIELD_NUMBER: _builtins.int
+    AFTER_CHARACTERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    attempt_number: _builtins.int
+    """The attempt that carries on."""
+    target: _builtins.str
+    provider: _builtins.str
+    target_model: _builtins.str
+    after_characters: _builtins.int
+    """How many characters of text had been delivered before the seam."""
+    reason: _builtins.str
+    """Why the attempt before broke off: its `error_code`."""
+    def __init__(
+        self,
+        *,
+        attempt_number: _builtins.int = ...,
+        target: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        target_model: _builtins.str = ...,
+        after_characters: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_characters", b"after_characters", "attempt_number", b"attempt_number", "provider", b"provider", "reason", b"reason", "target", b"target", "target_model", b"target_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Continued: _TypeAlias = Continued  # noqa: Y015
 
 @_typing.final
 class AttemptFinished(_message.Message):
@@ -260,7 +334,7 @@ class Finished(_message.Message):
     USAGE_SOURCE_FIELD_NUMBER: _builtins.int
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     response_model: _builtins.str
-    """What the provider says answered; the target's model where it says nothing."""
+    """What the provider says answered; the target's model where it says nothing. Of a continued answer: the last one."""
     usage_source: Global___UsageSource.ValueType
     system_fingerprint: _builtins.str
     @_builtins.property
@@ -268,7 +342,9 @@ class Finished(_message.Message):
         """One per choice, by index; never FINISH_REASON_UNSPECIFIED, _ERROR or _CANCELLED."""
 
     @_builtins.property
-    def usage(self) -> Global___Usage: ...
+    def usage(self) -> Global___Usage:
+        """The sum over the attempts whose content was delivered: more than one when the answer was continued."""
+
     def __init__(
         self,
         *,
@@ -316,7 +392,7 @@ class Attempt(_message.Message):
     """Empty when no chunk of the provider named a model."""
     outcome: Global___Outcome.ValueType
     error_code: _builtins.str
-    """Why it failed, e.g. `rate_limited`; empty when it did not."""
+    """Why it failed, e.g. `rate_limited`; `hedge_lost` when another attempt was quicker; empty when it did not fail."""
     usage_source: Global___UsageSource.ValueType
     http_status: _builtins.int
     """0: no HTTP status came."""
@@ -428,6 +504,7 @@ class CompletionError(_message.Message):
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     PARAM_FIELD_NUMBER: _builtins.int
     DELIVERED_CHARACTERS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """A code of the edge's error table, e.g. `all_targets_failed`."""
     message: _builtins.str
@@ -441,6 +518,10 @@ class CompletionError(_message.Message):
     def retry_after(self) -> _duration_pb2.Duration:
         """Absent: no known time after which a retry helps."""
 
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """Of an Embed call: its attempts. A stream reports them one by one in `AttemptFinished`."""
+
     def __init__(
         self,
         *,
@@ -450,14 +531,93 @@ class CompletionError(_message.Message):
         retry_after: _duration_pb2.Duration | None = ...,
         param: _builtins.str = ...,
         delivered_characters: _builtins.int = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "delivered_characters", b"delivered_characters", "message", b"message", "param", b"param", "retry_after", b"retry_after", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "code", b"code", "delivered_characters", b"delivered_characters", "message", b"message", "param", b"param", "retry_after", b"retry_after", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompletionError: _TypeAlias = CompletionError  # noqa: Y015
+
+@_typing.final
+class EmbedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_BUDGET_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    tenant: _builtins.str
+    user: _builtins.str
+    route: _builtins.str
+    """The public model: a key of `routes` in routes.yaml."""
+    attempt_budget: _builtins.int
+    """How many attempts the call may make; 0 leaves it to the router's own limit."""
+    body: _builtins.bytes
+    """One OpenAI embeddings body as JSON. `model` and `encoding_format` are set by the router for each target; every
+    other field passes through as it came.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        user: _builtins.str = ...,
+        route: _builtins.str = ...,
+        attempt_budget: _builtins.int = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class EmbedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    RESPONSE_MODEL_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    USAGE_SOURCE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    response_model: _builtins.str
+    """What the provider says answered; the target's model where it says nothing."""
+    usage_source: Global___UsageSource.ValueType
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One vector an input, by index: little-endian float32."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """In order; the last one answered."""
+
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Iterable[_builtins.bytes] | None = ...,
+        response_model: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+        usage_source: Global___UsageSource.ValueType = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "response_model", b"response_model", "usage", b"usage", "usage_source", b"usage_source", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

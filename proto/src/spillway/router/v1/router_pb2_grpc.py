@@ -39,6 +39,11 @@ class RouterServiceStub:
                 request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.SerializeToString,
                 response_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/spillway.router.v1.RouterService/Embed',
+                request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/spillway.router.v1.RouterService/ListModels',
                 request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
@@ -59,6 +64,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the public models: the names a client may ask for.
         """
@@ -73,6 +85,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.StreamCompletion,
                     request_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.FromString,
                     response_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.EmbedRequest.FromString,
+                    response_serializer=spillway_dot_router_dot_v1_dot_router__pb2.EmbedResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -107,6 +124,33 @@ class RouterService:
             '/spillway.router.v1.RouterService/StreamCompletion',
             spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.SerializeToString,
             spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.router.v1.RouterService/Embed',
+            spillway_dot_router_dot_v1_dot_router__pb2.EmbedRequest.SerializeToString,
+            spillway_dot_router_dot_v1_dot_router__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

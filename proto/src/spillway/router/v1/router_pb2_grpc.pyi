@@ -37,6 +37,8 @@ class RouterServiceStub:
     The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
     """
+    Embed: _grpc.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]
+    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the public models: the names a client may ask for."""
 
@@ -49,6 +51,8 @@ class RouterServiceAsyncStub(RouterServiceStub):
     The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
     """
+    Embed: _aio.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the public models: the names a client may ask for."""
 
@@ -64,6 +68,14 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
         `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
         """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _router_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.EmbedResponse, _abc.Awaitable[_router_pb2.EmbedResponse]]:
+        """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
 
     @_abc_1.abstractmethod
     def ListModels(
