@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import orjson
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from fault_provider.answers import usage_for
 from fault_provider.anthropic_wire import AnthropicAnswer
 from fault_provider.attempts import Attempt, AttemptLog
 from fault_provider.connection import BodyTooLarge, Connection
+from fault_provider.embeddings import EmbeddingsPerformance, UnusableInput, inputs_of
 from fault_provider.openai_wire import OpenAiAnswer
 from fault_provider.performance import Answer, Performance
 from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, parse_model
@@ -31,9 +33,10 @@ class UnusableRequest(Exception):
 class AnswerEndpoint:
     """Answers on one wire. An ASGI application, because it needs the connection and not a response object."""
 
-    def __init__(self, wire: Wire, attempts: AttemptLog) -> None:
+    def __init__(self, wire: Wire, attempts: AttemptLog, asked_for: Literal["text", "vectors"] = "text") -> None:
         self._wire = wire
         self._attempts = attempts
+        self._asked_for = asked_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, record the attempt, play its plan, and notice when the client leaves."""
@@ -45,7 +48,7 @@ class AnswerEndpoint:
         except BodyTooLarge:
             await connection.send_json(413, error_body(self._wire, "request_too_large", "over 32 MiB"), {})
             return
-        except (UnusableRequest, UnusablePlan) as error:
+        except (UnusableRequest, UnusableInput, UnusablePlan) as error:
             await connection.send_json(400, error_body(self._wire, "invalid_request_error", str(error)), {})
             return
         attempt = self._attempts.begin(plan, self._wire, bool(body.get("stream")), raw_body, names)
@@ -69,6 +72,14 @@ class AnswerEndpoint:
             raise UnusableRequest(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict) or not isinstance(body.get("model"), str):
             raise UnusableRequest("you must provide a model parameter")
+        plan = parse_model(body["model"])
+        if self._asked_for == "vectors":
+            inputs_of(body)
+        else:
+            self._check_conversation(body)
+        return body, plan
+
+    def _check_conversation(self, body: dict[str, Any]) -> None:
         if not isinstance(body.get("messages"), list) or not body["messages"]:
             raise UnusableRequest("messages: must be a non-empty array")
         if self._wire == "anthropic" and not isinstance(body.get("max_tokens"), int):
@@ -79,20 +90,26 @@ class AnswerEndpoint:
             value = body.get(name)
             if value is not None and (type(value) is not int or not 1 <= value <= most):
                 raise UnusableRequest(f"Invalid value for {name!r}: an integer from 1 to {most} is expected.")
-        return body, parse_model(body["model"])
 
     async def _play(self, connection: Connection, plan: Plan, body: dict[str, Any], attempt: Attempt) -> None:
         id_header = "request-id" if self._wire == "anthropic" else "x-request-id"
         headers = {id_header: f"req_fault{attempt.index}"}
-        refused = refusal(plan, self._wire)
+        refused = None
         if plan.behaviour == "flaky" and self._attempts.calls_of(plan.model) <= plan.fail:
-            refused = plan.status, status_body(self._wire, plan.status)
+            if plan.fault:
+                plan = replace(plan, behaviour=plan.fault)
+            else:
+                refused = plan.status, status_body(self._wire, plan.status)
+        refused = refused or refusal(plan, self._wire)
         if refused is not None:
             attempt.status, error = refused
             attempt.end("refused")
             await connection.send_json(
                 attempt.status, error, headers | ({"retry-after": plan.retry_after} if plan.retry_after else {})
             )
+            return
+        if self._asked_for == "vectors":
+            await EmbeddingsPerformance(plan, body, connection, attempt).play(headers)
             return
         answer: Answer
         if self._wire == "anthropic":
@@ -129,10 +146,12 @@ def create_app() -> Starlette:
         return _json({"status": "ok"})
 
     chat, messages = AnswerEndpoint("openai", attempts), AnswerEndpoint("anthropic", attempts)
+    embeddings = AnswerEndpoint("openai", attempts, "vectors")
     return Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/chat/completions", chat, methods=["POST"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/v1/messages", messages, methods=["POST"]),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/admin/attempts", read_attempts, methods=["GET"]),

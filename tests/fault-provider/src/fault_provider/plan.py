@@ -32,12 +32,25 @@ BEHAVIOURS = frozenset(
         "empty",
         "no-usage",
         "flaky",
+        # of vectors only; a chat is answered as by `ok`
+        "floats",
+        "wrong-count",
+        "wrong-index",
+        "wrong-dimensions",
+        "not-finite",
     }
 )
 # These stop, or do something odd, after `after` chunks instead of sending all of `chunks`.
 STOPS_EARLY = frozenset({"cut", "stall", "error-frame", "content-filter"})
 _MOST = 20_000  # chunks, milliseconds x 15, tokens x 500: no plan may hold the process for long
-_LARGEST = {"chunks": _MOST, "after": _MOST, "interval_ms": 300_000, "first_ms": 300_000, "seconds": 300}
+_LARGEST = {
+    "chunks": _MOST,
+    "after": _MOST,
+    "dimensions": _MOST,
+    "interval_ms": 300_000,
+    "first_ms": 300_000,
+    "seconds": 300,
+}
 
 
 class UnusablePlan(ValueError):
@@ -64,6 +77,8 @@ class Plan:
     after_headers: int = 0
     fail: int = 1
     status: int = 503
+    fault: str = ""
+    dimensions: int = 8
     response_model: str = ""
     test: str = ""
 
@@ -87,6 +102,8 @@ def parse_model(model: str) -> Plan:
         raise UnusablePlan("prompt_tokens: is the total and includes cached and cache_write")
     if plan.status not in STATUSES:
         raise UnusablePlan(f"status: one of {', '.join(map(str, STATUSES))}")
+    if plan.fault and plan.fault not in BEHAVIOURS - {"flaky"}:
+        raise UnusablePlan(f"fault: no such behaviour: {plan.fault!r}")
     return plan
 
 
