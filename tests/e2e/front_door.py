@@ -78,9 +78,9 @@ class Door:
                 chat.events.append(Event("http-error", "", body, time.monotonic()))
         return chat
 
-    def stream(self, path: str, body: Json) -> Any:
+    def stream(self, path: str, body: Json, headers: Mapping[str, str] | None = None) -> Any:
         """Open a stream that the test reads, or leaves, by itself."""
-        return self._client.stream("POST", path, json=body)
+        return self._client.stream("POST", path, json=body, headers=headers)
 
     async def post(self, path: str, content: bytes, headers: Mapping[str, str] | None = None) -> httpx2.Response:
         """Send raw bytes."""

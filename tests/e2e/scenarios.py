@@ -10,6 +10,10 @@ HAPPY = "ok?chunks=10&interval_ms=100&prompt_tokens=1000&cached=400&reasoning=7&
 LONG = "ok?chunks=300&prompt_tokens=2000&test=long"
 CLAUDE = "ok?prompt_tokens=500&cached=100&cache_write=50&test=claude"
 
+# Half a second, and half a minute: shorter and longer than the edge goes on without its client.
+BRIEF = "ok?chunks=12&interval_ms=50&test=brief"
+LENGTHY = "ok?chunks=600&interval_ms=50&test=lengthy"
+
 LOCAL = ("local", "smollm2-135m-instruct")
 
 # Public model -> targets as (provider, model at the fault provider). `!` in front: the target's timers are short.
@@ -20,6 +24,8 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "claude": [("anthropic", CLAUDE)],
     "cached": [("openai", "ok?test=cached")],
     "other": [("openai", "ok?test=other")],
+    "brief": [("openai", BRIEF)],
+    "lengthy": [("openai", LENGTHY)],
     "slow": [("openai", "ok?chunks=50&interval_ms=100&test=slow")],
     "late": [("openai", "slow-first?seconds=1&test=late")],
     "tools": [("openai", "tool-call?test=tools")],

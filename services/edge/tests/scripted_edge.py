@@ -45,7 +45,13 @@ class Edge:
     metrics: Metrics
     redis: redis.Redis
     key: str
-    settings: dict[str, Any] = field(default_factory=lambda: {"keepalive_seconds": 60.0, "status_hold_seconds": 60.0})
+    settings: dict[str, Any] = field(
+        default_factory=lambda: {
+            "keepalive_seconds": 60.0,
+            "status_hold_seconds": 60.0,
+            "client_gone_grace_seconds": 0.01,
+        }
+    )
 
     def app(self) -> FastAPI:
         """Put the application together with the settings as they are now."""

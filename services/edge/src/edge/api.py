@@ -19,7 +19,7 @@ from edge.guard import Guard
 from edge.keys import Identity
 from edge.openapi import CHAT, COMPLETIONS
 from edge.settings import Settings
-from edge.sse import StreamResponse, WholeResponse
+from edge.sse import StreamResponse, WholeAnswers, WholeResponse
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 _CACHE_STATUS_HEADER = {
@@ -53,7 +53,7 @@ class ChatEndpoints:
         exchange, headers = await self._admit(request, identity, conversation)
         if body.stream:
             return self._stream(exchange, ChatFrames(exchange), headers)
-        return WholeResponse(exchange, ChatAnswers(exchange), headers)
+        return self._whole(exchange, ChatAnswers(exchange), headers)
 
     async def completions(self, request: Request) -> Response:
         """Answer a conversation in OpenAI's contract, as a stream or whole."""
@@ -63,7 +63,7 @@ class ChatEndpoints:
         exchange, headers = await self._admit(request, identity, conversation)
         if conversation.is_streaming:
             return self._stream(exchange, CompletionFrames(exchange), headers)
-        return WholeResponse(exchange, CompletionAnswers(exchange), headers)
+        return self._whole(exchange, CompletionAnswers(exchange), headers)
 
     async def _admit(
         self, request: Request, identity: Identity, conversation: Conversation
@@ -106,4 +106,9 @@ class ChatEndpoints:
             headers,
             keepalive_seconds=self.settings.keepalive_seconds,
             status_hold_seconds=self.settings.status_hold_seconds,
+            client_gone_grace_seconds=self.settings.client_gone_grace_seconds,
         )
+
+    def _whole(self, exchange: Exchange, answers: WholeAnswers, headers: dict[str, str]) -> Response:
+        grace = self.settings.client_gone_grace_seconds
+        return WholeResponse(exchange, answers, headers, client_gone_grace_seconds=grace)

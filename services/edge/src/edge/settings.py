@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """A stream that is silent for this long gets a comment, for the proxies in between."""
     status_hold_seconds: PositiveFloat = 5.0
     """How long `/v1/chat/completions` waits for the first content before it commits to status 200."""
+    client_gone_grace_seconds: float = Field(default=2.0, ge=0, le=60)
+    """How long an answer goes on after its client has gone: a short one then comes to its end and is cached."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

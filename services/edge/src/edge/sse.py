@@ -20,9 +20,6 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",
 }
 _KEEP_ALIVE = b": keep-alive\n\n"
-# The call goes on for a moment after its client has gone: a short answer comes to its end and is accounted as the
-# provider counts it, and attempts that fail in quick succession are all reported before the call is cancelled.
-_GRACE_SECONDS = 0.25
 
 
 class Frames(Protocol):
@@ -56,19 +53,21 @@ class StreamResponse(Response):
         *,
         keepalive_seconds: float,
         status_hold_seconds: float,
+        client_gone_grace_seconds: float,
     ) -> None:
         self._exchange = exchange
         self._frames = frames
         self._reply_headers = headers
         self._keepalive = keepalive_seconds
         self._hold = status_hold_seconds
+        self._grace = client_gone_grace_seconds
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
         writer = _Writer(send, self._reply_headers)
         head = self._frames.head()
-        async with _watching(receive, self._exchange), self._keeping_alive(writer):
+        async with _watching(receive, self._exchange, self._grace), self._keeping_alive(writer):
             if head:
                 await writer.write(head)
             receipt = await self._exchange.run(lambda chunks: writer.write(self._frames.content(chunks)))
@@ -108,15 +107,23 @@ class StreamResponse(Response):
 class WholeResponse(Response):
     """Runs an exchange and writes its answer in one piece."""
 
-    def __init__(self, exchange: Exchange, answers: WholeAnswers, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        answers: WholeAnswers,
+        headers: Mapping[str, str],
+        *,
+        client_gone_grace_seconds: float,
+    ) -> None:
         self._exchange = exchange
         self._answers = answers
         self._reply_headers = dict(headers)
+        self._grace = client_gone_grace_seconds
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
-        async with _watching(receive, self._exchange):
+        async with _watching(receive, self._exchange, self._grace):
             receipt = await self._exchange.run(_keep)
         if self._exchange.is_client_gone:
             return
@@ -168,13 +175,18 @@ async def _keep(chunks: list[str | bytes]) -> None:
 
 
 @asynccontextmanager
-async def _watching(receive: Receive, exchange: Exchange) -> AsyncIterator[None]:
-    """Tell the exchange when its client is gone."""
+async def _watching(receive: Receive, exchange: Exchange, grace_seconds: float) -> AsyncIterator[None]:
+    """Tell the exchange when its client has been gone for `grace_seconds`.
+
+    The pause is for who comes back: a short answer comes to its end, is accounted as the provider counts it, and waits
+    in the cache for the same request. And attempts that fail in quick succession are all reported before the call is
+    cancelled (ADR 3).
+    """
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        await asyncio.sleep(_GRACE_SECONDS)
+        await asyncio.sleep(grace_seconds)
         exchange.client_gone()
 
     task = asyncio.create_task(watch())

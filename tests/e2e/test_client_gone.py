@@ -1,0 +1,113 @@
+"""A client that leaves: a short answer waits for it, a long one is given up and paid for as far as it came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import pytest
+import uuid_utils.compat
+
+from fault_provider.answers import expected_text
+from front_door import Door, Json, Provider
+from scenarios import BRIEF
+
+GRACE_SECONDS = 2.0  # the edge's default
+CONTRACTS = {
+    "chat streaming": ("/chat", True),
+    "chat whole": ("/chat", False),
+    "completions streaming": ("/v1/chat/completions", True),
+    "completions whole": ("/v1/chat/completions", False),
+}
+in_each_contract = pytest.mark.parametrize(("path", "is_streaming"), CONTRACTS.values(), ids=CONTRACTS.keys())
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request whose client went away while the provider was writing."""
+
+    request_id: str
+    path: str
+    body: Json
+    left_at: float
+    """Unix seconds."""
+
+
+async def attempts_for(provider: Provider, test: str, query: str) -> list[Json]:
+    """Return what the provider saw of the request that asks `query`."""
+    seen = await provider.attempts(test)
+    return [attempt for attempt in seen if attempt["body"]["messages"][-1]["content"] == query]
+
+
+async def visit_and_leave(door: Door, provider: Provider, path: str, is_streaming: bool, model: str) -> Visit:
+    """Ask, and close the connection once the provider is writing."""
+    request_id = str(uuid_utils.compat.uuid7())
+    query = f"I leave {request_id}"
+    question: Json = {"query": query} if path == "/chat" else {"messages": [{"role": "user", "content": query}]}
+    body = {**question, "model": model, "stream": is_streaming}
+
+    async def read() -> None:
+        async with door.stream(path, body, {"x-request-id": request_id}) as response:
+            async for _ in response.aiter_raw():
+                pass
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(30):
+        while not any(attempt["status"] for attempt in await attempts_for(provider, model, query)):
+            await asyncio.sleep(0.02)
+    assert not reading.done()
+    reading.cancel()
+    await asyncio.wait((reading,))
+    return Visit(request_id, path, body, time.time())
+
+
+async def ending_of(provider: Provider, visit: Visit, test: str) -> Json:
+    """Return the one attempt of the visit once it is over."""
+    async with asyncio.timeout(60):
+        while True:
+            (attempt,) = await attempts_for(provider, test, f"I leave {visit.request_id}")
+            if attempt["finish"] != "open":
+                return attempt
+            await asyncio.sleep(0.05)
+
+
+@in_each_contract
+async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
+    door: Door, provider: Provider, path: str, is_streaming: bool
+) -> None:
+    """The provider finishes, its own usage is recorded, and who comes back is served for nothing."""
+    visit = await visit_and_leave(door, provider, path, is_streaming, "brief")
+    ending = await ending_of(provider, visit, "brief")
+    receipt = await door.receipt(visit.request_id)
+
+    assert "completed" == ending["finish"]
+    assert ending["ended_at"] > visit.left_at
+    (attempt,) = receipt["attempts"]
+    assert ("ok", "ok", "reported") == (receipt["outcome"], attempt["outcome"], attempt["usage_source"])
+    assert (12, 12) == (attempt["usage"]["input_tokens"], attempt["usage"]["output_tokens"])
+
+    async with door.stream(path, visit.body) as again:
+        content = await again.aread()
+    assert "edge; hit" == again.headers["cache-status"]
+    for word in expected_text(BRIEF).split():
+        assert f"{word} ".encode() in content
+    assert 1 == len(await attempts_for(provider, "brief", f"I leave {visit.request_id}"))
+
+
+@in_each_contract
+async def test_a_long_answer_is_given_up_after_the_grace_time(
+    door: Door, provider: Provider, path: str, is_streaming: bool
+) -> None:
+    """The provider sees its connection close, and what it made until then is on record, long before it would end."""
+    visit = await visit_and_leave(door, provider, path, is_streaming, "lengthy")
+    ending = await ending_of(provider, visit, "lengthy")
+    receipt = await door.receipt(visit.request_id)
+
+    assert "client_closed" == ending["finish"]
+    assert GRACE_SECONDS - 0.5 < ending["ended_at"] - visit.left_at < GRACE_SECONDS + 15
+    (attempt,) = receipt["attempts"]
+    assert ("client_cancelled", "client_cancelled") == (receipt["outcome"], attempt["outcome"])
+    assert "estimated" == attempt["usage_source"]
+    assert attempt["usage"]["input_tokens"] > 0
+    assert attempt["usage"]["output_tokens"] > 0
