@@ -47,13 +47,14 @@ COMPLETION_VALUES: dict[str, list[object]] = {
     "reasoning_effort": ["low", "high"],
 }
 # What cannot matter, and values that show it.
-CHAT_WITHOUT_EFFECT: dict[str, list[object]] = {"stream": [True, False]}
+CHAT_WITHOUT_EFFECT: dict[str, list[object]] = {"stream": [True, False], "continuation": ["allow", "never"]}
 COMPLETION_WITHOUT_EFFECT: dict[str, list[object]] = {
     "stream": [True, False],
     "stream_options": [{"include_usage": True}, {"include_usage": False}],
     "user": ["ada", "bob"],
     "metadata": [{"a": "b"}, {}],
     "store": [True, False],
+    "continuation": ["allow", "never"],
 }
 
 

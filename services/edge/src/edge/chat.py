@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge.assembly import assemble
-from edge.conversation import Conversation
+from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
 from edge.exchange import Exchange, Receipt
-from edge.notation import attempt_object, finish_reason_name, money, usage_object
+from edge.notation import attempt_object, finish_reason_name, money, seam_object, usage_object
 from edge.sse import frame
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 
@@ -52,6 +53,12 @@ class ChatRequest(BaseModel):
     max_tokens: Annotated[int | None, Field(ge=1, description="Longest answer, in tokens.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=2, description="0 for the likeliest answer.")] = None
     tools: Annotated[list[Json] | None, Field(description="Tools in OpenAI's shape.")] = None
+    continuation: Annotated[
+        ContinuationWish | None,
+        Field(
+            description="Whether another model may carry on an answer that broke off; unset: as the model's route says."
+        ),
+    ] = None
     stream: Annotated[bool, Field(description="false: the same content as one JSON object.")] = True
 
     def to_conversation(self, endpoint: str, default_model: str) -> Conversation:
@@ -63,6 +70,7 @@ class ChatRequest(BaseModel):
             requested_model=self.model or default_model,
             body={"messages": self._messages(), **given},
             is_streaming=self.stream,
+            continuation=CONTINUATIONS[self.continuation],
         )
 
     def _messages(self) -> list[Json]:
@@ -96,6 +104,10 @@ class ChatFrames:
     def content(self, chunks: list[str | bytes]) -> bytes:
         """Return a `delta` event for each text; what else there is comes whole, before the end."""
         return b"".join(self._frame("delta", {"text": text}) for text in _texts(chunks))
+
+    def seam(self, continued: routerpb.Continued) -> bytes:
+        """Return `continued`: what follows was written by another model."""
+        return self._frame("continued", seam_object(continued))
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the `tool_call` events and `done`, or `error`."""
@@ -137,6 +149,7 @@ def done_object(exchange: Exchange, receipt: Receipt) -> Json:
         "attempts": [
             attempt_object(attempt, money(cost)) for attempt, cost in zip(receipt.attempts, receipt.costs, strict=False)
         ],
+        "seams": [seam_object(continued) for continued in receipt.seams],
         "cache": {
             "status": _cache_name(exchange),
             "bypass_reason": exchange.bypass_reason or None,

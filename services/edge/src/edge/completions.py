@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.assembly import assemble
-from edge.conversation import Conversation
+from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
 from edge.exchange import Exchange, Receipt
 from edge.problems import Problem
 from pricing.usage import Usage
@@ -84,18 +84,23 @@ class CompletionRequest(BaseModel):
     user: str | None = None
     metadata: Json | None = None
     store: bool | None = None
+    continuation: Annotated[
+        ContinuationWish | None,
+        Field(description="Not OpenAI's: whether another model may carry on an answer that broke off."),
+    ] = None
 
     def to_conversation(self, endpoint: str, raw: Json) -> Conversation:
         """Turn the body into a conversation; `raw` is the body as it came, and passes through unharmed."""
         if self.stream_options is not None and not self.stream:
             raise Problem("invalid_request", "stream_options is only allowed with stream: true", param="stream_options")
-        own = {"model", "stream", "stream_options"}
+        own = {"model", "stream", "stream_options", "continuation"}
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
             body={name: value for name, value in raw.items() if name not in own and value is not None},
             is_streaming=bool(self.stream),
             include_usage=bool(self.stream_options and self.stream_options.include_usage),
+            continuation=CONTINUATIONS[self.continuation],
         )
 
 
@@ -127,6 +132,11 @@ class CompletionFrames:
             else:
                 frames.append(self._chunk(chunk))
         return b"".join(frames)
+
+    def seam(self, continued: routerpb.Continued) -> bytes:
+        """Return a comment: OpenAI's contract has no word for another model that carries on."""
+        told = f"continued by {continued.target} after {continued.after_characters} characters: {continued.reason}"
+        return b": %b\n\n" % told.encode()
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the finish chunks, the usage if it was asked for, and `[DONE]`; or the error and nothing else."""

@@ -89,13 +89,16 @@ def settled_event(
 
 
 def open_attempt(
-    started: routerpb.Started, outcome: routerpb.Outcome.ValueType, conversation: Conversation, answer: Answer
+    started: routerpb.Started,
+    outcome: routerpb.Outcome.ValueType,
+    conversation: Conversation,
+    received: Sequence[str | bytes],
 ) -> routerpb.Attempt:
     """Return the record of an attempt that the router could not report: its call ended before the attempt did.
 
-    The provider may have read the prompt and written what came; both are estimated.
+    The provider may have read the prompt and written what was `received` of it; both are estimated.
     """
-    received = sum(len(chunk) for chunk in answer.chunks)
+    received_bytes = sum(len(chunk) for chunk in received)
     attempt = routerpb.Attempt(
         attempt_number=started.attempt_number,
         target=started.target,
@@ -103,10 +106,12 @@ def open_attempt(
         target_model=started.target_model,
         outcome=outcome,
         error_code="" if outcome == routerpb.OUTCOME_CLIENT_CANCELLED else "router_lost",
-        usage=Usage(estimate_tokens(conversation.prompt_bytes()), estimate_tokens(received)).to_proto(),
+        usage=Usage(estimate_tokens(conversation.prompt_bytes()), estimate_tokens(received_bytes)).to_proto(),
         usage_source=routerpb.USAGE_SOURCE_ESTIMATED,
         started_at=started.started_at,
-        finish_reason=_finish_reason(outcome, answer),
+        finish_reason=routerpb.FINISH_REASON_CANCELLED
+        if outcome == routerpb.OUTCOME_CLIENT_CANCELLED
+        else routerpb.FINISH_REASON_ERROR,
     )
     attempt.duration.FromNanoseconds(max(time.time_ns() - started.started_at.ToNanoseconds(), 0))
     return attempt

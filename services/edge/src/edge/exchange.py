@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 
 import grpc
 import structlog
@@ -29,7 +29,15 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-Deliver = Callable[[list[str | bytes]], Awaitable[None]]
+
+class Reader(Protocol):
+    """Gets an answer as it comes."""
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        """Take chunks: text of choice 0, or the `choices` array of an OpenAI chunk as JSON."""
+
+    async def seam(self, continued: routerpb.Continued) -> None:
+        """Learn that what follows was written by another target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Receipt:
     """Whether the answer is in the response cache now because of this request."""
     saved_cost_usd: Decimal | None
     """What a cache hit would have cost."""
+    seams: list[routerpb.Continued]
+    """Where the answer broke off and was carried on by another target."""
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -74,7 +84,11 @@ class Exchange:
         self._policy = policy
         self._key = cache.cache_key(identity.tenant, conversation) if policy.may_read or policy.may_write else None
         self._call: CompletionCall | None = None
-        self._open: routerpb.Started | None = None
+        self._started: dict[int, routerpb.Started] = {}
+        self._open: set[int] = set()  # attempts that were started and have not been reported
+        self._answering = 0  # the attempt that the content is from; 0: none yet
+        self._first_chunk_of_attempt = 0
+        self._seams: list[routerpb.Continued] = []
         self._is_whole = False
         self.is_client_gone = False
         self._first_content: float | None = None
@@ -104,12 +118,12 @@ class Exchange:
         if self._call is not None:
             self._call.cancel()
 
-    async def run(self, deliver: Deliver) -> Receipt:
-        """Steps 4 to 7: answer, giving the content to `deliver` as it comes, and settle. Fails in no other way."""
+    async def run(self, reader: Reader) -> Receipt:
+        """Steps 4 to 7: answer, giving the content to `reader` as it comes, and settle. Fails in no other way."""
         problem: Problem | None = None
         self._parts.metrics.open_streams.inc()
         try:
-            await self._answer(deliver)
+            await self._answer(reader)
         except Problem as failure:
             problem = failure
         except MalformedChunk:
@@ -124,10 +138,10 @@ class Exchange:
             self._parts.metrics.open_streams.dec()
         return await self._settle(problem)
 
-    async def _answer(self, deliver: Deliver) -> None:
+    async def _answer(self, reader: Reader) -> None:
         if self.cache_status == ledgerpb.CACHE_STATUS_HIT:
             self._first_content = time.monotonic()
-            await deliver(self.answer.chunks)
+            await reader.content(self.answer.chunks)
             return
         self._call = call = self._parts.router.stream_completion(
             self.facts.request_id, self._identity, self.conversation
@@ -135,7 +149,7 @@ class Exchange:
         if self.is_client_gone:
             call.cancel()
         try:
-            await self._read(call, deliver)
+            await self._read(call, reader)
         except grpc.aio.AioRpcError as error:
             raise self._problem_of(error) from error
         except asyncio.CancelledError:
@@ -145,36 +159,48 @@ class Exchange:
         finally:
             call.cancel()
 
-    async def _read(self, call: CompletionCall, deliver: Deliver) -> None:
+    async def _read(self, call: CompletionCall, reader: Reader) -> None:
         while isinstance(message := await call.read(), routerpb.StreamCompletionResponse):
             match message.WhichOneof("event"):
                 case "delta":
-                    await self._take(message.delta, deliver)
+                    await self._take(message.delta, reader)
                 case "started":
-                    self._start(message.started)
+                    self._started[message.started.attempt_number] = message.started
+                    self._open.add(message.started.attempt_number)
                 case "attempt_finished":
-                    self._open = None
+                    self._open.discard(message.attempt_finished.attempt.attempt_number)
                     self._attempts.append(message.attempt_finished.attempt)
+                case "continued":
+                    self._seams.append(message.continued)
+                    await reader.seam(message.continued)
                 case "finished":
                     self._finish(message.finished)
         if not self._is_whole:
             raise Problem("internal_error", "the llm-router ended the answer without an end")
 
-    async def _take(self, delta: routerpb.Delta, deliver: Deliver) -> None:
+    async def _take(self, delta: routerpb.Delta, reader: Reader) -> None:
+        number = delta.attempt_number or self._answering or max(self._started, default=0)
+        if number != self._answering:
+            self._answer_from(number)
         chunks: list[str | bytes] = [*delta.texts, *delta.choices]
         if self._first_content is None:
             self._first_content = time.monotonic()
         self.answer.chunks += chunks
-        await deliver(chunks)
+        await reader.content(chunks)
 
-    def _start(self, started: routerpb.Started) -> None:
-        self._open = started
-        self.answer.provider = started.provider
-        self.answer.target_model = started.target_model
+    def _answer_from(self, attempt_number: int) -> None:
+        self._answering = attempt_number
+        self._first_chunk_of_attempt = len(self.answer.chunks)
+        started = self._started.get(attempt_number)
+        if started is not None:
+            self.answer.provider = started.provider
+            self.answer.target_model = started.target_model
 
     def _finish(self, finished: routerpb.Finished) -> None:
         if not finished.finish_reasons or not ENDS.issuperset(finished.finish_reasons):
             raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
+        if not self._answering and self._attempts:
+            self._answer_from(self._attempts[-1].attempt_number)  # it said nothing, and that was its answer
         # An answer that cannot be put together must neither be called whole nor be stored.
         assemble(self.answer.chunks, len(finished.finish_reasons))
         self.answer.finish_reasons = list(finished.finish_reasons)
@@ -199,8 +225,9 @@ class Exchange:
         """Record how it ended, store what may be stored, count and log."""
         is_hit = self.cache_status == ledgerpb.CACHE_STATUS_HIT
         outcome = self._outcome(problem)
-        if self._open is not None:
-            self._attempts.append(open_attempt(self._open, outcome, self.conversation, self.answer))
+        for number in sorted(self._open):
+            received = self.answer.chunks[self._first_chunk_of_attempt :] if number == self._answering else []
+            self._attempts.append(open_attempt(self._started[number], outcome, self.conversation, received))
         event = settled_event(
             self.facts,
             outcome=outcome,
@@ -222,6 +249,7 @@ class Exchange:
             saved_cost_usd=self._parts.quotes.saved_cost(answer.provider, answer.target_model, answer.usage)
             if is_hit
             else None,
+            seams=self._seams,
         )
         self._observe(receipt, outcome)
         return receipt
@@ -232,8 +260,10 @@ class Exchange:
         return routerpb.OUTCOME_OK if self._is_whole else routerpb.OUTCOME_CLIENT_CANCELLED
 
     def _entry(self, problem: Problem | None) -> tuple[str, bytes] | None:
-        """Return what the response cache shall keep: a whole answer of our own, if the client allows it."""
-        is_ours = self.cache_status != ledgerpb.CACHE_STATUS_HIT and problem is None and self._is_whole
+        """Return what the response cache shall keep: a whole answer of one target, if the client allows it."""
+        is_ours = (
+            not self._seams and self.cache_status != ledgerpb.CACHE_STATUS_HIT and problem is None and self._is_whole
+        )
         if not is_ours or not self._policy.may_write or self._key is None:
             return None
         value = cache.encode(self.answer)

@@ -44,6 +44,18 @@ def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any
     }
 
 
+def seam_object(continued: routerpb.Continued) -> dict[str, Any]:
+    """Write where an answer broke off and who carried it on."""
+    return {
+        "attempt_number": continued.attempt_number,
+        "target": continued.target,
+        "provider": continued.provider,
+        "target_model": continued.target_model,
+        "after_characters": continued.after_characters,
+        "reason": continued.reason,
+    }
+
+
 def outcome_name(outcome: routerpb.Outcome.ValueType) -> str:
     """Write an outcome as the glossary spells it."""
     return _name(routerpb.Outcome.Name(outcome), "OUTCOME_")

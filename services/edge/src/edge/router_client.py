@@ -42,6 +42,7 @@ class RouterClient:
             route=conversation.requested_model,
             attempt_budget=self._attempt_budget,
             body=orjson.dumps(conversation.body),
+            continuation=conversation.continuation,
         )
         return self._stub.StreamCompletion(request, timeout=self._request_timeout)
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edge.exchange import Exchange, Receipt
+from spillway.router.v1 import router_pb2 as routerpb
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -30,6 +31,9 @@ class Frames(Protocol):
 
     def content(self, chunks: list[str | bytes]) -> bytes:
         """Return the frames for these chunks."""
+
+    def seam(self, continued: routerpb.Continued) -> bytes:
+        """Return what tells that the content that follows was written by another target."""
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the last frames: exactly one terminal one, of success or of failure."""
@@ -70,7 +74,7 @@ class StreamResponse(Response):
         async with _watching(receive, self._exchange, self._grace), self._keeping_alive(writer):
             if head:
                 await writer.write(head)
-            receipt = await self._exchange.run(lambda chunks: writer.write(self._frames.content(chunks)))
+            receipt = await self._exchange.run(_StreamReader(writer, self._frames))
         if self._exchange.is_client_gone:
             return
         if receipt.problem is not None and not writer.is_open:
@@ -124,13 +128,16 @@ class WholeResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
         async with _watching(receive, self._exchange, self._grace):
-            receipt = await self._exchange.run(_keep)
+            receipt = await self._exchange.run(_PatientReader())
         if self._exchange.is_client_gone:
             return
         if receipt.problem is not None:
             self._reply_headers |= receipt.problem.headers()
             response = json_response(receipt.problem.body(), receipt.problem.kind.status, self._reply_headers)
         else:
+            if receipt.seams:
+                told = ", ".join(str(continued.after_characters) for continued in receipt.seams)
+                self._reply_headers["x-continued-after-characters"] = told
             if receipt.stored:
                 self._reply_headers["cache-status"] += "; stored"
             response = json_response(self._answers.whole(receipt), 200, self._reply_headers)
@@ -170,8 +177,28 @@ class _Writer:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _keep(chunks: list[str | bytes]) -> None:
-    """Deliver nothing: the exchange keeps the chunks itself."""
+class _StreamReader:
+    """Writes what comes as frames."""
+
+    def __init__(self, writer: _Writer, frames: Frames) -> None:
+        self._writer = writer
+        self._frames = frames
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        await self._writer.write(self._frames.content(chunks))
+
+    async def seam(self, continued: routerpb.Continued) -> None:
+        await self._writer.write(self._frames.seam(continued))
+
+
+class _PatientReader:
+    """Waits for the whole answer, which the exchange keeps."""
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        pass
+
+    async def seam(self, continued: routerpb.Continued) -> None:
+        pass
 
 
 @asynccontextmanager
