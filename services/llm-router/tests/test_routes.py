@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from llm_router.routes import RoutesError, load_routes
+from llm_router.routes import Hedge, Route, Routes, RoutesError, Target, Timeouts, load_routes
+from llm_router.sources import Sources
 
 GOOD = """\
 targets:
@@ -24,6 +26,17 @@ routes:
   default: {{targets: [primary, local]}}
   small: {{targets: [local]}}
 """
+# What follows stands on line 9 and below.
+FIVE_TARGETS = """\
+targets:
+  a: {provider: vllm, model: m, base_url: "http://127.0.0.1:1/v1"}
+  b: {provider: vllm, model: m, base_url: "http://127.0.0.1:2/v1", weight: 3}
+  c: {provider: vllm, model: m, base_url: "http://127.0.0.1:3/v1"}
+  d: {provider: vllm, model: m, base_url: "http://127.0.0.1:4/v1"}
+  e: {provider: vllm, model: m, base_url: "http://127.0.0.1:5/v1"}
+
+routes:
+"""
 
 
 @pytest.fixture(name="key")
@@ -40,24 +53,56 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def load(tmp_path: Path, routes: str) -> Routes:
+    """Load `routes` over the targets a, b, c, d, e."""
+    return load_routes(write(tmp_path, FIVE_TARGETS + routes))
+
+
+def names(route: Route) -> list[list[str]]:
+    """Return the names of the targets, rank by rank."""
+    return [[target.name for target in rank] for rank in route.ranks]
+
+
+def faults(path: Path) -> list[str]:
+    """Return what is told about a file that is refused, without its name."""
+    with pytest.raises(RoutesError) as caught:
+        load_routes(path)
+    return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
+
+
 def test_reads_targets_in_the_order_of_the_route(tmp_path: Path, key: Path) -> None:
     """A route keeps its order, a target its settings, and what is unset its default."""
     routes = load_routes(write(tmp_path, GOOD.format(key=key)))
 
-    primary, local = routes["default"]
-    assert list(routes) == ["default", "small"]
+    primary, local = routes["default"].targets
+    assert ["default", "small"] == list(routes)
+    assert [["primary"], ["local"]] == names(routes["default"])
     assert (
-        primary.name,
-        primary.provider,
-        primary.model,
-        primary.credential,
-    ) == ("primary", "openai", "gpt-6-luna", "sk-secret")
-    assert (
-        primary.timeouts.connect_seconds,
-        primary.timeouts.first_content_seconds,
-        primary.timeouts.gap_seconds,
-    ) == (1.5, 4.0, 20.0)
-    assert (local.credential, local.context_tokens) == (None, 2048)
+        Target(
+            name="primary",
+            provider="openai",
+            model="gpt-6-luna",
+            base_url=None,
+            credential="sk-secret",
+            context_tokens=None,
+            timeouts=Timeouts(1.5, 4.0, 20.0, 120.0),
+            weight=1.0,
+        )
+        == primary
+    )
+    assert (None, 2048) == (local.credential, local.context_tokens)
+
+
+def test_our_own_engine_gets_more_patience(tmp_path: Path, key: Path) -> None:
+    """Behind the last target nobody is quicker: 30 s to its first content unless the file says otherwise."""
+    path = write(
+        tmp_path, GOOD.format(key=key).replace("timeouts: {connect_seconds: 1.5, first_content_seconds: 4}", "")
+    )
+
+    primary, local = load_routes(path)["default"].targets
+
+    assert Timeouts(2.0, 8.0, 20.0, 120.0) == primary.timeouts
+    assert Timeouts(2.0, 30.0, 20.0, 120.0) == local.timeouts
 
 
 def test_a_target_never_prints_its_credential(tmp_path: Path, key: Path) -> None:
@@ -67,6 +112,63 @@ def test_a_target_never_prints_its_credential(tmp_path: Path, key: Path) -> None
     assert "sk-secret" not in repr(routes)
 
 
+def test_equal_settings_make_equal_targets(tmp_path: Path, key: Path) -> None:
+    """Every setting counts, the content of the credential file included: equal targets share their connections."""
+    path = write(tmp_path, GOOD.format(key=key))
+    before = load_routes(path)["default"]
+    again = load_routes(path)["default"]
+    key.write_text("sk-rotated")
+    rotated = load_routes(path)["default"]
+
+    assert before == again
+    assert hash(before) == hash(again)
+    assert before.targets[0] != rotated.targets[0]
+    assert before.targets[1] == rotated.targets[1]
+
+
+def test_targets_of_equal_rank_stand_in_a_list(tmp_path: Path) -> None:
+    """A list in the list is one rank; weights are kept."""
+    routes = load(tmp_path, "  m: {targets: [[a, b], c]}\n")
+
+    assert [["a", "b"], ["c"]] == names(routes["m"])
+    assert [1.0, 3.0, 1.0] == [target.weight for target in routes["m"].targets]
+
+
+def test_a_route_may_stand_in_a_route(tmp_path: Path) -> None:
+    """Its ranks stand where it is named, at any depth and wherever in the file it is."""
+    routes = load(
+        tmp_path,
+        "  outer: {targets: [e, {route: middle}]}\n"
+        "  middle: {targets: [{route: inner}, d]}\n"
+        "  inner: {targets: [[a, b], c]}\n",
+    )
+
+    assert [["e"], ["a", "b"], ["c"], ["d"]] == names(routes["outer"])
+    assert [["a", "b"], ["c"], ["d"]] == names(routes["middle"])
+    assert ["outer", "middle", "inner"] == list(routes)
+
+
+def test_an_included_route_brings_its_targets_only(tmp_path: Path) -> None:
+    """How to balance, hedge and continue is the say of the route that was asked for."""
+    routes = load(
+        tmp_path,
+        "  inner: {targets: [[a, b]], balance: least_latency, hedge: {}, continuation: allow}\n"
+        "  outer: {targets: [{route: inner}]}\n",
+    )
+
+    inner, outer = routes["inner"], routes["outer"]
+    assert ("least_latency", Hedge(0.2, 4.0, 0.1), True) == (inner.balance, inner.hedge, inner.may_continue)
+    assert ("weighted", None, False) == (outer.balance, outer.hedge, outer.may_continue)
+    assert inner.ranks == outer.ranks
+
+
+def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
+    """Each bound can be set by itself."""
+    routes = load(tmp_path, "  m: {targets: [a, b], hedge: {after_most_seconds: 1, most_extra_ratio: 1}}\n")
+
+    assert Hedge(0.2, 1.0, 1.0) == routes["m"].hedge
+
+
 @pytest.mark.parametrize(
     ("broken", "line", "reason"),
     [
@@ -74,15 +176,41 @@ def test_a_target_never_prints_its_credential(tmp_path: Path, key: Path) -> None
         ("targets: [primary, local]=>targets: [primary, nowhere]", 13, "no target 'nowhere'; there are local, primary"),
         ("targets: [primary, local]=>targets: [primary, primary]", 13, "stands in this route twice"),
         ("targets: [primary, local]=>targets: []", 13, "at least 1 item"),
-        ("{key}=>/no/such/file", 5, "/no/such/file: No such file or directory"),
-        ("connect_seconds: 1.5=>connect_seconds: 0", 6, "greater than 0"),
+        ("targets: [primary, local]=>targets: [7]", 13, "expected a target, a list of targets"),
+        ("{key}=>/no/such/file", 5, "credential_file: /no/such/file: No such file or directory"),
+        ("{key}=>/", 5, "credential_file: /: Is a directory"),
+        ('{key}=>"\\0"', 5, "not the name of a file"),
+        ("connect_seconds: 1.5=>connect_seconds: 0", 6, "connect_seconds: Input should be greater than 0"),
+        ("connect_seconds: 1.5=>connect_seconds: 31", 6, "connect_seconds: Input should be less than or equal to 30"),
+        ("first_content_seconds: 4=>first_content_seconds: 0.0", 6, "greater than 0"),
+        ("first_content_seconds: 4=>first_content_seconds: 30.1", 6, "less than or equal to 30"),
+        ("first_content_seconds: 4=>gap_seconds: 0", 6, "gap_seconds: Input should be greater than 0"),
+        ("first_content_seconds: 4=>gap_seconds: 3601", 6, "gap_seconds: Input should be less than or equal to 3600"),
+        ("first_content_seconds: 4=>stream_seconds: 0", 6, "stream_seconds: Input should be greater than 0"),
+        ("first_content_seconds: 4=>stream_seconds: .inf", 6, "stream_seconds: Input should be less than or equal"),
+        ("first_content_seconds: 4=>stream_seconds: .nan", 6, "stream_seconds: Input should be"),
         ("connect_seconds: 1.5=>conect_seconds: 1.5", 6, "conect_seconds: Extra inputs are not permitted"),
+        ("context_tokens: 2048=>weight: 0", 11, "targets.local.weight: Input should be greater than 0"),
+        ("context_tokens: 2048=>weight: -1", 11, "targets.local.weight: Input should be greater than 0"),
+        ("context_tokens: 2048=>weight: .inf", 11, "targets.local.weight: Input should be less than or equal"),
+        ("context_tokens: 2048=>timeouts: 5", 11, "targets.local.timeouts: expected names with values below it"),
         ("provider: vllm=>provider: vlm", 8, "Input should be 'openai', 'anthropic' or 'vllm'"),
         ("    base_url: http://127.0.0.1:8000/v1\n=>", 7, "provider 'vllm' needs a base_url"),
         ("    credential_file: {key}\n=>", 2, "provider 'openai' needs a credential_file"),
         ("  local:\n=>  primary:\n", 7, "targets.primary: given twice"),
+        ("  small:=>  default:", 14, "routes.default: given twice"),
         ("routes:=>routes: [", 14, "not YAML"),
-        ("base_url: http://127.0.0.1:8000/v1=>base_url: 127.0.0.1:8000", 10, "targets.local.base_url"),
+        ("model: smollm2=>model: !mine x", 9, "not YAML"),
+        ("model: smollm2=>model: *nothing", 9, "not YAML"),
+        ('model: smollm2=>model: "\b"', 9, "not YAML: character 0x08 is not allowed"),
+        ("model: smollm2=>model: 2026-02-30", 9, "targets.local.model: YAML cannot make a value of it"),
+        ("model: smollm2=>model: &x [*x]", 1, "an alias stands inside of what it stands for"),
+        ("base_url: http://127.0.0.1:8000/v1=>base_url: 127.0.0.1:8000", 10, "targets.local.base_url: expected"),
+        ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http://[::'", 10, "targets.local.base_url: expected"),
+        ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http://host:port'", 10, "targets.local.base_url: expected"),
+        ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http:///v1'", 10, "targets.local.base_url: expected"),
+        ("default: {{targets: [primary, local]}}=>default:", 13, "routes.default: expected names with values below it"),
+        ("routes:=>paths:", 12, "paths: Extra inputs are not permitted"),
     ],
 )
 def test_refuses_a_wrong_file_with_line_and_reason(
@@ -91,23 +219,192 @@ def test_refuses_a_wrong_file_with_line_and_reason(
     """Each fault is told with the file, the line it stands on and what is wrong."""
     old, new = broken.split("=>")
     assert old in GOOD
-    path = write(tmp_path, GOOD.replace(old, new, 1).format(key=key))
+    text = GOOD.replace(old, new, 1).replace("{key}", str(key)).replace("{{", "{").replace("}}", "}")
 
-    with pytest.raises(RoutesError) as caught:
-        load_routes(path)
+    told = faults(write(tmp_path, text))
 
-    lines = str(caught.value).splitlines()
-    assert [told for told in lines if told.startswith(f"{path}:{line}") and reason in told], lines
+    assert [fault for fault in told if fault.startswith(f"{line}: ") and reason in fault], told
 
 
-@pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n"])
+@pytest.mark.parametrize(
+    ("routes", "told"),
+    [
+        (
+            "  a: {targets: [{route: b}]}\n  b: {targets: [{route: a}]}\n",
+            ["10: routes.b.targets.0: the routes include each other in a cycle: a -> b -> a"],
+        ),
+        (
+            "  m: {targets: [{route: m}]}\n",
+            ["9: routes.m.targets.0: the routes include each other in a cycle: m -> m"],
+        ),
+        (
+            "  in: {targets: [a, {route: x}]}\n  x:\n    targets:\n      - b\n      - {route: y}\n"
+            "  y: {targets: [{route: x}]}\n",
+            ["14: routes.y.targets.0: the routes include each other in a cycle: x -> y -> x"],
+        ),
+        ("  m: {targets: [{route: k}]}\n", ["9: routes.m.targets.0: no route 'k'; there are m"]),
+        (
+            "  m: {targets: [a]}\n  n: {targets: [m]}\n",
+            ["10: routes.n.targets.0: no target 'm'; there are a, b, c, d, e; a route is written {route: m}"],
+        ),
+        ("  m: {targets: [[a, x]]}\n", ["9: routes.m.targets.0.1: no target 'x'; there are a, b, c, d, e"]),
+        ("  m: {targets: [[a, a]]}\n", ["9: routes.m.targets.0.1: target 'a' stands in this rank twice"]),
+        (
+            "  m: {targets: [b]}\n  n:\n    targets:\n      - [a, b]\n      - {route: m}\n",
+            ["13: routes.n.targets.1: target 'b' stands in this route twice"],
+        ),
+        ("  m: {targets: [a, {route: n}]}\n  n: {targets: [b, b]}\n", [
+            "10: routes.n.targets.1: target 'b' stands in this route twice"]),
+        *(
+            (
+                f"  m: {{targets: [a, {entry}]}}\n",
+                ["9: routes.m.targets.1: expected a target, a list of targets of equal rank, or {route: MODEL}"],
+            )
+            for entry in ("[]", "[b, 7]", "[[b]]", "{route: 7}", "{route: m, weight: 2}", "{}", "null")
+        ),
+        ("  m: {targets: [a], balance: fair}\n", [
+            "9: routes.m.balance: Input should be 'weighted' or 'least_latency'"]),
+        ("  m: {targets: [a], continuation: yes}\n", ["9: routes.m.continuation: Input should be 'allow' or 'never'"]),
+        (
+            "  m: {targets: [a], hedge: {after_least_seconds: 5}}\n",
+            ["9: routes.m.hedge: after_least_seconds is greater than after_most_seconds"],
+        ),
+        (
+            "  m: {targets: [a], hedge: {most_extra_ratio: 0}}\n",
+            ["9: routes.m.hedge.most_extra_ratio: Input should be greater than 0"],
+        ),
+        (
+            "  m: {targets: [a], hedge: {most_extra_ratio: 1.1}}\n",
+            ["9: routes.m.hedge.most_extra_ratio: Input should be less than or equal to 1"],
+        ),
+        (
+            "  m: {targets: [a], hedge: {after_least_seconds: 0}}\n",
+            ["9: routes.m.hedge.after_least_seconds: Input should be greater than 0"],
+        ),
+    ],
+)  # fmt: skip
+def test_refuses_routes_that_lead_nowhere(tmp_path: Path, routes: str, told: list[str]) -> None:
+    """Cycles, strangers and targets that would be asked twice are told where they stand, each once."""
+    assert told == faults(write(tmp_path, FIVE_TARGETS + routes))
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    """Whoever mends the file need not start the process once for each fault."""
+    path = write(
+        tmp_path,
+        "targets:\n"
+        "  a: {provider: openai, model: m, credential_file: /no/such/file}\n"
+        "  b: {provider: vllm, model: m, timeouts: {gap_seconds: 0}}\n"
+        "routes:\n"
+        "  m: {targets: [a, c]}\n"
+        "  n: {targets: [{route: n}], balance: fair}\n"
+        "  o: {targets: [b, {route: p}]}\n",
+    )
+
+    assert [
+        "2: targets.a.credential_file: /no/such/file: No such file or directory",
+        "3: targets.b.timeouts.gap_seconds: Input should be greater than 0",
+        "5: routes.m.targets.1: no target 'c'; there are a, b",
+        "6: routes.n.balance: Input should be 'weighted' or 'least_latency'",
+        "7: routes.o.targets.1: no route 'p'; there are m, n, o",
+    ] == faults(path)
+
+
+@pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n", "{}", "# nothing\n"])
 def test_refuses_what_is_no_routes_file(tmp_path: Path, text: str) -> None:
     """An empty or unrelated file is an error, not an empty gateway."""
     with pytest.raises(RoutesError, match=r"routes\.yaml:1"):
         load_routes(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("credential", "reason"),
+    [
+        (b" \n", "the file is empty"),
+        (b"\xff\xfe", "not UTF-8 at byte 0"),
+        (b"sk-one\nsk-two\n", "expected one line of plain characters"),
+        ("sk-\N{BULLET}\N{BULLET}".encode(), "expected one line of plain characters"),
+    ],
+)
+def test_refuses_what_is_no_credential(tmp_path: Path, key: Path, credential: bytes, reason: str) -> None:
+    """A key that cannot be sent is found at the start; what stands in the file is not told."""
+    key.write_bytes(credential)
+
+    (told,) = faults(write(tmp_path, GOOD.format(key=key)))
+
+    assert told.startswith(f"5: targets.primary.credential_file: {key}: {reason}")
+    assert "sk-" not in told
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     """The most common mistake gets the plainest words."""
     with pytest.raises(RoutesError, match=r"absent\.yaml: No such file or directory$"):
         load_routes(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_is_not_text_is_one_line(tmp_path: Path) -> None:
+    """Bytes that are no text are told as that."""
+    path = tmp_path / "routes.yaml"
+    path.write_bytes(b"targets: \xff")
+
+    with pytest.raises(RoutesError, match=r"routes\.yaml: not UTF-8 at byte 9$"):
+        load_routes(path)
+
+
+def test_a_change_of_any_file_that_was_read_is_noticed(tmp_path: Path, key: Path) -> None:
+    """The routes file, a credential, also when its size and times stay; writing the same again is no change."""
+    path = write(tmp_path, GOOD.format(key=key))
+    sources = Sources()
+    load_routes(path, sources)
+    times = (key.stat().st_atime_ns, key.stat().st_mtime_ns)
+
+    assert not sources.have_changed()
+    key.write_text("sk-secret\n")
+    assert not sources.have_changed()
+    key.write_text("sk-Secret\n")
+    os.utime(key, ns=times)
+    assert sources.have_changed()
+    key.write_text("sk-secret\n")
+    assert not sources.have_changed()
+    path.unlink()
+    assert sources.have_changed()
+
+
+def test_a_folder_that_is_swapped_is_noticed(tmp_path: Path) -> None:
+    """Kubernetes changes a Secret by a symlink to another folder; the path of the file stays."""
+    for folder, credential in (("one", "sk-one"), ("two", "sk-two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "key").write_text(credential)
+    (tmp_path / "data").symlink_to("one")
+    path = write(tmp_path, GOOD.format(key=tmp_path / "data" / "key"))
+    sources = Sources()
+    load_routes(path, sources)
+
+    (tmp_path / "new").symlink_to("two")
+    (tmp_path / "new").replace(tmp_path / "data")
+
+    assert sources.have_changed()
+    assert "sk-two" == load_routes(path)["default"].targets[0].credential
+
+
+def test_the_file_that_was_missing_is_noticed_when_it_comes(tmp_path: Path) -> None:
+    """A refused file is looked at again when what it lacked is there, though it is itself the same."""
+    key = tmp_path / "late"
+    path = write(tmp_path, GOOD.format(key=key))
+    sources = Sources()
+    with pytest.raises(RoutesError):
+        load_routes(path, sources)
+
+    assert not sources.have_changed()
+    key.write_text("sk-secret")
+    assert sources.have_changed()
+
+
+def test_two_targets_with_one_credential_file_get_one_credential(tmp_path: Path, key: Path) -> None:
+    """Each file is read once, so a change in the middle of reading cannot go unnoticed."""
+    sources = Sources()
+    assert "sk-secret\n" == sources.read(key)
+    key.write_text("sk-rotated")
+
+    assert "sk-secret\n" == sources.read(key)
+    assert sources.have_changed()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import ExitStack
+from functools import partial
 
 import httpx2
 import structlog
 
+from llm_router.fleet import Fleets
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
 from llm_router.routes import RoutesError, load_routes
+from llm_router.routes_watch import WATCH_INTERVAL_SECONDS, RoutesWatch
 from llm_router.service import RouterService
 from llm_router.settings import Settings
-from servicekit.lifecycle import run, stop_requested
+from llm_router.sources import Sources
+from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
@@ -28,15 +33,16 @@ SERVICE = "spillway.router.v1.RouterService"
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then let running streams finish."""
     stop = stop_requested()
-    routes = load_routes(settings.routes_file)
-    targets = {target.name: target for route in routes.values() for target in route}
-    ssl_context = httpx2.create_ssl_context()
-    providers = {name: create_provider(target, ssl_context) for name, target in targets.items()}
     registry = create_registry()
+    metrics = Metrics(registry)
+    sources = Sources()
+    routes = load_routes(settings.routes_file, sources)
+    fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
+    await fleets.exchange(routes)
+    watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     service = RouterService(
-        routes,
-        providers,
-        Metrics(registry),
+        fleets,
+        metrics,
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
         frame_interval_seconds=settings.frame_interval_ms / 1000,
@@ -49,12 +55,15 @@ async def serve(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
         await server.start()
-        log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=list(targets))
+        watching = asyncio.create_task(repeat("watch_routes", WATCH_INTERVAL_SECONDS, watch.look))
+        targets = sorted({target.name for route in routes.values() for target in route.targets})
+        log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=targets)
         await stop.wait()
         log.info("draining")
         await server.stop(settings.drain_timeout_seconds)
-        for provider in providers.values():
-            await provider.close()
+        watching.cancel()
+        await asyncio.wait((watching,))
+        await fleets.close()
     log.info("stopped")
 
 

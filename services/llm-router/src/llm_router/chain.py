@@ -63,14 +63,14 @@ class Chain:
     def __init__(
         self,
         request: ChatRequest,
-        providers: Mapping[str, Provider],
+        providers: Mapping[Target, Provider],
         outbox: Outbox,
         metrics: Metrics,
         *,
         jitter: random.Random,
         frame_interval_seconds: float,
     ) -> None:
-        """`providers` has an entry for each target's name; the events of the request go into `outbox`.
+        """`providers` has an entry for each target; the events of the request go into `outbox`.
 
         After the first content the provider is read once in `frame_interval_seconds`.
         """
@@ -129,7 +129,7 @@ class Chain:
         self._outbox.put_event(attempt.started())
         error: ProviderError | None = None
         try:
-            await attempt.run(self._providers[target.name], self._request.body, self._outbox)
+            await attempt.run(self._providers[target], self._request.body, self._outbox)
         except ProviderError as failure:
             error = failure
         record = attempt.record(error)

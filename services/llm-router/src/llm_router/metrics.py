@@ -44,6 +44,19 @@ class Metrics:
             ["target", "reason"],
             registry=registry,
         )
+        self.routes_reloads = Counter(
+            "llm_router_routes_reloads_total",
+            "Changes of the routes file or of a credential file that were seen: ok (in force) or rejected.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("ok", "rejected"):
+            self.routes_reloads.labels(outcome)
+        self.routes_stale = Gauge(
+            "llm_router_routes_stale",
+            "1 while the routes on disk are refused and older ones are in force.",
+            registry=registry,
+        )
         self.open_streams = Gauge("llm_router_open_streams", "Streams that are running.", registry=registry)
         self.time_to_first_chunk = Histogram(
             "llm_router_time_to_first_chunk_seconds",

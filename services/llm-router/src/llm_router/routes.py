@@ -1,196 +1,311 @@
 """Targets and routes: the file that says which public model leads to which targets, in which order.
 
-targets:
-  NAME: {provider: openai|anthropic|vllm, model: ..., base_url: ..., credential_file: ...,
-         context_tokens: ..., timeouts: {connect_seconds, first_content_seconds, gap_seconds}}
-routes:
-  PUBLIC MODEL: {targets: [NAME, ...]}
+    targets:
+      NAME:
+        provider: openai | anthropic | vllm    # vllm: any engine of our own that speaks OpenAI's wire
+        model: MODEL                           # as the provider calls it
+        base_url: https://HOST/PATH            # default: the vendor's own; vllm needs one
+        credential_file: FILE                  # holds the key and nothing else; only vllm can do without
+        context_tokens: 128000                 # how long prompt and answer may be together; default: not known
+        weight: 1                              # its share among targets of equal rank; above 0
+        timeouts:                              # in seconds, above 0
+          connect_seconds: 2                   # at most 30
+          first_content_seconds: 8             # at most 30; vllm: 30, our own engine is worth waiting for
+          gap_seconds: 20                      # between two chunks of content; at most 3600
+          stream_seconds: 120                  # the whole attempt; at most 3600
+
+    routes:
+      PUBLIC MODEL:
+        targets:                               # asked in this order; none may come twice
+          - NAME
+          - [NAME, NAME]                       # of equal rank: one of them is chosen, the others stand behind it
+          - {route: PUBLIC MODEL}              # the ranks of that route stand here, without its other settings
+        balance: weighted | least_latency      # how one of equal rank is chosen; default: weighted
+        hedge:                                 # {} switches it on as it is written here; default: off
+          after_least_seconds: 0.2             # the second target starts when the first was silent for its own
+          after_most_seconds: 4.0              #   95th percentile of time to first content, within these bounds;
+          most_extra_ratio: 0.1                #   at most 30, and at most this share of requests pays twice
+        continuation: allow | never            # whether another target may carry on a cut answer; default: never
+
+Whatever is not named here is refused. Paths are relative to the folder that the process was started in. The file, and
+the credential files, may change while the process runs: `routes_watch.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
+import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Path_ = tuple[str | int, ...]
+from llm_router.lined_yaml import LinedYaml, NotYaml, Where
+from llm_router.ranks import NamedRanks, RankResolver
+from llm_router.sources import Sources, Unreadable
+
+ProviderName = Literal["openai", "anthropic", "vllm"]
+Balance = Literal["weighted", "least_latency"]
+
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+# Nothing that a person waits for may stay silent for longer than this.
+_FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
+_Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class RoutesError(Exception):
-    """The file cannot be used; the text names file, line and reason for each fault, one a line."""
+@dataclass(frozen=True)
+class Timeouts:
+    """The timers of a target, in seconds. The defaults fit a person who waits."""
 
-
-class Timeouts(BaseModel):
-    """The three timers of a target. The defaults fit a person who waits."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    connect_seconds: Seconds = 2.0
-    first_content_seconds: Seconds = 8.0
+    connect_seconds: float = 2.0
+    first_content_seconds: float = 8.0
     """From the start of the attempt to its first content; a role, a ping or usage is not content."""
-    gap_seconds: Seconds = 20.0
+    gap_seconds: float = 20.0
     """Between two chunks of content."""
-
-
-class _TargetEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    provider: Literal["openai", "anthropic", "vllm"]
-    model: Name
-    base_url: Annotated[str, Field(pattern=r"^https?://[^/]+")] | None = None
-    credential_file: Path | None = None
-    context_tokens: Annotated[int, Field(gt=0)] | None = None
-    timeouts: Timeouts = Timeouts()
-
-
-class _RouteEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    targets: Annotated[list[Name], Field(min_length=1)]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    targets: Annotated[dict[Name, _TargetEntry], Field(min_length=1)]
-    routes: Annotated[dict[Name, _RouteEntry], Field(min_length=1)]
+    stream_seconds: float = 120.0
+    """From the start of the attempt to its end."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One callable place: provider, model, address and credential."""
+    """One callable place: provider, model, address and credential. Equal when all of its settings are."""
 
     name: str
-    provider: Literal["openai", "anthropic", "vllm"]
+    provider: ProviderName
     model: str
     base_url: str | None
     credential: str | None
     context_tokens: int | None
     timeouts: Timeouts
+    weight: float = 1.0
+    """Its share among targets of equal rank."""
 
     def __repr__(self) -> str:
         """Leave the credential out, wherever this may be printed."""
         return f"Target({self.name!r}, {self.provider!r}, {self.model!r})"
 
 
-Routes = Mapping[str, tuple[Target, ...]]
+@dataclass(frozen=True)
+class Hedge:
+    """When a second target is asked beside a silent first one."""
+
+    after_least_seconds: float
+    after_most_seconds: float
+    most_extra_ratio: float
+    """At most this share of the requests may have a second attempt beside the first."""
 
 
-def load_routes(path: Path) -> Routes:
-    """Read the routes in `path`: public model -> targets in order. RoutesError when anything in it is wrong."""
+@dataclass(frozen=True)
+class Route:
+    """What a public model leads to."""
+
+    name: str
+    ranks: tuple[tuple[Target, ...], ...]
+    """In the order in which they are asked; the targets of one rank are equal. None is empty, no target comes twice."""
+    balance: Balance = "weighted"
+    hedge: Hedge | None = None
+    may_continue: bool = False
+    """Whether another target may carry on an answer that broke off, also when the request does not ask for it."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All targets in the order of the file."""
+        return tuple(target for rank in self.ranks for target in rank)
+
+
+Routes = Mapping[str, Route]
+"""Public model -> its route, in the order of the file."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a routes file."""
+
+    file: Path
+    line: int | None
+    """None when it is the file as a whole that cannot be read."""
+    reason: str
+
+    def __str__(self) -> str:
+        """Return `FILE:LINE: dotted.path: what is wrong`."""
+        return f"{self.file}: {self.reason}" if self.line is None else f"{self.file}:{self.line}: {self.reason}"
+
+
+class RoutesError(Exception):
+    """The file cannot be used; the text names file, line and reason for each of `faults`, one a line."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+def load_routes(path: Path, sources: Sources | None = None) -> Routes:
+    """Read the routes in `path`. RoutesError when anything in it is wrong, with every fault that could be found.
+
+    `sources` remembers what was read, the credential files included, also when the file is refused.
+    """
+    sources = sources or Sources()
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise RoutesError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RoutesError(f"{path}: not UTF-8 at byte {error.start}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RoutesError(f"{path}:{line}: not YAML: {error.problem}") from error
-    if root is None:
-        raise RoutesError(f"{path}:1: the file is empty; it needs 'targets' and 'routes'")
-    lines: dict[Path_, int] = {}
-    faults: list[tuple[int, str]] = []
-    data = _plain(root, (), lines, faults)
-    try:
-        file = _File.model_validate(data)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        faults += [(_line_of(lines, detail["loc"]), f"{_dotted(detail['loc'])}: {detail['msg']}") for detail in details]
-        raise _routes_error(path, faults) from error
-    targets = {name: _target(name, entry, lines, faults) for name, entry in file.targets.items()}
-    routes = {name: _route(name, entry, targets, lines, faults) for name, entry in file.routes.items()}
-    if faults:
-        raise _routes_error(path, faults)
-    return routes
+        document = LinedYaml(sources.read(path))
+    except Unreadable as error:
+        raise RoutesError([Fault(path, None, str(error))]) from error
+    except NotYaml as error:
+        raise RoutesError([Fault(path, error.line, f"not YAML: {error}")]) from error
+    if document.data is None:
+        raise RoutesError([Fault(path, 1, "the file is empty; it needs 'targets' and 'routes'")])
+    return _RoutesFile(path, document, sources).routes()
 
 
-def _plain(node: yaml.Node, path: Path_, lines: dict[Path_, int], faults: list[tuple[int, str]]) -> Any:
-    """Turn a YAML node into plain data, noting the line of each part and every name that is given twice."""
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            line = key_node.start_mark.line + 1
-            if key in mapping:
-                faults.append((line, f"{_dotted((*path, key))}: given twice"))
-            mapping[key] = _plain(value_node, (*path, key), lines, faults)
-            lines[(*path, key)] = line
-        return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, (*path, index), lines, faults) for index, child in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _target(name: str, entry: _TargetEntry, lines: dict[Path_, int], faults: list[tuple[int, str]]) -> Target:
-    where = ("targets", name)
-    if entry.provider == "vllm" and entry.base_url is None:
-        faults.append((_line_of(lines, where), f"{_dotted(where)}: provider 'vllm' needs a base_url"))
-    if entry.provider != "vllm" and entry.credential_file is None:
-        faults.append(
-            (_line_of(lines, where), f"{_dotted(where)}: provider {entry.provider!r} needs a credential_file")
+class _File(_Entry):
+    targets: Annotated[dict[_Name, Any], Field(min_length=1)]
+    routes: Annotated[dict[_Name, Any], Field(min_length=1)]
+
+
+class _TimeoutsEntry(_Entry):
+    connect_seconds: _FirstByteSeconds | None = None
+    first_content_seconds: _FirstByteSeconds | None = None
+    gap_seconds: _Seconds | None = None
+    stream_seconds: _Seconds | None = None
+
+
+class _TargetEntry(_Entry):
+    provider: ProviderName
+    model: _Name
+    base_url: str | None = None
+    credential_file: Path | None = None
+    context_tokens: Annotated[int, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    timeouts: _TimeoutsEntry = _TimeoutsEntry()
+
+
+class _HedgeEntry(_Entry):
+    after_least_seconds: _FirstByteSeconds = 0.2
+    after_most_seconds: _FirstByteSeconds = 4.0
+    most_extra_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class _RouteEntry(_Entry):
+    targets: Annotated[list[Any], Field(min_length=1)]
+    balance: Balance = "weighted"
+    hedge: _HedgeEntry | None = None
+    continuation: Literal["allow", "never"] = "never"
+
+
+_EntryT = TypeVar("_EntryT", bound=_Entry)
+
+
+class _RoutesFile:
+    """Turns one file into routes, gathering every fault on the way."""
+
+    def __init__(self, path: Path, document: LinedYaml, sources: Sources) -> None:
+        self._path = path
+        self._document = document
+        self._sources = sources
+        self._faults = [Fault(path, line, f"{_dotted(where)}: {reason}") for where, line, reason in document.faults]
+
+    def routes(self) -> Routes:
+        """Return the routes; RoutesError when there was any fault."""
+        file = self._entry(_File, self._document.data, ())
+        if file is None:
+            raise self._error()
+        targets = {name: self._target(name, data) for name, data in file.targets.items()}
+        entries = {name: self._entry(_RouteEntry, data, ("routes", name)) for name, data in file.routes.items()}
+        resolver = RankResolver({name: entry.targets if entry else [] for name, entry in entries.items()}, targets)
+        ranks = {name: resolver.ranks_of(name) for name in entries}
+        for where, reason in resolver.faults:
+            self._fault(where, reason)
+        usable = {name: target for name, target in targets.items() if target}
+        routes = {name: self._route(name, entry, ranks[name], usable) for name, entry in entries.items() if entry}
+        if self._faults:
+            raise self._error()
+        return routes
+
+    def _target(self, name: str, data: object) -> Target | None:
+        where = ("targets", name)
+        entry = self._entry(_TargetEntry, data, where)
+        if entry is None:
+            return None
+        if entry.provider == "vllm" and entry.base_url is None:
+            self._fault(where, "provider 'vllm' needs a base_url")
+        if entry.provider != "vllm" and entry.credential_file is None:
+            self._fault(where, f"provider {entry.provider!r} needs a credential_file")
+        if entry.base_url is not None and not _is_address(entry.base_url):
+            self._fault((*where, "base_url"), "expected an address such as https://host:8000/v1")
+        return Target(
+            name=name,
+            provider=entry.provider,
+            model=entry.model,
+            base_url=entry.base_url,
+            credential=self._credential(entry.credential_file, (*where, "credential_file")),
+            context_tokens=entry.context_tokens,
+            timeouts=_timeouts(entry),
+            weight=entry.weight,
         )
-    return Target(
-        name=name,
-        provider=entry.provider,
-        model=entry.model,
-        base_url=entry.base_url,
-        credential=_credential(name, entry.credential_file, lines, faults),
-        context_tokens=entry.context_tokens,
-        timeouts=entry.timeouts,
-    )
+
+    def _credential(self, path: Path | None, where: Where) -> str | None:
+        if path is None:
+            return None
+        try:
+            credential = self._sources.read(path).strip()
+        except Unreadable as error:
+            self._fault(where, f"{path}: {error}")
+            return None
+        if not credential:
+            self._fault(where, f"{path}: the file is empty")
+        elif not (credential.isascii() and credential.isprintable()):
+            self._fault(where, f"{path}: expected one line of plain characters, the key and nothing else")
+        return credential
+
+    def _route(self, name: str, entry: _RouteEntry, ranks: NamedRanks, targets: Mapping[str, Target]) -> Route:
+        hedge = Hedge(**entry.hedge.model_dump()) if entry.hedge else None
+        if hedge and hedge.after_least_seconds > hedge.after_most_seconds:
+            self._fault(("routes", name, "hedge"), "after_least_seconds is greater than after_most_seconds")
+        return Route(
+            name=name,
+            ranks=tuple(tuple(targets[target] for target in rank if target in targets) for rank in ranks),
+            balance=entry.balance,
+            hedge=hedge,
+            may_continue=entry.continuation == "allow",
+        )
+
+    def _entry(self, entry_class: type[_EntryT], data: object, where: Where) -> _EntryT | None:
+        """Read `data`, which stands at `where`; None when something in it is wrong."""
+        try:
+            return entry_class.model_validate(data)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False, include_context=False):
+                is_no_mapping = detail["type"] in {"model_type", "dict_type"}
+                self._fault(
+                    (*where, *detail["loc"]), "expected names with values below it" if is_no_mapping else detail["msg"]
+                )
+            return None
+
+    def _fault(self, where: Where, reason: str) -> None:
+        self._faults.append(Fault(self._path, self._document.line_of(where), f"{_dotted(where)}: {reason}"))
+
+    def _error(self) -> RoutesError:
+        return RoutesError(sorted(self._faults, key=lambda fault: (fault.line or 0, fault.reason)))
 
 
-def _credential(name: str, path: Path | None, lines: dict[Path_, int], faults: list[tuple[int, str]]) -> str | None:
-    if path is None:
-        return None
-    where = ("targets", name, "credential_file")
+def _timeouts(entry: _TargetEntry) -> Timeouts:
+    # Our own engine is the last target: nobody stands behind it who would be quicker.
+    unset = {"first_content_seconds": 30.0} if entry.provider == "vllm" else {}
+    return Timeouts(**(unset | entry.timeouts.model_dump(exclude_none=True)))
+
+
+def _is_address(url: str) -> bool:
+    """Tell whether the HTTP client can call `url`."""
     try:
-        credential = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        faults.append((_line_of(lines, where), f"{_dotted(where)}: {path}: {reason}"))
-        return None
-    if not credential:
-        faults.append((_line_of(lines, where), f"{_dotted(where)}: {path}: the file is empty"))
-    return credential
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
-def _route(
-    name: str,
-    entry: _RouteEntry,
-    targets: Mapping[str, Target],
-    lines: dict[Path_, int],
-    faults: list[tuple[int, str]],
-) -> tuple[Target, ...]:
-    for index, target in enumerate(entry.targets):
-        where = ("routes", name, "targets", index)
-        if target not in targets:
-            known = ", ".join(sorted(targets))
-            faults.append((_line_of(lines, where), f"{_dotted(where)}: no target {target!r}; there are {known}"))
-        if target in entry.targets[:index]:
-            faults.append((_line_of(lines, where), f"{_dotted(where)}: target {target!r} stands in this route twice"))
-    return tuple(targets[target] for target in entry.targets if target in targets)
-
-
-def _line_of(lines: Mapping[Path_, int], where: Path_) -> int:
-    """Return the line of the innermost part of `where` that stands in the file."""
-    for length in range(len(where), -1, -1):
-        if where[:length] in lines:
-            return lines[where[:length]]
-    return 1
-
-
-def _dotted(where: Path_) -> str:
+def _dotted(where: Where) -> str:
     return ".".join(str(part) for part in where) or "the file"
-
-
-def _routes_error(path: Path, faults: list[tuple[int, str]]) -> RoutesError:
-    return RoutesError("\n".join(f"{path}:{line}: {reason}" for line, reason in sorted(faults)))

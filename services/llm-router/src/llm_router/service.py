@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -14,9 +13,9 @@ import structlog
 
 from llm_router.chain import Chain, ChatRequest
 from llm_router.errors import CompletionFailed, unknown_model
+from llm_router.fleet import Fleet, Fleets
 from llm_router.metrics import Metrics
 from llm_router.outbox import Outbox
-from llm_router.providers.answer import Provider
 from llm_router.routes import Routes
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
@@ -35,17 +34,15 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
 
     def __init__(
         self,
-        routes: Routes,
-        providers: Mapping[str, Provider],
+        fleets: Fleets,
         metrics: Metrics,
         *,
         attempt_budget: int,
         request_timeout_seconds: float,
         frame_interval_seconds: float,
     ) -> None:
-        """`providers` has an entry for the name of each target in `routes`."""
-        self._routes = routes
-        self._providers = providers
+        """A request uses the fleet that is current when it arrives, to its end."""
+        self._fleets = fleets
         self._metrics = metrics
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
@@ -64,7 +61,8 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         detail = routerpb.CompletionError()
         self._metrics.open_streams.inc()
         try:
-            await self._stream(request, context)
+            with self._fleets.borrow() as fleet:
+                await self._stream(fleet, request, context)
             outcome = "ok"
         except CompletionFailed as failure:
             outcome, detail = _outcome_of(failure), failure.detail
@@ -90,13 +88,13 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 duration_seconds=round(time.monotonic() - started, 6),
             )
 
-    async def _stream(self, request: routerpb.StreamCompletionRequest, context: _Context) -> None:
+    async def _stream(self, fleet: Fleet, request: routerpb.StreamCompletionRequest, context: _Context) -> None:
         """Run the chain beside the sending, so that the provider is read while a message is on its way."""
-        chat = self._read(request, context.time_remaining())
+        chat = self._read(fleet.routes, request, context.time_remaining())
         outbox = Outbox()
         chain = Chain(
             chat,
-            self._providers,
+            fleet.providers,
             outbox,
             self._metrics,
             jitter=self._jitter,
@@ -114,14 +112,14 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
             if not running.cancelled():
                 running.exception()  # seen above, or of no interest to a caller that is gone
 
-    def _read(self, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
+    def _read(self, routes: Routes, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
         """Resolve the route and open the envelope."""
-        targets = self._routes.get(request.route)
-        if targets is None:
-            raise unknown_model(request.route, list(self._routes))
+        route = routes.get(request.route)
+        if route is None:
+            raise unknown_model(request.route, list(routes))
         seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
         return ChatRequest(
-            targets=targets,
+            targets=route.targets,
             body=_read_body(request.body),
             prompt_bytes=len(request.body),
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
@@ -137,19 +135,19 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         return routerpb.ListModelsResponse(
             models=[
                 routerpb.Model(
-                    route=route,
+                    route=route.name,
                     targets=[
                         routerpb.ModelTarget(target=target.name, provider=target.provider, target_model=target.model)
-                        for target in targets
+                        for target in route.targets
                     ],
                 )
-                for route, targets in self._routes.items()
+                for route in self._fleets.current.routes.values()
             ]
         )
 
     def _known(self, route: str) -> str:
         """Bound the values of a label: a name that is no route must not make a new series."""
-        return route if route in self._routes else "unknown"
+        return route if route in self._fleets.current.routes else "unknown"
 
 
 async def _run(chain: Chain, outbox: Outbox) -> None:

@@ -1,0 +1,45 @@
+"""The files that routes are read from, remembered so that a change of any of them can be noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Unreadable(Exception):
+    """A file cannot be read as text; the message says why and does not repeat the file's name."""
+
+
+class Sources:
+    """Reads each file once. What is compared later is the content itself.
+
+    Kubernetes swaps a folder's symlink to change a ConfigMap or Secret; times and inodes of the paths tell nothing.
+    """
+
+    def __init__(self) -> None:
+        self._contents: dict[Path, bytes | str] = {}
+
+    def read(self, path: Path) -> str:
+        """Return the text in `path`, the same at every call; Unreadable when there is none."""
+        if path not in self._contents:
+            self._contents[path] = _content(path)
+        content = self._contents[path]
+        if isinstance(content, str):
+            raise Unreadable(content)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"not UTF-8 at byte {error.start}") from error
+
+    def have_changed(self) -> bool:
+        """Tell whether any file that was read would now be read differently, a missing one that came included."""
+        return any(_content(path) != content for path, content in self._contents.items())
+
+
+def _content(path: Path) -> bytes | str:
+    """Return what is in `path`, as bytes, or why nothing can be read, as text."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except ValueError:  # a null character
+        return "not the name of a file"
