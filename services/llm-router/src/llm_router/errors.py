@@ -37,6 +37,12 @@ class ProviderError(Exception):
     """Whether the provider may bill for the attempt though it failed."""
     needs_hand: ClassVar[bool] = False
     """Whether only a person can mend it."""
+    blames_target: ClassVar[bool] = False
+    """Whether it speaks against the target, so that its breaker counts it."""
+    opens_breaker: ClassVar[bool] = False
+    """Whether once is enough for the breaker to open: the next attempt would fail in the same way."""
+    shows_life: ClassVar[bool] = False
+    """Whether the target itself found fault with the request, so that it works."""
 
     def __init__(self, message: str, *, http_status: int = 0, param: str = "") -> None:
         super().__init__(message)
@@ -49,6 +55,7 @@ class TargetUnreachable(ProviderError):
 
     code = "target_unreachable"
     retries_same_target = True
+    blames_target = True
 
 
 class ProviderUnavailable(ProviderError):
@@ -56,12 +63,14 @@ class ProviderUnavailable(ProviderError):
 
     code = "provider_unavailable"
     retries_same_target = True
+    blames_target = True
 
 
 class ProviderRateLimited(ProviderError):
     """The provider asks to come later: after `retry_after` seconds, None when it does not say."""
 
     code = "rate_limited"
+    blames_target = True
 
     def __init__(self, message: str, *, retry_after: float | None, http_status: int = 429) -> None:
         super().__init__(message, http_status=http_status)
@@ -73,6 +82,8 @@ class CredentialRefused(ProviderError):
 
     code = "credential_refused"
     needs_hand = True
+    blames_target = True
+    opens_breaker = True
 
 
 class ProviderTimeout(ProviderError):
@@ -81,6 +92,7 @@ class ProviderTimeout(ProviderError):
     code = "timeout"
     outcome = routerpb.OUTCOME_TIMEOUT
     was_billable = True
+    blames_target = True
 
 
 class StreamBroken(ProviderError):
@@ -88,6 +100,7 @@ class StreamBroken(ProviderError):
 
     code = "stream_broken"
     was_billable = True
+    blames_target = True
 
 
 class ContextTooLong(ProviderError):
@@ -95,6 +108,7 @@ class ContextTooLong(ProviderError):
 
     code = "context_length_exceeded"
     outcome = routerpb.OUTCOME_REJECTED
+    shows_life = True
 
 
 class RequestUntranslatable(ProviderError):
@@ -110,6 +124,7 @@ class RequestRejected(ProviderError):
     code = "invalid_request"
     outcome = routerpb.OUTCOME_REJECTED
     moves_on = False
+    shows_life = True
 
 
 class ModelMissing(RequestRejected):

@@ -65,3 +65,26 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.breaker_open = Gauge(
+            "llm_router_breaker_open",
+            "1 while the target's breaker is open and requests pass it by, else 0.",
+            ["target"],
+            registry=registry,
+        )
+        self.breaker_openings = Counter(
+            "llm_router_breaker_openings_total",
+            "Breakers that this process opened; what it learned from others is counted there.",
+            ["target", "reason"],
+            registry=registry,
+        )
+        self.breaker_probes = Counter(
+            "llm_router_breaker_probes_total",
+            "Probes of targets whose breaker was open, by outcome: ok, failed, abandoned.",
+            ["target", "outcome"],
+            registry=registry,
+        )
+        self.breaker_share_failures = Counter(
+            "llm_router_breaker_share_failures_total",
+            "Exchanges of breaker states over Redis that failed; meanwhile this process goes by what it sees itself.",
+            registry=registry,
+        )

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """The deadline of a call that brings none of its own."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
     """After the first content a stream is read, and its content sent on, once in this time; 0: as it comes."""
+    redis_url: str | None = None
+    """Where the routers share their breakers; without it each has its own."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -1,0 +1,37 @@
+"""The window of outcomes against the plain definition of one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_router.breaker_window import BUCKET_SECONDS, BUCKETS, Totals, Window
+
+LONGEST = BUCKET_SECONDS * BUCKETS
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=60), st.floats(0, 40))
+def test_the_window_holds_the_last_half_minute(outcomes: list[tuple[float, bool]], pause: float) -> None:
+    """What is younger than 27 s counts, what is older than 30 s does not, in between it depends on the bucket."""
+    window, now, ended = Window(), 5000.0, []
+    for distance, failed in outcomes:
+        now += distance
+        window.add(now, failed=failed)
+        ended.append((now, failed))
+    now += pause
+
+    totals = window.totals(now)
+    surely = [failed for at, failed in ended if now - at < LONGEST - BUCKET_SECONDS]
+    perhaps = [failed for at, failed in ended if now - at <= LONGEST]
+    assert len(surely) <= totals.attempts <= len(perhaps)
+    assert sum(surely) <= totals.failures <= sum(perhaps)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "failures", "are_bad"),
+    [(0, 0, False), (4, 4, False), (5, 5, True), (5, 3, True), (5, 2, False), (6, 3, True), (100, 49, False)],
+)
+def test_half_of_at_least_five_is_too_much(attempts: int, failures: int, are_bad: bool) -> None:
+    """The rule by which a breaker opens."""
+    assert are_bad is Totals(attempts, failures).are_bad
