@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pricing.usage import Usage, estimate_tokens
+from pricing.usage import Usage, estimate_input_tokens, estimate_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
 
@@ -31,3 +33,12 @@ def test_a_count_that_is_absent_is_none_and_one_of_zero_is_zero() -> None:
 def test_an_estimate_rounds_up(size_bytes: int, tokens: int) -> None:
     """Four bytes a token; a text that is there has at least one, none has none."""
     assert tokens == estimate_tokens(size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("embedded", "tokens"),
+    [("", 0), ("abcde", 2), ("ünï", 2), ([5, 6, 7], 3), (["abcd", "abcde"], 3), ([[1], [2, 3]], 3), ([], 0)],
+)
+def test_the_input_of_embeddings_is_estimated_or_counted(embedded: str | list[Any], tokens: int) -> None:
+    """Texts by their bytes, each by itself; tokens by their number."""
+    assert tokens == estimate_input_tokens(embedded)

@@ -4,6 +4,7 @@ they can be told to vanish at a given moment."""
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -93,12 +94,23 @@ async def is_silent(_context: Context) -> None:
     await asyncio.Event().wait()
 
 
+async def two_vectors(_context: Context) -> routerpb.EmbedResponse:
+    """Answer a request for the vectors of two inputs."""
+    attempt = attempted().attempt_finished.attempt
+    attempt.usage.output_tokens = 0
+    vectors = [struct.pack("<3f", 0.5, -1.0, 0.1), struct.pack("<3f", 2.0, 0.0, 3e38)]
+    usage = attempt.usage
+    return routerpb.EmbedResponse(vectors=vectors, response_model="m-1", usage=usage, attempts=[attempt])
+
+
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     """Plays `script` for each request, and remembers what it was asked and whether it was cancelled."""
 
     def __init__(self) -> None:
         self.script: Script = GOOD
         self.requests: list[routerpb.StreamCompletionRequest] = []
+        self.embed: Callable[[Context], Awaitable[routerpb.EmbedResponse]] = two_vectors
+        self.embed_requests: list[routerpb.EmbedRequest] = []
         self.cancelled = asyncio.Event()
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
@@ -115,6 +127,13 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def Embed(  # noqa: N802 - gRPC's spelling
+        self, request: routerpb.EmbedRequest, context: Context
+    ) -> routerpb.EmbedResponse:
+        """Answer as `embed` does."""
+        self.embed_requests.append(request)
+        return await self.embed(context)
 
     async def ListModels(  # noqa: N802 - gRPC's spelling
         self, _request: routerpb.ListModelsRequest, _context: Context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -49,3 +49,10 @@ class Usage:
 def estimate_tokens(size_bytes: int) -> int:
     """How many tokens a text of `size_bytes` UTF-8 bytes has, roughly; at least 1 unless it is empty."""
     return -(-size_bytes // _BYTES_PER_TOKEN)
+
+
+def estimate_input_tokens(embedded: str | list[Any]) -> int:
+    """How many tokens the `input` of an embeddings request has, roughly: texts are estimated, tokens are counted."""
+    if isinstance(embedded, str):
+        return estimate_tokens(len(embedded.encode()))
+    return sum(1 if isinstance(each, int) else estimate_input_tokens(each) for each in embedded)

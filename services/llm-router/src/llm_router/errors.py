@@ -8,6 +8,7 @@ ProviderError
 ├── ProviderTimeout          a timer ran out
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
 ├── ContextTooLong           400 context_length_exceeded
+├── AnswerTooLarge           vectors that are more than one message may carry
 ├── RequestUntranslatable    this provider has no word for a field of the request
 └── RequestRejected          400 other, 404, 422: the caller's error
 
@@ -111,6 +112,15 @@ class ContextTooLong(ProviderError):
     shows_life = True
 
 
+class AnswerTooLarge(ProviderError):
+    """The vectors are more than can be sent on at once; fewer inputs make fewer."""
+
+    code = "invalid_request"
+    outcome = routerpb.OUTCOME_REJECTED
+    moves_on = False
+    was_billable = True
+
+
 class RequestUntranslatable(ProviderError):
     """The target's wire has no word for the field `param`; another target's may."""
 
@@ -142,6 +152,19 @@ class CompletionFailed(Exception):
         self.status = status
         self.detail = detail
 
+    @property
+    def outcome(self) -> str:
+        """How the request ended, for logs and labels."""
+        match self.status:
+            case grpc.StatusCode.ABORTED:
+                return "interrupted"
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return "timeout"
+            case grpc.StatusCode.UNAVAILABLE:
+                return "provider_error"
+            case _:
+                return "rejected"
+
 
 def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:
     """Nothing leads from this name to a target."""
@@ -149,6 +172,13 @@ def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:
     return CompletionFailed(
         grpc.StatusCode.NOT_FOUND, routerpb.CompletionError(code="model_not_found", message=message, param="model")
     )
+
+
+def no_embeddings(route: str) -> CompletionFailed:
+    """No target of the route can turn text into vectors."""
+    message = f"model {route!r} has no embeddings: none of its targets can make them"
+    detail = routerpb.CompletionError(code="invalid_request", message=message, param="model")
+    return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
 
 def callers_error(error: ProviderError) -> CompletionFailed:

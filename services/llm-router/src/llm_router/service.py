@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from llm_router.chain import Chain, ChatRequest
+from llm_router.embed_service import EmbedContext, EmbedService
 from llm_router.errors import CompletionFailed, unknown_model
 from llm_router.fleet import Fleet, Fleets
 from llm_router.metrics import Metrics
@@ -48,6 +49,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         self._request_timeout = request_timeout_seconds
         self._frame_interval = frame_interval_seconds
         self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._embed = EmbedService(metrics, self._jitter, attempt_budget)
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
@@ -65,7 +67,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 await self._stream(fleet, request, context)
             outcome = "ok"
         except CompletionFailed as failure:
-            outcome, detail = _outcome_of(failure), failure.detail
+            outcome, detail = failure.outcome, failure.detail
             await abort_with(context, failure.status, failure.detail.message, failure.detail)
         except Exception as error:
             outcome = "internal_error"
@@ -117,14 +119,23 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         route = routes.get(request.route)
         if route is None:
             raise unknown_model(request.route, list(routes))
-        seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
         return ChatRequest(
             targets=route.targets,
             body=_read_body(request.body),
             prompt_bytes=len(request.body),
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
-            deadline=asyncio.get_running_loop().time() + seconds,
+            deadline=self._deadline(remaining),
         )
+
+    def _deadline(self, remaining: float | None) -> float:
+        """Return when a call has to be over, on the loop's clock; `remaining` seconds is what its caller gives it."""
+        seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
+        return asyncio.get_running_loop().time() + seconds
+
+    async def Embed(self, request: routerpb.EmbedRequest, context: EmbedContext) -> routerpb.EmbedResponse:  # noqa: N802
+        """Answer one request for vectors; see router.proto."""
+        with self._fleets.borrow() as fleet:
+            return await self._embed.answer(request, context, fleet, self._deadline(context.time_remaining()))
 
     async def ListModels(  # noqa: N802
         self,
@@ -172,15 +183,3 @@ def _bad_body(message: str) -> CompletionFailed:
         grpc.StatusCode.INVALID_ARGUMENT,
         routerpb.CompletionError(code="invalid_request", message=message, param="messages"),
     )
-
-
-def _outcome_of(failure: CompletionFailed) -> str:
-    match failure.status:
-        case grpc.StatusCode.ABORTED:
-            return "interrupted"
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return "timeout"
-        case grpc.StatusCode.UNAVAILABLE:
-            return "provider_error"
-        case _:
-            return "rejected"

@@ -66,6 +66,9 @@ class RouterServiceServicer:
 
     def Embed(self, request, context):
         """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
+
+        Initial metadata `spillway-started-bin` is the `Started` of the first attempt, sent before it begins: when the
+        router is then lost, its caller knows that something may have been spent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

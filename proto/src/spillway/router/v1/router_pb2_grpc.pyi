@@ -38,7 +38,11 @@ class RouterServiceStub:
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]
-    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
+    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
+
+    Initial metadata `spillway-started-bin` is the `Started` of the first attempt, sent before it begins: when the
+    router is then lost, its caller knows that something may have been spent.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the public models: the names a client may ask for."""
 
@@ -52,7 +56,11 @@ class RouterServiceAsyncStub(RouterServiceStub):
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
+    """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
+
+    Initial metadata `spillway-started-bin` is the `Started` of the first attempt, sent before it begins: when the
+    router is then lost, its caller knows that something may have been spent.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the public models: the names a client may ask for."""
 
@@ -75,7 +83,11 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.EmbedResponse, _abc.Awaitable[_router_pb2.EmbedResponse]]:
-        """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included."""
+        """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
+
+        Initial metadata `spillway-started-bin` is the `Started` of the first attempt, sent before it begins: when the
+        router is then lost, its caller knows that something may have been spent.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

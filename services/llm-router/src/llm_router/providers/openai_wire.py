@@ -38,7 +38,7 @@ class OpenAIWire:
             return []
         chunk = _parse(data)
         if chunk.get("error"):
-            raise _error_in_stream(chunk["error"])
+            raise error_in_stream(chunk["error"])
         self._note(chunk)
         try:
             return [content for choice in chunk.get("choices") or () if (content := self._content(choice)) is not None]
@@ -122,7 +122,8 @@ def _parse(data: bytes) -> dict[str, Any]:
     return chunk
 
 
-def _error_in_stream(error: Any) -> ProviderError:
+def error_in_stream(error: Any) -> ProviderError:
+    """Read the `error` object of a reply that began with status 200."""
     code = str(error.get("code")) if isinstance(error, dict) else ""
     if code == "context_length_exceeded":
         return ContextTooLong("the prompt is longer than the target's context")
