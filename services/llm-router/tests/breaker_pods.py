@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 from prometheus_client import CollectorRegistry
 
@@ -32,12 +33,22 @@ class FakeClock:
 class Pod:
     """The breakers of one router process and what it counts."""
 
-    def __init__(self, redis_url: str | None = None, *, targets: tuple[str, ...] = ("t",)) -> None:
+    def __init__(
+        self, redis_url: str | None = None, *, targets: tuple[str, ...] = ("t",), is_patient: bool = True
+    ) -> None:
+        """With `redis_url` the time is real, for Redis has its own; `is_patient` waits long for it."""
         self.clock = FakeClock()
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.share = None if redis_url is None else RedisShare.connect(redis_url, metrics)
-        self.breakers = Breakers(metrics, clock=self.clock, jitter=random.Random(7), share=self.share)  # noqa: S311 - jitter
+        timeouts = {"lease_timeout_seconds": 5.0, "exchange_timeout_seconds": 5.0} if is_patient else {}
+        self.breakers = Breakers(
+            metrics,
+            clock=self.clock if redis_url is None else time.monotonic,
+            jitter=random.Random(7),  # noqa: S311 - jitter
+            share=self.share,
+            **timeouts,
+        )
         self.breakers.keep(targets)
 
     async def admitted(self, target: str = "t") -> Permit:

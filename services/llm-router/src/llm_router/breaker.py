@@ -58,7 +58,7 @@ class Breaker:
         self._distance = 0.0
         self._until = clock()
         self._window = Window()
-        self._probe = ""
+        self._probe = self._lease = ""
         self._epoch = 0
         self._is_told = True
         self._untold = NOTHING
@@ -84,14 +84,18 @@ class Breaker:
         else:
             self._judge()
 
-    def begin_probe(self, token: str) -> None:
-        """Keep other probes of this process away until `token` ends."""
+    def reserve_probe(self, token: str) -> None:
+        """Keep other probes of this process away while the lease is asked for."""
         self._probe = token
+
+    def begin_probe(self) -> None:
+        """The reserved probe goes out; its lease is kept until it ends."""
+        self._lease = self._probe
 
     def end_probe(self, token: str) -> None:
         """Make room for the next probe, in all processes."""
         if self._probe == token:
-            self._probe = ""
+            self._probe = self._lease = ""
         self._released.append(token)
         self._changed()
 
@@ -129,7 +133,7 @@ class Breaker:
             counts=counts,
             offer=None if self._is_told else self._state(),
             acquire=acquire,
-            renew="" if acquire else self._probe,
+            renew="" if acquire else self._lease,
             release=released,
         )
 

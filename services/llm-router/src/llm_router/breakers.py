@@ -15,9 +15,6 @@ from llm_router.errors import ProviderError
 from llm_router.metrics import Metrics
 from servicekit.lifecycle import repeat
 
-# A request waits for the lease of a probe; if Redis is slower, this process probes by itself.
-_LEASE_TIMEOUT_SECONDS = 0.05
-_EXCHANGE_TIMEOUT_SECONDS = 0.25
 # Within this time a router in use learns what others found out.
 _BUSY_INTERVAL_SECONDS = 0.2
 _IDLE_INTERVAL_SECONDS = 1.0
@@ -34,12 +31,20 @@ class Breakers:
         clock: Callable[[], float],
         jitter: random.Random,
         share: RedisShare | None = None,
+        lease_timeout_seconds: float = 0.05,
+        exchange_timeout_seconds: float = 0.25,
     ) -> None:
-        """`clock` gives monotonic seconds. With a `share`, `keep_shared` has to run beside the requests."""
+        """`clock` gives monotonic seconds. With a `share`, `keep_shared` has to run beside the requests.
+
+        A request waits for the lease of a probe at most `lease_timeout_seconds`; if Redis is slower, this process
+        probes by itself. Nobody waits for an exchange.
+        """
         self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
         self._share = share
+        self._lease_timeout = lease_timeout_seconds
+        self._exchange_timeout = exchange_timeout_seconds
         self._breakers: dict[str, Breaker] = {}
         self._news = asyncio.Event()
         self._last_used = clock()
@@ -53,7 +58,7 @@ class Breakers:
         self._news.set()
 
     async def admit(self, target: str) -> Permit | None:
-        """Permit an attempt on `target`; None while it is to be left alone. Waits at most 50 ms, only for a probe."""
+        """Permit an attempt on `target`; None while it is to be left alone. Only a probe may wait a moment."""
         breaker = self._use(target)
         if not breaker.is_open:
             return Permit(breaker, self._metrics)
@@ -67,6 +72,19 @@ class Breakers:
         """Exchange news with the other routers until cancelled; returns at once without a share."""
         if self._share is not None:
             await repeat("share_breakers", 0.0, self._exchange_next)
+
+    async def exchange(self) -> None:
+        """Tell the other routers what is new and learn what they told, in one bounded round trip."""
+        if self._share is None:
+            return
+        breakers = list(self._breakers.values())
+        asks = [breaker.ask() for breaker in breakers]
+        told = await self._share.exchange(asks, self._exchange_timeout)
+        for number, breaker in enumerate(breakers):
+            if told is None:
+                breaker.lose_share()
+            else:
+                breaker.learn(asks[number], told[number])
 
     def _use(self, target: str) -> Breaker:
         now = self._clock()
@@ -84,13 +102,14 @@ class Breakers:
 
     async def _probe(self, breaker: Breaker) -> Permit | None:
         token = secrets.token_hex(8)
-        breaker.begin_probe(token)
+        breaker.reserve_probe(token)
         try:
             leased = await self._lease(breaker, token)
         except BaseException:
             breaker.end_probe(token)
             raise
         if leased:
+            breaker.begin_probe()
             return Permit(breaker, self._metrics, closes=True, probe=token)
         breaker.refuse_probe()
         return None if breaker.is_open else Permit(breaker, self._metrics)
@@ -99,7 +118,7 @@ class Breakers:
         if self._share is None:
             return True
         ask = breaker.ask(acquire=token)
-        told = await self._share.exchange([ask], _LEASE_TIMEOUT_SECONDS)
+        told = await self._share.exchange([ask], self._lease_timeout)
         if told is None:
             return True
         breaker.learn(ask, told[0])
@@ -112,18 +131,7 @@ class Breakers:
             async with asyncio.timeout(_IDLE_INTERVAL_SECONDS if is_idle else _BUSY_INTERVAL_SECONDS):
                 await self._news.wait()
         self._news.clear()
-        await self._exchange()
-
-    async def _exchange(self) -> None:
-        assert self._share is not None  # noqa: S101 - `keep_shared` has asked
-        breakers = list(self._breakers.values())
-        asks = [breaker.ask() for breaker in breakers]
-        told = await self._share.exchange(asks, _EXCHANGE_TIMEOUT_SECONDS)
-        for number, breaker in enumerate(breakers):
-            if told is None:
-                breaker.lose_share()
-            else:
-                breaker.learn(asks[number], told[number])
+        await self.exchange()
 
 
 class Permit:

@@ -1,0 +1,479 @@
+"""Breakers that several routers share, over a real Valkey: each `Pod` stands for a process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+from structlog.testing import capture_logs
+
+from breaker_pods import DOWN, Pod
+from llm_router.breaker_share import LEASE_SECONDS
+from llm_router.breakers import Permit
+from llm_router.errors import ProviderTimeout
+from spillway_local import processes, valkey
+from spillway_local.ports import free_port
+
+# The machine may be busy; what has to happen happens within a fraction of it.
+PATIENCE_SECONDS = 20.0
+FAILURES = "llm_router_breaker_share_failures_total"
+Pods = Callable[..., Pod]
+
+
+class Valkey:
+    """A server that can be stopped and started again on its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._port = free_port()
+        self.url = valkey.url(self._port, valkey.ensure_password(self._folder))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        log_file = self._folder / "valkey.log"
+        self._process = processes.start(
+            valkey.command(self._folder, self._port), log_file, death_signal=valkey.STOP_SIGNAL
+        )
+        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), log_file, 30.0)
+
+    def stop(self) -> None:
+        """Stop, and wait until it is gone."""
+        if self._process is not None:
+            processes.stop(self._process, valkey.STOP_SIGNAL, 10.0)
+            self._process = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it accept and say nothing while the block runs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """Yield a running Valkey of this module's own, for it is stopped and paused."""
+    server = Valkey(tmp_path_factory.mktemp("breakers") / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def store(server: Valkey) -> AsyncIterator[redis.Redis]:
+    """Yield a client of the empty server."""
+    client = redis.Redis.from_url(server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def pods(server: Valkey, store: redis.Redis) -> AsyncIterator[Pods]:
+    """Yield a function that makes another pod."""
+    async with AsyncExitStack() as stack:
+        made: list[Pod] = []
+
+        def make(targets: tuple[str, ...] = ("t",), *, is_patient: bool = True) -> Pod:
+            pod = Pod(server.url, targets=targets, is_patient=is_patient)
+            made.append(pod)
+            assert pod.share is not None
+            stack.push_async_callback(pod.share.close)
+            return pod
+
+        yield make
+
+
+@asynccontextmanager
+async def shared(*pods: Pod) -> AsyncIterator[None]:
+    """Let the pods exchange in the background, as a process does."""
+    tasks = [asyncio.create_task(pod.breakers.keep_shared()) for pod in pods]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def exchange(*pods: Pod) -> None:
+    """Let each pod tell and learn once, in this order."""
+    for pod in pods:
+        await pod.breakers.exchange()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def probe_of(pod: Pod) -> Permit:
+    """Wait until a probe is permitted."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (permit := await pod.breakers.admit("t")) is None:
+            await asyncio.sleep(0.01)
+    assert permit.is_probe
+    return permit
+
+
+async def next_probe(pod: Pod) -> float:
+    """Wait until a probe is permitted and abandon it; return how long it took."""
+    started = time.monotonic()
+    (await probe_of(pod)).abandoned()
+    return time.monotonic() - started
+
+
+def shows_open(pod: Pod) -> bool:
+    """Tell what the gauge says."""
+    return pod.counted("llm_router_breaker_open", target="t") == 1
+
+
+def transitions(lines: Iterable[MutableMapping[str, Any]]) -> list[tuple[str, bool]]:
+    """Return event and origin of the lines that tell of a state."""
+    return [(line["event"], line["learned"]) for line in lines if "learned" in line]
+
+
+async def test_the_others_learn_of_an_opening_and_of_a_closing(pods: Pods) -> None:
+    """One pod meets the failures and makes the probe; the other refuses and admits without an attempt of its own."""
+    first, second = pods(), pods()
+    async with shared(first, second):
+        with capture_logs() as lines:
+            await first.fails(5)
+            await until(lambda: shows_open(second))
+        assert await second.breakers.admit("t") is None
+        assert [("breaker_opened", False), ("breaker_opened", True)] == transitions(lines)
+        assert None is second.counted("llm_router_breaker_openings_total", target="t", reason="failure_ratio")
+
+        probe = await probe_of(first)
+        with capture_logs() as lines:
+            probe.first_content()
+            await until(lambda: not shows_open(second))
+        assert not (await second.admitted()).is_probe
+        assert [("breaker_closed", False), ("breaker_closed", True)] == transitions(lines)
+
+
+async def test_news_travel_within_a_fraction_of_a_second(pods: Pods) -> None:
+    """The fastest of five openings is known to the other pod in 250 ms."""
+    first, second = pods(targets=("t", *"abcde")), pods(targets=("t", *"abcde"))
+    took = []
+    async with shared(first, second):
+        await exchange(first, second)
+        for target in "abcde":
+            await first.fails(5, target=target)
+            started = time.monotonic()
+            await until(lambda name=target: second.counted("llm_router_breaker_open", target=name) == 1)  # type: ignore[misc]
+            took.append(time.monotonic() - started)
+
+    assert min(took) < 0.25
+
+
+async def test_the_outcomes_of_all_make_one_window(pods: Pods) -> None:
+    """Three failures here and two there open; the pod that only looks on learns as well."""
+    first, second, third = pods(), pods(), pods()
+    await exchange(first, second, third)
+    await first.fails(3)
+    await exchange(first)
+    await second.fails(2)
+    await exchange(second, third, first)
+
+    assert [True] * 3 == [shows_open(pod) for pod in (first, second, third)]
+
+
+async def test_successes_elsewhere_count_against_failures_here(pods: Pods) -> None:
+    """Five failures of this pod are not half of all."""
+    first, second = pods(), pods()
+    await second.succeeds(6)
+    await exchange(second, first)
+    await first.fails(5)
+    await exchange(first, second)
+    assert [False, False] == [shows_open(pod) for pod in (first, second)]
+    await first.fails(1)
+
+    assert shows_open(first)
+
+
+async def test_pods_that_open_at_once_agree_on_one_opening(pods: Pods, store: redis.Redis) -> None:
+    """The first to tell wins; all have the same probe time, and the share has one transition."""
+    several = [pods() for _ in range(4)]
+    for pod in several:
+        await pod.fails(5)
+    await exchange(*several, *several)
+
+    assert b"1" == await store.hget("spillway:breaker:state:t", "epoch")
+
+
+async def test_one_pod_holds_the_lease_of_the_probe(pods: Pods) -> None:
+    """Six pods ask at the same moment, often: one gets it; when it gives it back, another one."""
+    several = [pods() for _ in range(6)]
+    await several[0].fails(5)
+    await exchange(*several)
+    await next_probe(several[0])
+    await exchange(several[0])
+    await asyncio.sleep(0.3)  # all clocks agree by now that the probe is due
+
+    permits = [permit for permit in await asyncio.gather(*(pod.breakers.admit("t") for pod in several)) if permit]
+    assert [True] == [permit.is_probe for permit in permits]
+    assert [None] * 6 == await asyncio.gather(*(pod.breakers.admit("t") for pod in several))
+    permits[0].abandoned()
+    await exchange(*several)
+    assert await next_probe(several[5]) < PATIENCE_SECONDS
+
+
+async def test_a_failed_probe_is_known_before_its_lease_is_free(pods: Pods) -> None:
+    """A pod that has not heard of the failure asks for the lease and learns that the next probe is not due."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    probe = await probe_of(first)
+    assert await second.breakers.admit("t") is None
+    probe.failed(DOWN)
+    await asyncio.sleep(0.25)
+    assert await second.breakers.admit("t") is None
+    await exchange(first)
+
+    assert await next_probe(second) > 1.5
+
+
+async def test_a_closing_is_known_to_who_asks_for_the_lease(pods: Pods) -> None:
+    """The pod that comes late with its probe is told that the breaker is closed: its attempt is an ordinary one."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    (await probe_of(first)).succeeded()
+    await exchange(first)
+
+    assert shows_open(second)
+    assert not (await second.admitted()).is_probe
+    assert not shows_open(second)
+
+
+async def test_a_refused_pod_does_not_ask_for_the_lease_at_every_request(pods: Pods, store: redis.Redis) -> None:
+    """While another pod probes, a hundred requests cost Redis a question or two."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    await probe_of(first)
+    before = (await store.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    for _ in range(100):
+        assert await second.breakers.admit("t") is None
+    calls = (await store.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
+
+    assert 1 <= calls <= 20
+
+
+async def test_the_lease_of_a_dead_pod_is_soon_free(pods: Pods, store: redis.Redis) -> None:
+    """A pod that probes and is heard of no more keeps the others away for five seconds, not longer."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    await probe_of(first)
+    left = await store.pttl("spillway:breaker:probe:t")
+    assert 0 < left <= LEASE_SECONDS * 1000
+
+    assert left / 1000 - 1.0 < await next_probe(second) < PATIENCE_SECONDS
+
+
+async def test_a_probe_keeps_its_lease_while_it_runs(pods: Pods, store: redis.Redis) -> None:
+    """Each exchange renews it; an exchange of a pod without the lease does not, and nobody takes it by renewing."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    probe = await probe_of(first)
+    await store.pexpire("spillway:breaker:probe:t", 2000)
+    assert await second.breakers.admit("t") is None
+    await exchange(second)
+    assert await store.pttl("spillway:breaker:probe:t") <= 2000
+    await exchange(first)
+    assert await store.pttl("spillway:breaker:probe:t") > 2000
+    probe.abandoned()
+    await exchange(first)
+
+    assert 0 == await store.exists("spillway:breaker:probe:t")
+
+
+async def test_late_news_from_before_the_closing_do_not_count(pods: Pods) -> None:
+    """Failures that another pod saw before the breaker closed, and tells afterwards, are no part of the new window."""
+    first, second = pods(), pods()
+    await exchange(first, second)
+    await second.fails(4)
+    await first.fails(5)
+    await exchange(first)
+    (await probe_of(first)).first_content()
+    await exchange(first, second, first)
+    await first.fails(4)
+    await exchange(first, second)
+    assert [False, False] == [shows_open(pod) for pod in (first, second)]
+    await second.fails(1)
+
+    assert shows_open(second)
+
+
+async def test_a_new_pod_knows_what_the_others_know(pods: Pods) -> None:
+    """A pod that starts while a breaker is open refuses before its own first attempt."""
+    first = pods()
+    await first.fails(5)
+    await exchange(first)
+    second = pods()
+    await exchange(second)
+
+    assert await second.breakers.admit("t") is None
+
+
+async def test_flapping_is_known_to_all(pods: Pods) -> None:
+    """The pod that opens the breaker again goes on with the distance that another one closed it with."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first)
+    (await probe_of(first)).succeeded()
+    await exchange(first, second)
+    with capture_logs() as lines:
+        await second.fails(5)
+
+    (seconds,) = [line["probe_in_seconds"] for line in lines if line["event"] == "breaker_opened"]
+    assert 1.9 < seconds < 2.5
+
+
+async def test_nothing_stays_for_ever(pods: Pods, store: redis.Redis) -> None:
+    """Every key has a time to live."""
+    first = pods(targets=("t", "counted"))
+    await first.fails(2, target="counted")
+    await first.fails(5)
+    await exchange(first)
+    await probe_of(first)
+    keys = [key async for key in store.scan_iter("*")]
+
+    assert {b"state:t", b"probe:t", b"outcomes:counted"} == {key.removeprefix(b"spillway:breaker:") for key in keys}
+    assert all([0 < await store.ttl(key) <= 700 for key in keys])
+
+
+async def test_without_redis_each_pod_goes_by_what_it_sees(server: Valkey, pods: Pods) -> None:
+    """While Valkey is stopped a pod opens and probes by itself, counts and logs it once; back again, it tells."""
+    first, second = pods(), pods()
+    async with shared(first, second):
+        await first.succeeds(20)
+        await exchange(first)
+        with capture_logs() as lines:
+            server.stop()
+            await until(lambda: (first.counted(FAILURES) or 0) >= 2 and (second.counted(FAILURES) or 0) >= 2)
+            await first.fails(20)
+            assert shows_open(first)
+            await next_probe(first)
+            assert not shows_open(second)
+            server.start()
+            await until(lambda: shows_open(second))
+
+    lost = [line["event"] for line in lines if line["event"].startswith("breaker_share")]
+    assert ["breaker_share_lost"] * 2 + ["breaker_share_restored"] * 2 == sorted(lost)
+    assert (first.counted(FAILURES) or 0) < PATIENCE_SECONDS
+
+
+async def test_what_redis_lost_is_told_again(pods: Pods, store: redis.Redis) -> None:
+    """An emptied Redis neither closes an open breaker nor keeps a closed one from opening."""
+    first, second, third = pods(targets=("t", "u")), pods(targets=("t", "u")), pods(targets=("t", "u"))
+    await first.fails(5)
+    await first.fails(5, target="u")
+    await exchange(first, second)
+    await next_probe(first)
+    (await first.admitted("u")).succeeded()
+    await exchange(first, second)
+    await store.flushall()
+    await exchange(second, first, second, third)
+    assert [True] * 3 == [shows_open(pod) for pod in (first, second, third)]
+    await third.fails(5, target="u")
+    await exchange(third, first)
+
+    assert 1 == first.counted("llm_router_breaker_open", target="u")
+
+
+async def test_a_slow_redis_holds_nobody_up(pods: Pods, server: Valkey) -> None:
+    """A due probe goes out without its lease after 50 ms, what follows does not even ask, and it is counted once."""
+    first = pods(is_patient=False)
+    await first.fails(5)
+    await exchange(first)
+    await asyncio.sleep(1.25)
+    with server.hanging():
+        started = time.monotonic()
+        probe = await first.admitted()
+        probe.abandoned()
+        asked = time.monotonic() - started
+        started = time.monotonic()
+        (await first.admitted()).succeeded()
+        for _ in range(1000):
+            (await first.admitted()).succeeded()
+        not_asked = time.monotonic() - started
+
+    assert probe.is_probe
+    assert 0.04 < asked < 2.0
+    assert not_asked < 2.0
+    assert 1 == first.counted(FAILURES)
+
+
+async def test_who_is_cancelled_while_it_waits_for_the_lease_leaves_nothing_behind(pods: Pods, server: Valkey) -> None:
+    """The next request may probe, here and elsewhere."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    await asyncio.sleep(1.25)
+    with server.hanging():
+        waiting = asyncio.create_task(first.breakers.admit("t"))
+        for _ in range(10):
+            await asyncio.sleep(0)  # the question is out
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        assert waiting.cancelled()
+    await exchange(first)
+
+    assert await next_probe(first) < PATIENCE_SECONDS
+    await exchange(first)
+    assert await next_probe(second) < PATIENCE_SECONDS
+
+
+async def test_a_redis_whose_clock_went_back_does_not_keep_a_breaker_open(pods: Pods, store: redis.Redis) -> None:
+    """A rest that is longer than any rest is taken as over."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first)
+    await store.hincrby("spillway:breaker:state:t", "until_ms", 3_600_000)
+    await exchange(second)
+
+    assert await next_probe(second) < 5.0
+
+
+async def test_outcomes_of_long_ago_leave_the_shared_window(pods: Pods, store: redis.Redis) -> None:
+    """A bucket that is older than the window is neither counted nor kept."""
+    first = pods()
+    seconds, _ = await store.time()
+    bucket = int(seconds) // 3
+    await store.hset("spillway:breaker:outcomes:t", mapping={f"a{bucket - 11}": 50, f"f{bucket - 11}": 50})
+    await first.fails(4)
+    await exchange(first)
+
+    assert not shows_open(first)
+    kept = {key[:1] for key in await store.hkeys("spillway:breaker:outcomes:t")}
+    assert ({b"a", b"f"}, 2) == (kept, await store.hlen("spillway:breaker:outcomes:t"))
+
+
+async def test_garbage_in_redis_is_as_good_as_no_redis(pods: Pods, store: redis.Redis) -> None:
+    """A key of another kind makes the exchange fail, counted; the pod goes on by itself."""
+    first = pods()
+    await store.set("spillway:breaker:state:t", b"\xff garbage")
+    await exchange(first)
+    await first.fails(5, ProviderTimeout("x"))
+
+    assert shows_open(first)
+    assert 1 == first.counted(FAILURES)
