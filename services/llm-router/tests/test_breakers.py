@@ -204,6 +204,7 @@ async def test_the_last_target_is_never_taken_away(pod: Pod) -> None:
     await pod.fails(5)
     for _ in range(10):
         pod.breakers.insist("t").failed(DOWN)
+    pod.breakers.insist("t").failed(REFUSED)
     assert await pod.is_open()
     (await pod.rest(1)).failed(DOWN)
     permit = pod.breakers.insist("t")

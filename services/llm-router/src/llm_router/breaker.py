@@ -97,7 +97,6 @@ class Breaker:
         if self._probe == token:
             self._probe = self._lease = ""
         self._released.append(token)
-        self._changed()
 
     def refuse_probe(self) -> None:
         """Another process probes: do not ask for its lease again at once."""
@@ -121,21 +120,24 @@ class Breaker:
         self._is_kept = False
         self._metrics.breaker_open.remove(self.target)
 
-    def ask(self, *, acquire: str = "") -> Ask:
-        """Return what the share has to know, as if it were told now; with `acquire` only what that probe needs."""
-        counts, released = (NOTHING, []) if acquire else (self._untold, self._released)
-        if not acquire:
-            self._untold, self._released = NOTHING, []
+    def ask(self) -> Ask:
+        """Return what the share has to know, as if it were told now."""
+        counts, released = self._untold, self._released
+        self._untold, self._released = NOTHING, []
+        offer = None if self._is_told else self._state()
         return Ask(
-            target=self.target,
-            epoch=self._epoch,
-            generation=self.generation,
+            self.target,
+            self._epoch,
+            self.generation,
             counts=counts,
-            offer=None if self._is_told else self._state(),
-            acquire=acquire,
-            renew="" if acquire else self._lease,
+            offer=offer,
+            renew=self._lease,
             release=released,
         )
+
+    def ask_lease(self) -> Ask:
+        """Return the question whether the reserved probe may go out."""
+        return Ask(self.target, self._epoch, self.generation, acquire=self._probe)
 
     def learn(self, ask: Ask, told: Told) -> None:
         """Take in the answer to `ask`."""
@@ -152,7 +154,7 @@ class Breaker:
             self._is_told = False  # Redis has lost what it knew
         else:
             self._epoch = told.epoch
-            if is_current and self.is_open and told.state.is_open:
+            if is_current and self._is_told and self.is_open and told.state.is_open:
                 self._until = self._clock() + told.state.rest_seconds
         self._shared = told.totals if is_current else NOTHING
         self._judge()

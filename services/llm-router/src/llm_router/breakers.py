@@ -104,7 +104,7 @@ class Breakers:
         token = secrets.token_hex(8)
         breaker.reserve_probe(token)
         try:
-            leased = await self._lease(breaker, token)
+            leased = await self._lease(breaker)
         except BaseException:
             breaker.end_probe(token)
             raise
@@ -114,10 +114,10 @@ class Breakers:
         breaker.refuse_probe()
         return None if breaker.is_open else Permit(breaker, self._metrics)
 
-    async def _lease(self, breaker: Breaker, token: str) -> bool:
+    async def _lease(self, breaker: Breaker) -> bool:
         if self._share is None:
             return True
-        ask = breaker.ask(acquire=token)
+        ask = breaker.ask_lease()
         told = await self._share.exchange([ask], self._lease_timeout)
         if told is None:
             return True
