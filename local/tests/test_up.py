@@ -194,7 +194,7 @@ def test_ctrl_c_lets_a_running_answer_finish_and_a_second_one_does_not(
     run = system.wait_until_ready()
     processes = _all_processes(system)
     key = (system.home / "development-key").read_text()
-    request = {"query": "Tell a long story about a ship.", "max_tokens": 400}
+    request = {"query": "Tell a long story about a ship.", "max_tokens": 160}
     with httpx2.stream(
         "POST", f"{run['url']}/chat", json=request, headers={"authorization": f"Bearer {key}"}, timeout=60
     ) as response:

@@ -49,7 +49,12 @@ class LocalSystem:
             f"http://{local_model.address}/v1",
             self._chosen_routes,
         )
-        router = self._python("llm-router", "LLM_ROUTER", {"ROUTES_FILE": str(routes)}, drain=_STREAM_DRAIN_SECONDS)
+        router = self._python(
+            "llm-router",
+            "LLM_ROUTER",
+            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url},
+            drain=_STREAM_DRAIN_SECONDS,
+        )
         ledger = self._python("cost-ledger", "COST_LEDGER", self._ledger_settings())
         async with asyncio.TaskGroup() as group:
             group.create_task(supervisor.launch_until_ready(local_model))

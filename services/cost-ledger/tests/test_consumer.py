@@ -18,7 +18,7 @@ from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 PROMPT = "Tell me how to open the red box"
 # What no index of Postgres can hold: too long, and nothing in it repeats.
-ENDLESS = "".join(random.Random(7).choices(string.ascii_letters, k=20_000))  # noqa: S311
+ENDLESS = "".join(random.Random(7).choices(string.ascii_letters, k=20_000))
 
 
 @asynccontextmanager

@@ -45,7 +45,7 @@ class Pod:
         self.breakers = Breakers(
             metrics,
             clock=self.clock if redis_url is None else time.monotonic,
-            jitter=random.Random(7),  # noqa: S311 - jitter
+            jitter=random.Random(7),
             share=self.share,
             **timeouts,
         )

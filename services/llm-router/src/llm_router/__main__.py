@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
+import time
 from contextlib import ExitStack
 from functools import partial
 
 import httpx2
 import structlog
 
+from llm_router.breaker_share import RedisShare
+from llm_router.breakers import Breakers
+from llm_router.chain import Parts
 from llm_router.fleet import Fleets
+from llm_router.hedging import HedgeAllowances
+from llm_router.latency import Latencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
 from llm_router.routes import RoutesError, load_routes
@@ -40,12 +47,22 @@ async def serve(settings: Settings) -> None:
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
     await fleets.exchange(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
+    share = RedisShare.connect(settings.redis_url, metrics) if settings.redis_url else None
+    chance = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
+    parts = Parts(
+        breakers=Breakers(metrics, clock=time.monotonic, jitter=chance, share=share),
+        latencies=Latencies(time.monotonic),
+        allowances=HedgeAllowances(),
+        metrics=metrics,
+        chance=chance,
+        frame_interval_seconds=settings.frame_interval_ms / 1000,
+    )
+    _keep_known(fleets, parts)
     service = RouterService(
         fleets,
-        metrics,
+        parts,
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
-        frame_interval_seconds=settings.frame_interval_ms / 1000,
     )
     server = RpcServer(
         f"{settings.host}:{settings.port}",
@@ -55,16 +72,38 @@ async def serve(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
         await server.start()
-        watching = asyncio.create_task(repeat("watch_routes", WATCH_INTERVAL_SECONDS, watch.look))
+        background = [
+            asyncio.create_task(
+                repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _look_for_routes(watch, fleets, parts))
+            ),
+            asyncio.create_task(parts.breakers.keep_shared()),
+        ]
         targets = sorted({target.name for route in routes.values() for target in route.targets})
         log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=targets)
         await stop.wait()
         log.info("draining")
         await server.stop(settings.drain_timeout_seconds)
-        watching.cancel()
-        await asyncio.wait((watching,))
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
         await fleets.close()
+        if share is not None:
+            await share.close()
     log.info("stopped")
+
+
+async def _look_for_routes(watch: RoutesWatch, fleets: Fleets, parts: Parts) -> None:
+    before = fleets.current
+    await watch.look()
+    if fleets.current is not before:
+        _keep_known(fleets, parts)
+
+
+def _keep_known(fleets: Fleets, parts: Parts) -> None:
+    """Forget what was learned of targets that are in no route any more."""
+    targets = {target.name for target in fleets.current.providers}
+    parts.breakers.keep(targets)
+    parts.latencies.keep(targets)
 
 
 def main() -> None:

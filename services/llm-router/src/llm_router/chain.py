@@ -1,53 +1,56 @@
 """Step 5 of the request path: the targets of a route in order, until one answers.
 
-Before the commit point, the first content that is sent on, a failure leads to a retry or to the next target; after
-it the stream ends with an honest error.
+Before the commit point, the first content that is sent on, a failure leads to a retry or to the next target. After
+it the stream ends with an honest error, unless the caller allows another target to carry on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from llm_router.attempt import Attempt
+from llm_router.balance import order_targets
+from llm_router.breakers import Breakers, Permit
+from llm_router.continuation import MOST_SEAMS, Delivered, continuation_body
+from llm_router.decision import LEAST_SECONDS, TRIES_PER_TARGET, exhausted, may_be_larger, pause_before_retry
 from llm_router.errors import (
     CompletionFailed,
     ContextTooLong,
+    HedgeLost,
     ProviderError,
-    ProviderRateLimited,
-    all_targets_failed,
+    ProviderTimeout,
     callers_error,
     deadline_exceeded,
     interrupted,
 )
+from llm_router.hedging import HedgeAllowances, hedge_delay
+from llm_router.latency import Latencies
 from llm_router.metrics import Metrics
 from llm_router.outbox import Outbox
 from llm_router.providers.answer import Provider
-from llm_router.routes import Target
+from llm_router.routes import Route, Target
+from llm_router.seam import Seam
+from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-# A rate limit that ends within this time is worth waiting for; the next target is nearer than a longer one.
-_LONGEST_RETRY_AFTER_SECONDS = 2.0
-_FIRST_BACKOFF_SECONDS = 0.1
-_TRIES_PER_TARGET = 2
-# With less time left no attempt can end well; the cause of the last failure is worth more than another one.
-_LEAST_SECONDS = 0.05
+Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """What the chain needs to know of a request."""
 
-    targets: Sequence[Target]
-    """In the order they are tried; at least one."""
-    body: dict[str, Any]
+    route: Route
+    body: Json
     """An OpenAI chat body; the model and the stream options are set by the provider."""
     prompt_bytes: int
     """What an estimate of the input tokens goes by."""
@@ -55,129 +58,311 @@ class ChatRequest:
     """At most this many attempts over all targets."""
     deadline: float
     """On the event loop's clock; the chain is over by then."""
+    may_continue: bool
+    """Whether another target may carry on an answer that broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What chains are made of; the same for all of them."""
+
+    breakers: Breakers
+    latencies: Latencies
+    allowances: HedgeAllowances
+    metrics: Metrics
+    chance: random.Random
+    frame_interval_seconds: float
+    """After the first content a target is read once in this time."""
 
 
 class Chain:
     """The way of one request along its targets."""
 
     def __init__(
-        self,
-        request: ChatRequest,
-        providers: Mapping[Target, Provider],
-        outbox: Outbox,
-        metrics: Metrics,
-        *,
-        jitter: random.Random,
-        frame_interval_seconds: float,
+        self, request: ChatRequest, providers: Mapping[Target, Provider], outbox: Outbox, parts: Parts
     ) -> None:
-        """`providers` has an entry for each target; the events of the request go into `outbox`.
-
-        After the first content the provider is read once in `frame_interval_seconds`.
-        """
+        """`providers` has an entry for each target of the route; the events of the request go into `outbox`."""
         self._request = request
         self._providers = providers
         self._outbox = outbox
-        self._metrics = metrics
-        self._jitter = jitter
-        self._frame_interval = frame_interval_seconds
+        self._parts = parts
         self._loop = asyncio.get_running_loop()
+        self._line = deque(order_targets(request.route, parts.latencies, parts.chance))
+        self._passed_over: list[Target] = []
+        self._has_insisted = False
+        self._moved_on: tuple[str, str] | None = None  # the target that was left last, and why
         self._attempts = 0
-        self._failures: list[tuple[str, ProviderError]] = []
+        self._running: set[Attempt] = set()
+        self._failures: list[tuple[Target, ProviderError]] = []
+        self._delivered = Delivered(keeps_text=request.may_continue)
+        self._answering: list[routerpb.Attempt] = []  # the records of the attempts whose content was sent on
 
     async def run(self) -> None:
         """Run to the end: the last event is `finished`, or CompletionFailed says why there is none."""
-        targets = list(self._request.targets)
-        while targets:
-            target = targets.pop(0)
-            error = await self._ask(target, targets_left=len(targets))
-            if error is None:
-                return
-            if not error.moves_on:
-                raise callers_error(error)
-            if isinstance(error, ContextTooLong):
-                targets = [other for other in targets if _may_be_larger(other, target)]
-            self._check_deadline()
+        hedge = self._request.route.hedge
+        if hedge is not None:
+            self._parts.allowances.add_request(self._request.route.name, hedge)
+        try:
+            attempt = await self._find_answer(self._request.body, None)
+            while (error := await self._pass_on(attempt)) is not None:
+                attempt = await self._carry_on(attempt, error)
+            self._outbox.put_event(self._finished(attempt))
+        finally:
+            for attempt in self._running:  # only when cancelled
+                self._parts.latencies.end(attempt.target.name)
+                attempt.permit.abandoned()
+                await attempt.close()
+
+    async def _find_answer(self, body: Json, seam: Seam | None) -> Attempt:
+        """Ask target after target; return the first attempt that has content to send on, or a whole answer."""
+        while (following := self._next_target()) is not None:
+            target, insists = following
+            attempt = await self._ask(target, body, seam, insists=insists)
+            if attempt is not None:
+                return attempt
             if self._attempts >= self._request.attempt_budget:
                 break
-            if targets:
-                self._metrics.fallbacks.labels(target.name, targets[0].name, error.code).inc()
         raise self._exhausted()
 
-    async def _ask(self, target: Target, targets_left: int) -> ProviderError | None:
-        """Try `target` until it answers (None) or is given up (its last error)."""
-        for tries in range(1, _TRIES_PER_TARGET + 1):
-            error = await self._attempt(target)
-            if error is None or tries == _TRIES_PER_TARGET:
-                return error
-            pause = self._pause_before_retry(error, tries, targets_left)
+    def _next_target(self) -> tuple[Target, bool] | None:
+        """Return the next target, and whether it is asked whatever its breaker says.
+
+        A breaker takes a target out of the line as long as others are left; of those that it took out, one is asked
+        in the end: better a doubtful answer than none.
+        """
+        if self._line:
+            return self._line.popleft(), False
+        if self._passed_over and not self._has_insisted:
+            self._has_insisted = True
+            return self._passed_over.pop(), True
+        return None
+
+    async def _ask(self, target: Target, body: Json, seam: Seam | None, *, insists: bool) -> Attempt | None:
+        """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
+        for tries in range(1, TRIES_PER_TARGET + 1):
+            permit = await self._permit(target, insists=insists)
+            if permit is None:
+                if tries == 1:
+                    self._pass_over(target)
+                return None
+            found = await self._open(self._start(target, permit, body), body, seam)
+            if found is not None:
+                return found
+            failed, error = self._failures[-1]  # of two that raced each other, the one that failed last
+            if not error.moves_on:
+                raise callers_error(error)
+            self._check_deadline()
+            pause = self._pause_before_retry(error, tries) if failed is target else None
             if pause is None:
-                return error
-            self._metrics.retries.labels(target.name, error.code).inc()
+                self._leave(failed, error)
+                return None
+            self._parts.metrics.retries.labels(target.name, error.code).inc()
             await asyncio.sleep(pause)
         return None
 
-    async def _attempt(self, target: Target) -> ProviderError | None:
-        """Make one attempt and report it; return why it failed, None when the request is answered."""
+    async def _permit(self, target: Target, *, insists: bool) -> Permit | None:
+        if insists:
+            return self._parts.breakers.insist(target.name)
+        return await self._parts.breakers.admit(target.name)
+
+    def _pass_over(self, target: Target) -> None:
+        self._passed_over.append(target)
+        self._parts.metrics.passed_over.labels(target.name).inc()
+        self._moved_on = self._moved_on or (target.name, "breaker_open")
+
+    def _leave(self, target: Target, error: ProviderError) -> None:
+        self._moved_on = (target.name, error.code)
+        if isinstance(error, ContextTooLong):
+            self._line = deque(other for other in self._line if may_be_larger(other, target))
+            self._passed_over = [other for other in self._passed_over if may_be_larger(other, target)]
+
+    def _start(self, target: Target, permit: Permit, body: Json) -> Attempt:
+        """Begin an attempt and announce it."""
+        if self._moved_on is not None:
+            self._parts.metrics.fallbacks.labels(self._moved_on[0], target.name, self._moved_on[1]).inc()
+            self._moved_on = None
         self._attempts += 1
+        is_original = body is self._request.body
         attempt = Attempt(
             self._attempts,
             target,
+            permit,
             deadline=self._request.deadline,
-            prompt_bytes=self._request.prompt_bytes,
-            frame_interval_seconds=self._frame_interval,
+            prompt_bytes=self._request.prompt_bytes + (0 if is_original else len(self._delivered.text.encode())),
+            frame_interval=self._parts.frame_interval_seconds,
         )
+        self._running.add(attempt)
+        self._parts.latencies.begin(target.name)
         self._outbox.put_event(attempt.started())
+        return attempt
+
+    async def _open(self, attempt: Attempt, body: Json, seam: Seam | None) -> Attempt | None:
+        """Bring `attempt`, or one that hedges it, to its first content; None when that fails."""
+        hedge = self._request.route.hedge
+        if hedge is not None and attempt.number == 1:
+            return await self._race(attempt, hedge_delay(hedge, attempt.target.name, self._parts.latencies))
+        try:
+            await attempt.open(self._providers[attempt.target], body, seam)
+        except ProviderError as error:
+            self._fail(attempt, error)
+            return None
+        return attempt
+
+    async def _race(self, first: Attempt, delay: float) -> Attempt | None:
+        """Open `first`; when it is silent for `delay` seconds, the next target too. The first content wins.
+
+        The winner's content is sent on before the loser is cancelled and recorded.
+        """
+        contenders = {self._opening(first): first}
+        second: Attempt | None = None
+        try:
+            done, _ = await asyncio.wait(contenders, timeout=delay)
+            if not done and (second := await self._start_hedge(first)) is not None:
+                contenders[self._opening(second)] = second
+            winner = await self._first_content(contenders)
+            if winner is not None:
+                await winner.commit(self._outbox, self._delivered)
+        finally:
+            await _stop(contenders)
+        for task, loser in contenders.items():
+            error = None if task.cancelled() else task.exception()
+            self._conclude(loser, error if isinstance(error, ProviderError) else HedgeLost())
+        if second is not None:
+            self._parts.metrics.hedges.labels(second.target.name, "won" if winner is second else "lost").inc()
+        return winner
+
+    def _opening(self, attempt: Attempt) -> asyncio.Task[None]:
+        return asyncio.create_task(attempt.open(self._providers[attempt.target], self._request.body, None))
+
+    async def _start_hedge(self, first: Attempt) -> Attempt | None:
+        """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""
+        if self._attempts >= self._request.attempt_budget:
+            return None
+        while self._line:
+            target = self._line[0]
+            permit = await self._parts.breakers.admit(target.name)
+            if permit is None:
+                self._pass_over(self._line.popleft())
+                continue
+            if not self._parts.allowances.take(self._request.route.name):
+                permit.abandoned()
+                return None
+            self._line.popleft()
+            self._moved_on = None  # nobody was left
+            log.info("hedge_started", target=target.name, silent_target=first.target.name)
+            return self._start(target, permit, self._request.body)
+        return None
+
+    async def _first_content(self, contenders: dict[asyncio.Task[None], Attempt]) -> Attempt | None:
+        """Wait for the first that is opened, take it out and return it; those that fail are taken out as well."""
+        while contenders:
+            done, _ = await asyncio.wait(contenders, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in contenders if task in done]:
+                contender = contenders.pop(task)
+                error = task.exception()
+                if error is None:
+                    return contender
+                if not isinstance(error, ProviderError):
+                    raise error
+                self._fail(contender, error)
+                if not error.moves_on:
+                    return None
+        return None
+
+    async def _pass_on(self, attempt: Attempt) -> ProviderError | None:
+        """Send on what `attempt` says until its end; return why it broke off, None when the answer is whole."""
         error: ProviderError | None = None
         try:
-            await attempt.run(self._providers[target], self._request.body, self._outbox)
+            await attempt.pass_on(self._outbox, self._delivered)
         except ProviderError as failure:
             error = failure
+        self._answering.append(self._conclude(attempt, error))
+        return error
+
+    async def _carry_on(self, broken: Attempt, error: ProviderError) -> Attempt:
+        """Find a target that carries on where `broken` broke off; CompletionFailed when there is none."""
+        end = interrupted(broken.target.name, error, self._delivered.characters)
+        is_joinable = self._request.may_continue and self._delivered.is_plain and error.moves_on
+        if not is_joinable or len(self._answering) > MOST_SEAMS or self._attempts >= self._request.attempt_budget:
+            raise end
+        self._moved_on = (broken.target.name, error.code)
+        text, characters = self._delivered.text, self._delivered.characters
+        try:
+            self._check_deadline()
+            attempt = await self._find_answer(continuation_body(self._request.body, text), Seam(text))
+        except CompletionFailed as failure:
+            raise end from failure
+        self._outbox.put_event(_continued(attempt, error, characters))
+        self._parts.metrics.continuations.labels(broken.target.name, attempt.target.name).inc()
+        return attempt
+
+    def _fail(self, attempt: Attempt, error: ProviderError) -> None:
+        self._failures.append((attempt.target, error))
+        self._conclude(attempt, error)
+
+    def _conclude(self, attempt: Attempt, error: ProviderError | None) -> routerpb.Attempt:
+        """Report an attempt that ended now, to everyone who learns from it."""
+        self._running.remove(attempt)
+        name = attempt.target.name
+        self._parts.latencies.end(name)
+        # Silence that was cut short tells how slow the target is at least.
+        is_silent = isinstance(error, ProviderTimeout | HedgeLost)
+        seconds = attempt.age if is_silent and not attempt.is_committed else attempt.time_to_first_chunk
+        if seconds is not None:
+            self._parts.latencies.observe(name, seconds)
+        if error is None:
+            attempt.permit.succeeded()
+        else:
+            attempt.permit.failed(error)
         record = attempt.record(error)
         self._observe(attempt, record, error)
         finished = routerpb.AttemptFinished(attempt=record)
         self._outbox.put_event(routerpb.StreamCompletionResponse(attempt_finished=finished))
-        if error is None:
-            self._outbox.put_event(_finished(attempt, record))
-        else:
-            self._failures.append((target.name, error))
-            if attempt.is_committed:
-                raise interrupted(target.name, error, attempt.delivered_characters)
-        return error
+        return record
 
-    def _pause_before_retry(self, error: ProviderError, tries: int, targets_left: int) -> float | None:
+    def _pause_before_retry(self, error: ProviderError, tries: int) -> float | None:
         """Return how long to wait before the same target is tried again; None: it is not."""
-        if self._request.attempt_budget - self._attempts <= targets_left:
+        if self._request.attempt_budget - self._attempts <= len(self._line):
             return None  # what is left of the budget belongs to the targets that were not asked yet
-        if isinstance(error, ProviderRateLimited):
-            if error.retry_after is None or error.retry_after > _LONGEST_RETRY_AFTER_SECONDS:
-                return None
-            pause = error.retry_after + self._jitter.uniform(0, _FIRST_BACKOFF_SECONDS)
-        elif error.retries_same_target:
-            pause = _FIRST_BACKOFF_SECONDS * 2 ** (tries - 1) * self._jitter.uniform(1, 2)
-        else:
+        pause = pause_before_retry(error, tries, self._parts.chance)
+        if pause is None or self._loop.time() + pause + LEAST_SECONDS >= self._request.deadline:
             return None
-        return pause if self._loop.time() + pause + _LEAST_SECONDS < self._request.deadline else None
+        return pause
 
     def _check_deadline(self) -> None:
-        if self._loop.time() + _LEAST_SECONDS >= self._request.deadline:
-            raise deadline_exceeded(self._failures)
+        if self._loop.time() + LEAST_SECONDS >= self._request.deadline:
+            raise deadline_exceeded(self._named_failures())
 
     def _exhausted(self) -> CompletionFailed:
-        """Say that nobody answered: the caller's error when every target found fault with the request itself."""
-        rejections = [error for _, error in self._failures if error.outcome == routerpb.OUTCOME_REJECTED]
-        if len(rejections) == len(self._failures):
-            return callers_error(rejections[0])
-        return all_targets_failed(self._failures)
+        return exhausted(self._named_failures(), [target.name for target in self._passed_over])
+
+    def _named_failures(self) -> list[tuple[str, ProviderError]]:
+        return [(target.name, error) for target, error in self._failures]
+
+    def _finished(self, last: Attempt) -> routerpb.StreamCompletionResponse:
+        answer = last.answer
+        sources = {record.usage_source for record in self._answering}
+        is_estimated = routerpb.USAGE_SOURCE_ESTIMATED in sources
+        return routerpb.StreamCompletionResponse(
+            finished=routerpb.Finished(
+                finish_reasons=[answer.finish_reasons[index] for index in sorted(answer.finish_reasons)],
+                response_model=answer.response_model or last.target.model,
+                usage=_sum([Usage.from_proto(record.usage) for record in self._answering]).to_proto(),
+                usage_source=routerpb.USAGE_SOURCE_ESTIMATED if is_estimated else routerpb.USAGE_SOURCE_REPORTED,
+                system_fingerprint=answer.system_fingerprint,
+            )
+        )
 
     def _observe(self, attempt: Attempt, record: routerpb.Attempt, error: ProviderError | None) -> None:
         outcome = routerpb.Outcome.Name(record.outcome).removeprefix("OUTCOME_").lower()
-        self._metrics.attempts.labels(record.provider, record.target, outcome).inc()
+        metrics = self._parts.metrics
+        metrics.attempts.labels(record.provider, record.target, outcome).inc()
         if attempt.time_to_first_chunk is not None:
-            self._metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
-        if error is None:
+            metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
+        if error is None or isinstance(error, HedgeLost):
             return
         if error.needs_hand:
-            self._metrics.needs_hand.labels(record.target, error.code).inc()
+            metrics.needs_hand.labels(record.target, error.code).inc()
         log.warning(
             "attempt_failed",
             attempt_number=record.attempt_number,
@@ -189,21 +374,35 @@ class Chain:
         )
 
 
-def _may_be_larger(other: Target, target: Target) -> bool:
-    """Tell whether `other` may take a prompt that was too long for `target`; unknown sizes may."""
-    if other.context_tokens is None or target.context_tokens is None:
-        return True
-    return other.context_tokens > target.context_tokens
+async def _stop(contenders: Mapping[asyncio.Task[None], Attempt]) -> None:
+    """Cancel attempts that are being opened and close those that were opened at the very same moment."""
+    for task in contenders:
+        task.cancel()
+    if contenders:
+        await asyncio.wait(contenders)
+    for attempt in contenders.values():
+        await attempt.close()
 
 
-def _finished(attempt: Attempt, record: routerpb.Attempt) -> routerpb.StreamCompletionResponse:
-    answer = attempt.answer
+def _sum(usages: list[Usage]) -> Usage:
+    """Add up the counts of several attempts; a count that one of them does not know is unknown."""
+    if len(usages) == 1:
+        return usages[0]
+    totals: dict[str, int | None] = {}
+    for name in Usage.__slots__:
+        counts = [getattr(usage, name) for usage in usages]
+        totals[name] = None if None in counts else sum(counts)
+    return Usage(**totals)
+
+
+def _continued(attempt: Attempt, error: ProviderError, characters: int) -> routerpb.StreamCompletionResponse:
     return routerpb.StreamCompletionResponse(
-        finished=routerpb.Finished(
-            finish_reasons=[answer.finish_reasons[index] for index in sorted(answer.finish_reasons)],
-            response_model=answer.response_model or record.target_model,
-            usage=record.usage,
-            usage_source=record.usage_source,
-            system_fingerprint=answer.system_fingerprint,
+        continued=routerpb.Continued(
+            attempt_number=attempt.number,
+            target=attempt.target.name,
+            provider=attempt.target.provider,
+            target_model=attempt.target.model,
+            after_characters=characters,
+            reason=error.code,
         )
     )

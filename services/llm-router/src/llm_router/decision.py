@@ -43,9 +43,12 @@ def may_be_larger(other: Target, target: Target) -> bool:
     return other.context_tokens > target.context_tokens
 
 
-def exhausted(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
-    """Say that nobody answered: the caller's error when every target found fault with the request itself."""
+def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()) -> CompletionFailed:
+    """Say that nobody answered: the caller's error when every target found fault with the request itself.
+
+    `passed_over` are targets that were not asked because their breaker is open: they might have answered.
+    """
     rejections = [error for _, error in failures if error.outcome == routerpb.OUTCOME_REJECTED]
-    if len(rejections) == len(failures):
+    if rejections and len(rejections) == len(failures) and not passed_over:
         return callers_error(rejections[0])
-    return all_targets_failed(failures)
+    return all_targets_failed(failures, passed_over)

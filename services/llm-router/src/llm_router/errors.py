@@ -6,7 +6,10 @@ ProviderError
 ├── ProviderRateLimited      429 with a time after which a retry may help
 ├── CredentialRefused        401, 402, 403, 429 insufficient_quota
 ├── ProviderTimeout          a timer ran out
+│   └── DeadlineReached      the request's own clock ran out
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
+│   └── SeamNotFound         asked to carry on an answer, it wrote something else
+├── HedgeLost                another target was quicker
 ├── ContextTooLong           400 context_length_exceeded
 ├── AnswerTooLarge           vectors that are more than one message may carry
 ├── RequestUntranslatable    this provider has no word for a field of the request
@@ -96,12 +99,40 @@ class ProviderTimeout(ProviderError):
     blames_target = True
 
 
+class DeadlineReached(ProviderTimeout):
+    """The time of the whole request ran out while the target was still within its own timers."""
+
+    blames_target = False
+
+
 class StreamBroken(ProviderError):
     """The answer began and did not end as an answer ends."""
 
     code = "stream_broken"
     was_billable = True
     blames_target = True
+
+
+class SeamNotFound(StreamBroken):
+    """The target was asked to carry on an answer and did not repeat its last words: nobody knows where to join."""
+
+    code = "seam_not_found"
+    blames_target = False
+    shows_life = True
+
+    def __init__(self) -> None:
+        super().__init__("the answer does not carry on the one before")
+
+
+class HedgeLost(ProviderError):
+    """Two targets were asked and the other one was quicker; this one was cancelled, after it had read the prompt."""
+
+    code = "hedge_lost"
+    outcome = routerpb.OUTCOME_CLIENT_CANCELLED
+    was_billable = True
+
+    def __init__(self) -> None:
+        super().__init__("another target was quicker")
 
 
 class ContextTooLong(ProviderError):
@@ -187,10 +218,16 @@ def callers_error(error: ProviderError) -> CompletionFailed:
     return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
 
-def all_targets_failed(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
-    """No target answered; `failures` are (target, error) in the order of the attempts."""
+def all_targets_failed(
+    failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()
+) -> CompletionFailed:
+    """No target answered; `failures` are (target, error) in the order of the attempts.
+
+    `passed_over` are targets that were not asked because their breaker is open.
+    """
+    told = "; ".join(filter(None, (_told(failures), *(f"{target}: breaker open" for target in passed_over))))
     detail = routerpb.CompletionError(
-        code="all_targets_failed", message=f"no target of this model answered ({_told(failures)})", retryable=True
+        code="all_targets_failed", message=f"no target of this model answered ({told})", retryable=True
     )
     limits = [error for _, error in failures if isinstance(error, ProviderRateLimited)]
     if len(limits) == len(failures):

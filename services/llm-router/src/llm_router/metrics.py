@@ -26,6 +26,24 @@ class Metrics:
             ["from_target", "to_target", "reason"],
             registry=registry,
         )
+        self.passed_over = Counter(
+            "llm_router_targets_passed_over_total",
+            "Times a target was not asked in its turn because its breaker is open.",
+            ["target"],
+            registry=registry,
+        )
+        self.hedges = Counter(
+            "llm_router_hedges_total",
+            "Second attempts beside a silent one, by whether they answered first: outcome won or lost.",
+            ["target", "outcome"],
+            registry=registry,
+        )
+        self.continuations = Counter(
+            "llm_router_continuations_total",
+            "Answers that broke off and were carried on by another target.",
+            ["from_target", "to_target"],
+            registry=registry,
+        )
         self.requests = Counter(
             "llm_router_requests_total",
             "Requests that ended, by how.",

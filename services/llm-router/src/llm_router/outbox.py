@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from llm_router.providers.answer import Content
 from spillway.router.v1 import router_pb2 as routerpb
@@ -11,11 +12,22 @@ from spillway.router.v1 import router_pb2 as routerpb
 _MOST_WAITING = 512
 
 
+@dataclass(frozen=True, slots=True)
+class _AnswersNow:
+    """Content that follows is from this attempt."""
+
+    attempt_number: int
+
+
+_Item = Content | routerpb.StreamCompletionResponse | _AnswersNow
+
+
 class Outbox:
     """The queue of one stream: the chain puts, the RPC takes all there is, in order."""
 
     def __init__(self) -> None:
-        self._waiting: list[Content | routerpb.StreamCompletionResponse] = []
+        self._waiting: list[_Item] = []
+        self._answering = 0  # the attempt that the next delta has to name; 0: none
         self._is_closed = False
         self._taker: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
@@ -33,6 +45,10 @@ class Outbox:
         self._waiting.append(event)
         self._wake()
 
+    def answer_from(self, attempt_number: int) -> None:
+        """Say that the content that follows is from this attempt."""
+        self._waiting.append(_AnswersNow(attempt_number))
+
     def close(self) -> None:
         """Say that nothing more will come."""
         self._is_closed = True
@@ -48,37 +64,40 @@ class Outbox:
                 self._taker = None
         taken, self._waiting = self._waiting, []
         self._room.set()
-        return _messages(taken)
+        return self._messages(taken)
 
     def _wake(self) -> None:
         if self._taker is not None and not self._taker.done():
             self._taker.set_result(None)
 
+    def _messages(self, taken: list[_Item]) -> list[routerpb.StreamCompletionResponse]:
+        """Join runs of content of one kind into one message each."""
+        messages: list[routerpb.StreamCompletionResponse] = []
+        texts: list[str] = []
+        choices: list[bytes] = []
 
-def _messages(taken: list[Content | routerpb.StreamCompletionResponse]) -> list[routerpb.StreamCompletionResponse]:
-    """Join runs of content of one kind into one message each."""
-    messages: list[routerpb.StreamCompletionResponse] = []
-    texts: list[str] = []
-    choices: list[bytes] = []
+        def flush() -> None:
+            if texts or choices:
+                delta = routerpb.Delta(texts=texts, choices=choices, attempt_number=self._answering)
+                messages.append(routerpb.StreamCompletionResponse(delta=delta))
+                texts.clear()
+                choices.clear()
+                self._answering = 0
 
-    def flush() -> None:
-        if texts or choices:
-            delta = routerpb.Delta(texts=texts, choices=choices)
-            messages.append(routerpb.StreamCompletionResponse(delta=delta))
-            texts.clear()
-            choices.clear()
-
-    for item in taken:
-        if isinstance(item, str):
-            if choices:
+        for item in taken:
+            if isinstance(item, str):
+                if choices:
+                    flush()
+                texts.append(item)
+            elif isinstance(item, bytes):
+                if texts:
+                    flush()
+                choices.append(item)
+            elif isinstance(item, _AnswersNow):
                 flush()
-            texts.append(item)
-        elif isinstance(item, bytes):
-            if texts:
+                self._answering = item.attempt_number
+            else:
                 flush()
-            choices.append(item)
-        else:
-            flush()
-            messages.append(item)
-    flush()
-    return messages
+                messages.append(item)
+        flush()
+        return messages

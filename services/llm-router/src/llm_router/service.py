@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import Any
 
@@ -11,13 +10,13 @@ import grpc
 import orjson
 import structlog
 
-from llm_router.chain import Chain, ChatRequest
+from llm_router.chain import Chain, ChatRequest, Parts
+from llm_router.continuation import may_be_continued
 from llm_router.embed_service import EmbedContext, EmbedService
 from llm_router.errors import CompletionFailed, unknown_model
 from llm_router.fleet import Fleet, Fleets
-from llm_router.metrics import Metrics
 from llm_router.outbox import Outbox
-from llm_router.routes import Routes
+from llm_router.routes import Route, Routes
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
@@ -33,23 +32,14 @@ _Context = grpc.aio.ServicerContext[routerpb.StreamCompletionRequest, routerpb.S
 class RouterService(router_pb2_grpc.RouterServiceServicer):
     """Answers chat requests from the targets of their routes."""
 
-    def __init__(
-        self,
-        fleets: Fleets,
-        metrics: Metrics,
-        *,
-        attempt_budget: int,
-        request_timeout_seconds: float,
-        frame_interval_seconds: float,
-    ) -> None:
+    def __init__(self, fleets: Fleets, parts: Parts, *, attempt_budget: int, request_timeout_seconds: float) -> None:
         """A request uses the fleet that is current when it arrives, to its end."""
         self._fleets = fleets
-        self._metrics = metrics
+        self._parts = parts
+        self._metrics = parts.metrics
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
-        self._frame_interval = frame_interval_seconds
-        self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._embed = EmbedService(metrics, self._jitter, attempt_budget)
+        self._embed = EmbedService(parts.metrics, parts.chance, attempt_budget)
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
@@ -94,14 +84,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         """Run the chain beside the sending, so that the provider is read while a message is on its way."""
         chat = self._read(fleet.routes, request, context.time_remaining())
         outbox = Outbox()
-        chain = Chain(
-            chat,
-            fleet.providers,
-            outbox,
-            self._metrics,
-            jitter=self._jitter,
-            frame_interval_seconds=self._frame_interval,
-        )
+        chain = Chain(chat, fleet.providers, outbox, self._parts)
         running = asyncio.create_task(_run(chain, outbox))
         try:
             while messages := await outbox.take():
@@ -119,12 +102,14 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         route = routes.get(request.route)
         if route is None:
             raise unknown_model(request.route, list(routes))
+        body = _read_body(request.body)
         return ChatRequest(
-            targets=route.targets,
-            body=_read_body(request.body),
+            route=route,
+            body=body,
             prompt_bytes=len(request.body),
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
             deadline=self._deadline(remaining),
+            may_continue=_is_continuation_wanted(request, route) and may_be_continued(body),
         )
 
     def _deadline(self, remaining: float | None) -> float:
@@ -176,6 +161,12 @@ def _read_body(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("messages"), list):
         raise _bad_body("the body is no chat body: it has no list of messages")
     return parsed
+
+
+def _is_continuation_wanted(request: routerpb.StreamCompletionRequest, route: Route) -> bool:
+    if request.continuation == routerpb.CONTINUATION_UNSPECIFIED:
+        return route.may_continue
+    return request.continuation == routerpb.CONTINUATION_ALLOW
 
 
 def _bad_body(message: str) -> CompletionFailed:

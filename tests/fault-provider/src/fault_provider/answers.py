@@ -1,7 +1,8 @@
 """What the provider will say, computed without asking it: for tests to compare with.
 
-Chunk i, counted from 0, is the parameter `text` (default `w`), i and a space: `w0 w1 w2 `. Each chunk counts as one
-output token; `reasoning` tokens come on top. A `max_tokens` below `chunks` ends the answer there with reason `length`.
+Chunk i, counted from `first` (default 0), is the parameter `text` (default `w`), i and a space: `w0 w1 w2 `. Each
+chunk counts as one output token; `reasoning` tokens come on top. A `max_tokens` below `chunks` ends the answer there
+with reason `length`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def finish_reason(plan: Plan, max_tokens: int | None = None) -> str:
 
 def chunk_texts(plan: Plan, count: int) -> Iterator[str]:
     """Yield the texts of the first `count` chunks."""
-    return (f"{plan.text}{number} " for number in range(count))
+    return (f"{plan.text}{number} " for number in range(plan.first, plan.first + count))
 
 
 def tool_fragments() -> list[str]:

@@ -65,6 +65,7 @@ class Plan:
     behaviour: str
     chunks: int = 8
     after: int = 3
+    first: int = 0
     interval_ms: int = 0
     first_ms: int = 0
     seconds: float = 1.0

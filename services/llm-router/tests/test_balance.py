@@ -1,0 +1,148 @@
+"""Targets of equal rank share the requests by weight, or by how quickly they answer."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from llm_router.balance import order_targets
+from llm_router.hedging import HedgeAllowances, hedge_delay
+from llm_router.latency import Latencies
+from llm_router.routes import Hedge, Route, Target, Timeouts
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time that was set."""
+        return self.now
+
+
+def target(name: str, weight: float = 1.0) -> Target:
+    """Make a target."""
+    return Target(
+        name=name,
+        provider="vllm",
+        model="m",
+        base_url="http://127.0.0.1:9/v1",
+        credential=None,
+        context_tokens=None,
+        weight=weight,
+        timeouts=Timeouts(),
+    )
+
+
+def route(*ranks: tuple[Target, ...], balance: str = "weighted") -> Route:
+    """Make a route."""
+    return Route(name="r", ranks=ranks, balance=balance, hedge=None, may_continue=False)  # type: ignore[arg-type]
+
+
+A, B, C, LAST = target("a", 3.0), target("b"), target("c"), target("last")
+
+
+def firsts(chosen: Route, latencies: Latencies, times: int = 4000) -> Counter[str]:
+    """Count who is asked first."""
+    chance = random.Random(7)
+    return Counter(order_targets(chosen, latencies, chance)[0].name for _ in range(times))
+
+
+def test_weights_share_the_requests() -> None:
+    """Three to one is three to one."""
+    counts = firsts(route((A, B), (LAST,)), Latencies(Clock()))
+
+    assert 0.72 < counts["a"] / counts.total() < 0.78
+    assert 0 == counts["last"]
+
+
+def test_every_target_stands_in_the_order_once_and_ranks_keep_theirs() -> None:
+    """Whoever loses the draw is the fallback; a lower rank comes behind."""
+    for seed in range(50):
+        order = order_targets(route((A, B, C), (LAST,)), Latencies(Clock()), random.Random(seed))
+        assert {"a", "b", "c"} == {member.name for member in order[:3]}
+        assert ["last"] == [member.name for member in order[3:]]
+
+
+def test_the_quicker_of_two_is_asked_first() -> None:
+    """Ten times as quick is asked every time, until it is not."""
+    clock = Clock()
+    latencies = Latencies(clock)
+    latencies.observe("b", 1.0)
+    latencies.observe("c", 0.1)
+    chosen = route((B, C), balance="least_latency")
+
+    assert {"c"} == firsts(chosen, latencies).keys()
+    latencies.observe("c", 5.0)
+    assert {"b"} == firsts(chosen, latencies).keys()
+
+
+def test_a_crowded_target_is_slower_than_it_was() -> None:
+    """What runs there counts."""
+    latencies = Latencies(Clock())
+    latencies.observe("b", 0.2)
+    latencies.observe("c", 0.3)
+    latencies.begin("b")
+    chosen = route((B, C), balance="least_latency")
+
+    assert {"c"} == firsts(chosen, latencies).keys()
+    latencies.end("b")
+    assert {"b"} == firsts(chosen, latencies).keys()
+
+
+def test_of_many_the_best_is_not_swamped() -> None:
+    """Two are drawn and the better one is asked: never the worst of three, and not always the best."""
+    latencies = Latencies(Clock())
+    for name, seconds in (("b", 0.1), ("c", 0.2), ("last", 0.3)):
+        latencies.observe(name, seconds)
+    counts = firsts(route((B, C, LAST), balance="least_latency"), latencies)
+
+    assert 0 == counts["last"]
+    assert 0.6 < counts["b"] / counts.total() < 0.73
+
+
+def test_a_slow_target_is_tried_again_after_a_while() -> None:
+    """Its figure fades, or it would stay slow for ever."""
+    clock = Clock()
+    latencies = Latencies(clock)
+    latencies.observe("b", 5.0)
+    latencies.observe("c", 0.5)
+    chosen = route((B, C), balance="least_latency")
+    assert {"c"} == firsts(chosen, latencies).keys()
+    clock.now += 30
+    latencies.observe("c", 0.5)
+
+    assert {"b"} == firsts(chosen, latencies).keys()
+
+
+def test_the_hedge_waits_for_the_usual_time_within_its_bounds() -> None:
+    """The 95th percentile of lately; the upper bound while too little is known."""
+    hedge = Hedge(after_least_seconds=0.2, after_most_seconds=2.0, most_extra_ratio=0.1)
+    latencies = Latencies(Clock())
+    assert 2.0 == hedge_delay(hedge, "b", latencies)
+    for number in range(100):
+        latencies.observe("b", 0.3 + number / 100)
+        latencies.observe("c", 0.01)
+        latencies.observe("last", 30.0)
+
+    assert pytest.approx(0.3 + 0.94) == hedge_delay(hedge, "b", latencies)
+    assert 0.2 == hedge_delay(hedge, "c", latencies)
+    assert 2.0 == hedge_delay(hedge, "last", latencies)
+
+
+def test_hedging_costs_no_more_than_its_share() -> None:
+    """A tenth of the requests, and two saved up at most."""
+    hedge, allowances = Hedge(after_least_seconds=0.2, after_most_seconds=4.0, most_extra_ratio=0.1), HedgeAllowances()
+    taken = 0
+    for _ in range(1000):
+        allowances.add_request("r", hedge)
+        taken += allowances.take("r")
+
+    assert 99 <= taken <= 102
+    for _ in range(1000):
+        allowances.add_request("r", hedge)
+    assert [True, True, False] == [allowances.take("r") for _ in range(3)]

@@ -1,0 +1,76 @@
+"""When an answer may be carried on by another target, and what that one is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from llm_router.continuation import Delivered, continuation_body, may_be_continued
+
+ASKED = [{"role": "user", "content": "Tell me of the river."}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "may"),
+    [
+        ({}, True),
+        ({"n": 1, "logprobs": False, "response_format": {"type": "text"}, "tools": []}, True),
+        ({"n": 2}, False),
+        ({"logprobs": True}, False),
+        ({"response_format": {"type": "json_object"}}, False),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, False),
+        ({"response_format": "text"}, False),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "The river"}]}, False),
+        ({"messages": []}, True),
+    ],
+)
+def test_only_plain_text_may_be_carried_on(fields: dict[str, Any], may: bool) -> None:
+    """Several choices, probabilities, a format, words in the model's mouth: no."""
+    assert may == may_be_continued({"messages": ASKED, **fields})
+
+
+@pytest.mark.parametrize(
+    ("delta", "is_plain"),
+    [
+        ({"reasoning_content": "hm"}, True),
+        ({"reasoning": "hm", "role": "assistant"}, True),
+        ({"tool_calls": [{"index": 0}]}, False),
+        ({"refusal": "no"}, False),
+        ({"content": None, "tool_calls": None}, True),
+        ({"audio": {"id": "a"}}, False),
+    ],
+)
+def test_an_open_tool_call_cannot_be_carried_on(delta: dict[str, Any], is_plain: bool) -> None:
+    """Nor anything else that is neither text nor thought."""
+    delivered = Delivered(keeps_text=True)
+    delivered.add(["Let me see. ", orjson.dumps([{"index": 0, "delta": delta}])])
+
+    assert is_plain == delivered.is_plain
+    assert "Let me see. " == delivered.text
+
+
+def test_the_next_target_is_never_made_to_speak_on_with_words_in_its_mouth() -> None:
+    """What was delivered is a finished turn, and the last turn is the user's."""
+    body = continuation_body({"messages": ASKED, "temperature": 0, "tools": [1]}, "It rises in the hills and")
+
+    roles = [message["role"] for message in body["messages"]]
+    assert ["user", "assistant", "user"] == roles
+    assert "It rises in the hills and" == body["messages"][1]["content"]
+    assert "<<<It rises in the hills and>>>" in body["messages"][2]["content"]
+    assert (0, [1]) == (body["temperature"], body["tools"])
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(("limit", "left"), [(1000, 1000 - 25 + 32), (20, 1 + 32)])
+def test_the_longest_answer_is_counted_over_both(name: str, limit: int, left: int) -> None:
+    """What was delivered is taken off, with room for the words that are repeated."""
+    assert left == continuation_body({"messages": ASKED, name: limit}, "x" * 100)[name]
+
+
+def test_with_nothing_delivered_the_question_is_asked_as_it_was() -> None:
+    """Only thoughts had come."""
+    body = {"messages": ASKED}
+
+    assert body == continuation_body(body, " ")
