@@ -60,6 +60,7 @@ async def test_a_whole_stream_is_recorded_with_its_times_and_usage(fault_provide
     assert 0 == attempt["body"]["temperature"]
     assert {"authorization", "x-request-id"} <= set(attempt["header_names"])
     assert attempt["has_authorization"]
+    assert "cret" == attempt["credential_tail"]
     assert "sk-secret" not in str(attempt)
 
 

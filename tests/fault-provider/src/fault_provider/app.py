@@ -41,7 +41,7 @@ class AnswerEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, record the attempt, play its plan, and notice when the client leaves."""
         connection = Connection(scope, receive, send)
-        names = sorted({name.decode("latin-1") for name, _ in scope["headers"]})
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             raw_body = await connection.read_body()
             body, plan = self._read(raw_body)
@@ -51,7 +51,7 @@ class AnswerEndpoint:
         except (UnusableRequest, UnusableInput, UnusablePlan) as error:
             await connection.send_json(400, error_body(self._wire, "invalid_request_error", str(error)), {})
             return
-        attempt = self._attempts.begin(plan, self._wire, bool(body.get("stream")), raw_body, names)
+        attempt = self._attempts.begin(plan, self._wire, bool(body.get("stream")), raw_body, headers)
         playing = asyncio.create_task(self._play(connection, plan, body, attempt))
         leaving = asyncio.create_task(connection.until_gone())
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from fault_provider.plan import Plan, Wire
 Finish = Literal["open", "completed", "client_closed", "cut", "reset", "refused"]
 _KEPT = 100_000
 _BODY_KEPT_BYTES = 64 * 1024
+_CREDENTIAL_TAIL_CHARACTERS = 4
 _FLAKY_NAMES_KEPT = 10_000
 
 
@@ -31,6 +33,7 @@ class Attempt:
     raw_body: bytes = field(repr=False)
     header_names: list[str]
     has_authorization: bool
+    credential_tail: str
     received_at: float = field(default_factory=time.time)
     first_chunk_at: float | None = None
     last_chunk_at: float | None = None
@@ -71,8 +74,9 @@ class AttemptLog:
         self._indexes = itertools.count(1)
         self._calls: Counter[str] = Counter()
 
-    def begin(self, plan: Plan, wire: Wire, stream: bool, raw_body: bytes, header_names: list[str]) -> Attempt:
-        """Record that a request for `plan` came in."""
+    def begin(self, plan: Plan, wire: Wire, stream: bool, raw_body: bytes, headers: Mapping[str, str]) -> Attempt:
+        """Record that a request for `plan` came in. Of `headers` the names are kept, and the end of the credential."""
+        credential = headers.get("authorization") or headers.get("x-api-key")
         attempt = Attempt(
             index=next(self._indexes),
             wire=wire,
@@ -81,8 +85,9 @@ class AttemptLog:
             test=plan.test,
             stream=stream,
             raw_body=raw_body if len(raw_body) <= _BODY_KEPT_BYTES else b"",
-            header_names=header_names,
-            has_authorization=not {"authorization", "x-api-key"}.isdisjoint(header_names),
+            header_names=sorted(headers),
+            has_authorization=credential is not None,
+            credential_tail=(credential or "")[-_CREDENTIAL_TAIL_CHARACTERS:],
         )
         self._attempts.append(attempt)
         return attempt

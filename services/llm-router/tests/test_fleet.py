@@ -1,0 +1,354 @@
+"""Routes are exchanged under running requests: nothing that is in use is closed, nothing stays open for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from llm_router.fleet import Fleets
+from llm_router.metrics import Metrics
+from llm_router.providers.answer import AnswerStream, Provider
+from llm_router.routes import Route, Routes, Target, Timeouts, load_routes
+from llm_router.routes_watch import RoutesWatch
+from llm_router.sources import Sources
+
+
+class FakeProvider:
+    """Has no connections; counts how often it is closed."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.closings = 0
+        self.closed = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
+        """Answer nothing."""
+        raise AssertionError(body)
+        yield
+
+    async def close(self) -> None:
+        """Count; a provider whose model is `bad` fails at it."""
+        self.closings += 1
+        self.closed.set()
+        if self.target.model == "bad":
+            raise OSError("cannot close")
+
+
+class FakeFactory:
+    """Makes providers and remembers each, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeProvider] = []
+
+    def __call__(self, target: Target) -> Provider:
+        """Make one."""
+        provider = FakeProvider(target)
+        self.made.append(provider)
+        return provider
+
+    def of(self, name: str, number: int = 0) -> FakeProvider:
+        """Return the provider that was made for the target `name`, the `number`-th of several."""
+        return [provider for provider in self.made if provider.target.name == name][number]
+
+
+def target(name: str, model: str = "m") -> Target:
+    """Return a target."""
+    return Target(name, "vllm", model, "http://127.0.0.1:1/v1", None, None, Timeouts())
+
+
+def routes(*targets: Target) -> Routes:
+    """Return one route to `targets`."""
+    return {"model": Route("model", tuple((target,) for target in targets))}
+
+
+async def settle() -> None:
+    """Let every task that can go on go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(name="factory")
+def _factory() -> FakeFactory:
+    return FakeFactory()
+
+
+@pytest.fixture(name="fleets")
+def _fleets(factory: FakeFactory) -> Fleets:
+    return Fleets(factory)
+
+
+async def test_an_equal_target_keeps_its_provider(fleets: Fleets, factory: FakeFactory) -> None:
+    """Only what changed is made anew, and what it replaces is closed."""
+    await fleets.exchange(routes(target("a"), target("b")))
+    await fleets.exchange(routes(target("b"), target("a", "other"), target("c")))
+    await asyncio.wait_for(factory.of("a").closed.wait(), 10)
+
+    assert ["a", "b", "a", "c"] == [provider.target.name for provider in factory.made]
+    assert factory.of("b") is fleets.current.providers[target("b")]
+    assert factory.of("a", 1) is fleets.current.providers[target("a", "other")]
+    assert [1, 0, 0, 0] == [provider.closings for provider in factory.made]
+    await fleets.close()
+
+
+async def test_what_is_borrowed_stays_open_until_the_last_one_has_gone(fleets: Fleets, factory: FakeFactory) -> None:
+    """Two requests of before: the provider is closed when the second has ended, once."""
+    await fleets.exchange(routes(target("a")))
+    with fleets.borrow() as first, fleets.borrow():
+        with fleets.borrow() as second:
+            await fleets.exchange(routes(target("b")))
+            await settle()
+            assert first is second
+            assert ["a"] == [target.name for target in second.providers]
+            assert 0 == factory.of("a").closings
+        await settle()
+        assert 0 == factory.of("a").closings
+    await asyncio.wait_for(factory.of("a").closed.wait(), 10)
+
+    await fleets.close()
+    assert [1, 1] == [provider.closings for provider in factory.made]
+
+
+async def test_who_borrows_after_an_exchange_gets_the_new_routes(fleets: Fleets) -> None:
+    """A request keeps the routes it began with; the next one has the new ones."""
+    await fleets.exchange(routes(target("a")))
+    with fleets.borrow() as before:
+        await fleets.exchange(routes(target("b")))
+        with fleets.borrow() as after:
+            assert ["a"] == [target.name for target in before.routes["model"].targets]
+            assert ["b"] == [target.name for target in after.routes["model"].targets]
+    await fleets.close()
+
+
+async def test_a_fleet_between_two_borrowed_ones_is_closed_at_once(fleets: Fleets, factory: FakeFactory) -> None:
+    """What is shared with the oldest or with the newest stays; what only the middle one had goes."""
+    await fleets.exchange(routes(target("old"), target("shared")))
+    with fleets.borrow():
+        await fleets.exchange(routes(target("shared"), target("middle"), target("kept")))
+        await fleets.exchange(routes(target("kept")))
+        await asyncio.wait_for(factory.of("middle").closed.wait(), 10)
+        await settle()
+        assert ["middle"] == [provider.target.name for provider in factory.made if provider.closings]
+    await asyncio.wait_for(factory.of("shared").closed.wait(), 10)
+    await settle()
+
+    assert ["old", "shared", "middle"] == [provider.target.name for provider in factory.made if provider.closings]
+    await fleets.close()
+
+
+async def test_the_end_closes_everything_once(fleets: Fleets, factory: FakeFactory) -> None:
+    """Also what is still borrowed by a request that unwinds late, and also when a close fails."""
+    await fleets.exchange(routes(target("a", "bad"), target("b")))
+    with fleets.borrow():
+        await fleets.exchange(routes(target("c", "bad"), target("d")))
+        with structlog.testing.capture_logs() as lines:
+            await fleets.close()
+    await settle()
+
+    assert [1, 1, 1, 1] == [provider.closings for provider in factory.made]
+    assert ["provider_close_failed"] * 2 == [line["event"] for line in lines]
+
+
+async def test_an_exchange_that_is_cancelled_or_fails_changes_nothing() -> None:
+    """The old routes stay whole and can be exchanged later."""
+    hold, entered = threading.Event(), threading.Event()
+    factory = FakeFactory()
+
+    def create(target: Target) -> Provider:
+        if target.model == "slow":
+            entered.set()
+            hold.wait(30)
+        if target.model == "impossible":
+            raise ValueError("no such provider")
+        return factory(target)
+
+    fleets = Fleets(create)
+    await fleets.exchange(routes(target("a")))
+    before = fleets.current
+    exchange = asyncio.create_task(fleets.exchange(routes(target("b", "slow"))))
+    await asyncio.to_thread(entered.wait, 30)
+    exchange.cancel()
+    await asyncio.wait((exchange,))
+    hold.set()
+    with pytest.raises(ValueError, match="no such provider"):
+        await fleets.exchange(routes(target("c", "impossible")))
+
+    assert exchange.cancelled()
+    assert before is fleets.current
+    assert 0 == factory.of("a").closings
+    await fleets.exchange(routes(target("d")))
+    assert ["d"] == [target.name for target in fleets.current.providers]
+    await fleets.close()
+    assert 1 == factory.of("a").closings
+
+
+def file_with(gap_seconds: float, *models: str, key: Path | None = None) -> str:
+    """Return a routes file with one target for each of `models`, of the same name."""
+    credential = f", credential_file: {key}" if key else ""
+    targets = "".join(
+        f"  {model}: {{provider: vllm, model: m, base_url: 'http://h/v1', timeouts: {{gap_seconds: {gap_seconds:g}}}"
+        f"{credential}}}\n"
+        for model in models
+    )
+    return f"targets:\n{targets}routes:\n" + "".join(f"  {model}: {{targets: [{model}]}}\n" for model in models)
+
+
+class Watched:
+    """A routes file, its watch, and what the watch did."""
+
+    def __init__(self, path: Path, fleets: Fleets) -> None:
+        self.path = path
+        self.fleets = fleets
+        self.registry = CollectorRegistry()
+        self.sources = Sources()
+        self.routes = load_routes(path, self.sources)
+        self.watch = RoutesWatch(path, self.sources, fleets, Metrics(self.registry))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric."""
+        return self.registry.get_sample_value(name, labels)
+
+    @property
+    def told(self) -> tuple[float | None, float | None, float | None]:
+        """Return reloads that went well, those that were refused, and whether the routes are stale."""
+        reloads = "llm_router_routes_reloads_total"
+        return (
+            self.value(reloads, outcome="ok"),
+            self.value(reloads, outcome="rejected"),
+            self.value("llm_router_routes_stale"),
+        )
+
+    async def look(self) -> list[dict[str, Any]]:
+        """Look once and return the log lines."""
+        with structlog.testing.capture_logs() as lines:
+            await self.watch.look()
+        return [dict(line) for line in lines]
+
+
+@pytest.fixture(name="watched")
+async def _watched(tmp_path: Path, fleets: Fleets) -> AsyncIterator[Watched]:
+    path = tmp_path / "routes.yaml"
+    path.write_text(file_with(20, "a", "b"))
+    watched = Watched(path, fleets)
+    await fleets.exchange(watched.routes)
+    yield watched
+    await fleets.close()
+
+
+async def test_nothing_is_said_while_nothing_changes(watched: Watched) -> None:
+    """A look at files that are as they were does nothing."""
+    before = watched.fleets.current
+
+    assert [] == await watched.look()
+    assert before is watched.fleets.current
+    assert (0, 0, 0) == watched.told
+
+
+async def test_a_reload_names_what_it_changed(watched: Watched) -> None:
+    """Models and targets: added, removed, changed. A target's settings are no change of the model."""
+    watched.path.write_text(file_with(20, "b", "c").replace("targets: [b]", "targets: [b, c]"))
+    first = await watched.look()
+    watched.path.write_text(file_with(21, "b", "c").replace("targets: [b]", "targets: [b, c]"))
+    second = await watched.look()
+
+    assert [
+        {
+            "event": "routes_reloaded",
+            "log_level": "info",
+            "models_added": ["c"],
+            "models_removed": ["a"],
+            "models_changed": ["b"],
+            "targets_added": ["c"],
+            "targets_removed": ["a"],
+            "targets_changed": [],
+        }
+    ] == first
+    assert ([], ["b", "c"]) == (second[0]["models_changed"], second[0]["targets_changed"])
+    assert (2, 0, 0) == watched.told
+
+
+async def test_a_refused_file_is_told_once_and_kept_out(watched: Watched) -> None:
+    """One line a fault and content, however often it is looked at; mending it ends the matter."""
+    before = watched.fleets.current
+    watched.path.write_text(file_with(0, "a", "b"))
+    first, again = await watched.look(), await watched.look()
+    refused = watched.told
+    watched.path.write_text(file_with(0, "a"))
+    other = await watched.look()
+    kept = watched.fleets.current
+    watched.path.write_text(file_with(20, "a", "b"))
+    mended = await watched.look()
+
+    reason = "timeouts.gap_seconds: Input should be greater than 0"
+    assert [
+        ("error", "routes_refused", str(watched.path), 2, f"targets.a.{reason}"),
+        ("error", "routes_refused", str(watched.path), 3, f"targets.b.{reason}"),
+    ] == [(line["log_level"], line["event"], line["file"], line["line"], line["reason"]) for line in first]
+    assert [] == again
+    assert (0, 1, 1) == refused
+    assert ["routes_refused"] == [line["event"] for line in other]
+    assert before is kept
+    assert ["routes_reloaded"] == [line["event"] for line in mended]
+    assert (1, 2, 0) == watched.told
+
+
+async def test_a_credential_that_comes_back_mends_a_refused_file(watched: Watched, tmp_path: Path) -> None:
+    """The routes file stays the same; what it lacked is there now."""
+    key = tmp_path / "key"
+    watched.path.write_text(file_with(20, "a", key=key))
+    refused = await watched.look()
+    key.write_text("sk-1")
+    mended = await watched.look()
+    key.write_text("sk-2")
+    rotated = await watched.look()
+
+    assert [f"targets.a.credential_file: {key}: No such file or directory"] == [line["reason"] for line in refused]
+    assert ["routes_reloaded"] == [line["event"] for line in mended]
+    assert ["a"] == rotated[0]["targets_changed"]
+    assert "sk-2" == watched.fleets.current.routes["a"].targets[0].credential
+    assert "sk-" not in str([*refused, *mended, *rotated])
+
+
+async def test_a_file_that_goes_away_keeps_the_routes(watched: Watched) -> None:
+    """A deleted file is a refused one; the same file again is good again."""
+    text = watched.path.read_text()
+    watched.path.unlink()
+    gone = await watched.look()
+    watched.path.write_text(text)
+    back = await watched.look()
+
+    assert [(None, "No such file or directory")] == [(line["line"], line["reason"]) for line in gone]
+    assert ["a", "b"] == list(watched.fleets.current.routes)
+    assert ["routes_reloaded"] == [line["event"] for line in back]
+
+
+async def test_a_look_that_fails_is_made_again(tmp_path: Path, factory: FakeFactory) -> None:
+    """A good file whose providers could not be made, for want of memory or so, is not forgotten."""
+    failures = [OSError("no more files")]
+
+    def create(target: Target) -> Provider:
+        if target.name == "b" and failures:
+            raise failures.pop()
+        return factory(target)
+
+    path = tmp_path / "routes.yaml"
+    path.write_text(file_with(20, "a"))
+    watched = Watched(path, Fleets(create))
+    await watched.fleets.exchange(watched.routes)
+    path.write_text(file_with(20, "a", "b"))
+    with pytest.raises(OSError, match="no more files"):
+        await watched.look()
+    assert ["a"] == list(watched.fleets.current.routes)
+
+    await watched.look()
+
+    assert ["a", "b"] == list(watched.fleets.current.routes)
+    await watched.fleets.close()
