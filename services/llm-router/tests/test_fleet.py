@@ -272,6 +272,7 @@ async def test_a_reload_names_what_it_changed(watched: Watched) -> None:
         }
     ] == first
     assert ([], ["b", "c"]) == (second[0]["models_changed"], second[0]["targets_changed"])
+    assert [] == await watched.look()
     assert (2, 0, 0) == watched.told
 
 

@@ -208,6 +208,7 @@ def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 127.0.0.1:8000", 10, "targets.local.base_url: expected"),
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http://[::'", 10, "targets.local.base_url: expected"),
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http://host:port'", 10, "targets.local.base_url: expected"),
+        ("base_url: http://127.0.0.1:8000/v1=>base_url: 'ftp://host/v1'", 10, "targets.local.base_url: expected"),
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http:///v1'", 10, "targets.local.base_url: expected"),
         ("default: {{targets: [primary, local]}}=>default:", 13, "routes.default: expected names with values below it"),
         ("routes:=>paths:", 12, "paths: Extra inputs are not permitted"),
@@ -286,6 +287,14 @@ def test_refuses_a_wrong_file_with_line_and_reason(
 def test_refuses_routes_that_lead_nowhere(tmp_path: Path, routes: str, told: list[str]) -> None:
     """Cycles, strangers and targets that would be asked twice are told where they stand, each once."""
     assert told == faults(write(tmp_path, FIVE_TARGETS + routes))
+
+
+def test_routes_may_stand_in_each_other_only_so_deep(tmp_path: Path) -> None:
+    """A chain of routes that no person can follow is told as such, before the interpreter gives up."""
+    chain = "".join(f"  m{number}: {{targets: [{{route: m{number + 1}}}]}}\n" for number in range(2000))
+    path = write(tmp_path, FIVE_TARGETS + chain + "  m2000: {targets: [a]}\n")
+
+    assert "28: routes.m19.targets.0: routes stand in each other more than 20 deep" == faults(path)[0]
 
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from llm_router.lined_yaml import Where
 
+# Deeper than anyone can follow.
+_DEEPEST = 20
+
 NamedRanks = tuple[tuple[str, ...], ...]
 
 
@@ -34,7 +37,7 @@ class RankResolver:
                 ranks.append(tuple(name for name in rank if name not in seen))
                 self._note_repeated(rank, seen, where)
         self._path.pop()
-        self._resolved[route] = tuple(rank for rank in ranks if rank)
+        self._resolved[route] = tuple(ranks)
         return self._resolved[route]
 
     def _ranks_of_entry(self, entry: object, where: Where) -> NamedRanks:
@@ -69,6 +72,9 @@ class RankResolver:
         if route in self._path:
             cycle = [*self._path[self._path.index(route) :], route]
             self.faults.append((where, f"the routes include each other in a cycle: {' -> '.join(cycle)}"))
+            return ()
+        if len(self._path) == _DEEPEST:
+            self.faults.append((where, f"routes stand in each other more than {_DEEPEST} deep"))
             return ()
         return self.ranks_of(route)
 
