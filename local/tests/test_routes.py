@@ -42,6 +42,16 @@ def test_with_both_keys_the_vendors_come_first_and_stand_in_for_each_other(home:
     assert "base_url" not in routes["targets"][haiku]
 
 
+def test_with_openais_key_there_are_embeddings_of_one_model(home: Home) -> None:
+    """Nothing stands in for them, least of all a model of other vectors; without the key there is no such route."""
+    routes = render_routes(collect_vendors(home, {"OPENAI_API_KEY": "sk-open"}), URL)
+    without = render_routes(collect_vendors(home, {"ANTHROPIC_API_KEY": "sk-ant"}), URL)
+
+    assert ["openai-text-embedding-3-small"] == routes["routes"]["text-embedding-3-small"]["targets"]
+    assert "text-embedding-3-small" == routes["targets"]["openai-text-embedding-3-small"]["model"]
+    assert "text-embedding-3-small" not in without["routes"]
+
+
 def test_keys_lie_in_files_of_their_own_and_go_when_they_are_no_longer_set(home: Home) -> None:
     """Mode 0600, never in the routes; a key that was withdrawn is forgotten."""
     vendors = collect_vendors(home, BOTH)

@@ -8,6 +8,7 @@ from pathlib import Path
 # What the price book of the tests knows; the name is the whole model name of the target.
 HAPPY = "ok?chunks=10&interval_ms=100&prompt_tokens=1000&cached=400&reasoning=7&test=happy"
 LONG = "ok?chunks=300&prompt_tokens=2000&test=long"
+VECTORS = "ok?prompt_tokens=1000&dimensions=256&test=vectors"
 CLAUDE = "ok?prompt_tokens=500&cached=100&cache_write=50&test=claude"
 
 # Half a second, and half a minute: shorter and longer than the edge goes on without its client.
@@ -63,6 +64,19 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
             "error-frame": "error-frame?after=3",
         }.items()
     },
+    "vectors": [("openai", VECTORS)],
+    "org/vectors": [("openai", "floats?dimensions=1536&test=vectors-large")],
+    "vectors-unpriced": [("openai", "no-usage?test=vectors-unpriced")],
+    "vectors-slow": [("openai", "slow-first?seconds=2&test=vectors-slow")],
+    # Targets of one model: the first call of it fails, so the second target answers.
+    "vectors-fallback": [
+        ("anthropic", "ok?test=never"),
+        ("openai", "flaky?fault=wrong-count&test=vectors-fallback"),
+        ("openai", "flaky?fault=wrong-count&test=vectors-fallback"),
+    ],
+    "vectors-down": [("openai", "status-500?test=vectors-down"), ("openai", "ok?test=never")],
+    "vectors-limited": [("openai", "status-429?retry_after=7&test=vectors-limited")],
+    "vectors-claude": [("anthropic", "ok?test=never")],
     "unpriced": [("openai", "ok?test=unpriced")],
     "local": [LOCAL],
 }

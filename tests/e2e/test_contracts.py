@@ -365,7 +365,8 @@ async def test_the_documentation_is_complete(door: Door) -> None:
 
     assert 200 == page.status_code
     assert {
-        "/chat", "/v1/chat", "/v1/chat/completions", "/v1/models", "/v1/costs", "/v1/requests/{request_id}",
+        "/chat", "/v1/chat", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{model}",
+        "/v1/costs", "/v1/requests/{request_id}",
         "/v1/cache/stats", "/health", "/health/live", "/health/ready", "/metrics",
     } == set(document["paths"])  # fmt: skip
     schemas = document["components"]["schemas"]
@@ -378,7 +379,7 @@ async def test_the_documentation_is_complete(door: Door) -> None:
             content = operation["responses"]["200"]["content"]
             assert path == "/metrics" or all("example" in media for media in content.values()), path
             assert path.startswith(("/health", "/metrics")) or "401" in operation["responses"], path
-    for name in ("ChatRequest", "CompletionRequest"):
+    for name in ("ChatRequest", "CompletionRequest", "EmbeddingRequest"):
         assert schemas[name]["examples"], name
 
 

@@ -22,6 +22,8 @@ _COUNTERPARTS = (
     (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-5-5")),
     (("openai", "gpt-6-sol"), ("anthropic", "claude-sonnet-5-5")),
 )
+# Vectors of different models cannot be mixed: the route has no second model.
+_EMBEDDING_MODEL = "text-embedding-3-small"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def collect_vendors(home: Home, environment: Mapping[str, str]) -> list[Vendor]:
 
 
 def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]:
-    """Return the routes file as data: `default`, one route per vendor's model, and the local model's own."""
+    """Return the routes file as data: `default`, a route per vendor's model, OpenAI's embeddings, the local model."""
     known = {vendor.provider: vendor for vendor in vendors}
     targets: dict[str, Any] = {}
     routes: dict[str, Any] = {"default": {}}
@@ -62,6 +64,9 @@ def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]
             routes[model] = {"targets": [f"{provider}-{model}", *others, _LOCAL]}
     small = [f"{provider}-{model}" for provider, model in _COUNTERPARTS[0] if provider in known]
     routes["default"] = {"targets": [*small, _LOCAL]}
+    if "openai" in known:
+        targets[f"openai-{_EMBEDDING_MODEL}"] = _vendor_target(known["openai"], _EMBEDDING_MODEL)
+        routes[_EMBEDDING_MODEL] = {"targets": [f"openai-{_EMBEDDING_MODEL}"]}
     routes[_LOCAL_MODEL] = {"targets": [_LOCAL]}
     targets[_LOCAL] = {
         "provider": "vllm",

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from edge.api import ChatEndpoints
 from edge.app import create_app
 from edge.costs import Quotes
+from edge.embeddings_api import EmbeddingEndpoints
 from edge.emit import Emitter
 from edge.exchange import Parts
 from edge.guard import Guard
@@ -56,7 +57,8 @@ class Edge:
     def app(self) -> FastAPI:
         """Put the application together with the settings as they are now."""
         settings = Settings(**self.settings)
-        return create_app([ChatEndpoints(settings, self.guard, self.parts).router()], self.metrics)
+        endpoints = (ChatEndpoints, EmbeddingEndpoints)
+        return create_app([each(settings, self.guard, self.parts).router() for each in endpoints], self.metrics)
 
     def visit(self, path: str, body: object, headers: Sequence[tuple[str, str]] = ()) -> Visit:
         """Send a request."""
@@ -71,6 +73,12 @@ class Edge:
         """Ask at `/v1/chat/completions` for a stream, unless told otherwise."""
         body = {"model": "default", "messages": QUESTION, "stream": True, **fields}
         return self.visit("/v1/chat/completions", body, headers)
+
+    def embed(
+        self, embedded: object = ("one", "two"), *, headers: Sequence[tuple[str, str]] = (), **f: object
+    ) -> Visit:
+        """Ask at `/v1/embeddings`."""
+        return self.visit("/v1/embeddings", {"model": "default", "input": embedded, **f}, headers)
 
     async def settled(self) -> list[ledgerpb.Settled]:
         """Return the settled events so far, once all that is under way is recorded."""

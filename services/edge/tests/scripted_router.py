@@ -103,6 +103,11 @@ async def two_vectors(_context: Context) -> routerpb.EmbedResponse:
     return routerpb.EmbedResponse(vectors=vectors, response_model="m-1", usage=usage, attempts=[attempt])
 
 
+async def announce_attempt(context: Context) -> None:
+    """Say, as the router does before the first attempt of a request for vectors, that it begins."""
+    await context.send_initial_metadata((("spillway-started-bin", started().started.SerializeToString()),))
+
+
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     """Plays `script` for each request, and remembers what it was asked and whether it was cancelled."""
 
@@ -133,7 +138,11 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     ) -> routerpb.EmbedResponse:
         """Answer as `embed` does."""
         self.embed_requests.append(request)
-        return await self.embed(context)
+        try:
+            return await self.embed(context)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
 
     async def ListModels(  # noqa: N802 - gRPC's spelling
         self, _request: routerpb.ListModelsRequest, _context: Context

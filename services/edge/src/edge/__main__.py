@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from edge.api import ChatEndpoints
 from edge.app import create_app
 from edge.costs import Quotes
+from edge.embeddings_api import EmbeddingEndpoints
 from edge.emit import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.exchange import Parts
 from edge.guard import Guard
@@ -41,7 +42,7 @@ from servicekit.settings import load_settings
 
 log = structlog.get_logger()
 
-_MODELS_INTERVAL_SECONDS = 10.0
+_MODELS_INTERVAL_SECONDS = 5.0
 _REDIS_CONNECTIONS = 64
 
 
@@ -69,6 +70,7 @@ async def serve(settings: Settings) -> None:
     app = create_app(
         [
             ChatEndpoints(settings, guard, parts).router(),
+            EmbeddingEndpoints(settings, guard, parts).router(),
             ReportEndpoints(guard, models, ledger).router(),
             health.router(),
         ],

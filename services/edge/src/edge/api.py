@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
-from edge.arrival import CLAIM_SECONDS, bind_request_id, new_request_id
+from edge.arrival import claim_request_id
 from edge.body import read_json, validate
 from edge.cache import read_cache_control
 from edge.chat import ChatAnswers, ChatFrames, ChatRequest
@@ -70,7 +70,7 @@ class ChatEndpoints:
     ) -> tuple[Exchange, dict[str, str]]:
         """Steps 2 and 3; return the exchange, which has to be run now, and the headers of its response."""
         await self.guard.admit(conversation)
-        await self._claim_id(request)
+        await claim_request_id(request, self.parts.emitter.claim)
         guarded = time.monotonic()
         state = request.state
         facts = RequestFacts(
@@ -93,11 +93,6 @@ class ChatEndpoints:
             "cache-status": _CACHE_STATUS_HEADER[exchange.cache_status],
             "server-timing": timing,
         }
-
-    async def _claim_id(self, request: Request) -> None:
-        """Keep the client's own request id unless it was used before: the ledger counts each id once."""
-        if request.state.is_own_id and not await self.parts.emitter.claim(request.state.request_id, CLAIM_SECONDS):
-            bind_request_id(request.scope["state"], new_request_id())
 
     def _stream(self, exchange: Exchange, frames: ChatFrames | CompletionFrames, headers: dict[str, str]) -> Response:
         return StreamResponse(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 import uuid_utils.compat
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.metrics import Metrics
@@ -18,7 +20,7 @@ log = structlog.get_logger()
 # A client's own id is taken when its time is about now: the ledger's rows are ordered, and kept, by that time.
 _FURTHEST_CLOCK_SECONDS = 300
 # As long as an id can still be about now.
-CLAIM_SECONDS = 2 * _FURTHEST_CLOCK_SECONDS
+_CLAIM_SECONDS = 2 * _FURTHEST_CLOCK_SECONDS
 
 
 class Arrival:
@@ -59,6 +61,15 @@ def bind_request_id(state: dict[str, Any], request_id: str) -> None:
     """Give the request its id, in its state and in every log line that follows."""
     state["request_id"] = request_id
     structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+async def claim_request_id(request: Request, claim: Callable[[str, int], Awaitable[bool]]) -> None:
+    """Keep the client's own request id unless it was used before: the ledger counts each id once.
+
+    `claim` takes an id for some seconds and tells whether nobody has had it.
+    """
+    if request.state.is_own_id and not await claim(request.state.request_id, _CLAIM_SECONDS):
+        bind_request_id(request.scope["state"], new_request_id())
 
 
 def new_request_id() -> str:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge.cache import Answer
-from edge.conversation import Conversation
 from edge.problems import Problem
-from pricing.usage import Usage, estimate_tokens
+from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -63,10 +62,10 @@ def settled_event(
     cache_status: ledgerpb.CacheStatus.ValueType,
     bypass_reason: str,
     attempts: Sequence[routerpb.Attempt],
-    answer: Answer,
+    answer: Answer | None,
     time_to_first_token: float | None,
 ) -> ledgerpb.CostEvent:
-    """Return the event that says how the request ended, which is now."""
+    """Return the event that says how the request ended, which is now; `answer` is None when it was not for words."""
     now = time.time_ns()
     event = _event(facts, "settled", now)
     settled = event.settled
@@ -81,24 +80,18 @@ def settled_event(
     settled.duration.FromNanoseconds(int((time.monotonic() - facts.accepted) * 1e9))
     if time_to_first_token is not None:
         settled.time_to_first_token.FromNanoseconds(int(time_to_first_token * 1e9))
-    if cache_status == ledgerpb.CACHE_STATUS_HIT:
+    if answer is not None and cache_status == ledgerpb.CACHE_STATUS_HIT:
         settled.saved.provider = answer.provider
         settled.saved.target_model = answer.target_model
         settled.saved.usage.CopyFrom((answer.usage or Usage()).to_proto())
     return event
 
 
-def open_attempt(
-    started: routerpb.Started,
-    outcome: routerpb.Outcome.ValueType,
-    conversation: Conversation,
-    received: Sequence[str | bytes],
-) -> routerpb.Attempt:
+def open_attempt(started: routerpb.Started, outcome: routerpb.Outcome.ValueType, estimated: Usage) -> routerpb.Attempt:
     """Return the record of an attempt that the router could not report: its call ended before the attempt did.
 
-    The provider may have read the prompt and written what was `received` of it; both are estimated.
+    The provider may have read the prompt and made what came of the answer: `estimated`.
     """
-    received_bytes = sum(len(chunk) for chunk in received)
     attempt = routerpb.Attempt(
         attempt_number=started.attempt_number,
         target=started.target,
@@ -106,7 +99,7 @@ def open_attempt(
         target_model=started.target_model,
         outcome=outcome,
         error_code="" if outcome == routerpb.OUTCOME_CLIENT_CANCELLED else "router_lost",
-        usage=Usage(estimate_tokens(conversation.prompt_bytes()), estimate_tokens(received_bytes)).to_proto(),
+        usage=estimated.to_proto(),
         usage_source=routerpb.USAGE_SOURCE_ESTIMATED,
         started_at=started.started_at,
         finish_reason=routerpb.FINISH_REASON_CANCELLED
@@ -123,9 +116,9 @@ def _event(facts: RequestFacts, name: str, now_ns: int) -> ledgerpb.CostEvent:
     return event
 
 
-def _finish_reason(outcome: routerpb.Outcome.ValueType, answer: Answer) -> routerpb.FinishReason.ValueType:
+def _finish_reason(outcome: routerpb.Outcome.ValueType, answer: Answer | None) -> routerpb.FinishReason.ValueType:
     if outcome == routerpb.OUTCOME_OK:
-        return answer.finish_reasons[0]
+        return answer.finish_reasons[0] if answer else routerpb.FINISH_REASON_UNSPECIFIED
     if outcome == routerpb.OUTCOME_CLIENT_CANCELLED:
         return routerpb.FINISH_REASON_CANCELLED
     return routerpb.FINISH_REASON_ERROR

@@ -23,7 +23,7 @@ from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.router_client import CompletionCall, RouterClient, problem_of
 from pricing.cost import FREE, total_of
-from pricing.usage import Usage
+from pricing.usage import Usage, estimate_tokens
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -227,7 +227,7 @@ class Exchange:
         outcome = self._outcome(problem)
         for number in sorted(self._open):
             received = self.answer.chunks[self._first_chunk_of_attempt :] if number == self._answering else []
-            self._attempts.append(open_attempt(self._started[number], outcome, self.conversation, received))
+            self._attempts.append(open_attempt(self._started[number], outcome, self._estimate(received)))
         event = settled_event(
             self.facts,
             outcome=outcome,
@@ -253,6 +253,11 @@ class Exchange:
         )
         self._observe(receipt, outcome)
         return receipt
+
+    def _estimate(self, received: list[str | bytes]) -> Usage:
+        """Return what an attempt has used of which only what was `received` is known."""
+        input_tokens = estimate_tokens(self.conversation.prompt_bytes())
+        return Usage(input_tokens, estimate_tokens(sum(len(chunk) for chunk in received)))
 
     def _outcome(self, problem: Problem | None) -> routerpb.Outcome.ValueType:
         if problem is not None:

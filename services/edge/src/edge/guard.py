@@ -30,10 +30,17 @@ class Guard:
     async def admit(self, conversation: Conversation) -> None:
         """Let the request pass; Problem when its model does not exist or its prompt is too long."""
         await self._models.require(conversation.requested_model)
-        tokens = estimate_tokens(conversation.prompt_bytes())
+        self._require_short(estimate_tokens(conversation.prompt_bytes()), "the prompt", "messages")
+
+    async def admit_input(self, requested_model: str, longest_input_tokens: int) -> None:
+        """Let a request for vectors pass; Problem when its model does not exist or an input is too long."""
+        await self._models.require(requested_model)
+        self._require_short(longest_input_tokens, "an input", "input")
+
+    def _require_short(self, tokens: int, what: str, param: str) -> None:
         if tokens > self._max_prompt_tokens:
             raise Problem(
                 "prompt_too_long",
-                f"the prompt has about {tokens} tokens; at most {self._max_prompt_tokens} are allowed",
-                param="messages",
+                f"{what} has about {tokens} tokens; at most {self._max_prompt_tokens} are allowed",
+                param=param,
             )

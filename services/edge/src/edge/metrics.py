@@ -13,7 +13,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "edge_requests_total",
-            "Chat requests that ended, by how.",
+            "Requests for chat and for embeddings that ended, by how.",
             ["requested_model", "outcome", "cache_status"],
             registry=registry,
         )
@@ -32,7 +32,7 @@ class Metrics:
         )
         self.duration = Histogram(
             "edge_request_duration_seconds",
-            "From the acceptance of a chat request to its last frame.",
+            "From the acceptance of a request for chat or embeddings to its end.",
             ["outcome"],
             buckets=_SECONDS,
             registry=registry,

@@ -12,11 +12,12 @@ from pydantic.json_schema import models_json_schema
 
 from edge.chat import ChatRequest
 from edge.completions import CompletionRequest
+from edge.embeddings import EmbeddingRequest
 from edge.problems import KINDS
 
 Json = dict[str, Any]
 
-_SCHEMAS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest)
+_SCHEMAS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest, EmbeddingRequest)
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = "019aa3c4-6f1e-7cc2-9d0a-2f7d7c1b8e55"
 _BEARER: list[dict[str, list[str]]] = [{"api_key": []}]
@@ -168,11 +169,34 @@ CHAT = _chat_endpoint(
     ChatRequest, {"request_id": _REQUEST_ID, "text": "Paris.", "tool_calls": [], **_DONE}, _CHAT_STREAM
 )
 COMPLETIONS = _chat_endpoint(CompletionRequest, _COMPLETION, _COMPLETION_STREAM)
-MODELS = _report(
-    "The models.",
-    {"object": "list", "data": [{"id": "default", "object": "model", "created": 0, "owned_by": "spillway"}]},
-    "router_unavailable",
-)
+EMBEDDINGS: Json = {
+    "responses": {
+        200: _json(
+            "The vectors, in the order of the inputs.",
+            {
+                "object": "list",
+                "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456, 0.0789]}],
+                "model": "text-embedding-3-small",
+                "usage": {"prompt_tokens": 9, "total_tokens": 9},
+            },
+        ),
+        **_errors(
+            "invalid_json", "invalid_request", "prompt_too_long", "context_length_exceeded", "invalid_api_key",
+            "model_not_found", "body_too_large", "rate_limited", "all_targets_failed", "deadline_exceeded",
+            "router_unavailable", "spend_unrecordable",
+        ),
+    },
+    "openapi_extra": {
+        "security": _BEARER,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": _REF.format(model="EmbeddingRequest")}}},
+        },
+    },
+}  # fmt: skip
+_MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "spillway"}
+MODELS = _report("The models.", {"object": "list", "data": [_MODEL]}, "router_unavailable")
+MODEL = _report("The model.", _MODEL, "model_not_found", "router_unavailable")
 COSTS = _report(
     "Figures; money is a decimal string in USD.",
     {

@@ -14,7 +14,7 @@ from edge.guard import Guard
 from edge.ledger_client import LedgerClient
 from edge.models import ModelList
 from edge.notation import attempt_object, finish_reason_name, outcome_name
-from edge.openapi import CACHE_STATS, COSTS, MODELS, RECEIPT
+from edge.openapi import CACHE_STATS, COSTS, MODEL, MODELS, RECEIPT
 from edge.problems import Problem
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
@@ -22,6 +22,8 @@ Json = dict[str, Any]
 
 _DEFAULT_DAYS = 30
 _LONGEST_DAYS = 366
+# The contract wants a time of creation and a route has none: 2026-01-01, the same for all and for ever.
+_MODELS_CREATED = 1_767_225_600
 Day = Annotated[date | None, Query(description="UTC day, YYYY-MM-DD, included.")]
 
 
@@ -37,6 +39,8 @@ class ReportEndpoints:
         """Return the routes."""
         router = APIRouter(tags=["reports"])
         router.add_api_route("/v1/models", self.list_models, methods=["GET"], **MODELS)
+        # A model's name may hold slashes.
+        router.add_api_route("/v1/models/{model:path}", self.show_model, methods=["GET"], **MODEL)
         router.add_api_route("/v1/costs", self.costs, methods=["GET"], **COSTS)
         router.add_api_route("/v1/requests/{request_id}", self.receipt, methods=["GET"], **RECEIPT)
         router.add_api_route("/v1/cache/stats", self.cache_stats, methods=["GET"], **CACHE_STATS)
@@ -45,11 +49,15 @@ class ReportEndpoints:
     async def list_models(self, request: Request) -> Json:
         """List the models that a request may name."""
         self.guard.identify(request.headers.get("authorization"))
-        models = await self.models.known()
-        return {
-            "object": "list",
-            "data": [{"id": name, "object": "model", "created": 0, "owned_by": "spillway"} for name in models],
-        }
+        return {"object": "list", "data": [_model(name) for name in await self.models.known()]}
+
+    async def show_model(
+        self, request: Request, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]
+    ) -> Json:
+        """Show one of the models that a request may name."""
+        self.guard.identify(request.headers.get("authorization"))
+        await self.models.require(model)
+        return _model(model)
 
     async def costs(self, request: Request, from_: Annotated[Day, Query(alias="from")] = None, to: Day = None) -> Json:
         """Tell what was spent: today, and over a range of days in total, by user, by model and by day."""
@@ -96,6 +104,10 @@ class ReportEndpoints:
         }
 
 
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": _MODELS_CREATED, "owned_by": "spillway"}
+
+
 def _range(first: date | None, last: date | None) -> tuple[date, date]:
     last = last or datetime.now(UTC).date()
     first = first or last - timedelta(days=_DEFAULT_DAYS - 1)
@@ -125,7 +137,7 @@ def _receipt(record: ledgerpb.RequestRecord) -> Json:
         "admitted_at": request.admitted_at.ToJsonString(),
         "settled_at": settled.settled_at.ToJsonString() if is_settled else None,
         "outcome": outcome_name(settled.outcome) if is_settled else None,
-        "finish_reason": finish_reason_name(settled.finish_reason) if is_settled else None,
+        "finish_reason": finish_reason_name(settled.finish_reason) if settled.finish_reason else None,
         "error_code": settled.error_code or None,
         "cache_status": ledgerpb.CacheStatus.Name(settled.cache_status)[13:].lower() if is_settled else None,
         "cache_bypass_reason": settled.cache_bypass_reason or None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import grpc
 import orjson
@@ -18,10 +18,34 @@ from spillway.router.v1 import router_pb2_grpc
 
 _LIST_TIMEOUT_SECONDS = 2.0
 _HEALTH_TIMEOUT_SECONDS = 1.0
+_STARTED_KEY = "spillway-started-bin"  # see router.proto
 
 CompletionCall: TypeAlias = (
     "grpc.aio.UnaryStreamCall[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]"
 )
+
+
+class EmbedCall:
+    """A call for vectors that is running."""
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, routerpb.EmbedResponse]) -> None:
+        self._call = call
+        self.started: routerpb.Started | None = None
+        """The first attempt, once it has begun: from then on something may be spent."""
+
+    async def answer(self) -> routerpb.EmbedResponse:
+        """Wait for the answer; AioRpcError when the call fails."""
+        for key, value in await self._call.initial_metadata():
+            if key == _STARTED_KEY and isinstance(value, bytes):
+                self.started = routerpb.Started.FromString(value)
+        message = await self._call.read()
+        if not isinstance(message, routerpb.EmbedResponse):
+            raise Problem("internal_error", "the llm-router ended the call without an answer")
+        return message
+
+    def cancel(self) -> None:
+        """End the call if it has not ended."""
+        self._call.cancel()
 
 
 class RouterClient:
@@ -30,6 +54,12 @@ class RouterClient:
     def __init__(self, channel: grpc.aio.Channel, *, attempt_budget: int, request_timeout_seconds: float) -> None:
         self._channel = channel
         self._stub = router_pb2_grpc.RouterServiceStub(channel)
+        # On the wire a unary call is a stream of one message; read as such, its initial metadata comes when it is sent.
+        self._embed = channel.unary_stream(
+            "/spillway.router.v1.RouterService/Embed",
+            request_serializer=routerpb.EmbedRequest.SerializeToString,
+            response_deserializer=routerpb.EmbedResponse.FromString,
+        )
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
 
@@ -46,6 +76,18 @@ class RouterClient:
         )
         return self._stub.StreamCompletion(request, timeout=self._request_timeout)
 
+    def embed(self, request_id: str, identity: Identity, route: str, body: Mapping[str, Any]) -> EmbedCall:
+        """Start a call for vectors; await its answer, and `problem_of` what that raises."""
+        request = routerpb.EmbedRequest(
+            request_id=request_id,
+            tenant=identity.tenant,
+            user=identity.user,
+            route=route,
+            attempt_budget=self._attempt_budget,
+            body=orjson.dumps(body),
+        )
+        return EmbedCall(self._embed(request, timeout=self._request_timeout))
+
     async def list_models(self) -> Sequence[routerpb.Model]:
         """Return the public models; Problem when the router does not answer."""
         try:
@@ -57,6 +99,12 @@ class RouterClient:
     async def is_serving(self) -> bool:
         """Tell whether a router answers its health check."""
         return await is_serving(self._channel, "spillway.router.v1.RouterService", _HEALTH_TIMEOUT_SECONDS)
+
+
+def attempts_of(error: grpc.aio.AioRpcError) -> list[routerpb.Attempt]:
+    """Return the attempts that a failed call for vectors tells of."""
+    detail = detail_of(error, routerpb.CompletionError)
+    return list(detail.attempts) if detail else []
 
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:

@@ -75,10 +75,11 @@ class EmbedAttempt:
     async def _read(self, reply: EmbeddingsReply, first_bytes_due: float) -> bytes:
         """Read the reply to its end, each part within its timer."""
         body = bytearray()
+        end_due = min(self._started + self._target.timeouts.stream_seconds, self._deadline)
         due = first_bytes_due
         while True:
             try:
-                async with asyncio.timeout_at(min(due, self._deadline)):
+                async with asyncio.timeout_at(min(due, end_due)):
                     chunk = await reply.read()
             except TimeoutError as error:
                 raise ProviderTimeout("the answer stalled" if body else "no content in time") from error
