@@ -16,12 +16,22 @@ TOOL_ARGUMENTS = '{"city":"Paris","unit":"celsius","days":[1,2,3]}'
 TOOL_NAME = "get_weather"
 _FRAGMENT_CHARACTERS = 7
 _NO_CONTENT = frozenset(
-    {"reset", "silence", "role-only", "pings-only", "empty", "insufficient-quota", "context-too-long", "tool-call"}
+    {
+        "reset",
+        "silence",
+        "role-only",
+        "pings-only",
+        "empty",
+        "insufficient-quota",
+        "context-too-long",
+        "tool-call",
+        "tool-cut",
+    }
 )
 # Where a stream breaks off, so that no usage is reported at its end.
 _NO_ENDING = frozenset(
     {"reset", "silence", "cut", "stall", "missing-end", "error-frame", "role-only", "pings-only", "no-usage"}
-    | {"insufficient-quota", "context-too-long"}
+    | {"insufficient-quota", "context-too-long", "tool-cut"}
 )
 
 
