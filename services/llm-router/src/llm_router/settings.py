@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     """After the first content a stream is read, and its content sent on, once in this time; 0: as it comes."""
     redis_url: str | None = None
     """Where the routers share their breakers; without it each has its own."""
+    breaker_lease_timeout_seconds: PositiveFloat = 0.05
+    """How long a request waits for Redis to say whether it may probe; the exchange beside it takes five times as long.
+    A Redis that is slower is passed by."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
