@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -96,14 +96,19 @@ def routes(fault_provider_url: str, key: Path) -> dict[str, object]:
     return {"targets": targets, "routes": {route: {"targets": [f"first-{route}", "backup"]} for route in MODELS}}
 
 
-@pytest.fixture
-async def pair(tmp_path: Path, fault_provider_url: str, redis_url: str) -> AsyncIterator[tuple[Running, Running]]:
-    """Yield two router processes on the same routes and the same Redis, which knows nothing of their targets."""
-    (tmp_path / "key").write_text("sk-test-credential")
-    (tmp_path / "routes.yaml").write_text(yaml.safe_dump(routes(fault_provider_url, tmp_path / "key")))
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running_router(tmp_path, 1, redis_url))
-        second = await stack.enter_async_context(running_router(tmp_path, 2, redis_url))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, fault_provider_url: str) -> Path:
+    """Return the folder with the routes of all routers, and their logs."""
+    folder = tmp_path_factory.mktemp("routers")
+    (folder / "key").write_text("sk-test-credential")
+    (folder / "routes.yaml").write_text(yaml.safe_dump(routes(fault_provider_url, folder / "key")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+async def pair(folder: Path, redis_url: str) -> AsyncIterator[tuple[Running, Running]]:
+    """Yield two router processes on the same routes and the same Redis; each test has a route of its own."""
+    async with running_router(folder, 1, redis_url) as first, running_router(folder, 2, redis_url) as second:
         yield first, second
     store = redis.Redis.from_url(redis_url)
     keys = [key async for key in store.scan_iter("spillway:breaker:*")]
@@ -195,21 +200,22 @@ async def test_one_probe_at_a_time_goes_out_from_two_busy_routers(pair: tuple[Ru
     assert times[-2] < at(attempts[7], "received_at")
 
 
-async def test_the_probe_of_a_killed_router_does_not_keep_the_other_from_probing(
-    pair: tuple[Running, Running], seen: Seen
+async def test_the_probe_of_a_killed_router_does_not_keep_another_from_probing(
+    pair: tuple[Running, Running], folder: Path, redis_url: str, seen: Seen
 ) -> None:
-    """While the first router's probe hangs the second sends none; seconds after the first was killed it does."""
-    first, second = pair
-    await first.client.complete("hanging")
-    await second.knows_open("first-hanging", is_open=True)
-    async with asked_all_the_time("hanging", first):
-        await arrived(seen, "shared-hanging", 2)
-        async with asked_all_the_time("hanging", second) as bad:
-            await asyncio.sleep(6)  # longer than the lease lives unless it is renewed
-            assert 2 == len(seen.attempts("shared-hanging"))
-            first.process.kill()
-            killed = time.time()
-            await arrived(seen, "shared-hanging", 3)
+    """While one router's probe hangs another sends none; seconds after the first was killed it does."""
+    _, other = pair
+    async with running_router(folder, 3, redis_url) as victim:
+        await victim.client.complete("hanging")
+        await other.knows_open("first-hanging", is_open=True)
+        async with asked_all_the_time("hanging", victim):
+            await arrived(seen, "shared-hanging", 2)
+            async with asked_all_the_time("hanging", other) as bad:
+                await asyncio.sleep(6)  # longer than the lease lives unless it is renewed
+                assert 2 == len(seen.attempts("shared-hanging"))
+                victim.process.kill()
+                killed = time.time()
+                await arrived(seen, "shared-hanging", 3)
 
     attempts = seen.attempts("shared-hanging")
     assert 2.0 < at(attempts[2], "received_at") - killed < PATIENCE_SECONDS
