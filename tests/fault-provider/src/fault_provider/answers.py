@@ -16,22 +16,13 @@ TOOL_ARGUMENTS = '{"city":"Paris","unit":"celsius","days":[1,2,3]}'
 TOOL_NAME = "get_weather"
 _FRAGMENT_CHARACTERS = 7
 _NO_CONTENT = frozenset(
-    {
-        "reset",
-        "silence",
-        "role-only",
-        "pings-only",
-        "empty",
-        "insufficient-quota",
-        "context-too-long",
-        "tool-call",
-        "tool-cut",
-    }
+    {"reset", "silence", "role-only", "pings-only", "empty", "insufficient-quota", "context-too-long", "tool-call"}
+    | {"script"}
 )
 # Where a stream breaks off, so that no usage is reported at its end.
 _NO_ENDING = frozenset(
     {"reset", "silence", "cut", "stall", "missing-end", "error-frame", "role-only", "pings-only", "no-usage"}
-    | {"insufficient-quota", "context-too-long", "tool-cut"}
+    | {"insufficient-quota", "context-too-long", "script"}
 )
 
 

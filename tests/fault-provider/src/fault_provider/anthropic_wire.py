@@ -9,6 +9,7 @@ import orjson
 
 from fault_provider.answers import TOOL_ARGUMENTS, TOOL_NAME, chunk_texts, tool_fragments, usage_for
 from fault_provider.plan import Plan
+from fault_provider.script import script_of
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -26,6 +27,7 @@ class AnthropicAnswer:
 
     def __init__(self, plan: Plan, body: dict[str, Any], index: int) -> None:
         self._plan = plan
+        self._body = body
         self._index = index
         self._reports_usage = plan.behaviour != "no-usage"
         self._message: dict[str, Any] = {
@@ -38,6 +40,10 @@ class AnthropicAnswer:
             "stop_sequence": None,
         }
         self._block_open = False
+
+    def script(self) -> bytes:
+        """Return the frames that the request asks for."""
+        return b"".join(map(_event, script_of(self._body)))
 
     def opening(self) -> bytes:
         """Return message_start, which carries the input's usage, and a ping: no content yet."""

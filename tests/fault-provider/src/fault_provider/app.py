@@ -22,6 +22,7 @@ from fault_provider.openai_wire import OpenAiAnswer
 from fault_provider.performance import Answer, Performance
 from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, parse_model
 from fault_provider.refusals import error_body, refusal, status_body
+from fault_provider.script import UnusableScript, script_of
 
 _COUNTS = {"n": 128, "max_tokens": 1_000_000, "max_completion_tokens": 1_000_000, "top_logprobs": 20}
 
@@ -48,7 +49,7 @@ class AnswerEndpoint:
         except BodyTooLarge:
             await connection.send_json(413, error_body(self._wire, "request_too_large", "over 32 MiB"), {})
             return
-        except (UnusableRequest, UnusableInput, UnusablePlan) as error:
+        except (UnusableRequest, UnusableInput, UnusablePlan, UnusableScript) as error:
             await connection.send_json(400, error_body(self._wire, "invalid_request_error", str(error)), {})
             return
         attempt = self._attempts.begin(plan, self._wire, bool(body.get("stream")), raw_body, headers)
@@ -77,6 +78,8 @@ class AnswerEndpoint:
             inputs_of(body)
         else:
             self._check_conversation(body)
+            if plan.behaviour == "script":
+                script_of(body)
         return body, plan
 
     def _check_conversation(self, body: dict[str, Any]) -> None:

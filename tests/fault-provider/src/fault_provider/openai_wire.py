@@ -10,6 +10,7 @@ import orjson
 
 from fault_provider.answers import TOOL_ARGUMENTS, TOOL_NAME, chunk_texts, tool_fragments, usage_for
 from fault_provider.plan import Plan
+from fault_provider.script import script_of
 
 
 class OpenAiAnswer:
@@ -17,6 +18,7 @@ class OpenAiAnswer:
 
     def __init__(self, plan: Plan, body: dict[str, Any], index: int) -> None:
         self._plan = plan
+        self._body = body
         self._choices = body.get("n") or 1
         self._wants_logprobs = bool(body.get("logprobs"))
         self._top_logprobs = body.get("top_logprobs") or 0
@@ -32,6 +34,11 @@ class OpenAiAnswer:
     def choices(self) -> int:
         """How many answers were asked for (`n`)."""
         return int(self._choices)
+
+    def script(self) -> bytes:
+        """Return the frames that the request asks for."""
+        frames = [b"[DONE]" if frame == "[DONE]" else orjson.dumps(frame) for frame in script_of(self._body)]
+        return b"".join(b"data: %b\n\n" % frame for frame in frames)
 
     def opening(self) -> bytes:
         """Return the role chunks, which are no content."""

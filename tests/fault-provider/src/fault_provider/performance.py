@@ -25,6 +25,7 @@ class Answer(Protocol):
     @property
     def choices(self) -> int: ...  # noqa: D102
 
+    def script(self) -> bytes: ...  # noqa: D102
     def opening(self) -> bytes: ...  # noqa: D102
     def contents(self, count: int) -> Iterator[bytes]: ...  # noqa: D102
     def tool_call(self) -> Iterator[bytes]: ...  # noqa: D102
@@ -71,6 +72,11 @@ class Performance:
         if plan.behaviour == "silence":
             await self._hang()
             return
+        if plan.behaviour == "script":
+            await connection.write(self._answer.script())
+            self._attempt.end("completed")
+            await connection.finish()
+            return
         self._bill(0)
         await connection.write(self._answer.opening())
         match plan.behaviour:
@@ -81,10 +87,6 @@ class Performance:
             case "tool-call":
                 await self._send_paced(self._answer.tool_call(), [""] * (1 + len(tool_fragments())))
                 await self._end_as_planned(len(tool_fragments()))
-            case "tool-cut":
-                fragments = list(self._answer.tool_call())[: 1 + plan.after]
-                await self._send_paced(fragments, [""] * len(fragments))
-                await self._end_as_planned(plan.after)
             case _:
                 texts = list(chunk_texts(plan, self._count))
                 await self._send_paced(self._answer.contents(self._count), texts)
@@ -111,7 +113,7 @@ class Performance:
         connection, answer = self._connection, self._answer
         self._bill(generated_tokens)
         match self._plan.behaviour:
-            case "cut" | "tool-cut":
+            case "cut":
                 self._attempt.end("cut")
                 await connection.cut()
                 return
@@ -140,7 +142,7 @@ class Performance:
             data = orjson.dumps(status_body(self._wire, 500))
         if plan.behaviour == "malformed":
             data = data[: len(data) // 2]
-        breaks = plan.behaviour in {"cut", "tool-cut", "stall", "silence", "role-only", "pings-only"}
+        breaks = plan.behaviour in {"cut", "stall", "silence", "role-only", "pings-only"}
         if not breaks:
             slow = plan.seconds if plan.behaviour == "slow-first" else 0
             await asyncio.sleep(plan.first_ms / 1000 + slow + self._count * plan.interval_ms / 1000)
@@ -156,9 +158,9 @@ class Performance:
         await self._connection.finish(data)
 
     async def _break_off(self, data: bytes) -> None:
-        if self._plan.behaviour in {"cut", "tool-cut", "stall"}:
+        if self._plan.behaviour in {"cut", "stall"}:
             await self._connection.send_part(data[: len(data) // 2])
-        if self._plan.behaviour not in {"cut", "tool-cut"}:
+        if self._plan.behaviour != "cut":
             await asyncio.sleep(_LONGEST_SILENCE_SECONDS)
         self._attempt.end("cut")
         await self._connection.cut()

@@ -27,12 +27,12 @@ BEHAVIOURS = frozenset(
         "error-frame",
         "content-filter",
         "tool-call",
-        "tool-cut",
         "role-only",
         "pings-only",
         "empty",
         "no-usage",
         "flaky",
+        "script",
         # of vectors only; a chat is answered as by `ok`
         "floats",
         "wrong-count",
