@@ -13,7 +13,6 @@ from llm_router.providers.anthropic_request import to_messages_body
 Json = dict[str, Any]
 
 USER: Json = {"role": "user", "content": "hi"}
-HI: Json = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
 TOOL: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
@@ -32,7 +31,7 @@ def test_a_plain_question_gets_a_limit_and_nothing_else() -> None:
     body = translated()
 
     assert {"messages", "max_tokens"} == body.keys()
-    assert [HI] == body["messages"]
+    assert [USER] == body["messages"]
     assert body["max_tokens"] > 0
 
 
@@ -45,7 +44,7 @@ def test_system_and_developer_messages_become_the_system_prompt_in_order() -> No
     )
 
     assert [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}] == body["system"]
-    assert [HI] == body["messages"]
+    assert [USER] == body["messages"]
 
 
 def test_a_tool_call_and_its_results_become_blocks() -> None:
@@ -67,10 +66,10 @@ def test_a_tool_call_and_its_results_become_blocks() -> None:
     ] == assistant["content"]
     assert "user" == results["role"]
     assert [
-        {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "red"}]},
+        {"type": "tool_result", "tool_use_id": "c1", "content": "red"},
         {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "blue"}]},
     ] == results["content"]
-    assert HI == last
+    assert USER == last
 
 
 @pytest.mark.parametrize("arguments", [None, ""])
@@ -87,7 +86,7 @@ def test_arguments_that_are_not_json_are_the_callers_error(arguments: object) ->
     with pytest.raises(RequestRejected) as caught:
         translated(USER, {"role": "assistant", "tool_calls": [call(arguments)]})
 
-    assert "messages" == caught.value.param
+    assert "messages.1.tool_calls" == caught.value.param
     assert not caught.value.moves_on
 
 
@@ -107,21 +106,36 @@ def test_images_travel_as_bytes_or_by_address() -> None:
     ] == turn["content"]
 
 
+TEXT: Json = {"type": "text", "text": "hi"}
+
+
 @pytest.mark.parametrize(
-    "message",
+    ("where", "message"),
     [
-        {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]},
-        {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]},
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}}]},
-        {"role": "function", "name": "look", "content": "red"},
+        (
+            "messages.1.content.1",
+            {"role": "user", "content": [TEXT, {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]},
+        ),
+        ("messages.1.content.0", {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}),
+        (
+            "messages.1.content.0",
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}}]},
+        ),
+        ("messages.1.content.0", {"role": "tool", "tool_call_id": "c", "content": [{"type": "file"}]}),
+        ("messages.1.role", {"role": "function", "content": "red"}),
+        ("messages.1.name", {"role": "user", "name": "ada", "content": "hi"}),
+        ("messages.1.audio", {"role": "assistant", "audio": {"id": "a"}}),
+        ("messages.1.function_call", {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}),
+        ("messages.1.tool_calls", {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}),
     ],
 )
-def test_content_without_a_counterpart_is_named(message: Json) -> None:
-    """Audio, files and old function results are for another target, not to be dropped."""
+def test_content_without_a_counterpart_is_named(where: str, message: Json) -> None:
+    """Audio, files, names and old function calls are for another target, not to be dropped."""
     with pytest.raises(RequestUntranslatable) as caught:
-        translated(message)
+        translated(USER, message)
 
-    assert "messages" == caught.value.param
+    assert where == caught.value.param
+    assert where in str(caught.value)
     assert caught.value.moves_on
 
 
@@ -141,18 +155,27 @@ def test_content_without_a_counterpart_is_named(message: Json) -> None:
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
         ),
         (
-            {"tools": [TOOL]},
             {
-                "tools": [{"name": "look", "description": "", "input_schema": {"type": "object"}}],
-                "tool_choice": {"type": "auto"},
+                "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+                "reasoning_effort": "low",
             },
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}, "effort": "low"}},
+        ),
+        *(
+            ({"reasoning_effort": effort}, {"output_config": {"effort": effort}})
+            for effort in ("low", "medium", "high", "xhigh", "max")
+        ),
+        ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+        ({"user": "u"}, {"metadata": {"user_id": "u"}}),
+        ({"user": "u", "safety_identifier": "s"}, {"metadata": {"user_id": "s"}}),
+        ({"tools": [TOOL]}, {"tools": [{"name": "look", "input_schema": {"type": "object"}}]}),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}]},
+            {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}, "strict": True}]},
         ),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "description": "d"}}]},
-            {
-                "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}],
-                "tool_choice": {"type": "auto"},
-            },
+            {"tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}]},
         ),
         ({"tools": []}, {}),
     ],
@@ -177,9 +200,10 @@ def test_the_choice_of_a_tool_is_translated(choice: object, expected: Json) -> N
     """All four of OpenAI's choices have a counterpart; forbidding parallel calls goes along."""
     assert expected == translated(tools=[TOOL], tool_choice=choice)["tool_choice"]
 
-    alone = {} if choice == "none" else {"disable_parallel_tool_use": True}
-    body = translated(tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
-    assert {**expected, **alone} == body["tool_choice"]
+    for parallel in (False, True):
+        told = {} if choice == "none" else {"disable_parallel_tool_use": not parallel}
+        body = translated(tools=[TOOL], tool_choice=choice, parallel_tool_calls=parallel)
+        assert {**expected, **told} == body["tool_choice"]
 
 
 def test_translations_do_not_leak_into_each_other() -> None:
@@ -206,12 +230,12 @@ def test_a_choice_without_tools_is_left_out() -> None:
         ("frequency_penalty", -1),
         ("logit_bias", {"50256": -100}),
         ("modalities", ["text", "audio"]),
-        ("reasoning_effort", "high"),
+        ("reasoning_effort", "minimal"),
+        ("reasoning_effort", "a level of next year"),
+        ("verbosity", "low"),
         ("response_format", {"type": "json_object"}),
         ("response_format", {"type": "json_schema"}),
         ("response_format", {"type": "json_schema", "json_schema": {"schema": "x"}}),
-        ("tools", [{"type": "custom", "custom": {"name": "x"}}]),
-        ("tools", [{"type": "function"}]),
         ("a_field_of_next_year", 0),
         ("a_field_of_next_year", False),
     ],
@@ -222,6 +246,46 @@ def test_a_field_without_a_counterpart_is_named(field: str, value: object) -> No
         translated(**{field: value})
 
     assert field == caught.value.param
+
+
+@pytest.mark.parametrize("tool", [{"type": "custom", "custom": {"name": "x"}}, {"type": "function"}])
+def test_a_tool_of_another_kind_is_named(tool: Json) -> None:
+    """The second of two, by its place."""
+    with pytest.raises(RequestUntranslatable) as caught:
+        translated(tools=[TOOL, tool])
+
+    assert "tools.1" == caught.value.param
+
+
+def test_a_described_schema_is_named() -> None:
+    """The description tells the model how to answer, and has no place at Anthropic's."""
+    schema = {"name": "n", "schema": {"type": "object"}, "description": "Answer as a poem."}
+    with pytest.raises(RequestUntranslatable) as caught:
+        translated(response_format={"type": "json_schema", "json_schema": schema})
+
+    assert "response_format.json_schema.description" == caught.value.param
+
+
+def test_what_an_assistant_declined_is_kept() -> None:
+    """A refusal sent back is something the assistant said."""
+    declined = {"role": "assistant", "content": None, "refusal": "No."}
+    in_parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    body = translated(USER, declined, in_parts)
+
+    assert ["No.", [{"type": "text", "text": "No."}]] == [turn["content"] for turn in body["messages"][1:]]
+
+
+def test_a_name_of_a_tool_in_its_result_is_left_out() -> None:
+    """The call that it answers has the name."""
+    body = translated(USER, {"role": "tool", "tool_call_id": "c1", "name": "look", "content": "red"})
+
+    assert [{"type": "tool_result", "tool_use_id": "c1", "content": "red"}] == body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize("name", ["", "u" * 257, 5, None])
+def test_a_user_that_anthropic_would_not_take_is_left_out(name: object) -> None:
+    """Who asks does not change the answer."""
+    assert translated() == translated(user=name)
 
 
 @pytest.mark.parametrize("choice", ["perhaps", {"type": "allowed_tools", "allowed_tools": {}}])
@@ -243,14 +307,13 @@ def test_an_unknown_choice_of_a_tool_is_named(choice: object) -> None:
         ("logit_bias", {}),
         ("modalities", ["text"]),
         ("parallel_tool_calls", True),
-        ("user", "u"),
         ("metadata", {"a": "b"}),
         ("store", True),
         ("service_tier", "flex"),
         ("model", "m"),
         ("stream", True),
         ("stream_options", {"include_usage": True}),
-        ("safety_identifier", "s"),
+        ("verbosity", "medium"),
         ("prompt_cache_key", "k"),
     ],
 )

@@ -38,7 +38,7 @@ class AnthropicProvider:
         """Translate and send `body`; see `Provider.open`."""
         try:
             translated = to_messages_body(body)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
         call = self._client.messages.with_streaming_response.create(
             model=self._model,
@@ -52,7 +52,8 @@ class AnthropicProvider:
         except anthropic.AnthropicError as error:
             raise _read_error(error) from error
         try:
-            yield AnswerStream(response.http_response, AnthropicWire(), response.headers.get("request-id", ""))
+            wire = AnthropicWire(tells_own_words="anthropic" in body)
+            yield AnswerStream(response.http_response, wire, response.headers.get("request-id", ""))
         finally:
             await response.close()
 

@@ -10,9 +10,10 @@ from typing import Any
 import openai
 from openai import AsyncOpenAI
 
-from llm_router.errors import ProviderError, TargetUnreachable
+from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
 from llm_router.providers.answer import AnswerStream
 from llm_router.providers.embedding import EmbeddingsReply
+from llm_router.providers.openai_request import to_openai_body
 from llm_router.providers.openai_wire import OpenAIWire
 from llm_router.providers.refusal import read_refusal
 from llm_router.providers.transport import PacedTransport
@@ -27,10 +28,15 @@ class OpenAIProvider:
         target: Target,
         ssl_context: ssl.SSLContext,
         headers: Mapping[str, str | openai.Omit] | None = None,
+        own_words: frozenset[str] = frozenset(),
     ) -> None:
-        """Prepare a client for `target`, with extra `headers`; it connects at the first call."""
+        """Prepare a client for `target`, with extra `headers`; it connects at the first call.
+
+        `own_words` are fields of Anthropic's contract that this engine knows besides OpenAI's.
+        """
         self._model = target.model
         self._headers = headers
+        self._own_words = own_words
         self._client = AsyncOpenAI(
             api_key=target.credential or "none",  # the SDK insists on one
             base_url=target.base_url,
@@ -42,13 +48,17 @@ class OpenAIProvider:
     @asynccontextmanager
     async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
         """Send `body`; see `Provider.open`."""
+        try:
+            plain = to_openai_body(body, self._own_words)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise RequestRejected("the field 'anthropic' has not the shape it needs", param="anthropic") from error
         # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
         call = self._client.chat.completions.with_streaming_response.create(
             model=self._model,
             messages=[],
             stream=True,
             extra_headers=self._headers,
-            extra_body={**body, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
+            extra_body={**plain, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
         )
         try:
             response = await call.__aenter__()
