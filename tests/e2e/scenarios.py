@@ -77,6 +77,18 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "vectors-down": [("openai", "status-500?test=vectors-down"), ("openai", "ok?test=never")],
     "vectors-limited": [("openai", "status-429?retry_after=7&test=vectors-limited")],
     "vectors-claude": [("anthropic", "ok?test=never")],
+    # For looking at what arrives at either vendor, and for saying what either one answers.
+    "echo-openai": [("openai", "ok?test=echo-openai")],
+    "echo-claude": [("anthropic", "ok?test=echo-claude")],
+    "echo-vllm": [("vllm", "ok?test=echo-vllm")],
+    "script-openai": [("openai", "script?test=script-openai")],
+    "script-claude": [("anthropic", "script?test=script-claude")],
+    "openai-then-claude": [("openai", "ok?test=otc-openai"), ("anthropic", "ok?test=otc-claude")],
+    "claude-down": [("anthropic", "status-529?test=claude-down"), ("openai", "ok?test=claude-down-next")],
+    "openai-down": [("openai", "status-503?test=openai-down"), ("anthropic", "ok?test=openai-down-next")],
+    "callers-error": [("openai", "status-400?test=callers-error")],
+    "claude-cut": [("anthropic", "cut?after=3&test=claude-cut"), ("openai", "ok?test=never")],
+    "claude-tools-down": [("anthropic", "status-500?test=ctd"), ("openai", "tool-call?test=ctd-next")],
     "unpriced": [("openai", "ok?test=unpriced")],
     "local": [LOCAL],
 }
@@ -101,7 +113,7 @@ def _target(provider: str, model: str, provider_url: str, credential_file: Path)
         return {"provider": "vllm", "model": model, "base_url": "${LOCAL_MODEL_URL}", "timeouts": timeouts}
     if provider == "refused":
         return {"provider": "vllm", "model": model, "base_url": "http://127.0.0.1:9/v1"}
-    base_url = f"{provider_url}/v1" if provider == "openai" else provider_url
+    base_url = provider_url if provider == "anthropic" else f"{provider_url}/v1"
     target: dict[str, object] = {"provider": provider, "model": model.removeprefix("!"), "base_url": base_url}
     if model.startswith("!"):
         target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}

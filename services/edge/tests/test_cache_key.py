@@ -10,6 +10,7 @@ from edge.cache import cache_key
 from edge.chat import ChatRequest
 from edge.completions import CompletionRequest
 from edge.conversation import WITHOUT_EFFECT
+from edge.messages import MessagesRequest
 from edge.problems import Problem
 
 Json = dict[str, Any]
@@ -46,6 +47,22 @@ COMPLETION_VALUES: dict[str, list[object]] = {
     "parallel_tool_calls": [False, True],
     "reasoning_effort": ["low", "high"],
 }
+MESSAGES_VALUES: dict[str, list[object]] = {
+    "model": ["small", "large"],
+    "messages": [
+        [{"role": "user", "content": "Who?"}],
+        [{"role": "user", "content": [{"type": "text", "text": "Who?"}]}],
+    ],
+    "max_tokens": [1, 2],
+    "system": ["Be brief.", [{"type": "text", "text": "Be brief."}]],
+    "stop_sequences": [["A"], ["A", "B"]],
+    "temperature": [0, 1],
+    "top_p": [0, 1],
+    "top_k": [0, 1],
+    "tools": [[{"name": "look", "input_schema": {}}], [{"name": "hear", "input_schema": {}}]],
+    "thinking": [{"type": "adaptive"}, {"type": "disabled"}],
+    "output_config": [{"effort": "low"}, {"format": {"type": "json_schema", "schema": {}}}],
+}
 # What cannot matter, and values that show it.
 CHAT_WITHOUT_EFFECT: dict[str, list[object]] = {"stream": [True, False], "continuation": ["allow", "never"]}
 COMPLETION_WITHOUT_EFFECT: dict[str, list[object]] = {
@@ -55,6 +72,12 @@ COMPLETION_WITHOUT_EFFECT: dict[str, list[object]] = {
     "metadata": [{"a": "b"}, {}],
     "store": [True, False],
     "continuation": ["allow", "never"],
+}
+MESSAGES_WITHOUT_EFFECT: dict[str, list[object]] = {
+    "stream": [True, False],
+    "metadata": [{"user_id": "ada"}, {"user_id": "bob"}],
+    "continuation": ["allow", "never"],
+    "tool_choice": [{"type": "any"}, {"type": "none"}],  # without tools there is nothing to choose
 }
 
 
@@ -69,6 +92,47 @@ def completion_key(tenant: str = "acme", /, **fields: object) -> str:
     streams = {"stream": True} if "stream_options" in fields else {}
     raw = {"model": "default", "messages": [{"role": "user", "content": "What?"}], **streams, **fields}
     return cache_key(tenant, CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw))
+
+
+def messages_key(tenant: str = "acme", /, **fields: object) -> str:
+    """Return the key of a `/v1/messages` body, which has model, limit and messages unless told otherwise."""
+    raw = {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "What?"}], **fields}
+    return cache_key(tenant, MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw))
+
+
+def test_every_field_of_messages_is_in_the_key_or_cannot_matter() -> None:
+    """A new field makes this fail until somebody has decided which it is."""
+    assert not MESSAGES_VALUES.keys() & MESSAGES_WITHOUT_EFFECT.keys()
+    assert MessagesRequest.model_fields.keys() == MESSAGES_VALUES.keys() | MESSAGES_WITHOUT_EFFECT.keys()
+
+
+@pytest.mark.parametrize("field", MESSAGES_VALUES)
+def test_each_field_of_messages_changes_the_key(field: str) -> None:
+    """Absent and its two values are three different requests."""
+    keys = {messages_key(), *(messages_key(**{field: value}) for value in MESSAGES_VALUES[field])}
+
+    assert 3 == len(keys)
+
+
+@pytest.mark.parametrize("field", MESSAGES_WITHOUT_EFFECT)
+def test_what_cannot_matter_does_not_change_the_key_of_messages(field: str) -> None:
+    """Delivery, and who asks within the tenant."""
+    assert {messages_key()} == {messages_key(**{field: value}) for value in MESSAGES_WITHOUT_EFFECT[field]}
+
+
+def test_a_choice_among_tools_changes_the_key() -> None:
+    """Also what Anthropic alone has: a field of next year, a mark on a tool."""
+    tools = [{"name": "look", "input_schema": {}}]
+    kinds: list[Json] = [{}, {"type": "any"}, {"type": "none"}, {"type": "any", "disable_parallel_tool_use": True}]
+    keys = {messages_key(tools=tools, **({"tool_choice": kind} if kind else {})) for kind in kinds}
+    marked = messages_key(tools=[{**tools[0], "cache_control": {"type": "ephemeral"}}])
+
+    assert 6 == len(keys | {marked, messages_key(tools=tools, a_field_of_next_year=1)})
+
+
+def test_an_answer_to_anthropics_contract_is_its_own() -> None:
+    """It may hold what an OpenAI client is not told, such as a thought's signature."""
+    assert completion_key(max_completion_tokens=9) != messages_key()
 
 
 def test_every_field_of_chat_is_in_the_key_or_cannot_matter() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -17,9 +19,11 @@ from edge.cost_event import RequestFacts
 from edge.exchange import Exchange, Parts
 from edge.guard import Guard
 from edge.keys import Identity
-from edge.openapi import CHAT, COMPLETIONS
+from edge.messages import ERROR_HEADER, MESSAGES_PATH, MessagesAnswers, MessagesFrames, MessagesRequest
+from edge.openapi import CHAT, COMPLETIONS, MESSAGES
+from edge.problems import Problem
 from edge.settings import Settings
-from edge.sse import StreamResponse, WholeAnswers, WholeResponse
+from edge.sse import Frames, StreamResponse, WholeAnswers, WholeResponse
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 _CACHE_STATUS_HEADER = {
@@ -31,7 +35,7 @@ _CACHE_STATUS_HEADER = {
 
 @dataclass(frozen=True, slots=True)
 class ChatEndpoints:
-    """Both contracts, over the same exchanges."""
+    """The three contracts, over the same exchanges."""
 
     settings: Settings
     guard: Guard
@@ -43,6 +47,7 @@ class ChatEndpoints:
         for path in ("/chat", "/v1/chat"):
             router.add_api_route(path, self.chat, methods=["POST"], **CHAT, operation_id=f"chat{path.count('/')}")
         router.add_api_route("/v1/chat/completions", self.completions, methods=["POST"], **COMPLETIONS)
+        router.add_api_route(MESSAGES_PATH, self.messages, methods=["POST"], **MESSAGES)
         return router
 
     async def chat(self, request: Request) -> Response:
@@ -64,6 +69,18 @@ class ChatEndpoints:
         if conversation.is_streaming:
             return self._stream(exchange, CompletionFrames(exchange), headers)
         return self._whole(exchange, CompletionAnswers(exchange), headers)
+
+    async def messages(self, request: Request) -> Response:
+        """Answer a conversation in the contract of Anthropic's Messages API, as a stream or whole."""
+        identity = self.guard.identify(request.headers.get("authorization"), request.headers.get("x-api-key"))
+        raw = await read_json(request, self.settings.max_body_bytes)
+        conversation = validate(MessagesRequest, raw).to_conversation(request.url.path, raw)
+        exchange, headers = await self._admit(request, identity, conversation)
+        headers[ERROR_HEADER] = exchange.facts.request_id
+        frames = MessagesFrames(exchange)
+        if conversation.is_streaming:
+            return self._stream(exchange, frames, headers, frames.error_body)
+        return self._whole(exchange, MessagesAnswers(exchange), headers, frames.error_body)
 
     async def _admit(
         self, request: Request, identity: Identity, conversation: Conversation
@@ -94,7 +111,13 @@ class ChatEndpoints:
             "server-timing": timing,
         }
 
-    def _stream(self, exchange: Exchange, frames: ChatFrames | CompletionFrames, headers: dict[str, str]) -> Response:
+    def _stream(
+        self,
+        exchange: Exchange,
+        frames: Frames,
+        headers: dict[str, str],
+        error_body: Callable[[Problem], Any] = Problem.body,
+    ) -> Response:
         return StreamResponse(
             exchange,
             frames,
@@ -102,8 +125,15 @@ class ChatEndpoints:
             keepalive_seconds=self.settings.keepalive_seconds,
             status_hold_seconds=self.settings.status_hold_seconds,
             client_gone_grace_seconds=self.settings.client_gone_grace_seconds,
+            error_body=error_body,
         )
 
-    def _whole(self, exchange: Exchange, answers: WholeAnswers, headers: dict[str, str]) -> Response:
+    def _whole(
+        self,
+        exchange: Exchange,
+        answers: WholeAnswers,
+        headers: dict[str, str],
+        error_body: Callable[[Problem], Any] = Problem.body,
+    ) -> Response:
         grace = self.settings.client_gone_grace_seconds
-        return WholeResponse(exchange, answers, headers, client_gone_grace_seconds=grace)
+        return WholeResponse(exchange, answers, headers, client_gone_grace_seconds=grace, error_body=error_body)

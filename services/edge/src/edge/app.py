@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from edge.arrival import Arrival
+from edge.messages import ERROR_HEADER, is_messages_path
 from edge.metrics import Metrics
 from edge.openapi import describe
 from edge.problems import Problem
@@ -23,7 +24,7 @@ An LLM gateway: streaming answers, fallback between providers, a response cache,
 
 Send your API key as `Authorization: Bearer sk-spillway-...`. Errors have one shape; `retryable` tells whether the
 same request may succeed later. Once a stream has begun, an error is its last event and nothing that reads as
-success follows it.
+success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors have Anthropic's shape.
 """
 
 
@@ -42,33 +43,37 @@ def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> FastAPI:
     return app
 
 
-async def _on_problem(_request: Request, error: Exception) -> Response:
+async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
     log.info("request_rejected", reason=error.code, param=error.param)
-    return _answer(error)
+    return _answer(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Answer a path or method that does not exist."""
     assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
     if error.status_code == 405:
-        return _answer(Problem("method_not_allowed", f"{request.url.path} does not take {request.method}"))
-    return _answer(Problem("not_found", f"there is nothing at {request.url.path}; see /docs"))
+        return _answer(request, Problem("method_not_allowed", f"{request.url.path} does not take {request.method}"))
+    return _answer(request, Problem("not_found", f"there is nothing at {request.url.path}; see /docs"))
 
 
-async def _on_validation_error(_request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     """Answer a query parameter that makes no sense."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
     fault = error.errors()[0]
     name = str(fault["loc"][-1])
-    return _answer(Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
+    return _answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
     """Answer an error of our own, without telling more than that."""
     log.error("request_crashed", endpoint=request.url.path, exc_info=error)
-    return _answer(Problem("internal_error", "the gateway failed; it is our fault, not yours"))
+    return _answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
 
 
-def _answer(problem: Problem) -> Response:
-    return json_response(problem.body(), problem.kind.status, problem.headers())
+def _answer(request: Request, problem: Problem) -> Response:
+    if not is_messages_path(request.url.path):
+        return json_response(problem.body(), problem.kind.status, problem.headers())
+    request_id = request.state.request_id
+    headers = {ERROR_HEADER: request_id, **problem.headers()}
+    return json_response(problem.anthropic_body(request_id), problem.kind.status, headers)

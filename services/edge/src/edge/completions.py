@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge.assembly import assemble
 from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
 from edge.exchange import Exchange, Receipt
+from edge.notation import seam_comment
 from edge.problems import Problem
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -134,9 +135,8 @@ class CompletionFrames:
         return b"".join(frames)
 
     def seam(self, continued: routerpb.Continued) -> bytes:
-        """Return a comment: OpenAI's contract has no word for another model that carries on."""
-        told = f"continued by {continued.target} after {continued.after_characters} characters: {continued.reason}"
-        return b": %b\n\n" % told.encode()
+        """Return a comment."""
+        return seam_comment(continued)
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the finish chunks, the usage if it was asked for, and `[DONE]`; or the error and nothing else."""

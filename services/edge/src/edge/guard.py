@@ -17,9 +17,9 @@ class Guard:
         self._models = models
         self._max_prompt_tokens = max_prompt_tokens
 
-    def identify(self, authorization: str | None) -> Identity:
-        """Return who sent this `Authorization` header; Problem (401) when nobody we know."""
-        scheme, _, key = (authorization or "").partition(" ")
+    def identify(self, authorization: str | None, api_key: str | None = None) -> Identity:
+        """Return who sent this `Authorization` or `x-api-key` header; Problem (401) when nobody we know."""
+        scheme, _, key = f"Bearer {api_key}".partition(" ") if api_key else (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Problem("invalid_api_key", "send your API key in the header 'Authorization: Bearer sk-spillway-...'")
         identity = self._keys.identify(key.strip())

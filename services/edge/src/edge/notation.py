@@ -44,6 +44,12 @@ def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any
     }
 
 
+def seam_comment(continued: routerpb.Continued) -> bytes:
+    """Write a seam as a comment: the vendors' contracts have no word for another model that carries on."""
+    told = f"continued by {continued.target} after {continued.after_characters} characters: {continued.reason}"
+    return b": %b\n\n" % told.encode()
+
+
 def seam_object(continued: routerpb.Continued) -> dict[str, Any]:
     """Write where an answer broke off and who carried it on."""
     return {

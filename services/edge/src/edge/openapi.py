@@ -13,11 +13,12 @@ from pydantic.json_schema import models_json_schema
 from edge.chat import ChatRequest
 from edge.completions import CompletionRequest
 from edge.embeddings import EmbeddingRequest
-from edge.problems import KINDS
+from edge.messages import MessagesRequest
+from edge.problems import KINDS, Problem
 
 Json = dict[str, Any]
 
-_SCHEMAS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest, EmbeddingRequest)
+_SCHEMAS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest, EmbeddingRequest, MessagesRequest)
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = "019aa3c4-6f1e-7cc2-9d0a-2f7d7c1b8e55"
 _BEARER: list[dict[str, list[str]]] = [{"api_key": []}]
@@ -69,6 +70,32 @@ _COMPLETION = {
 _COMPLETION_STREAM = (
     'data: {"id":"chatcmpl-...","object":"chat.completion.chunk","created":1795219200,"model":"smollm2-135m-instruct",'
     '"choices":[{"index":0,"delta":{"content":"Paris"},"logprobs":null,"finish_reason":null}]}\n\ndata: [DONE]\n\n'
+)
+_MESSAGE = {
+    "id": f"msg_{_REQUEST_ID}",
+    "type": "message",
+    "role": "assistant",
+    "model": "smollm2-135m-instruct",
+    "content": [{"type": "text", "text": "The capital of France is Paris."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 37,
+        "cache_creation_input_tokens": None,
+        "cache_read_input_tokens": None,
+        "output_tokens": 8,
+    },
+}
+_MESSAGE_STREAM = (
+    'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_...","content":[],...}}\n\n'
+    "event: content_block_start\n"
+    'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    "event: content_block_delta\n"
+    'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Paris"}}\n\n'
+    'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    "event: message_delta\n"
+    'data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{...}}\n\n'
+    'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
 _FIGURES = {
     "requests": 2,
@@ -135,6 +162,19 @@ def _error_ref() -> str:
     return _REF.format(model="Error")
 
 
+def _in_anthropics_shape(endpoint: Json) -> Json:
+    """Return the endpoint with the keys and errors of Anthropic's contract."""
+    responses = dict(endpoint["responses"])
+    for status, response in responses.items():
+        if status != 200:
+            examples = response["content"]["application/json"]["examples"]
+            told = {code: {"value": Problem(code, "...").anthropic_body(_REQUEST_ID)} for code in examples}
+            content = {"schema": {"$ref": _REF.format(model="AnthropicError")}, "examples": told}
+            responses[status] = {**response, "content": {"application/json": content}}
+    extra = {**endpoint["openapi_extra"], "security": [{"anthropic_key": []}, *_BEARER]}
+    return {"responses": responses, "openapi_extra": extra}
+
+
 def _chat_endpoint(body: type[BaseModel], whole: Json, stream: str) -> Json:
     answer = _json("The answer: a stream by default or on request, else one object.", whole)
     answer["content"]["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
@@ -145,7 +185,8 @@ def _chat_endpoint(body: type[BaseModel], whole: Json, stream: str) -> Json:
     }
     schema = {"$ref": _REF.format(model=body.__name__)}
     errors = _errors(
-        "invalid_json", "invalid_request", "unknown_field", "prompt_too_long", "context_length_exceeded",
+        "invalid_json", "invalid_request", "unknown_field", "unsupported_parameter", "prompt_too_long",
+        "context_length_exceeded",
         "invalid_api_key", "model_not_found", "body_too_large", "rate_limited", "all_targets_failed",
         "deadline_exceeded", "router_unavailable", "spend_unrecordable",
     )  # fmt: skip
@@ -169,6 +210,7 @@ CHAT = _chat_endpoint(
     ChatRequest, {"request_id": _REQUEST_ID, "text": "Paris.", "tool_calls": [], **_DONE}, _CHAT_STREAM
 )
 COMPLETIONS = _chat_endpoint(CompletionRequest, _COMPLETION, _COMPLETION_STREAM)
+MESSAGES = _in_anthropics_shape(_chat_endpoint(MessagesRequest, _MESSAGE, _MESSAGE_STREAM))
 EMBEDDINGS: Json = {
     "responses": {
         200: _json(
@@ -260,8 +302,12 @@ def describe(app: FastAPI) -> None:
             openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             components: Json = openapi.setdefault("components", {})
             _, definitions = models_json_schema([(model, "validation") for model in _SCHEMAS], ref_template=_REF)
-            components["schemas"] = {**_without_defaults(components), **definitions["$defs"], "Error": _error_schema()}
-            components["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
+            errors = {"Error": _error_schema(), "AnthropicError": _anthropic_error_schema()}
+            components["schemas"] = {**_without_defaults(components), **definitions["$defs"], **errors}
+            components["securitySchemes"] = {
+                "api_key": {"type": "http", "scheme": "bearer"},
+                "anthropic_key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            }
             for operations in openapi["paths"].values():
                 for operation in operations.values():
                     operation["responses"].pop("422", None)  # this edge answers 400
@@ -287,3 +333,18 @@ def _error_schema() -> Json:
     }
     inner = {"type": "object", "required": list(error), "properties": error}
     return {"type": "object", "required": ["error"], "properties": {"error": inner}}
+
+
+def _anthropic_error_schema() -> Json:
+    code = {"type": "string", "enum": sorted(KINDS)}
+    error = {
+        "type": {"type": "string"},
+        "message": {"type": "string"},
+        "details": {"type": "object", "properties": {"error_code": code}},
+    }
+    properties = {
+        "type": {"const": "error"},
+        "error": {"type": "object", "required": list(error), "properties": error},
+        "request_id": {"type": "string"},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}

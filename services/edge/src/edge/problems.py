@@ -1,4 +1,4 @@
-"""Every error a client can get: one table, one shape, on the status line or inside a stream."""
+"""Every error a client can get: one table, a shape for each vendor's contract, on the status line or in a stream."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ KINDS: Mapping[str, Kind] = {
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
 }
 
+# How the Anthropic Messages API calls the same statuses.
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
 
 class Problem(Exception):
     """An error that is told to the client. `code` is a key of KINDS; the message says what to do."""
@@ -75,6 +87,12 @@ class Problem(Exception):
                 "retryable": self.kind.retryable,
             }
         }
+
+    def anthropic_body(self, request_id: str) -> dict[str, Any]:
+        """Return the JSON body in the shape of the Messages API; our code is its `error_code`."""
+        kind = _ANTHROPIC_TYPES.get(self.kind.status, "invalid_request_error")
+        error = {"type": kind, "message": self.message, "details": {"error_code": self.code}}
+        return {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this error."""

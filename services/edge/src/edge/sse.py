@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edge.exchange import Exchange, Receipt
+from edge.problems import Problem
 from spillway.router.v1 import router_pb2 as routerpb
 
 STREAM_HEADERS = {
@@ -58,6 +59,7 @@ class StreamResponse(Response):
         keepalive_seconds: float,
         status_hold_seconds: float,
         client_gone_grace_seconds: float,
+        error_body: Callable[[Problem], Any] = Problem.body,
     ) -> None:
         self._exchange = exchange
         self._frames = frames
@@ -65,6 +67,7 @@ class StreamResponse(Response):
         self._keepalive = keepalive_seconds
         self._hold = status_hold_seconds
         self._grace = client_gone_grace_seconds
+        self._error_body = error_body
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,8 +81,9 @@ class StreamResponse(Response):
         if self._exchange.is_client_gone:
             return
         if receipt.problem is not None and not writer.is_open:
-            headers = {"x-request-id": self._reply_headers["x-request-id"], **receipt.problem.headers()}
-            await json_response(receipt.problem.body(), receipt.problem.kind.status, headers)(scope, receive, send)
+            names = {name: value for name, value in self._reply_headers.items() if name.endswith("request-id")}
+            body, headers = self._error_body(receipt.problem), {**names, **receipt.problem.headers()}
+            await json_response(body, receipt.problem.kind.status, headers)(scope, receive, send)
             return
         await writer.write(self._frames.end(receipt))
         await writer.close()
@@ -118,9 +122,11 @@ class WholeResponse(Response):
         headers: Mapping[str, str],
         *,
         client_gone_grace_seconds: float,
+        error_body: Callable[[Problem], Any] = Problem.body,
     ) -> None:
         self._exchange = exchange
         self._answers = answers
+        self._error_body = error_body
         self._reply_headers = dict(headers)
         self._grace = client_gone_grace_seconds
         self.background = None
@@ -133,7 +139,8 @@ class WholeResponse(Response):
             return
         if receipt.problem is not None:
             self._reply_headers |= receipt.problem.headers()
-            response = json_response(receipt.problem.body(), receipt.problem.kind.status, self._reply_headers)
+            body = self._error_body(receipt.problem)
+            response = json_response(body, receipt.problem.kind.status, self._reply_headers)
         else:
             if receipt.seams:
                 told = ", ".join(str(continued.after_characters) for continued in receipt.seams)

@@ -1,0 +1,174 @@
+"""The chunks of an answer as the content blocks of an Anthropic message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from edge.assembly import MalformedChunk
+
+Json = dict[str, Any]
+
+_EMPTY_BLOCKS: dict[str, Json] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+class MessageBlocks:
+    """Takes chunks and gives the events of content blocks: one block after the other, each with start and stop."""
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._kind: str | None = None  # of the open block
+        self._call: int | None = None  # the tool call that is being written
+        self._waiting: dict[int, Json] = {}  # tool calls that come in pieces while another one is being written
+        self._late: list[tuple[str, Json]] = []  # words that came before the call that is being written had ended
+        self._written: set[int] = set()
+        self.is_refusal = False
+        """Whether the target declined in words of its own."""
+        self.stop: Json | None = None
+        """Why the answer ended, when the target has told it in Anthropic's words."""
+
+    def take(self, chunks: Iterable[str | bytes]) -> list[Json]:
+        """Return the events that these chunks become; MalformedChunk when they make no sense."""
+        events: list[Json] = []
+        try:
+            for chunk in chunks:
+                if isinstance(chunk, str):
+                    self._add("text", {"type": "text_delta", "text": chunk}, events)
+                    continue
+                for choice in orjson.loads(chunk):
+                    if choice["index"] == 0:
+                        self._read(choice.get("delta") or {}, events)
+        except (TypeError, AttributeError, LookupError, ValueError) as error:
+            raise MalformedChunk("a chunk of the answer has the wrong shape") from error
+        return events
+
+    def close(self) -> list[Json]:
+        """Return the events that end the last blocks."""
+        events: list[Json] = []
+        self._end_block(events)
+        while self._waiting:
+            self._next_call(min(self._waiting), events)
+            self._end_block(events)
+        late, self._late = self._late, []
+        for kind, delta in late:
+            self._add(kind, delta, events)
+        self._end_block(events)
+        return events
+
+    def _read(self, delta: Json, events: list[Json]) -> None:
+        if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
+            self._add("thinking", {"type": "thinking_delta", "thinking": thinking}, events)
+        for text in filter(None, (delta.get("content"), delta.get("refusal"))):
+            self._add("text", {"type": "text_delta", "text": text}, events)
+        self.is_refusal |= bool(delta.get("refusal"))
+        for fragment in delta.get("tool_calls") or ():
+            self._take_fragment(fragment, events)
+        if own := delta.get("anthropic"):
+            self._take_own(own, events)
+
+    def _take_own(self, event: Json, events: list[Json]) -> None:
+        """Take an event of Anthropic's own that has no counterpart in an OpenAI chunk; its index is ours."""
+        match event["type"]:
+            case "content_block_start":
+                events += self.close()
+                self._start(event["content_block"], events)
+            case "content_block_delta":
+                if self._kind is None:
+                    raise ValueError("a delta of no block")
+                events.append(self._delta(event["delta"]))
+            case "content_block_stop":
+                events += self.close()
+            case "message_delta":
+                self.stop = event["delta"]
+
+    def _add(self, kind: str, delta: Json, events: list[Json]) -> None:
+        if self._call is not None:
+            self._late.append((kind, delta))
+            return
+        if self._kind != kind:
+            self._end_block(events)
+            self._start(_EMPTY_BLOCKS[kind], events)
+        events.append(self._delta(delta))
+
+    def _take_fragment(self, fragment: Json, events: list[Json]) -> None:
+        """Write the tool call that is open; keep what comes of others meanwhile, as blocks do not mix."""
+        number = fragment.get("index", 0)
+        function = fragment.get("function") or {}
+        arguments = function.get("arguments") or ""
+        if number == self._call:
+            if arguments:
+                events.append(self._delta({"type": "input_json_delta", "partial_json": arguments}))
+            return
+        if number in self._written:
+            raise ValueError("a tool call goes on after it has ended")
+        call = self._waiting.setdefault(number, {"id": "", "name": "", "arguments": ""})
+        call["id"] = fragment.get("id") or call["id"]
+        call["name"] += function.get("name") or ""
+        call["arguments"] += arguments
+        if self._call is None and call["name"]:
+            self._end_block(events)
+            self._next_call(number, events)
+
+    def _next_call(self, number: int, events: list[Json]) -> None:
+        call = self._waiting.pop(number)
+        identity = {"id": call["id"] or f"call_{number}", "name": call["name"]}
+        self._start({"type": "tool_use", **identity, "input": {}}, events)
+        self._call = number
+        self._written.add(number)
+        if call["arguments"]:
+            events.append(self._delta({"type": "input_json_delta", "partial_json": call["arguments"]}))
+
+    def _start(self, block: Json, events: list[Json]) -> None:
+        self._index += 1
+        self._kind = block["type"]
+        events.append({"type": "content_block_start", "index": self._index, "content_block": block})
+
+    def _delta(self, delta: Json) -> Json:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+
+    def _end_block(self, events: list[Json]) -> None:
+        if self._kind is not None:
+            events.append({"type": "content_block_stop", "index": self._index})
+        self._kind = self._call = None
+
+
+def joined_blocks(events: Iterable[Json]) -> list[Json]:
+    """Put the blocks of a whole answer together."""
+    blocks: list[Json] = []
+    inputs: dict[int, str] = {}
+    for event in events:
+        if event["type"] == "content_block_start":
+            blocks.append(dict(event["content_block"]))
+        elif event["type"] == "content_block_delta":
+            _join(blocks[event["index"]], event["delta"], event["index"], inputs)
+    for index, arguments in inputs.items():
+        blocks[index]["input"] = _input(arguments)
+    return blocks
+
+
+def _join(block: Json, delta: Json, index: int, inputs: dict[int, str]) -> None:
+    match delta["type"]:
+        case "input_json_delta":
+            inputs[index] = inputs.get(index, "") + delta["partial_json"]
+        case "text_delta":
+            block["text"] = block.get("text", "") + delta["text"]
+        case "thinking_delta":
+            block["thinking"] = block.get("thinking", "") + delta["thinking"]
+        case "signature_delta":
+            block["signature"] = delta["signature"]
+        case "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+
+
+def _input(arguments: str) -> Json:
+    """Read the arguments of a tool call; what a model wrote wrong is told under the name that Anthropic proposes."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"INVALID_JSON": arguments}

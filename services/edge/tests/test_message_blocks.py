@@ -1,0 +1,169 @@
+"""Chunks become content blocks: one after the other, each word once, however the chunks were cut and mixed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.assembly import MalformedChunk
+from edge.message_blocks import MessageBlocks, joined_blocks
+
+Json = dict[str, Any]
+
+
+def chunk(delta: Json) -> bytes:
+    """Write what a provider's chunk adds to choice 0."""
+    return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+
+def call(index: int, arguments: str = "", **identity: str) -> bytes:
+    """Write a piece of a tool call."""
+    name = {"name": identity.pop("name")} if "name" in identity else {}
+    return chunk({"tool_calls": [{"index": index, **identity, "function": {**name, "arguments": arguments}}]})
+
+
+def own(kind: str, **more: object) -> bytes:
+    """Write an event of Anthropic's own."""
+    return chunk({"anthropic": {"type": kind, **more}})
+
+
+def events_of(*chunks: str | bytes) -> list[Json]:
+    """Return all events of an answer, taken chunk by chunk."""
+    blocks = MessageBlocks()
+    events = [event for one in chunks for event in blocks.take([one])]
+    return [*events, *blocks.close()]
+
+
+def check_order(events: list[Json]) -> None:
+    """Every block starts once, with the next index, and stops before the next one starts."""
+    is_open, count = False, 0
+    for event in events:
+        match event["type"]:
+            case "content_block_start":
+                assert (False, count) == (is_open, event["index"])
+                is_open = True
+            case "content_block_delta":
+                assert (True, count) == (is_open, event["index"])
+            case "content_block_stop":
+                assert (True, count) == (is_open, event["index"])
+                is_open, count = False, count + 1
+    assert not is_open
+
+
+def test_text_is_written_as_it_comes() -> None:
+    """One block, a delta for each chunk, at once."""
+    blocks = MessageBlocks()
+
+    assert ["content_block_start", "content_block_delta"] == [event["type"] for event in blocks.take(["Hi"])]
+    assert [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "!"}}] == blocks.take(
+        ["!"]
+    )
+    assert [{"type": "content_block_stop", "index": 0}] == blocks.close()
+
+
+def test_the_first_call_is_written_as_it_comes_and_others_wait_for_its_end() -> None:
+    """Arguments that come mixed are put in order; nobody waits who need not."""
+    blocks = MessageBlocks()
+    first = blocks.take([call(0, "", id="a", name="look"), call(0, '{"x"')])
+    mixed = blocks.take([call(1, '{"y"', id="b", name="hear"), call(0, ":1}"), call(1, ":2}")])
+    events = [*first, *mixed, *blocks.close()]
+
+    assert '{"x"' == first[-1]["delta"]["partial_json"]
+    assert [":1}"] == [event["delta"]["partial_json"] for event in mixed]
+    check_order(events)
+    assert [
+        {"type": "tool_use", "id": "a", "name": "look", "input": {"x": 1}},
+        {"type": "tool_use", "id": "b", "name": "hear", "input": {"y": 2}},
+    ] == joined_blocks(events)
+
+
+def test_a_call_whose_end_was_told_makes_room_for_the_next() -> None:
+    """Anthropic tells the end of each block, so no arguments wait."""
+    blocks = MessageBlocks()
+    blocks.take([call(0, "{}", id="a", name="look"), own("content_block_stop")])
+
+    assert ["content_block_start", "content_block_delta"] == [
+        event["type"] for event in blocks.take([call(1, "{", id="b", name="hear")])
+    ]
+
+
+def test_words_among_the_pieces_of_a_call_come_behind_it() -> None:
+    """A call cannot go on after its block has ended, so the words wait."""
+    events = events_of(call(0, '{"x"', id="a", name="look"), "and", call(0, ":1}"), " so")
+
+    check_order(events)
+    assert [
+        {"type": "tool_use", "id": "a", "name": "look", "input": {"x": 1}},
+        {"type": "text", "text": "and so"},
+    ] == joined_blocks(events)
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    """The client has to name it in its result."""
+    (block,) = joined_blocks(events_of(call(0, "{}", name="look")))
+
+    assert block["id"]
+
+
+@pytest.mark.parametrize("arguments", ['{"x":', "[1]", "5", "null"])
+def test_arguments_that_are_no_object_are_told_as_such(arguments: str) -> None:
+    """A whole message cannot hold them as they are, and must not make them up or lose them."""
+    (block,) = joined_blocks(events_of(call(0, arguments, id="a", name="look")))
+
+    assert {"INVALID_JSON": arguments} == block["input"]
+
+
+def test_other_choices_are_not_part_of_a_message() -> None:
+    """A message has one answer."""
+    assert [] == events_of(orjson.dumps([{"index": 1, "delta": {"content": "x"}}]))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"{"],
+        [b"5"],
+        [b"[5]"],
+        [chunk({"tool_calls": [5]})],
+        [own("content_block_delta", delta={"type": "text_delta", "text": "x"})],
+        [chunk({"anthropic": {"type": "content_block_start"}})],
+        [chunk({"anthropic": 5})],
+        [call(0, "{}", id="a", name="look"), own("content_block_stop"), call(0, "x")],
+    ],
+)
+def test_what_makes_no_message_is_malformed(chunks: list[bytes]) -> None:
+    """One exception for all of it."""
+    with pytest.raises(MalformedChunk):
+        MessageBlocks().take(chunks)
+
+
+pieces = st.one_of(
+    st.text(min_size=1, max_size=3),
+    st.builds(lambda text: chunk({"reasoning_content": text}), st.text(min_size=1, max_size=3)),
+    st.builds(lambda number: call(number, "1"), st.integers(0, 3)),
+)
+
+
+@given(st.lists(pieces, max_size=20))
+def test_nothing_is_lost_and_blocks_never_mix(answer: list[str | bytes]) -> None:
+    """Every word and every argument once, in the order of its kind."""
+    named = [call(number, "", id=f"c{number}", name=f"f{number}") for number in range(4)]
+    events = events_of(*named, *answer)
+
+    check_order(events)
+    blocks = joined_blocks(events)
+    for kind, field in (("text", "text"), ("thinking", "thinking")):
+        sent = [
+            one if isinstance(one, str) else orjson.loads(one)[0]["delta"].get("reasoning_content", "")
+            for one in answer
+            if isinstance(one, str) == (kind == "text")
+        ]
+        assert "".join(sent) == "".join(block[field] for block in blocks if block["type"] == kind)
+    for number in range(4):
+        (written,) = [block for block in blocks if block.get("name") == f"f{number}"]
+        expected = "1" * answer.count(call(number, "1"))
+        assert ({"INVALID_JSON": expected} if expected else {}) == written["input"]

@@ -1,0 +1,198 @@
+"""Anthropic's contract over a router with a script: one end, errors in its own shape, no dishonest stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from spillway.router.v1 import router_pb2 as routerpb
+
+from .scripted_edge import QUESTION, Edge
+from .scripted_router import STOP, Script, Visit, attempted, choices, dies, fails, finished, started, texts
+
+Json = dict[str, Any]
+
+
+def ask(edge: Edge, **fields: object) -> Visit:
+    """Ask at `/v1/messages` for a stream, unless told otherwise."""
+    return edge.visit(
+        "/v1/messages", {"model": "default", "max_tokens": 5, "messages": QUESTION, "stream": True, **fields}
+    )
+
+
+async def test_a_message_is_settled_before_its_end(edge: Edge) -> None:
+    """The events are Anthropic's; the record is the one that every contract has."""
+    visit = await ask(edge).done()
+
+    names = [name for name, _ in visit.events]
+    assert ["message_start", "content_block_start"] == names[:2]
+    assert ["content_block_stop", "message_delta", "message_stop"] == names[-3:]
+    (settled,) = await edge.settled()
+    assert ("/v1/messages", routerpb.OUTCOME_OK) == (settled.request.endpoint, settled.outcome)
+    assert visit.headers["request-id"] == visit.headers["x-request-id"] == settled.request.request_id
+
+
+async def test_an_answer_without_a_word_is_a_message_without_blocks(edge: Edge) -> None:
+    """Start, reason, stop."""
+    edge.router.script = [started(), attempted(), finished(routerpb.FINISH_REASON_LENGTH)]
+    visit = await ask(edge).done()
+
+    assert ["message_start", "message_delta", "message_stop"] == [name for name, _ in visit.events]
+    assert "max_tokens" == visit.events[1][1]["delta"]["stop_reason"]
+
+
+BROKEN: dict[str, Script] = {
+    "the router dies": [started(), texts("Pa"), dies],
+    "the answer breaks off": [started(), texts("Pa"), fails("stream_interrupted")],
+    "a chunk of the wrong shape": [started(), texts("Pa"), choices({"index": 0}), attempted(), STOP],
+    "a call goes on after its end": [
+        started(),
+        texts("Pa"),
+        choices(
+            [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}}],
+            [{"index": 0, "delta": {"anthropic": {"type": "content_block_stop"}}}],
+            [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}}],
+        ),
+        attempted(),
+        STOP,
+    ],
+    "no end": [started(), texts("Pa")],
+}
+
+
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN.keys())
+async def test_a_message_that_breaks_ends_with_an_error_and_is_not_kept(edge: Edge, script: Script) -> None:
+    """`event: error` is the last event, and no reason, usage or stop comes with it."""
+    edge.router.script = script
+    visit = await ask(edge).done()
+
+    names = [name for name, _ in visit.events]
+    name, data = visit.events[-1]
+    assert ("error", "error", "api_error") == (name, data["type"], data["error"]["type"])
+    assert visit.headers["x-request-id"] == data["request_id"]
+    assert not {"message_delta", "message_stop"} & set(names)
+    assert visit.is_complete
+    assert [] == await edge.stored()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("all_targets_failed", 502, "api_error"),
+        ("deadline_exceeded", 504, "timeout_error"),
+        ("router_unavailable", 503, "overloaded_error"),
+        ("internal_error", 500, "api_error"),
+        ("rate_limited", 429, "rate_limit_error"),
+        ("unsupported_parameter", 400, "invalid_request_error"),
+    ],
+)
+async def test_an_error_before_the_first_word_is_a_status(
+    edge: Edge, code: str, status: int, kind: str, stream: bool
+) -> None:
+    """In Anthropic's shape, with the wait that was told."""
+    edge.router.script = [started(), fails(code, retry_after=7 if code == "rate_limited" else 0)]
+    visit = await ask(edge, stream=stream).done()
+
+    assert (status, "error", kind) == (visit.status, visit.json["type"], visit.json["error"]["type"])
+    assert {"error_code": code} == visit.json["error"]["details"]
+    assert visit.headers["request-id"] == visit.headers["x-request-id"] == visit.json["request_id"]
+    if code == "rate_limited":
+        assert "7" == visit.headers["retry-after"]
+
+
+async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edge) -> None:
+    """No traceback and no half a message."""
+    edge.router.script = BROKEN["a call goes on after its end"]
+    visit = await ask(edge, stream=False).done()
+
+    assert (502, "error") == (visit.status, visit.json["type"])
+
+
+async def test_the_seam_of_a_continued_message_is_a_comment(edge: Edge) -> None:
+    """The block goes on; who reads comments sees who wrote the rest."""
+    seam = routerpb.StreamCompletionResponse(
+        continued=routerpb.Continued(attempt_number=2, target="t2", after_characters=2, reason="stream_broken")
+    )
+    edge.router.script = [
+        started(),
+        texts("Pa"),
+        attempted(1, routerpb.OUTCOME_INTERRUPTED),
+        started(2),
+        seam,
+        texts("ris"),
+        attempted(2),
+        STOP,
+    ]
+    visit = await ask(edge, continuation="allow").done()
+
+    assert {"": "continued by t2 after 2 characters: stream_broken"} in visit.frames
+    assert 1 == [name for name, _ in visit.events].count("content_block_start")
+    assert routerpb.CONTINUATION_ALLOW == edge.router.requests[0].continuation
+    assert "continuation" not in orjson.loads(edge.router.requests[0].body)["anthropic"]["fields"]
+
+
+BLOCKS: dict[str, tuple[Json, str]] = {
+    "a block without a type": ({"content": [{}]}, "messages.0.content.0.type"),
+    "a text without text": ({"content": [{"type": "text"}]}, "messages.0.content.0.text"),
+    "a result of no call": ({"content": [{"type": "tool_result"}]}, "messages.0.content.0.tool_use_id"),
+    "a result that is a number": (
+        {"content": [{"type": "tool_result", "tool_use_id": "t", "content": 5}]},
+        "messages.0.content.0.content",
+    ),
+    "a result with a number in it": (
+        {"content": [{"type": "tool_result", "tool_use_id": "t", "content": [5]}]},
+        "messages.0.content.0.content",
+    ),
+    "a call by the user": ({"content": [{"type": "tool_use"}]}, "messages.0.content.0"),
+    "a result by the assistant": ({"role": "assistant", "content": [{"type": "tool_result"}]}, "messages.0.content.0"),
+    "a call without an input": (
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f"}]},
+        "messages.0.content.0.input",
+    ),
+    "a type that is a list": ({"content": [{"type": ["text"]}]}, "messages.0.content.0.type"),
+}
+
+
+@pytest.mark.parametrize(("turn", "where"), BLOCKS.values(), ids=BLOCKS.keys())
+async def test_a_block_that_makes_no_sense_is_named(edge: Edge, turn: Json, where: str) -> None:
+    """By its place in the body as the caller wrote it; nothing is asked of the router."""
+    visit = await ask(edge, messages=[{"role": "user", **turn}]).done()
+
+    assert (400, "invalid_request_error") == (visit.status, visit.json["error"]["type"])
+    assert visit.json["error"]["message"].startswith(f"{where}: ")
+    assert [] == edge.router.requests
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"tools": [{"name": "f"}]}, "tools.0.input_schema"),
+        ({"tools": [{"input_schema": {}}]}, "tools.0.name"),
+        ({"tools": [{"type": [], "name": "f"}]}, "tools.0"),
+        ({"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "function"}}, "tool_choice.type"),
+        ({"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": []}}, "tool_choice.type"),
+        ({"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"system": [{"type": "text"}]}, "system.0.text"),
+        ({"thinking": 5}, "thinking"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"top_k": 0.5}, "top_k"),
+    ],
+)
+async def test_a_field_that_makes_no_sense_is_named(edge: Edge, fields: Json, where: str) -> None:
+    """With the name that Anthropic's contract gives it."""
+    visit = await ask(edge, **fields).done()
+
+    assert 400 == visit.status
+    assert visit.json["error"]["message"].startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize("kind", [{"type": []}, {"type": 5}, {}])
+async def test_thinking_of_an_unknown_kind_is_left_to_the_target(edge: Edge, kind: Json) -> None:
+    """Anthropic may know it; others are not asked."""
+    await ask(edge, thinking=kind).done()
+
+    assert ["thinking"] == orjson.loads(edge.router.requests[0].body)["anthropic"]["unsaid"]
