@@ -57,6 +57,13 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "claude-only": [("anthropic", "ok?test=em-claude")],
     "other-model": [("openai", "status-500?test=em-down"), ("openai", "ok?test=em-other")],
     "all-down": [("openai", "status-500?test=em-all-down"), ("vllm", "status-500?test=em-all-down")],
+    **{
+        f"down-{n}": [("openai", f"status-500?test=em-down-{n}"), ("vllm", f"status-500?test=em-down-{n}")]
+        for n in range(7)
+    },
+    "equal-rank": [("openai", "ok?test=em-rank-a"), ("openai", "ok?test=em-rank-b"), ("vllm", "ok?test=em-rank-a")],
+    "refused-once": [("openai", "flaky?status=401&test=em-refused-once")] * 2,
+    "refused": [("openai", "status-401?test=em-refused")],
     "all-limited": [("openai", "status-429?retry_after=7&test=em-limited")] * 2,
     "all-too-small": [("openai", "context-too-long?test=em-small")] * 2,
     **{f"first-{name}": [("openai", f"{model}&test=em-{name}")] * 2 for name, model in FAULTS.items()},
@@ -164,4 +171,5 @@ def _routes_file(url: str, key: Path) -> dict[str, object]:
                 **({} if provider == "vllm" else {"credential_file": str(key)}),
                 **({"timeouts": {"first_content_seconds": 1.0, "gap_seconds": 1.0}} if model[0] == "!" else {}),
             }
+    routes["equal-rank"] = {"targets": [["equal-rank-1", "equal-rank-2", "equal-rank-3"]]}
     return {"targets": targets, "routes": routes}

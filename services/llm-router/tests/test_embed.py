@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 from collections.abc import AsyncIterator
-from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -140,6 +139,14 @@ async def test_vectors_of_another_model_are_no_substitute(router: EmbedRouter, s
     assert [] == seen.attempts("em-other")
 
 
+async def test_targets_of_equal_rank_share_the_load_of_one_model(router: EmbedRouter, seen: Seen) -> None:
+    """Whom the lot puts in front, the model is that of the first in the file, for every request the same."""
+    told = [target for _ in range(30) for target, _ in (await router.embed("equal-rank")).told]
+
+    assert {"1", "3"} == set(told)
+    assert [] == seen.attempts("em-rank-b")
+
+
 async def test_a_target_without_embeddings_is_passed_by(router: EmbedRouter, seen: Seen) -> None:
     """Anthropic has none: the first target that has them answers; a route without any is the caller's error."""
     reply = await router.embed("claude-first")
@@ -185,7 +192,7 @@ async def test_when_nobody_answers_the_error_names_all(router: EmbedRouter) -> N
 @pytest.mark.parametrize(("budget", "told"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "1", "2"])])
 async def test_the_budget_leaves_an_attempt_for_each_target(router: EmbedRouter, budget: int, told: list[str]) -> None:
     """A second try is made only when nobody goes without one for it."""
-    reply = await router.embed("all-down", budget=budget)
+    reply = await router.embed(f"down-{budget}", budget=budget)
 
     assert told == [target for target, _ in reply.told]
 
@@ -271,11 +278,22 @@ async def test_a_model_that_does_not_exist_is_named(router: EmbedRouter) -> None
 
 async def test_retries_keep_a_distance_that_varies(router: EmbedRouter, seen: Seen) -> None:
     """Jitter: two requests that failed together do not come back together."""
-    before = len(seen.attempts("em-all-down"))
-    for _ in range(4):
-        await router.embed("all-down", budget=3)
-    times = [float(str(attempt["received_at"])) for attempt in seen.attempts("em-all-down")[before:]]
+    pauses = []
+    for number in (4, 5, 6):
+        await router.embed(f"down-{number}", budget=3)
+        times = [float(str(attempt["received_at"])) for attempt in seen.attempts(f"em-down-{number}")]
+        pauses.append(times[1] - times[0])
 
-    pauses = [later - earlier for earlier, later in pairwise(times)][::3]
     assert len({round(pause, 3) for pause in pauses}) > 1
     assert min(pauses) >= 0.1
+
+
+async def test_a_target_whose_breaker_is_open_is_passed_over(router: EmbedRouter, seen: Seen) -> None:
+    """A refused credential opens it at once; the last target of a route is asked all the same."""
+    first, second = await router.embed("refused-once"), await router.embed("refused-once")
+    alone = [await router.embed("refused") for _ in range(2)]
+
+    assert [("1", "credential_refused"), ("2", "ok")] == first.told
+    assert [("2", "ok")] == second.told
+    assert 3 == len(seen.attempts("em-refused-once"))
+    assert [[("1", "credential_refused")]] * 2 == [reply.told for reply in alone]

@@ -1,14 +1,13 @@
 """Embeddings: the targets of a route in order, until one has turned every input into a vector.
 
 The rules are those of a chat before its first content. One is added: vectors of different models lie in different
-spaces and must not be mixed, so only targets with the model of the first one may answer (ADR 9).
+spaces and must not be mixed, so only targets of one model may answer (ADR 9).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +15,22 @@ import grpc
 import orjson
 import structlog
 
-from llm_router.decision import LEAST_SECONDS, exhausted, may_be_larger, pause_before_retry
+from llm_router.balance import order_targets
+from llm_router.breakers import Permit
+from llm_router.chain import Parts
+from llm_router.decision import LEAST_SECONDS, exhausted, pause_before_retry
 from llm_router.embed_attempt import EmbedAttempt
 from llm_router.errors import (
     CompletionFailed,
-    ContextTooLong,
     ProviderError,
+    ProviderTimeout,
     callers_error,
     deadline_exceeded,
     no_embeddings,
 )
-from llm_router.metrics import Metrics
+from llm_router.line import Line
 from llm_router.providers.embedding import Embedder
-from llm_router.routes import Target
+from llm_router.routes import Route, Target
 from pricing.usage import estimate_input_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -37,18 +39,20 @@ log = structlog.get_logger()
 Announce = Callable[[routerpb.Started], Awaitable[None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidates:
-    """The targets that may answer one request for vectors."""
+    """The targets that may answer one request for vectors: those of the model of the first that has embeddings."""
 
-    in_order: Sequence[tuple[Target, Embedder]]
-    """At least one; all of one model."""
-    left_out: Sequence[Target]
-    """They have embeddings of another model."""
+    model: str
+    in_order: Sequence[Target]
+    """At least one."""
+    embedders: Mapping[Target, Embedder]
+    others: Sequence[Target]
+    """They have embeddings too, of other models."""
 
 
-@dataclass(frozen=True)
-class EmbedCall:
+@dataclass(frozen=True, slots=True)
+class EmbedTask:
     """What has to be done."""
 
     candidates: Candidates
@@ -61,15 +65,21 @@ class EmbedCall:
     """On the event loop's clock."""
 
 
-def candidates_among(route: str, targets: Sequence[tuple[Target, object]]) -> Candidates:
-    """Choose from (target, its provider) those that may answer; CompletionFailed when nobody has embeddings."""
-    able = [(target, provider) for target, provider in targets if isinstance(provider, Embedder)]
-    if not able:
-        raise no_embeddings(route)
-    model = able[0][0].model
+def candidates_for(route: Route, providers: Mapping[Target, object], parts: Parts) -> Candidates:
+    """Choose the targets of `route` that may answer; CompletionFailed when none of them has embeddings.
+
+    The model is that of the first in the file, whatever the lot or the latencies say of their order.
+    """
+    embedders = {target: each for target in route.targets if isinstance(each := providers[target], Embedder)}
+    if not embedders:
+        raise no_embeddings(route.name)
+    model = next(iter(embedders)).model
+    in_order = [target for target in order_targets(route, parts.latencies, parts.chance) if target in embedders]
     return Candidates(
-        in_order=[(target, embedder) for target, embedder in able if target.model == model],
-        left_out=[target for target, _ in able if target.model != model],
+        model=model,
+        in_order=[target for target in in_order if target.model == model],
+        embedders=embedders,
+        others=[target for target in in_order if target.model != model],
     )
 
 
@@ -90,70 +100,71 @@ def read_body(body: bytes) -> tuple[dict[str, Any], int]:
 class Embedding:
     """The way of one request along its targets; `attempts` holds the record of each call that has ended."""
 
-    def __init__(self, call: EmbedCall, metrics: Metrics, *, jitter: random.Random, announce: Announce) -> None:
+    def __init__(self, task: EmbedTask, parts: Parts, announce: Announce) -> None:
         """`announce` is told of the first attempt before it begins."""
-        self._call = call
-        self._metrics = metrics
-        self._jitter = jitter
+        self._task = task
+        self._parts = parts
         self._announce = announce
-        self._input_tokens = estimate_input_tokens(call.body["input"])
+        self._input_tokens = estimate_input_tokens(task.body["input"])
+        self._line = Line(task.candidates.in_order, parts.breakers, parts.metrics)
         self._loop = asyncio.get_running_loop()
         self._failures: list[tuple[str, ProviderError]] = []
         self.attempts: list[routerpb.Attempt] = []
 
     async def run(self) -> routerpb.EmbedResponse:
         """Return the answer of the first target that gives a good one; CompletionFailed when none does."""
-        candidates = list(self._call.candidates.in_order)
-        while candidates:
-            target, embedder = candidates.pop(0)
-            answer = await self._ask(target, embedder, targets_left=len(candidates))
+        while (following := await self._line.next()) is not None:
+            answer = await self._ask(*following)
+            if answer is not None:
+                return answer
+            if len(self.attempts) >= self._task.attempt_budget:
+                break
+        raise self._exhausted()
+
+    async def _ask(self, target: Target, permit: Permit | None) -> routerpb.EmbedResponse | None:
+        """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
+        tries = 0
+        while permit is not None:
+            tries += 1
+            answer = await self._attempt(target, permit)
             if isinstance(answer, routerpb.EmbedResponse):
                 return answer
             if not answer.moves_on:
                 raise callers_error(answer)
-            if isinstance(answer, ContextTooLong):
-                candidates = [other for other in candidates if may_be_larger(other[0], target)]
-            if self._loop.time() + LEAST_SECONDS >= self._call.deadline:
+            if self._loop.time() + LEAST_SECONDS >= self._task.deadline:
                 raise deadline_exceeded(self._failures)
-            if len(self.attempts) >= self._call.attempt_budget:
-                break
-            if candidates:
-                self._metrics.fallbacks.labels(target.name, candidates[0][0].name, answer.code).inc()
-        raise self._exhausted()
-
-    # The place of the circuit breakers: `_ask` is where a target is admitted, or passed over for the next candidate.
-    async def _ask(
-        self, target: Target, embedder: Embedder, targets_left: int
-    ) -> routerpb.EmbedResponse | ProviderError:
-        """Try `target` until it answers or is given up; then return its last error."""
-        tries = 0
-        while True:
-            tries += 1
-            answer = await self._attempt(target, embedder)
-            if isinstance(answer, routerpb.EmbedResponse):
-                return answer
-            pause = self._pause_before_retry(answer, tries, targets_left)
+            pause = self._pause_before_retry(answer, tries)
             if pause is None:
-                return answer
-            self._metrics.retries.labels(target.name, answer.code).inc()
+                self._line.leave(target, answer)
+                return None
+            self._parts.metrics.retries.labels(target.name, answer.code).inc()
             await asyncio.sleep(pause)
+            permit = await self._line.again(target)
+        return None
 
-    async def _attempt(self, target: Target, embedder: Embedder) -> routerpb.EmbedResponse | ProviderError:
-        """Make one attempt and record it; return the answer or why there is none."""
+    async def _attempt(self, target: Target, permit: Permit) -> routerpb.EmbedResponse | ProviderError:
+        """Make one attempt and report it to everyone who learns from it; return the answer or why there is none."""
         attempt = EmbedAttempt(
             len(self.attempts) + 1,
             target,
-            deadline=self._call.deadline,
-            inputs=self._call.inputs,
+            deadline=self._task.deadline,
+            inputs=self._task.inputs,
             input_tokens=self._input_tokens,
         )
-        if not self.attempts:
-            await self._announce(attempt.started())
         error: ProviderError | None = None
+        self._parts.latencies.begin(target.name)
         try:
-            await attempt.run(embedder, self._call.body)
-        except ProviderError as failure:
-            error = failure
+            with permit:
+                if not self.attempts:
+                    await self._announce(attempt.started())
+                try:
+                    await attempt.run(self._task.candidates.embedders[target], self._task.body)
+                    permit.succeeded()
+                except ProviderError as failure:
+                    error = failure
+                    permit.failed(failure)
+        finally:
+            self._parts.latencies.end(target.name)
         record = attempt.record(error)
         self.attempts.append(record)
         self._observe(attempt, record, error)
@@ -168,33 +179,39 @@ class Embedding:
             attempts=self.attempts,
         )
 
-    def _pause_before_retry(self, error: ProviderError, tries: int, targets_left: int) -> float | None:
-        if self._call.attempt_budget - len(self.attempts) <= targets_left:
+    def _pause_before_retry(self, error: ProviderError, tries: int) -> float | None:
+        if self._task.attempt_budget - len(self.attempts) <= self._line.waiting:
             return None  # what is left of the budget belongs to the targets that were not asked yet
-        pause = pause_before_retry(error, tries, self._jitter)
-        if pause is None or self._loop.time() + pause + LEAST_SECONDS >= self._call.deadline:
+        pause = pause_before_retry(error, tries, self._parts.chance)
+        if pause is None or self._loop.time() + pause + LEAST_SECONDS >= self._task.deadline:
             return None
         return pause
 
     def _exhausted(self) -> CompletionFailed:
         """Say that nobody answered, and that others were not asked because their vectors are no substitute."""
-        failure = exhausted(self._failures)
-        left_out = self._call.candidates.left_out
-        if left_out:
-            model = self._call.candidates.in_order[0][0].model
-            names = ", ".join(target.name for target in left_out)
-            failure.detail.message += f"; not asked, because vectors of {model!r} cannot be mixed with others: {names}"
+        failure = exhausted(self._failures, self._line.passed_over)
+        candidates = self._task.candidates
+        if candidates.others:
+            names = ", ".join(target.name for target in candidates.others)
+            failure.detail.message += (
+                f"; not asked, because vectors of {candidates.model!r} cannot be mixed with others: {names}"
+            )
         return failure
 
     def _observe(self, attempt: EmbedAttempt, record: routerpb.Attempt, error: ProviderError | None) -> None:
+        # Silence that was cut short tells how slow the target is at least.
+        seconds = attempt.age if isinstance(error, ProviderTimeout) else attempt.time_to_first_chunk
+        if seconds is not None:
+            self._parts.latencies.observe(record.target, seconds)
+        metrics = self._parts.metrics
         outcome = routerpb.Outcome.Name(record.outcome).removeprefix("OUTCOME_").lower()
-        self._metrics.attempts.labels(record.provider, record.target, outcome).inc()
+        metrics.attempts.labels(record.provider, record.target, outcome).inc()
         if attempt.time_to_first_chunk is not None:
-            self._metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
+            metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
         if error is None:
             return
         if error.needs_hand:
-            self._metrics.needs_hand.labels(record.target, error.code).inc()
+            metrics.needs_hand.labels(record.target, error.code).inc()
         log.warning(
             "attempt_failed",
             attempt_number=record.attempt_number,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from llm_router.errors import AnswerTooLarge, ProviderError, ProviderTimeout
+from llm_router.errors import AnswerTooLarge, DeadlineReached, ProviderError, ProviderTimeout
 from llm_router.providers.embedding import Embedder, EmbeddingsReply
 from llm_router.providers.embeddings_wire import EmbeddingsAnswer
 from llm_router.routes import Target
@@ -39,6 +41,11 @@ class EmbedAttempt:
         """What the provider told; empty before it answered."""
 
     @property
+    def age(self) -> float:
+        """Seconds since the start."""
+        return self._loop.time() - self._started
+
+    @property
     def time_to_first_chunk(self) -> float | None:
         """Seconds from the start to the first bytes of the vectors; None when none came."""
         return None if self._first_bytes is None else self._first_bytes - self._started
@@ -57,16 +64,10 @@ class EmbedAttempt:
     async def run(self, embedder: Embedder, body: dict[str, Any]) -> None:
         """Call the target; `answer` has good vectors when this returns. ProviderError when it fails."""
         first_bytes_due = self._started + self._target.timeouts.first_content_seconds
-        opening = embedder.open_embeddings(body)
-        try:
-            async with asyncio.timeout_at(min(first_bytes_due, self._deadline)):
-                self._reply = await opening.__aenter__()
-        except TimeoutError as error:
-            raise ProviderTimeout("no answer began in time") from error
-        try:
+        async with AsyncExitStack() as opening:
+            async with self._until(first_bytes_due, "no answer began in time"):
+                self._reply = await opening.enter_async_context(embedder.open_embeddings(body))
             reply = await self._read(self._reply, first_bytes_due)
-        finally:
-            await opening.__aexit__(None, None, None)
         await asyncio.to_thread(self.answer.read, reply, self._inputs)
         vectors = self.answer.vectors
         if len(vectors) * len(vectors[0]) > _MOST_VECTOR_BYTES:
@@ -75,14 +76,10 @@ class EmbedAttempt:
     async def _read(self, reply: EmbeddingsReply, first_bytes_due: float) -> bytes:
         """Read the reply to its end, each part within its timer."""
         body = bytearray()
-        end_due = min(self._started + self._target.timeouts.stream_seconds, self._deadline)
         due = first_bytes_due
         while True:
-            try:
-                async with asyncio.timeout_at(min(due, end_due)):
-                    chunk = await reply.read()
-            except TimeoutError as error:
-                raise ProviderTimeout("the answer stalled" if body else "no content in time") from error
+            async with self._until(due, "it stalled" if body else "no content in time"):
+                chunk = await reply.read()
             if chunk is None:
                 return bytes(body)
             if self._first_bytes is None:
@@ -91,6 +88,19 @@ class EmbedAttempt:
             if len(body) > _LONGEST_REPLY_BYTES:
                 raise self._too_large()
             due = self._loop.time() + self._target.timeouts.gap_seconds
+
+    @asynccontextmanager
+    async def _until(self, due: float, message: str) -> AsyncIterator[None]:
+        """Bound what is done inside by the timer that is `due`, the target's stream timer and the deadline of all."""
+        stream_due = self._started + self._target.timeouts.stream_seconds
+        if stream_due < due:
+            due, message = stream_due, "the answer took longer than this target may take"
+        try:
+            async with asyncio.timeout_at(min(due, self._deadline)):
+                yield
+        except TimeoutError as error:
+            # The request's own clock is no fault of the target's.
+            raise (DeadlineReached if self._deadline < due else ProviderTimeout)(message) from error
 
     def _too_large(self) -> AnswerTooLarge:
         message = f"the vectors of {self._inputs} inputs are too large to be sent at once; send fewer inputs"
@@ -111,7 +121,7 @@ class EmbedAttempt:
             finish_reason=routerpb.FINISH_REASON_ERROR if error else routerpb.FINISH_REASON_UNSPECIFIED,
         )
         record.started_at.FromNanoseconds(self._started_wall)
-        record.duration.FromNanoseconds(int((self._loop.time() - self._started) * 1e9))
+        record.duration.FromNanoseconds(int(self.age * 1e9))
         if self.time_to_first_chunk is not None:
             record.time_to_first_chunk.FromNanoseconds(int(self.time_to_first_chunk * 1e9))
         self._record_usage(record, error)

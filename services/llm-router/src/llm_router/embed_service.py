@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import grpc
 import structlog
 
-from llm_router.embed import EmbedCall, Embedding, candidates_among, read_body
+from llm_router.chain import Parts
+from llm_router.embed import Embedding, EmbedTask, candidates_for, read_body
 from llm_router.errors import CompletionFailed, unknown_model
 from llm_router.fleet import Fleet
-from llm_router.metrics import Metrics
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -27,10 +26,10 @@ EmbedContext = grpc.aio.ServicerContext[routerpb.EmbedRequest, routerpb.EmbedRes
 class EmbedService:
     """Answers requests for vectors."""
 
-    def __init__(self, metrics: Metrics, jitter: random.Random, attempt_budget: int) -> None:
+    def __init__(self, parts: Parts, attempt_budget: int) -> None:
         """A request may ask for fewer attempts than `attempt_budget`, never for more."""
-        self._metrics = metrics
-        self._jitter = jitter
+        self._parts = parts
+        self._metrics = parts.metrics
         self._attempt_budget = attempt_budget
 
     async def answer(
@@ -87,9 +86,8 @@ class EmbedService:
         if route is None:
             raise unknown_model(request.route, list(fleet.routes))
         body, inputs = read_body(request.body)
-        targets = [(target, fleet.providers[target]) for target in route.targets]
-        call = EmbedCall(
-            candidates=candidates_among(request.route, targets),
+        task = EmbedTask(
+            candidates=candidates_for(route, fleet.providers, self._parts),
             body=body,
             inputs=inputs,
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
@@ -99,4 +97,4 @@ class EmbedService:
         async def announce(first: routerpb.Started) -> None:
             await context.send_initial_metadata(((STARTED_KEY, first.SerializeToString()),))
 
-        return Embedding(call, self._metrics, jitter=self._jitter, announce=announce)
+        return Embedding(task, self._parts, announce)

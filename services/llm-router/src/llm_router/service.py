@@ -39,7 +39,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         self._metrics = parts.metrics
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
-        self._embed = EmbedService(parts.metrics, parts.chance, attempt_budget)
+        self._embed = EmbedService(parts, attempt_budget)
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
