@@ -84,7 +84,7 @@ class EmbeddingExchange:
         """Record how it ended, count and log."""
         outcome = problem.kind.outcome if problem else routerpb.OUTCOME_OK
         if self.started is not None and not self._attempts:
-            # The router was lost on the way. Targets of one request have one model, so the price is right in any case.
+            # The router was lost on the way, maybe at a later target; all targets of one request have one model.
             self._attempts = [open_attempt(self.started, outcome, Usage(self._wish.input_tokens, 0))]
         event = settled_event(
             self._facts,
