@@ -171,6 +171,7 @@ class LocalSystem:
             "POSTGRES_URL": self._postgres_url,
             "POSTGRES_PASSWORD_FILE": str(self._postgres_dir / "password"),
             "REDIS_URL": self._redis_url,
+            "REFLECTION": "true",
         }
 
     def _valkey(self) -> Program:

@@ -1,41 +1,98 @@
-"""gRPC servers and channels with the options that every service uses, and the standard health service."""
+"""gRPC servers and channels with the options that every service uses, and the standard health service.
+
+A channel shares its calls evenly among all addresses of its name, leaves out a server that says it is going, and asks
+for the addresses again whenever a connection ends. A server ends each connection after some minutes, so that every
+client asks again now and then and finds servers that were added.
+
+A call that no server has begun to answer is sent to another one by gRPC itself. One that may have reached a server
+fails instead: only the caller knows whether doing it twice does harm.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 # A body may be as large as the edge lets in, plus its envelope.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # Errors travel as metadata. Above this limit gRPC drops the error, and cancels every other call of the connection.
 _MAX_METADATA_BYTES = 256 * 1024
+# A peer that vanished without a word (a node that lost power) is noticed after the sum of both.
+_KEEPALIVE_MS = 10_000
+_KEEPALIVE_TIMEOUT_MS = 10_000
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    # Pings that measure the bandwidth go before those of the keepalive and have a limit of their own, a minute.
+    ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
 )
+
+_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
+_CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    *_OPTIONS,
+    ("grpc.service_config", _SERVICE_CONFIG),
+    # Addresses are asked for again when a connection ends, at most this often.
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    # A server that comes back is found within the longest pause. Meanwhile calls fail at once if it was the only one.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # gRPC's name is misleading: after this time an attempt to connect has failed.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    # A proxy for the way out, as it stands in the environment, is not for calls between our own services.
+    ("grpc.enable_http_proxy", 0),
+)
+
+# How long clients have to hear that a server is going before it takes no more calls: gRPC drops those that arrive in
+# the moment of its end, and their callers cannot know that nothing was done.
+_NOTICE_SECONDS = 0.5
 
 
 class RpcServer:
     """A gRPC server with health checking that drains on `stop`."""
 
-    def __init__(self, address: str, services: Sequence[str], register: Callable[[grpc.aio.Server], None]) -> None:
-        """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`."""
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        *,
+        reflects: bool = False,
+        connection_age_seconds: float = 300.0,
+        connection_grace_seconds: float = 600.0,
+    ) -> None:
+        """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`.
+
+        `reflects`: tools such as grpcurl can ask for the contracts, for development. A connection takes no new calls
+        when it is `connection_age_seconds` old, give or take a tenth so that not all end at once; its running calls
+        have `connection_grace_seconds` to finish, which must be longer than the longest of them.
+        """
         self._address = address
         self._services = services
-        # Two servers on one port would each get a share of the calls and nobody would notice.
-        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", 0)))
+        options = (
+            *_OPTIONS,
+            # Two servers on one port would each get a share of the calls and nobody would notice.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_age_ms", int(connection_age_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(connection_grace_seconds * 1000)),
+        )
+        self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         register(self._server)
+        if reflects:
+            reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> None:
         """Bind and serve, healthy from now on; RuntimeError when the address is taken."""
@@ -44,21 +101,28 @@ class RpcServer:
         await self.set_healthy(True)
 
     async def set_healthy(self, healthy: bool) -> None:
-        """Tell health checkers whether to send calls here."""
+        """Tell health checkers, which every channel of ours is, whether to send calls here."""
         serving = health_pb2.HealthCheckResponse.SERVING
         status = serving if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *self._services):
             await self._health.set(service, status)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, let the running ones finish for `grace_seconds`, then cancel what is left."""
+        """Ask clients to go elsewhere, let the running calls finish for `grace_seconds`, then cancel what is left.
+
+        No call fails for it while another server of the same name is there. 0: end at once.
+        """
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(min(_NOTICE_SECONDS, grace_seconds))
         await self._server.stop(grace_seconds)
 
 
 def create_channel(address: str) -> grpc.aio.Channel:
-    """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call."""
-    return grpc.aio.insecure_channel(address, options=(*_OPTIONS, ("grpc.max_reconnect_backoff_ms", 2_000)))
+    """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
+
+    Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
+    """
+    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_seconds: float) -> bool:

@@ -130,6 +130,7 @@ async def serve(settings: Settings) -> None:
                 f"{settings.host}:{settings.port}",
                 [SERVICE],
                 lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
+                reflects=settings.reflection,
             )
             await server.start()
             chores = ledger.start_chores()

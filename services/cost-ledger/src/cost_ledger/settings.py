@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     claim_after_seconds: float = Field(default=30, gt=0)
     pool_size: int = Field(default=8, ge=2, le=100)
     price_book_file: Path = PACKAGED_PRICE_BOOK
+    # Lets grpcurl and the like ask for the contract; for development.
+    reflection: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_timeout_seconds: float = Field(default=10, gt=0)
 
