@@ -52,7 +52,7 @@ class LocalSystem:
         router = self._python(
             "llm-router",
             "LLM_ROUTER",
-            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url},
+            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url, "REFLECTION": "true"},
             drain=_STREAM_DRAIN_SECONDS,
         )
         ledger = self._python("cost-ledger", "COST_LEDGER", self._ledger_settings())

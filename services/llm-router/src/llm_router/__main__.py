@@ -68,6 +68,7 @@ async def serve(settings: Settings) -> None:
         f"{settings.host}:{settings.port}",
         [SERVICE],
         lambda server: router_pb2_grpc.add_RouterServiceServicer_to_server(service, server),
+        reflects=settings.reflection,
     )
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))

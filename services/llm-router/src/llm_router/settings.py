@@ -28,4 +28,6 @@ class Settings(BaseSettings):
     """Where the routers share their breakers; without it each has its own."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
+    reflection: bool = False
+    """Lets grpcurl and the like ask for the contract; for development."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
