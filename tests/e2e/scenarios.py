@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from decision_table import table_routes
+
 # What the price book of the tests knows; the name is the whole model name of the target.
 HAPPY = "ok?chunks=10&interval_ms=100&prompt_tokens=1000&cached=400&reasoning=7&test=happy"
 LONG = "ok?chunks=300&prompt_tokens=2000&test=long"
@@ -89,8 +91,19 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "callers-error": [("openai", "status-400?test=callers-error")],
     "claude-cut": [("anthropic", "cut?after=3&test=claude-cut"), ("openai", "ok?test=never")],
     "claude-tools-down": [("anthropic", "status-500?test=ctd"), ("openai", "tool-call?test=ctd-next")],
+    **table_routes(),
+    "carried-on": [
+        ("openai", "cut?chunks=30&after=20&test=carried-1"),
+        ("anthropic", "ok?first=10&chunks=20&interval_ms=5&test=carried-2"),
+    ],
+    "hedged": [("openai", "silence?test=hedged-1"), ("anthropic", "ok?test=hedged-2")],
     "unpriced": [("openai", "ok?test=unpriced")],
     "local": [LOCAL],
+}
+
+# What stands in a route besides its targets.
+OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "hedged": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3}},
 }
 
 
@@ -101,7 +114,8 @@ def routes_file(
     targets: dict[str, object] = {}
     names: dict[str, object] = {}
     for route, members in routes.items():
-        names[route] = {"targets": [f"{route}-{number}" for number in range(1, len(members) + 1)]}
+        targets_of_route = [f"{route}-{number}" for number in range(1, len(members) + 1)]
+        names[route] = {"targets": targets_of_route, **OPTIONS.get(route, {})}
         for number, (provider, model) in enumerate(members, 1):
             targets[f"{route}-{number}"] = _target(provider, model, provider_url, credential_file)
     return {"targets": targets, "routes": names}

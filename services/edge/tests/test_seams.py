@@ -102,7 +102,7 @@ async def test_a_continued_answer_is_never_stored(edge: Edge) -> None:
 @pytest.mark.parametrize(("wish", "told"), [(None, 0), ("allow", 1), ("never", 2)])
 async def test_the_wish_travels_to_the_router(edge: Edge, wish: str | None, told: int) -> None:
     """Unset leaves it to the route."""
-    fields = {} if wish is None else {"continuation": wish}
+    fields: dict[str, Any] = {} if wish is None else {"continuation": wish}
     await edge.chat(**fields).done()
 
     assert told == edge.router.requests[-1].continuation

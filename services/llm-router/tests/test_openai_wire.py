@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.errors import ContextTooLong, ProviderError, ProviderUnavailable, StreamBroken
+from llm_router.errors import ContextTooLong, ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
 from llm_router.providers.openai_wire import OpenAIWire
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -173,5 +173,9 @@ def test_an_error_frame_keeps_its_meaning() -> None:
     """What the provider says inside the stream decides as its status would have."""
     with pytest.raises(ProviderUnavailable):
         OpenAIWire(1).read(orjson.dumps({"error": {"code": "server_error", "message": "x"}}))
+    with pytest.raises(ProviderUnavailable):
+        OpenAIWire(1).read(orjson.dumps({"error": {"code": None, "type": "server_error", "message": "x"}}))
+    with pytest.raises(ProviderRateLimited):
+        OpenAIWire(1).read(orjson.dumps({"error": {"code": "rate_limit_exceeded", "message": "x"}}))
     with pytest.raises(ContextTooLong):
         OpenAIWire(1).read(orjson.dumps({"error": {"code": "context_length_exceeded", "message": "x"}}))

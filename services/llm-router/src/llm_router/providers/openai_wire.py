@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from llm_router.errors import ContextTooLong, ProviderError, ProviderUnavailable, StreamBroken
+from llm_router.errors import ContextTooLong, ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
 from llm_router.providers.answer import Answer, Content
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -124,9 +124,11 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 def error_in_stream(error: Any) -> ProviderError:
     """Read the `error` object of a reply that began with status 200."""
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    if code == "context_length_exceeded":
+    kinds = {str(error.get("code")), str(error.get("type"))} if isinstance(error, dict) else set()
+    if "context_length_exceeded" in kinds:
         return ContextTooLong("the prompt is longer than the target's context")
-    if code in {"500", "502", "503", "server_error", "overloaded"}:
+    if kinds & {"429", "rate_limit_exceeded", "rate_limit_error"}:
+        return ProviderRateLimited("the provider is rate-limiting us", retry_after=None)
+    if kinds & {"500", "502", "503", "server_error", "overloaded"}:
         return ProviderUnavailable("the provider reported an error in its stream")
     return StreamBroken("the provider reported an error in its stream")

@@ -1,0 +1,78 @@
+"""Continuation and hedging through the front door: two targets, one answer, and a receipt that shows both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from front_door import Behind, Door, Provider
+
+WHOLE = "".join(f"w{number} " for number in range(30))
+
+
+async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, behind: Behind) -> None:
+    """Every word once, the seam told where it is, both attempts billed, nothing stored."""
+    keys = await behind.cache_keys()
+    chat = await door.chat("carry on", model="carried-on", continuation="allow")
+    receipt = await door.receipt(chat.request_id)
+
+    assert WHOLE == chat.text
+    seam = chat.events[chat.names.index("continued")].data
+    before = [event.data["text"] for event in chat.events[: chat.names.index("continued")] if event.name == "delta"]
+    assert ("anthropic", len("".join(before)), "stream_broken") == (
+        seam["provider"],
+        seam["after_characters"],
+        seam["reason"],
+    )
+    assert [seam] == chat.last["seams"]
+    assert ["interrupted", "ok"] == [attempt["outcome"] for attempt in receipt["attempts"]]
+    assert ["estimated", "reported"] == [attempt["usage_source"] for attempt in receipt["attempts"]]
+    assert (
+        sum(attempt["usage"]["output_tokens"] for attempt in receipt["attempts"])
+        == (chat.last["usage"]["output_tokens"])
+    )
+    assert chat.last["cache"]["stored"] is False
+    assert keys == await behind.cache_keys()
+
+
+@pytest.mark.parametrize("wish", [{}, {"continuation": "never"}])
+async def test_nobody_gets_a_second_answerer_who_did_not_ask(door: Door, wish: dict[str, Any]) -> None:
+    """The end is the honest error."""
+    chat = await door.chat("no second one", model="carried-on", **wish)
+
+    assert "error" == chat.names[-1]
+    assert "continued" not in chat.names
+
+
+async def test_the_openai_client_reads_over_the_seam(door: Door) -> None:
+    """The comment is for who looks; the client sees one answer."""
+    client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=door.key)
+    async with client:
+        stream = await client.chat.completions.create(
+            model="carried-on",
+            messages=[{"role": "user", "content": "with the client"}],
+            stream=True,
+            extra_body={"continuation": "allow"},
+        )
+        chunks = [chunk async for chunk in stream]
+
+    assert WHOLE == "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert "stop" == chunks[-1].choices[0].finish_reason
+
+
+async def test_a_silent_primary_is_hedged_and_both_are_on_the_receipt(door: Door, provider: Provider) -> None:
+    """The second answers long before the first one's timer; what the first has read is billed."""
+    chat = await door.chat("hurry", model="hedged")
+    receipt = await door.receipt(chat.request_id)
+
+    assert ("done", "anthropic") == (chat.names[-1], chat.last["provider"])
+    attempts = {attempt["attempt_number"]: attempt for attempt in receipt["attempts"]}
+    assert ("client_cancelled", "hedge_lost", "estimated") == (
+        attempts[1]["outcome"],
+        attempts[1]["error_code"],
+        attempts[1]["usage_source"],
+    )
+    assert "ok" == attempts[2]["outcome"]
+    assert "client_closed" == (await provider.attempts("hedged-1"))[-1]["finish"]
