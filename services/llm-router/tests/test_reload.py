@@ -121,7 +121,7 @@ async def _running(tmp_path_factory: pytest.TempPathFactory, fault_provider_url:
     port, metrics_port = free_port(), free_port()
     (folder / "key").write_text("sk-test-0001")
     log_file = folder / "router.log"
-    first = {"provider": "vllm", "model": "ok?test=first", "base_url": f"{fault_provider_url}/v1"}
+    first: dict[str, object] = {"provider": "vllm", "model": "ok?test=first", "base_url": f"{fault_provider_url}/v1"}
     write_routes(folder / "routes.yaml", {"first": first})
     settings = environment(folder, port=port, metrics_port=metrics_port)
     process = processes.start([sys.executable, "-m", "llm_router"], log_file, environment=settings)
