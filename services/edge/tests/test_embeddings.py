@@ -226,6 +226,12 @@ async def test_a_router_that_was_lost_before_it_began_has_spent_nothing(edge: Ed
     assert ([], routerpb.OUTCOME_PROVIDER_ERROR) == (list(settled.attempts), settled.outcome)
 
 
+def _exchange(edge: Edge) -> EmbeddingExchange:
+    facts = RequestFacts(new_request_id(), "acme", "ada", "k", "gold", "/v1/embeddings", "default", False, 0.0)
+    wish = EmbeddingWish("default", {"input": "x" * 400}, "float", 100, 100)
+    return EmbeddingExchange(edge.parts, facts, Identity("k", "acme", "ada", "gold"), wish)
+
+
 async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None:
     """Out of patience with its drain: the call is cancelled, and what it may have spent is estimated."""
 
@@ -235,9 +241,7 @@ async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None
         raise AssertionError
 
     edge.router.embed = embed
-    facts = RequestFacts(new_request_id(), "acme", "ada", "k", "gold", "/v1/embeddings", "default", False, 0.0)
-    wish = EmbeddingWish("default", {"input": "x" * 400}, "float", 100, 100)
-    exchange = EmbeddingExchange(edge.parts, facts, Identity("k", "acme", "ada", "gold"), wish)
+    exchange = _exchange(edge)
     running = asyncio.create_task(exchange.run())
     async with asyncio.timeout(20):
         while exchange.started is None:
@@ -251,6 +255,25 @@ async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None
     (attempt,) = settled.attempts
     assert (100, routerpb.USAGE_SOURCE_ESTIMATED) == (attempt.usage.input_tokens, attempt.usage_source)
     await asyncio.wait_for(edge.router.cancelled.wait(), 20)
+
+
+async def test_an_edge_that_is_stopped_before_anything_began_ends_the_call(edge: Edge) -> None:
+    """No attempt is made up, and the router does not go on for nobody."""
+    begun = asyncio.Event()
+
+    async def embed(context: Context) -> routerpb.EmbedResponse:
+        begun.set()
+        await is_silent(context)
+        raise AssertionError
+
+    edge.router.embed = embed
+    running = asyncio.create_task(_exchange(edge).run())
+    await asyncio.wait_for(begun.wait(), 20)
+    running.cancel()
+    await asyncio.wait({running}, timeout=20)
+
+    await asyncio.wait_for(edge.router.cancelled.wait(), 20)
+    assert [[]] == [list(settled.attempts) for settled in await edge.settled()]
 
 
 async def test_an_id_used_twice_never_loses_a_request(edge: Edge) -> None:

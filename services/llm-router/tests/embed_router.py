@@ -21,7 +21,12 @@ from spillway.router.v1 import router_pb2_grpc
 from spillway_local import processes
 from spillway_local.ports import free_port
 
-# The first call, or the first two, of a route's model fail; `!` in front: the targets' timers are short.
+# In front of a model: which of its target's timers are short.
+_SHORT_TIMERS: Mapping[str, dict[str, float]] = {
+    "!": {"first_content_seconds": 1.0, "gap_seconds": 1.0},
+    "~": {"stream_seconds": 1.0},
+}
+# The first call, or the first two, of a route's model fail.
 FAULTS: Mapping[str, str] = {
     "500": "flaky?fail=2&status=500",
     "503": "flaky?fail=2&status=503",
@@ -36,6 +41,7 @@ FAULTS: Mapping[str, str] = {
     "silence": "!flaky?fault=silence",
     "silent-headers": "!flaky?fault=silence&after_headers=1",
     "stall": "!flaky?fault=stall",
+    "too-long": "~flaky?fault=silence",
     "cut": "flaky?fault=cut",
     "malformed": "flaky?fault=malformed",
     "error-frame": "flaky?fault=error-frame",
@@ -52,6 +58,7 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "no-usage": [("openai", "no-usage?test=em-no-usage")],
     "large": [("openai", "ok?dimensions=20000&test=em-large")],
     "slow": [("openai", "slow-first?seconds=20&test=em-slow")],
+    "slow-twice": [("openai", "slow-first?seconds=20&test=em-slow-twice")] * 2,
     "stumbles": [("openai", "flaky?test=em-stumbles")] * 2,
     "claude-first": [("anthropic", "ok?test=em-claude"), ("openai", "ok?test=em-after-claude")],
     "claude-only": [("anthropic", "ok?test=em-claude")],
@@ -166,10 +173,10 @@ def _routes_file(url: str, key: Path) -> dict[str, object]:
         for name, (provider, model) in zip(names, members, strict=True):
             targets[name] = {
                 "provider": provider,
-                "model": model.removeprefix("!"),
+                "model": model.lstrip("!~"),
                 "base_url": url if provider == "anthropic" else f"{url}/v1",
                 **({} if provider == "vllm" else {"credential_file": str(key)}),
-                **({"timeouts": {"first_content_seconds": 1.0, "gap_seconds": 1.0}} if model[0] == "!" else {}),
+                "timeouts": _SHORT_TIMERS.get(model[0], {}),
             }
     routes["equal-rank"] = {"targets": [["equal-rank-1", "equal-rank-2", "equal-rank-3"]]}
     return {"targets": targets, "routes": routes}

@@ -89,6 +89,7 @@ async def test_what_the_provider_does_not_count_is_estimated(
         ("silence", "timeout", 1, "estimated"),
         ("silent-headers", "timeout", 1, "estimated"),
         ("stall", "timeout", 1, "estimated"),
+        ("too-long", "timeout", 1, "estimated"),
         ("cut", "stream_broken", 1, "estimated"),
         ("malformed", "stream_broken", 1, "estimated"),
         ("error-frame", "stream_broken", 1, "estimated"),
@@ -118,7 +119,7 @@ async def test_a_fault_of_the_first_target_is_nobody_elses_business(
     if tries == 2:
         first, second, _ = [float(str(attempt["received_at"])) for attempt in asked]
         assert second - first >= (1.0 if fault == "429-short" else 0.1)
-    if fault in {"silence", "silent-headers", "stall"}:
+    if fault in {"silence", "silent-headers", "stall", "too-long"}:
         assert 0.9 <= float(str(asked[1]["received_at"])) - float(str(asked[0]["received_at"])) < 5.0
 
 
@@ -204,6 +205,14 @@ async def test_the_deadline_bounds_it_and_the_attempt_is_told(router: EmbedRoute
     assert (grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded") == (reply.status, reply.error.code)
     assert [("1", "timeout")] == reply.told
     assert routerpb.USAGE_SOURCE_ESTIMATED == reply.attempts[0].usage_source
+
+
+async def test_a_caller_in_a_hurry_does_not_open_the_breaker(router: EmbedRouter) -> None:
+    """Deadlines of the callers' own say nothing about the target: it stays the first to be asked."""
+    hasty = [router.embed("slow-twice", timeout_seconds=1.0) for _ in range(6)]
+    replies = [*await asyncio.gather(*hasty), await router.embed("slow-twice", timeout_seconds=1.0)]
+
+    assert [[("1", "timeout")]] * 7 == [reply.told for reply in replies]
 
 
 async def test_a_cancelled_call_closes_the_providers_connection(router: EmbedRouter, seen: Seen) -> None:
