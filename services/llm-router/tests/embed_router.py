@@ -44,7 +44,7 @@ FAULTS: Mapping[str, str] = {
     "too-long": "~flaky?fault=silence",
     "cut": "flaky?fault=cut",
     "malformed": "flaky?fault=malformed",
-    "error-frame": "flaky?fault=error-frame",
+    "error-frame": "flaky?fail=2&fault=error-frame",
     "empty": "flaky?fault=empty",
     "wrong-count": "flaky?fault=wrong-count",
     "wrong-index": "flaky?fault=wrong-index",

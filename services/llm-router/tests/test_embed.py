@@ -92,7 +92,7 @@ async def test_what_the_provider_does_not_count_is_estimated(
         ("too-long", "timeout", 1, "estimated"),
         ("cut", "stream_broken", 1, "estimated"),
         ("malformed", "stream_broken", 1, "estimated"),
-        ("error-frame", "stream_broken", 1, "estimated"),
+        ("error-frame", "provider_unavailable", 2, None),
         ("empty", "stream_broken", 1, "reported"),
         ("wrong-count", "stream_broken", 1, "reported"),
         ("wrong-index", "stream_broken", 1, "reported"),
@@ -187,7 +187,7 @@ async def test_when_nobody_answers_the_error_names_all(router: EmbedRouter) -> N
     assert "mixed" not in down.error.message
     assert ("rate_limited", 7) == (limited.error.code, limited.error.retry_after.seconds)
     assert (grpc.StatusCode.INVALID_ARGUMENT, "context_length_exceeded") == (small.status, small.error.code)
-    assert 2 == len(small.attempts)
+    assert ("input", 2) == (small.error.param, len(small.attempts))
 
 
 @pytest.mark.parametrize(("budget", "told"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "1", "2"])])

@@ -17,6 +17,7 @@ from llm_router.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
     RequestRejected,
+    RequestUntranslatable,
 )
 from llm_router.providers.refusal import read_refusal, read_retry_after
 
@@ -47,6 +48,7 @@ def anthropic(kind: str, message: str = "SECRET") -> object:
         (429, {"code": "insufficient_quota", "message": "SDK form"}, CredentialRefused),
         (429, openai(code="billing_hard_limit_reached"), CredentialRefused),
         (500, openai(), ProviderUnavailable),
+        (501, openai(kind="not_supported_error"), RequestUntranslatable),
         (502, "<html>", ProviderUnavailable),
         (503, None, ProviderUnavailable),
         (504, None, ProviderUnavailable),

@@ -16,6 +16,7 @@ from edge.cost_event import RequestFacts, admitted_event, open_attempt, settled_
 from edge.embeddings import EmbeddingWish
 from edge.exchange import Parts
 from edge.keys import Identity
+from edge.notation import money
 from edge.problems import Problem
 from edge.router_client import EmbedCall, attempts_of, problem_of
 from pricing.cost import FREE, total_of
@@ -122,6 +123,6 @@ class EmbeddingExchange:
             attempts=len(self._attempts),
             input_tokens=last.usage.input_tokens if last.HasField("usage") else None,
             output_tokens=last.usage.output_tokens if last.HasField("usage") else None,
-            cost_usd=None if cost is None else str(cost),
+            cost_usd=money(cost),
             duration_seconds=round(duration, 6),
         )

@@ -22,6 +22,7 @@ from llm_router.decision import LEAST_SECONDS, exhausted, pause_before_retry
 from llm_router.embed_attempt import EmbedAttempt
 from llm_router.errors import (
     CompletionFailed,
+    ContextTooLong,
     ProviderError,
     ProviderTimeout,
     callers_error,
@@ -162,6 +163,8 @@ class Embedding:
                     permit.succeeded()
                 except ProviderError as failure:
                     error = failure
+                    if isinstance(error, ContextTooLong):
+                        error.param = "input"  # a chat's prompt has another name
                     permit.failed(failure)
         finally:
             self._parts.latencies.end(target.name)

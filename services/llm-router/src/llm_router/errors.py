@@ -150,6 +150,7 @@ class AnswerTooLarge(ProviderError):
     outcome = routerpb.OUTCOME_REJECTED
     moves_on = False
     was_billable = True
+    shows_life = True
 
 
 class RequestUntranslatable(ProviderError):

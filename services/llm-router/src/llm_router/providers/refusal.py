@@ -16,6 +16,7 @@ from llm_router.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
     RequestRejected,
+    RequestUntranslatable,
 )
 
 _LONGEST_MESSAGE = 500
@@ -39,6 +40,9 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
         return ProviderRateLimited(
             "the provider is rate-limiting us", retry_after=read_retry_after(headers), http_status=status
         )
+    if status == 501:  # so engines answer whose model makes no vectors
+        message = "the target does not do this at all: it answered 501"
+        return RequestUntranslatable(message, http_status=status, param="model")
     # 408 and 409 are what gateways in front of a provider say of their own troubles.
     if status >= 500 or status in {408, 409}:
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
