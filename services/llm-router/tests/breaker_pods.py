@@ -41,13 +41,12 @@ class Pod:
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.share = None if redis_url is None else RedisShare.connect(redis_url, metrics)
-        timeouts = {"lease_timeout_seconds": 5.0, "exchange_timeout_seconds": 5.0} if is_patient else {}
         self.breakers = Breakers(
             metrics,
             clock=self.clock if redis_url is None else time.monotonic,
             jitter=random.Random(7),
             share=self.share,
-            **timeouts,
+            lease_timeout_seconds=5.0 if is_patient else 0.05,
         )
         self.breakers.keep(targets)
 

@@ -74,7 +74,85 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     ],
     "all-too-small": [("openai", "context-too-long?test=small-1"), ("anthropic", "context-too-long?test=small-2")],
     "refused": [("vllm", "nobody-listens"), ("openai", "ok?test=refused")],
+    # a second answerer beside a silent first one
+    "hedge-silence": [("openai", "silence?test=hs-1"), ("anthropic", "ok?test=hs-2")],
+    "hedge-late": [("openai", "slow-first?seconds=0.8&test=hl-1"), ("anthropic", "slow-first?seconds=30&test=hl-2")],
+    "hedge-quick": [("openai", "ok?test=hq-1"), ("openai", "ok?test=hq-2")],
+    **{
+        f"hedge-{name}": [("openai", f"slow-first?seconds=1.2&test=h{name}-1"), ("anthropic", f"{model}test=h{name}-2")]
+        for name, model in {
+            "error": "error-frame?after=0&",
+            "pings": "pings-only?interval_ms=20&",
+            "role": "role-only?",
+            "refusal": "status-529?",
+        }.items()
+    },
+    "hedge-cut": [
+        ("openai", "cut?after=0&first_ms=600&test=hc-1"),
+        ("openai", "slow-first?seconds=1.2&test=hc-2"),
+        ("openai", "ok?test=never"),
+    ],
+    "hedge-400": [("openai", "slow-first?seconds=30&test=h4-1"), ("openai", "status-400?test=h4-2")],
+    "hedge-both": [
+        ("openai", "cut?after=0&first_ms=600&test=hb-1"),
+        ("openai", "error-frame?after=0&test=hb-2"),
+        ("openai", "ok?test=hb-3"),
+    ],
+    "hedge-capped": [
+        ("openai", "slow-first?seconds=0.7&test=hcap-1"),
+        ("openai", "slow-first?seconds=30&test=hcap-2"),
+    ],
+    # another target that carries on
+    **{
+        f"carry-{fault}-{first}": [
+            (first, f"{model}test=c-{fault}-{first}-1"),
+            (second, f"ok?test=c-{fault}-{first}-2"),
+        ]
+        for first, second in (("openai", "anthropic"), ("anthropic", "openai"))
+        for fault, model in {
+            "cut": "cut?after=3&",
+            "stall": "!stall?after=3&",
+            "malformed": "malformed?after=3&",
+            "missing-end": "missing-end?",
+            "unknown-finish": "unknown-finish?",
+            "error-frame": "error-frame?after=3&",
+        }.items()
+    },
+    "carry-anchor": [
+        ("openai", "cut?chunks=30&after=20&test=ca-1"),
+        ("anthropic", "ok?first=10&chunks=20&interval_ms=5&test=ca-2"),
+    ],
+    "carry-elsewhere": [("openai", "cut?test=ce-1"), ("anthropic", "ok?text=x&test=ce-2")],
+    "carry-third": [
+        ("openai", "cut?test=ct-1"),
+        ("anthropic", "ok?text=x&test=ct-2"),
+        ("openai", "cut?after=5&test=ct-3"),
+        ("openai", "ok?test=ct-4"),
+    ],
+    **{
+        f"carry-not-{name}": [("openai", "cut?test=cnot"), ("openai", "ok?test=never")]
+        for name in ("n", "logprobs", "schema", "json", "prefill", "wish", "budget")
+    },
+    "carry-tool": [("openai", "tool-cut?test=cto-1"), ("openai", "ok?test=never")],
+    "carry-nobody": [("openai", "cut?test=cn-1")],
+    "plain-cut": [("openai", "cut?test=pc-1"), ("openai", "ok?test=pc-2")],
+    # timers, breakers
+    "endless": [("openai", "ok?chunks=2000&interval_ms=50&test=endless")],
+    "down-then-ok": [("openai", "status-503?test=dto-1"), ("openai", "ok?test=dto-2")],
+    "down-alone": [("openai", "status-503?test=da-1")],
 }
+
+# What stands in a route besides its targets.
+OPTIONS: Mapping[str, Mapping[str, object]] = {
+    **{
+        route: {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3, "most_extra_ratio": 1.0}}
+        for route in ROUTES
+        if route.startswith("hedge-")
+    },
+    "hedge-capped": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.2, "most_extra_ratio": 0.1}},
+    **{route: {"continuation": "allow"} for route in ROUTES if route.startswith("carry-")},
+}
+TIMEOUTS: Mapping[str, Mapping[str, float]] = {"endless": {"stream_seconds": 1.0}}
 
 
 @dataclass
@@ -83,6 +161,9 @@ class Stream:
 
     texts: list[str] = field(default_factory=list)
     choices: list[Any] = field(default_factory=list)
+    answering: list[int] = field(default_factory=list)
+    """The attempts that answered, in the order of their first words."""
+    seams: list[routerpb.Continued] = field(default_factory=list)
     started: list[routerpb.Started] = field(default_factory=list)
     attempts: list[routerpb.Attempt] = field(default_factory=list)
     finished: routerpb.Finished | None = None
@@ -103,12 +184,23 @@ class Router:
         self.stub = router_pb2_grpc.RouterServiceStub(channel)
 
     async def complete(
-        self, route: str, body: object | None = None, *, budget: int = 0, timeout_seconds: float = 30.0
+        self,
+        route: str,
+        body: object | None = None,
+        *,
+        budget: int = 0,
+        timeout_seconds: float = 30.0,
+        continuation: routerpb.Continuation.ValueType = routerpb.CONTINUATION_UNSPECIFIED,
     ) -> Stream:
         """Run one completion to its end."""
         payload = {"messages": [{"role": "user", "content": "hello"}]} if body is None else body
         request = routerpb.StreamCompletionRequest(
-            request_id="test", tenant="t", route=route, body=orjson.dumps(payload), attempt_budget=budget
+            request_id="test",
+            tenant="t",
+            route=route,
+            body=orjson.dumps(payload),
+            attempt_budget=budget,
+            continuation=continuation,
         )
         stream = Stream()
         try:
@@ -125,6 +217,9 @@ def _take(stream: Stream, message: routerpb.StreamCompletionResponse) -> None:
         case "delta":
             stream.texts += message.delta.texts
             stream.choices += [orjson.loads(choices) for choices in message.delta.choices]
+            stream.answering += [message.delta.attempt_number] if message.delta.attempt_number else []
+        case "continued":
+            stream.seams.append(message.continued)
         case "started":
             stream.started.append(message.started)
         case "attempt_finished":
@@ -165,7 +260,9 @@ def routes_file(url: str, key: Path) -> dict[str, object]:
                 target["credential_file"] = str(key)
             if model.startswith("!"):
                 target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}
+            if route in TIMEOUTS:
+                target["timeouts"] = TIMEOUTS[route]
             targets[name] = target
             names.append(name)
-        routes[route] = {"targets": names}
+        routes[route] = {"targets": names, **OPTIONS.get(route, {})}
     return {"targets": targets, "routes": routes}

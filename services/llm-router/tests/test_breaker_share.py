@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import subprocess
 import time
@@ -13,12 +14,18 @@ from typing import Any
 
 import pytest
 import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from breaker_pods import DOWN, Pod
-from llm_router.breaker_share import LEASE_SECONDS
+from llm_router.breaker import Breaker
+from llm_router.breaker_share import LEASE_SECONDS, State, Told
+from llm_router.breaker_window import NOTHING, Totals
 from llm_router.breakers import Permit
 from llm_router.errors import ProviderTimeout
+from llm_router.metrics import Metrics
+from llm_router.settings import Settings
 from spillway_local import processes, valkey
 from spillway_local.ports import free_port
 
@@ -246,6 +253,58 @@ async def test_a_failed_probe_is_known_before_its_lease_is_free(pods: Pods) -> N
     await exchange(first)
 
     assert await next_probe(second) > 1.5
+
+
+async def test_who_only_asked_for_the_lease_does_not_take_it_by_renewing(pods: Pods, store: redis.Redis) -> None:
+    """An exchange while the lease is asked for, and refused, leaves the lease free."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    (await probe_of(first)).failed(DOWN)
+    await exchange(first)
+    permit, _ = await asyncio.gather(second.breakers.admit("t"), second.breakers.exchange())
+
+    assert permit is None
+    assert 0 == await store.exists("spillway:breaker:probe:t")
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    """Return a breaker whose exchanges the test plays itself."""
+    return Breaker(
+        "t",
+        Metrics(CollectorRegistry()),
+        clock=time.monotonic,
+        jitter=random.Random(7),
+        changed=lambda: None,
+    )
+
+
+async def test_a_late_answer_of_redis_changes_nothing(breaker: Breaker) -> None:
+    """What was asked before the last answer was known is older than it."""
+    late, early = breaker.ask(), breaker.ask()
+    opened = Told(3, State(True, "failure_ratio", 1.0, 1.0), NOTHING, accepted=False, leased=False)
+    breaker.learn(early, opened)
+    breaker.learn(late, Told(0, State(False, "", 0.0, 0.0), NOTHING, accepted=False, leased=False))
+    assert breaker.is_open
+    following = breaker.ask()
+
+    assert (3, None) == (following.epoch, following.offer)
+
+
+async def test_what_changes_while_redis_is_told_is_told_next(breaker: Breaker) -> None:
+    """A breaker that closes while its opening is on the way tells of its closing; older outcomes are not mixed in."""
+    for _ in range(5):
+        breaker.count(DOWN)
+    ask = breaker.ask()
+    breaker.close()
+    state = State(True, "failure_ratio", 1.0, 1.0)
+    breaker.learn(ask, Told(1, state, Totals(9, 9), accepted=True, leased=False))
+    assert not breaker.is_open
+    following = breaker.ask()
+
+    assert following.offer is not None
+    assert (1, False) == (following.epoch, following.offer.is_open)
 
 
 async def test_a_closing_is_known_to_who_asks_for_the_lease(pods: Pods) -> None:
@@ -477,3 +536,10 @@ async def test_garbage_in_redis_is_as_good_as_no_redis(pods: Pods, store: redis.
 
     assert shows_open(first)
     assert 1 == first.counted(FAILURES)
+
+
+@pytest.mark.parametrize("address", ["", "somewhere", "http://127.0.0.1/0", "redis://127.0.0.1:port/0"])
+def test_an_address_that_is_none_is_refused_at_the_start(address: str) -> None:
+    """The process does not start with a share that can never work."""
+    with pytest.raises(ValidationError, match="redis_url"):
+        Settings(redis_url=address)

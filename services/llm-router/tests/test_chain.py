@@ -259,6 +259,35 @@ async def test_the_deadline_bounds_the_whole_chain(router: Router) -> None:
     assert [routerpb.OUTCOME_TIMEOUT] == [attempt.outcome for attempt in stream.attempts]
 
 
+async def test_the_stream_timer_bounds_an_attempt(router: Router, seen: Seen) -> None:
+    """Alive but endless: the target's own bound on a whole stream ends it, honestly."""
+    stream = await router.complete("endless")
+
+    assert grpc.StatusCode.ABORTED == stream.status
+    (attempt,) = stream.attempts
+    assert (routerpb.OUTCOME_INTERRUPTED, "timeout") == (attempt.outcome, attempt.error_code)
+    assert 1000 <= attempt.duration.ToMilliseconds() < 6000
+    assert 0 < len(stream.texts) < 2000
+
+
+async def test_a_target_that_is_down_is_soon_left_alone(router: Router, seen: Seen) -> None:
+    """Its breaker opens after five failures: from then on the requests go straight to the next target."""
+    streams = [await router.complete("down-then-ok") for _ in range(12)]
+
+    assert {WHOLE} == {"".join(stream.texts) for stream in streams}
+    assert 1 == len(streams[-1].attempts)
+    assert len(seen.attempts("dto-1")) <= 8  # five, and a probe now and then
+
+
+async def test_a_breaker_never_takes_the_last_target_away(router: Router, seen: Seen) -> None:
+    """A route with one target is always tried, though not twice a request any more."""
+    streams = [await router.complete("down-alone") for _ in range(10)]
+
+    assert all(stream.attempts for stream in streams)
+    assert {"all_targets_failed"} == {stream.error.code for stream in streams if stream.error is not None}
+    assert len(seen.attempts("da-1")) >= 10
+
+
 async def test_an_unknown_route_lists_the_known_ones(router: Router) -> None:
     """404 in gRPC's words."""
     stream = await router.complete("nowhere")

@@ -98,3 +98,19 @@ async def test_a_cancelled_taker_leaves_nothing_behind() -> None:
     await outbox.put_content(["kept"])
 
     assert kinds(await outbox.take()) == [["kept"]]
+
+
+async def test_the_answerer_is_named_once_whenever_its_words_are_taken() -> None:
+    """On its first words, also when they come long after it was announced."""
+    outbox = Outbox()
+    outbox.answer_from(1)
+    await outbox.put_content(["a", "b"])
+    first = await outbox.take()
+    await outbox.put_content(["c"])
+    outbox.answer_from(2)
+    second = await outbox.take()
+    await outbox.put_content([b"[]", "d"])
+    third = await outbox.take()
+
+    told = [(message.delta.attempt_number, kinds([message])[0]) for message in [*first, *second, *third]]
+    assert [(1, ["a", "b"]), (0, ["c"]), (2, [b"[]"]), (0, ["d"])] == told

@@ -50,7 +50,13 @@ async def serve(settings: Settings) -> None:
     share = RedisShare.connect(settings.redis_url, metrics) if settings.redis_url else None
     chance = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
     parts = Parts(
-        breakers=Breakers(metrics, clock=time.monotonic, jitter=chance, share=share),
+        breakers=Breakers(
+            metrics,
+            clock=time.monotonic,
+            jitter=chance,
+            share=share,
+            lease_timeout_seconds=settings.breaker_lease_timeout_seconds,
+        ),
         latencies=Latencies(time.monotonic),
         allowances=HedgeAllowances(),
         metrics=metrics,

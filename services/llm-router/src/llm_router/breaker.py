@@ -154,7 +154,7 @@ class Breaker:
             self._is_told = False  # Redis has lost what it knew
         else:
             self._epoch = told.epoch
-            if is_current and self._is_told and self.is_open and told.state.is_open:
+            if is_current and self.is_open and told.state.is_open:
                 self._until = self._clock() + told.state.rest_seconds
         self._shared = told.totals if is_current else NOTHING
         self._judge()

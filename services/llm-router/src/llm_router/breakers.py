@@ -32,19 +32,18 @@ class Breakers:
         jitter: random.Random,
         share: RedisShare | None = None,
         lease_timeout_seconds: float = 0.05,
-        exchange_timeout_seconds: float = 0.25,
     ) -> None:
         """`clock` gives monotonic seconds. With a `share`, `keep_shared` has to run beside the requests.
 
         A request waits for the lease of a probe at most `lease_timeout_seconds`; if Redis is slower, this process
-        probes by itself. Nobody waits for an exchange.
+        probes by itself. An exchange, which nobody waits for, may take five times as long.
         """
         self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
         self._share = share
         self._lease_timeout = lease_timeout_seconds
-        self._exchange_timeout = exchange_timeout_seconds
+        self._exchange_timeout = 5 * lease_timeout_seconds
         self._breakers: dict[str, Breaker] = {}
         self._news = asyncio.Event()
         self._last_used = clock()

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
+
+
+def _checked_redis_url(url: str) -> str:
+    parse_url(url)  # ValueError that says what is wrong
+    return url
+
+
+_RedisUrl = Annotated[str, AfterValidator(_checked_redis_url)]
 
 
 class Settings(BaseSettings):
@@ -24,8 +34,11 @@ class Settings(BaseSettings):
     """The deadline of a call that brings none of its own."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
     """After the first content a stream is read, and its content sent on, once in this time; 0: as it comes."""
-    redis_url: str | None = None
+    redis_url: _RedisUrl | None = None
     """Where the routers share their breakers; without it each has its own."""
+    breaker_lease_timeout_seconds: PositiveFloat = 0.05
+    """How long a request waits for Redis to say whether it may probe; the exchange beside it takes five times as long.
+    A Redis that is slower is passed by."""
     drain_timeout_seconds: PositiveFloat = 130.0
     """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
     reflection: bool = False

@@ -17,12 +17,12 @@ TOOL_NAME = "get_weather"
 _FRAGMENT_CHARACTERS = 7
 _NO_CONTENT = frozenset(
     {"reset", "silence", "role-only", "pings-only", "empty", "insufficient-quota", "context-too-long", "tool-call"}
-    | {"script"}
+    | {"script", "tool-cut"}
 )
 # Where a stream breaks off, so that no usage is reported at its end.
 _NO_ENDING = frozenset(
     {"reset", "silence", "cut", "stall", "missing-end", "error-frame", "role-only", "pings-only", "no-usage"}
-    | {"insufficient-quota", "context-too-long", "script"}
+    | {"insufficient-quota", "context-too-long", "script", "tool-cut"}
 )
 
 

@@ -87,6 +87,10 @@ class Performance:
             case "tool-call":
                 await self._send_paced(self._answer.tool_call(), [""] * (1 + len(tool_fragments())))
                 await self._end_as_planned(len(tool_fragments()))
+            case "tool-cut":
+                fragments = list(self._answer.tool_call())[: 1 + plan.after]
+                await self._send_paced(fragments, [""] * len(fragments))
+                await self._end_as_planned(plan.after)
             case _:
                 texts = list(chunk_texts(plan, self._count))
                 await self._send_paced(self._answer.contents(self._count), texts)
@@ -113,7 +117,7 @@ class Performance:
         connection, answer = self._connection, self._answer
         self._bill(generated_tokens)
         match self._plan.behaviour:
-            case "cut":
+            case "cut" | "tool-cut":
                 self._attempt.end("cut")
                 await connection.cut()
                 return
@@ -142,7 +146,7 @@ class Performance:
             data = orjson.dumps(status_body(self._wire, 500))
         if plan.behaviour == "malformed":
             data = data[: len(data) // 2]
-        breaks = plan.behaviour in {"cut", "stall", "silence", "role-only", "pings-only"}
+        breaks = plan.behaviour in {"cut", "tool-cut", "stall", "silence", "role-only", "pings-only"}
         if not breaks:
             slow = plan.seconds if plan.behaviour == "slow-first" else 0
             await asyncio.sleep(plan.first_ms / 1000 + slow + self._count * plan.interval_ms / 1000)
@@ -158,9 +162,9 @@ class Performance:
         await self._connection.finish(data)
 
     async def _break_off(self, data: bytes) -> None:
-        if self._plan.behaviour in {"cut", "stall"}:
+        if self._plan.behaviour in {"cut", "tool-cut", "stall"}:
             await self._connection.send_part(data[: len(data) // 2])
-        if self._plan.behaviour != "cut":
+        if self._plan.behaviour not in {"cut", "tool-cut"}:
             await asyncio.sleep(_LONGEST_SILENCE_SECONDS)
         self._attempt.end("cut")
         await self._connection.cut()

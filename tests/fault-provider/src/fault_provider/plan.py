@@ -27,6 +27,7 @@ BEHAVIOURS = frozenset(
         "error-frame",
         "content-filter",
         "tool-call",
+        "tool-cut",
         "role-only",
         "pings-only",
         "empty",
