@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -252,3 +253,118 @@ def test_no_event_raises_anything_but_a_provider_error(events: list[object]) -> 
 
     usage = wire.answer.usage or Usage()
     routerpb.Finished(response_model=wire.answer.response_model, usage=usage.to_proto())
+
+
+def own_words(wire: AnthropicWire, *events: bytes) -> list[Json]:
+    """Return what the events became besides text, as deltas."""
+    told = [content for data in events for content in wire.read(data) if isinstance(content, bytes)]
+    return [orjson.loads(content)[0]["delta"] for content in told]
+
+
+def start(index: int, kind: str, **more: object) -> bytes:
+    """Write the start of a content block."""
+    return event("content_block_start", index=index, content_block={"type": kind, **more})
+
+
+SIGNED = [
+    start(0, "thinking", thinking="", signature=""),
+    delta("signature_delta", signature="c2ln"),
+    event("content_block_stop", index=0),
+]
+
+
+def test_own_words_are_told_with_the_next_content_and_are_none_by_themselves() -> None:
+    """A signature commits nothing: until a word comes another target may still answer."""
+    wire = AnthropicWire(tells_own_words=True)
+    assert [] == [content for data in SIGNED for content in wire.read(data)]
+
+    *told, text = wire.read(delta("text_delta", 1, text="Hi"))
+    assert "Hi" == text
+    assert [
+        {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
+        {"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "c2ln"}},
+    ] == [orjson.loads(content)[0]["delta"]["anthropic"] for content in told if isinstance(content, bytes)]
+    assert ["again"] == wire.read(delta("text_delta", 1, text="again"))
+
+
+def test_own_words_without_content_are_told_at_the_end() -> None:
+    """An answer may be nothing else."""
+    wire = AnthropicWire(tells_own_words=True)
+    told = own_words(wire, *SIGNED, event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}))
+
+    assert ["content_block_start", "content_block_delta"] == [delta["anthropic"]["type"] for delta in told]
+    assert wire.answer.is_whole
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"stop_reason": "stop_sequence", "stop_sequence": "END"},
+        {"stop_reason": "model_context_window_exceeded", "stop_sequence": None},
+        {"stop_reason": "pause_turn"},
+        {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio"}},
+    ],
+)
+def test_an_end_that_says_more_than_openai_can_is_told_as_it_came(end: Json) -> None:
+    """The sequence that stopped it, a pause, why it was refused."""
+    wire = AnthropicWire(tells_own_words=True)
+
+    assert [{"anthropic": {"type": "message_delta", "delta": end}}] == own_words(
+        wire, event("message_delta", delta=end)
+    )
+    assert wire.answer.is_whole
+
+
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use", "refusal"])
+def test_an_end_that_openai_can_say_needs_no_own_word(reason: str) -> None:
+    """It is told as a finish reason."""
+    end = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None})
+
+    assert [] == AnthropicWire(tells_own_words=True).read(end)
+
+
+def test_a_tool_that_anthropic_runs_itself_is_not_the_callers_to_answer() -> None:
+    """Its call and its result are told as they came, the caller's own calls as OpenAI's."""
+    wire = AnthropicWire(tells_own_words=True)
+    told = own_words(
+        wire,
+        start(0, "server_tool_use", id="s", name="web_fetch", input={}),
+        delta("input_json_delta", 0, partial_json="{}"),
+        start(1, "tool_use", id="t", name="look", input={}),
+        delta("input_json_delta", 1, partial_json="{}"),
+        event("content_block_stop", index=1),
+        start(2, "tool_use", id="u", name="look", input={}),
+    )
+
+    assert ["anthropic", "anthropic", "tool_calls", "tool_calls", "anthropic", "tool_calls"] == [
+        name for delta in told for name in delta
+    ]
+    assert {"type": "content_block_stop"} == told[4]["anthropic"]
+
+
+def test_who_asks_in_openais_contract_is_told_nothing_in_anthropics_words() -> None:
+    """There a pause is no end, and what has no counterpart is left out."""
+    wire = AnthropicWire()
+    told = own_words(
+        wire,
+        *SIGNED,
+        start(1, "redacted_thinking", data="b3Bh"),
+        start(2, "text", text=""),
+        delta("text_delta", 2, text="Hi"),
+        start(3, "text", text=""),
+        delta("citations_delta", 3, citation={}),
+        start(4, "tool_use", id="t", name="look", input={}),
+        event("content_block_stop", index=4),
+        event("message_delta", delta={"stop_reason": "stop_sequence", "stop_sequence": "END"}),
+    )
+
+    assert [["tool_calls"]] == [list(delta) for delta in told]
+
+
+@given(st.lists(documents | nearly, max_size=5))
+def test_no_event_in_anthropics_words_raises_anything_but_a_provider_error(events: list[object]) -> None:
+    """The same for who knows Anthropic's contract."""
+    wire = AnthropicWire(tells_own_words=True)
+    with suppress(ProviderError):
+        for document in events:
+            assert all(isinstance(content, str | bytes) for content in wire.read(orjson.dumps(document)))

@@ -45,6 +45,7 @@ class AnthropicProvider:
             max_tokens=translated["max_tokens"],
             messages=[],
             stream=True,
+            extra_headers=_beta_header(body),
             extra_body=translated,
         )
         try:
@@ -60,6 +61,12 @@ class AnthropicProvider:
     async def close(self) -> None:
         """Close idle connections."""
         await self._client.close()
+
+
+def _beta_header(body: dict[str, Any]) -> dict[str, str]:
+    """Pass on what a caller of Anthropic's contract wants to be understood."""
+    beta = body.get("anthropic", {}).get("beta")
+    return {"anthropic-beta": beta} if isinstance(beta, str) and beta.isascii() and beta.isprintable() else {}
 
 
 def _read_error(error: anthropic.AnthropicError) -> ProviderError:

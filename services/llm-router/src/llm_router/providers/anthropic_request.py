@@ -23,7 +23,15 @@ _LONGEST_USER = 256
 _WITHOUT_EFFECT = frozenset(
     {
         *("anthropic", "messages", "metadata", "model", "parallel_tool_calls", "prompt_cache_key"),
-        *("prompt_cache_retention", "safety_identifier", "service_tier", "store", "stream", "stream_options"),
+        *(
+            "prompt_cache_options",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "service_tier",
+            "store",
+            "stream",
+            "stream_options",
+        ),
         *("tool_choice", "user"),
     }
 )
@@ -173,13 +181,13 @@ class _Turns:
                 raise _untranslatable(f"{where}.{name}")
         role, own = message["role"], message.get("anthropic", {})
         if role in {"system", "developer"} and not own.get("in_place"):
-            self._system.append(_content(message.get("content") or "", f"{where}.content"))
+            self._system.append(_content(message.get("content"), f"{where}.content"))
         elif role == "assistant":
             self._add(role, _assistant_content(message, where), own)
         elif role == "tool":
             self._add("user", [_tool_result(message, where)], {"joined": self._is_behind_a_result(), **own})
         elif role in {"user", "system"}:
-            self._add(role, _content(message.get("content") or "", f"{where}.content"), own)
+            self._add(role, _content(message.get("content"), f"{where}.content"), own)
         else:
             raise _untranslatable(f"{where}.role")
 
@@ -210,9 +218,9 @@ def _text_blocks(content: str | list[Json]) -> list[Json]:
     return content
 
 
-def _content(content: str | list[Json], where: str) -> str | list[Json]:
-    if isinstance(content, str):
-        return content
+def _content(content: str | list[Json] | None, where: str) -> str | list[Json]:
+    if content is None or isinstance(content, str):
+        return content or ""
     return [_block(part, f"{where}.{index}") for index, part in enumerate(content)]
 
 
@@ -243,13 +251,15 @@ def _image_source(url: str, where: str) -> Json:
 
 def _assistant_content(message: Json, where: str) -> str | list[Json]:
     """Return what the assistant said: words first and calls of tools behind them, unless a part marks their place."""
-    content: str | list[Json] = message.get("content") or message.get("refusal") or []
+    content: str | list[Json] | None = message.get("content")
+    if not content and message.get("refusal"):
+        content = message["refusal"]
     calls = [_tool_use(call, where) for call in message.get("tool_calls") or ()]
     if isinstance(content, str):
         return [*_text_blocks(content), *calls] if calls else content
     blocks: list[Json] = []
     placed = 0
-    for index, part in enumerate(content):
+    for index, part in enumerate(content or ()):
         if "tool_call" in part:
             blocks.append(calls[placed])
             placed += 1

@@ -19,6 +19,7 @@ _FINISH_REASONS = {
     "function_call": routerpb.FINISH_REASON_TOOL_CALL,
 }
 
+_PLAIN_FIELDS = frozenset({"index", "delta", "finish_reason"})
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 _MOST_TOOL_CALLS = 1000
 _LARGEST_COUNT = 10**12
@@ -62,11 +63,13 @@ class OpenAIWire:
             self._finish(index, reason)
         delta = choice.get("delta") or {}
         text = delta.get("content")
-        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not choice.get("logprobs"):
+        says_more = _says_more(choice)
+        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not says_more:
             if not isinstance(text, str):
                 raise TypeError("content")
             return text
-        if choice.get("logprobs") or any(value for key, value in delta.items() if key != "role"):
+        has_words = any(value for key, value in delta.items() if key != "role")
+        if has_words or choice.get("logprobs") or (says_more and reason is not None):
             _check_delta(delta)
             return orjson.dumps([{**choice, "finish_reason": None}])
         return None
@@ -76,6 +79,11 @@ class OpenAIWire:
         if known is None:
             raise StreamBroken("the answer ended for a reason that is no end of an answer")
         self.answer.finish_reasons[index] = known
+
+
+def _says_more(choice: dict[str, Any]) -> bool:
+    """Tell whether `choice` has more than text and finish reason: probabilities, or what only its engine knows."""
+    return any(value is not None for name, value in choice.items() if name not in _PLAIN_FIELDS)
 
 
 def read_usage(usage: dict[str, Any]) -> Usage | None:
