@@ -130,6 +130,14 @@ def test_a_choice_among_tools_changes_the_key() -> None:
     assert 6 == len(keys | {marked, messages_key(tools=tools, a_field_of_next_year=1)})
 
 
+def test_a_beta_changes_the_key() -> None:
+    """It says what the target understands of the same body."""
+    raw: Json = {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "What?"}]}
+    asked = MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, "more-2026-01-01")
+
+    assert messages_key() != cache_key("acme", asked)
+
+
 def test_an_answer_to_anthropics_contract_is_its_own() -> None:
     """It may hold what an OpenAI client is not told, such as a thought's signature."""
     assert completion_key(max_completion_tokens=9) != messages_key()

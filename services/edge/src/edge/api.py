@@ -74,7 +74,8 @@ class ChatEndpoints:
         """Answer a conversation in the contract of Anthropic's Messages API, as a stream or whole."""
         identity = self.guard.identify(request.headers.get("authorization"), request.headers.get("x-api-key"))
         raw = await read_json(request, self.settings.max_body_bytes)
-        conversation = validate(MessagesRequest, raw).to_conversation(request.url.path, raw)
+        beta = request.headers.get("anthropic-beta")
+        conversation = validate(MessagesRequest, raw).to_conversation(request.url.path, raw, beta)
         exchange, headers = await self._admit(request, identity, conversation)
         headers[ERROR_HEADER] = exchange.facts.request_id
         frames = MessagesFrames(exchange)

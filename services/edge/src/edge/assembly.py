@@ -60,6 +60,8 @@ def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
             _add_tool_calls(message.setdefault("tool_calls", []), value)
         elif name == "function_call":
             _join_function(message.setdefault("function_call", {}), value)
+        elif name == "audio":
+            _join_audio(message.setdefault("audio", {}), value)
         else:
             message[name] = value  # a field that nobody here knows
 
@@ -81,6 +83,11 @@ def _join_function(function: Json, fragment: Json) -> None:
     for name in ("name", "arguments"):
         if fragment.get(name):
             function[name] = function.get(name, "") + fragment[name]
+
+
+def _join_audio(audio: Json, fragment: Json) -> None:
+    for name, value in fragment.items():
+        audio[name] = audio.get(name, "") + value if name in {"data", "transcript"} else value
 
 
 def _joined_logprobs(known: Json | None, more: Json | None) -> Json | None:

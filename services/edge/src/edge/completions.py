@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.assembly import assemble
+from edge.cache import Answer
 from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
 from edge.exchange import Exchange, Receipt
 from edge.notation import seam_comment
@@ -143,8 +144,10 @@ class CompletionFrames:
         if receipt.problem is not None:
             return b"data: %b\n\n" % orjson.dumps(receipt.problem.body())
         frames = [] if self._before else [self.content([])]
-        for index, reason in enumerate(receipt.answer.finish_reasons):
-            choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": _FINISH_REASONS[reason]}
+        if receipt.answer.system_fingerprint:
+            self._open()
+        for index, reason in enumerate(finish_reasons(receipt.answer)):
+            choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
             frames.append(self._chunk(orjson.dumps([choice])))
         if self._usage:
             usage = orjson.dumps(usage_object(receipt.answer.usage))
@@ -152,12 +155,16 @@ class CompletionFrames:
         return b"".join(frames) + b"data: [DONE]\n\n"
 
     def _open(self) -> None:
+        """Prepare what each chunk has around its choices; the fingerprint is known at the end."""
+        answer = self._exchange.answer
+        fingerprint = {"system_fingerprint": answer.system_fingerprint} if answer.system_fingerprint else {}
         head = orjson.dumps(
             {
                 "id": self._id,
                 "object": "chat.completion.chunk",
                 "created": self._created,
-                "model": self._exchange.answer.target_model,
+                "model": answer.target_model,
+                **fingerprint,
             }
         )
         self._before = b"data: " + head[:-1] + b',"choices":'
@@ -190,8 +197,8 @@ class CompletionAnswers:
             "created": int(time.time()),
             "model": answer.response_model or answer.target_model,
             "choices": [
-                {"index": index, **choice, "finish_reason": _FINISH_REASONS[reason]}
-                for index, (choice, reason) in enumerate(zip(choices, answer.finish_reasons, strict=True))
+                {"index": index, **choice, "finish_reason": reason}
+                for index, (choice, reason) in enumerate(zip(choices, finish_reasons(answer), strict=True))
             ],
             "usage": usage_object(answer.usage),
         }
@@ -205,6 +212,18 @@ def completion_id(exchange: Exchange) -> str:
     return "chatcmpl-" + exchange.facts.request_id
 
 
+def finish_reasons(answer: Answer) -> list[str]:
+    """Return why each choice ended, in OpenAI's words, which has one of its own for calls without tools."""
+    reasons = [_FINISH_REASONS[reason] for reason in answer.finish_reasons]
+    if "tool_calls" not in reasons:
+        return reasons
+    messages = [choice["message"] for choice in assemble(answer.chunks, len(reasons))]
+    return [
+        "function_call" if reason == "tool_calls" and "function_call" in message else reason
+        for reason, message in zip(reasons, messages, strict=True)
+    ]
+
+
 def usage_object(usage: Usage | None) -> Json | None:
     """Write token counts under OpenAI's names; details that are unknown are left out."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
@@ -214,8 +233,13 @@ def usage_object(usage: Usage | None) -> Json | None:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    if usage.provider_cache_read_input_tokens is not None:
-        document["prompt_tokens_details"] = {"cached_tokens": usage.provider_cache_read_input_tokens}
+    cached = {
+        "cached_tokens": usage.provider_cache_read_input_tokens,
+        "cache_write_tokens": usage.provider_cache_write_input_tokens,
+    }
+    known = {name: count for name, count in cached.items() if count is not None}
+    if known:
+        document["prompt_tokens_details"] = known
     if usage.reasoning_output_tokens is not None:
         document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_output_tokens}
     return document

@@ -82,12 +82,15 @@ class MessagesRequest(BaseModel):
         Field(description="Not Anthropic's: whether another model may carry on an answer that broke off."),
     ] = None
 
-    def to_conversation(self, endpoint: str, raw: Json) -> Conversation:
-        """Turn the body into a conversation; `raw` is the body as it came. Problem when a block makes no sense."""
+    def to_conversation(self, endpoint: str, raw: Json, beta: str | None = None) -> Conversation:
+        """Turn the body into a conversation; `raw` is the body as it came, `beta` the header `anthropic-beta`.
+
+        Problem when a block makes no sense.
+        """
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
-            body=to_chat_body({name: value for name, value in raw.items() if name != "continuation"}),
+            body=to_chat_body({name: value for name, value in raw.items() if name != "continuation"}, beta),
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
         )

@@ -35,8 +35,11 @@ _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _TOKEN_ONLY_TOOLS = ("bash_", "browser_", "computer_", "memory_", "text_editor_", "tool_search_tool_", "web_fetch_")
 
 
-def to_chat_body(body: Json) -> Json:
-    """Translate a body whose top level was checked. Problem names the block that makes no sense."""
+def to_chat_body(body: Json, beta: str | None) -> Json:
+    """Translate a body whose top level was checked. Problem names the block that makes no sense.
+
+    `beta` is the header `anthropic-beta`, which says what a target on Anthropic's wire shall understand of the body.
+    """
     unsaid: list[str] = []
     translated: Json = {"messages": _messages(body, unsaid), "max_completion_tokens": body["max_tokens"]}
     if not body["max_tokens"]:
@@ -51,7 +54,8 @@ def to_chat_body(body: Json) -> Json:
         translated |= _tool_choice(body.get("tool_choice"), fields, unsaid)
     translated |= _metadata(body.get("metadata"), fields)
     translated |= _output_config(body.get("output_config"), fields, unsaid)
-    return {**translated, "anthropic": {"fields": fields, "unsaid": unsaid}}
+    own: Json = {"fields": fields, "unsaid": unsaid}
+    return {**translated, "anthropic": {**own, "beta": beta} if beta else own}
 
 
 def _own_fields(body: Json, unsaid: list[str]) -> Json:
