@@ -86,6 +86,7 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "script-openai": [("openai", "script?test=script-openai")],
     "script-claude": [("anthropic", "script?test=script-claude")],
     "openai-then-claude": [("openai", "ok?test=otc-openai"), ("anthropic", "ok?test=otc-claude")],
+    "claude-then-openai": [("anthropic", "ok?test=cto-claude"), ("openai", "ok?test=cto-openai")],
     "claude-down": [("anthropic", "status-529?test=claude-down"), ("openai", "ok?test=claude-down-next")],
     "openai-down": [("openai", "status-503?test=openai-down"), ("anthropic", "ok?test=openai-down-next")],
     "callers-error": [("openai", "status-400?test=callers-error")],

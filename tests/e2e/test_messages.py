@@ -336,6 +336,20 @@ async def test_an_anthropic_request_arrives_at_anthropic_as_it_was_sent(
     assert body == await last_body(provider, "echo-claude")
 
 
+async def test_a_beta_that_the_client_asks_for_is_asked_of_anthropic(
+    client: anthropic.AsyncAnthropic, provider: Provider
+) -> None:
+    """Without the header Anthropic would refuse the fields that belong to it; other vendors are not bothered."""
+    beta = {"anthropic-beta": "context-management-2025-06-27,more-2026-01-01"}
+    for model in ("echo-claude", "echo-openai"):
+        await client.messages.create(model=model, **asked(), extra_headers=beta)
+    names = [(await provider.attempts(model))[-1]["header_names"] for model in ("echo-claude", "echo-openai")]
+
+    assert [True, False] == ["anthropic-beta" in seen for seen in names]
+    await client.messages.create(model="echo-claude", **asked())
+    assert "anthropic-beta" not in (await provider.attempts("echo-claude"))[-1]["header_names"]
+
+
 async def test_an_anthropic_request_arrives_at_openai_in_openais_words(
     client: anthropic.AsyncAnthropic, provider: Provider
 ) -> None:
