@@ -118,7 +118,7 @@ async def test_an_openai_request_arrives_at_openai_as_it_was_sent(
 ) -> None:
     """Nothing is lost, added or rewritten on the way."""
     request = {"messages": [question(f"hello {uuid.uuid4()}")], **fields}
-    answer = await client.chat.completions.create(model="echo-openai", stream=stream, **request)
+    answer: Any = await client.chat.completions.create(model="echo-openai", stream=stream, **request)
     if stream:
         assert [chunk async for chunk in answer]
 
