@@ -87,17 +87,13 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
             "refusal": "status-529?",
         }.items()
     },
-    "hedge-cut": [
-        ("openai", "cut?after=0&first_ms=600&test=hc-1"),
-        ("openai", "slow-first?seconds=1.2&test=hc-2"),
+    "hedge-timeout": [
+        ("openai", "!silence?test=ht-1"),
+        ("openai", "slow-first?seconds=1.8&test=ht-2"),
         ("openai", "ok?test=never"),
     ],
     "hedge-400": [("openai", "slow-first?seconds=30&test=h4-1"), ("openai", "status-400?test=h4-2")],
-    "hedge-both": [
-        ("openai", "cut?after=0&first_ms=600&test=hb-1"),
-        ("openai", "error-frame?after=0&test=hb-2"),
-        ("openai", "ok?test=hb-3"),
-    ],
+    "hedge-both": [("openai", "!silence?test=hb-1"), ("openai", "!silence?test=hb-2"), ("openai", "ok?test=hb-3")],
     "hedge-capped": [
         ("openai", "slow-first?seconds=0.7&test=hcap-1"),
         ("openai", "slow-first?seconds=30&test=hcap-2"),
