@@ -8,6 +8,7 @@ doubled distance, so that a flapping one costs less and less.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -26,6 +27,8 @@ _REFUSED_DISTANCE_SECONDS = 30.0
 _FLAPPING_SECONDS = 60.0
 # Up to this share is added to each rest, so that routers without a common Redis do not probe in step.
 _JITTER = 0.2
+# A process has one probe at a time; only one without a share, which tells nobody, ever has more tokens than a few.
+_MOST_RELEASED = 8
 # How long a process that was refused the lease of a probe does not ask for it again.
 _ASK_AGAIN_SECONDS = 0.2
 # The chain waits for a shorter Retry-After; a longer one is worth the breaker's knowing.
@@ -63,7 +66,7 @@ class Breaker:
         self._is_told = True
         self._untold = NOTHING
         self._shared: Totals | None = None
-        self._released: list[str] = []
+        self._released: deque[str] = deque(maxlen=_MOST_RELEASED)
         metrics.breaker_open.labels(target).set(0)
 
     @property
@@ -122,8 +125,9 @@ class Breaker:
 
     def ask(self) -> Ask:
         """Return what the share has to know, as if it were told now."""
-        counts, released = self._untold, self._released
-        self._untold, self._released = NOTHING, []
+        counts, released = self._untold, list(self._released)
+        self._untold = NOTHING
+        self._released.clear()
         offer = None if self._is_told else self._state()
         return Ask(
             self.target,
@@ -154,8 +158,6 @@ class Breaker:
             self._is_told = False  # Redis has lost what it knew
         else:
             self._epoch = told.epoch
-            if is_current and self.is_open and told.state.is_open:
-                self._until = self._clock() + told.state.rest_seconds
         self._shared = told.totals if is_current else NOTHING
         self._judge()
 

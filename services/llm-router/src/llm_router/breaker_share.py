@@ -57,13 +57,13 @@ for i, ask in ipairs(cjson.decode(ARGV[1])) do
                  'distance_ms', distance, 'until_ms', until_ms)
       redis.call('PEXPIRE', state, math.max(ask.offer.rest_ms, 0) + keep_ms)
       redis.call('DEL', window)
-    elseif ask.attempts > 0 and is_open == 0 then
+    end
+    if ask.attempts > 0 then
       redis.call('HINCRBY', window, 'a' .. bucket, ask.attempts)
       redis.call('HINCRBY', window, 'f' .. bucket, ask.failures)
       redis.call('PEXPIRE', window, bucket_ms * buckets)
     end
-    if ask.acquire and is_open == 1 and until_ms <= now
-       and redis.call('SET', probe, ask.acquire, 'NX', 'PX', lease_ms) then
+    if ask.acquire and until_ms <= now and redis.call('SET', probe, ask.acquire, 'NX', 'PX', lease_ms) then
       leased = 1
     end
   end
@@ -114,7 +114,7 @@ class Ask:
     generation: int
     """The router's own number of its state; not sent."""
     counts: Totals = NOTHING
-    """Attempts that ended since the last exchange."""
+    """Attempts that ended since the last exchange, in the state that is offered if one is."""
     offer: State | None = None
     """A transition that was made here; taken unless another one came first."""
     acquire: str = ""
@@ -171,8 +171,15 @@ class RedisShare:
     @classmethod
     def connect(cls, url: str, metrics: Metrics) -> RedisShare:
         """Return a share over the Redis at `url`, connected when it is first needed; ValueError for a bad address."""
+        # With a socket timeout the client writes under `asyncio.wait_for`, and before Python 3.12 that loses a
+        # cancellation that comes as the write ends: who was told to stop would go on. `exchange` has its own timeout.
         pool = redis.BlockingConnectionPool.from_url(
-            url, max_connections=_CONNECTIONS, timeout=1, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=1,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=1,
+            socket_timeout=None,
         )
         return cls(redis.Redis.from_pool(pool), metrics)
 
