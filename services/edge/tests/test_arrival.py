@@ -84,4 +84,13 @@ def test_without_an_id_each_request_gets_its_own() -> None:
 
     first, second = new_request_id(), new_request_id()
     assert first != second
-    assert first == take_request_id(first)
+
+
+def test_an_id_that_an_edge_gave_out_is_not_taken_back() -> None:
+    """A client that repeats it would make a second request look like the first one told twice."""
+    minted = [new_request_id() for _ in range(1000)]
+
+    assert 1000 == len(set(minted))
+    assert {7} == {uuid.UUID(each).version for each in minted}
+    assert minted == sorted(minted)
+    assert {None} == {take_request_id(each) for each in minted}

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import orjson
 import pytest
+import uuid_utils.compat
 
 from edge.arrival import new_request_id
 from edge.cost_event import RequestFacts
@@ -278,7 +279,7 @@ async def test_an_edge_that_is_stopped_before_anything_began_ends_the_call(edge:
 
 async def test_an_id_used_twice_never_loses_a_request(edge: Edge) -> None:
     """As on a chat: the client's own id is taken once, then the request gets another."""
-    mine = new_request_id()
+    mine = str(uuid_utils.compat.uuid7())
     visits = [await edge.embed(headers=[("x-request-id", mine)]).done() for _ in range(2)]
 
     ids = [visit.headers["x-request-id"] for visit in visits]

@@ -39,7 +39,7 @@ class Pod:
         """With `redis_url` the time is real, for Redis has its own; `is_patient` waits long for it."""
         self.clock = FakeClock()
         self.registry = CollectorRegistry()
-        metrics = Metrics(self.registry)
+        self.metrics = metrics = Metrics(self.registry)
         self.share = None if redis_url is None else RedisShare.connect(redis_url, metrics)
         self.breakers = Breakers(
             metrics,

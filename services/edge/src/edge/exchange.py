@@ -20,6 +20,7 @@ from edge.costs import Quotes
 from edge.emit import Emitter
 from edge.keys import Identity
 from edge.metrics import Metrics
+from edge.notation import money
 from edge.problems import Problem
 from edge.router_client import CompletionCall, RouterClient, problem_of
 from pricing.cost import FREE, total_of
@@ -303,7 +304,7 @@ class Exchange:
             attempts=len(receipt.attempts),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
-            cost_usd=None if receipt.cost_usd is None else str(receipt.cost_usd),
+            cost_usd=money(receipt.cost_usd),
             time_to_first_token_seconds=None if time_to_first_token is None else round(time_to_first_token, 6),
             duration_seconds=round(duration, 6),
         )

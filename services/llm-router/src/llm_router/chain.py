@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,9 @@ from llm_router.attempt import Attempt
 from llm_router.balance import order_targets
 from llm_router.breakers import Breakers, Permit
 from llm_router.continuation import MOST_SEAMS, Delivered, continuation_body
-from llm_router.decision import LEAST_SECONDS, TRIES_PER_TARGET, exhausted, may_be_larger, pause_before_retry
+from llm_router.decision import LEAST_SECONDS, exhausted, pause_before_retry
 from llm_router.errors import (
     CompletionFailed,
-    ContextTooLong,
     HedgeLost,
     ProviderError,
     ProviderTimeout,
@@ -32,6 +30,7 @@ from llm_router.errors import (
 )
 from llm_router.hedging import HedgeAllowances, hedge_delay
 from llm_router.latency import Latencies
+from llm_router.line import Line
 from llm_router.metrics import Metrics
 from llm_router.outbox import Outbox
 from llm_router.providers.answer import Provider
@@ -87,10 +86,8 @@ class Chain:
         self._outbox = outbox
         self._parts = parts
         self._loop = asyncio.get_running_loop()
-        self._line = deque(order_targets(request.route, parts.latencies, parts.chance))
-        self._passed_over: list[Target] = []
-        self._has_insisted = False
-        self._moved_on: tuple[str, str] | None = None  # the target that was left last, and why
+        in_order = order_targets(request.route, parts.latencies, parts.chance)
+        self._line = Line(in_order, parts.breakers, parts.metrics)
         self._attempts = 0
         self._running: set[Attempt] = set()
         self._failures: list[tuple[Target, ProviderError]] = []
@@ -115,36 +112,17 @@ class Chain:
 
     async def _find_answer(self, body: Json, seam: Seam | None) -> Attempt:
         """Ask target after target; return the first attempt that has content to send on, or a whole answer."""
-        while (following := self._next_target()) is not None:
-            target, insists = following
-            attempt = await self._ask(target, body, seam, insists=insists)
+        while self._attempts < self._request.attempt_budget and (following := await self._line.next()) is not None:
+            attempt = await self._ask(*following, body, seam)
             if attempt is not None:
                 return attempt
-            if self._attempts >= self._request.attempt_budget:
-                break
-        raise self._exhausted()
+        raise exhausted(self._named_failures(), self._line.passed_over)
 
-    def _next_target(self) -> tuple[Target, bool] | None:
-        """Return the next target, and whether it is asked whatever its breaker says.
-
-        A breaker takes a target out of the line as long as others are left; of those that it took out, one is asked
-        in the end: better a doubtful answer than none.
-        """
-        if self._line:
-            return self._line.popleft(), False
-        if self._passed_over and not self._has_insisted:
-            self._has_insisted = True
-            return self._passed_over.pop(), True
-        return None
-
-    async def _ask(self, target: Target, body: Json, seam: Seam | None, *, insists: bool) -> Attempt | None:
+    async def _ask(self, target: Target, permit: Permit | None, body: Json, seam: Seam | None) -> Attempt | None:
         """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
-        for tries in range(1, TRIES_PER_TARGET + 1):
-            permit = await self._permit(target, insists=insists)
-            if permit is None:
-                if tries == 1:
-                    self._pass_over(target)
-                return None
+        tries = 0
+        while permit is not None:
+            tries += 1
             found = await self._open(self._start(target, permit, body), body, seam)
             if found is not None:
                 return found
@@ -154,33 +132,15 @@ class Chain:
             self._check_deadline()
             pause = self._pause_before_retry(error, tries) if failed is target else None
             if pause is None:
-                self._leave(failed, error)
-                return None
+                break
             self._parts.metrics.retries.labels(target.name, error.code).inc()
             await asyncio.sleep(pause)
+            permit = await self._line.again(target)
+        self._line.leave(*self._failures[-1])
         return None
-
-    async def _permit(self, target: Target, *, insists: bool) -> Permit | None:
-        if insists:
-            return self._parts.breakers.insist(target.name)
-        return await self._parts.breakers.admit(target.name)
-
-    def _pass_over(self, target: Target) -> None:
-        self._passed_over.append(target)
-        self._parts.metrics.passed_over.labels(target.name).inc()
-        self._moved_on = self._moved_on or (target.name, "breaker_open")
-
-    def _leave(self, target: Target, error: ProviderError) -> None:
-        self._moved_on = (target.name, error.code)
-        if isinstance(error, ContextTooLong):
-            self._line = deque(other for other in self._line if may_be_larger(other, target))
-            self._passed_over = [other for other in self._passed_over if may_be_larger(other, target)]
 
     def _start(self, target: Target, permit: Permit, body: Json) -> Attempt:
         """Begin an attempt and announce it."""
-        if self._moved_on is not None:
-            self._parts.metrics.fallbacks.labels(self._moved_on[0], target.name, self._moved_on[1]).inc()
-            self._moved_on = None
         self._attempts += 1
         is_original = body is self._request.body
         attempt = Attempt(
@@ -236,22 +196,16 @@ class Chain:
 
     async def _start_hedge(self, first: Attempt) -> Attempt | None:
         """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""
-        if self._attempts >= self._request.attempt_budget:
+        route, allowances = self._request.route.name, self._parts.allowances
+        if self._attempts >= self._request.attempt_budget or not self._line.waiting or not allowances.take(route):
             return None
-        while self._line:
-            target = self._line[0]
-            permit = await self._parts.breakers.admit(target.name)
-            if permit is None:
-                self._pass_over(self._line.popleft())
-                continue
-            if not self._parts.allowances.take(self._request.route.name):
-                permit.abandoned()
-                return None
-            self._line.popleft()
-            self._moved_on = None  # nobody was left
-            log.info("hedge_started", target=target.name, silent_target=first.target.name)
-            return self._start(target, permit, self._request.body)
-        return None
+        following = await self._line.next(insists=False)
+        if following is None:
+            allowances.put_back(route)
+            return None
+        target, permit = following
+        log.info("hedge_started", target=target.name, silent_target=first.target.name)
+        return self._start(target, permit, self._request.body)
 
     async def _first_content(self, contenders: dict[asyncio.Task[None], Attempt]) -> Attempt | None:
         """Wait for the first that is opened, take it out and return it; those that fail are taken out as well."""
@@ -285,7 +239,7 @@ class Chain:
         is_joinable = self._request.may_continue and self._delivered.is_plain and error.moves_on
         if not is_joinable or len(self._answering) > MOST_SEAMS or self._attempts >= self._request.attempt_budget:
             raise end
-        self._moved_on = (broken.target.name, error.code)
+        self._line.leave(broken.target, error)
         text, characters = self._delivered.text, self._delivered.characters
         try:
             self._check_deadline()
@@ -322,7 +276,7 @@ class Chain:
 
     def _pause_before_retry(self, error: ProviderError, tries: int) -> float | None:
         """Return how long to wait before the same target is tried again; None: it is not."""
-        if self._request.attempt_budget - self._attempts <= len(self._line):
+        if self._request.attempt_budget - self._attempts <= self._line.waiting:
             return None  # what is left of the budget belongs to the targets that were not asked yet
         pause = pause_before_retry(error, tries, self._parts.chance)
         if pause is None or self._loop.time() + pause + LEAST_SECONDS >= self._request.deadline:
@@ -332,9 +286,6 @@ class Chain:
     def _check_deadline(self) -> None:
         if self._loop.time() + LEAST_SECONDS >= self._request.deadline:
             raise deadline_exceeded(self._named_failures())
-
-    def _exhausted(self) -> CompletionFailed:
-        return exhausted(self._named_failures(), [target.name for target in self._passed_over])
 
     def _named_failures(self) -> list[tuple[str, ProviderError]]:
         return [(target.name, error) for target, error in self._failures]

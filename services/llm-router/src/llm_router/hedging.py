@@ -27,6 +27,10 @@ class HedgeAllowances:
         self._saved[route] = saved - 1
         return True
 
+    def put_back(self, route: str) -> None:
+        """Give back a hedge that was taken and not made."""
+        self._saved[route] = self._saved.get(route, 0.0) + 1
+
 
 def hedge_delay(hedge: Hedge, target: str, latencies: Latencies) -> float:
     """Return after how many seconds of silence of `target` the next one starts too."""

@@ -37,8 +37,11 @@ class Line:
         """The names of the targets that were not asked because their breaker is open."""
         return [target.name for target in self._passed_over]
 
-    async def next(self) -> tuple[Target, Permit] | None:
-        """Return the next target that may be asked, with the permit for a first attempt; None when there is none."""
+    async def next(self, *, insists: bool = True) -> tuple[Target, Permit] | None:
+        """Return the next target that may be asked, with the permit for a first attempt; None when there is none.
+
+        Without `insists` only a target whose breaker lets it be asked.
+        """
         while self._waiting:
             target = self._waiting.popleft()
             permit = await self._breakers.admit(target.name)
@@ -48,7 +51,7 @@ class Line:
             self._passed_over.append(target)
             self._metrics.passed_over.labels(target.name).inc()
             self._left = self._left or (target.name, "breaker_open")
-        if self._passed_over and self._insisted is None:
+        if insists and self._passed_over and self._insisted is None:
             self._insisted = target = self._passed_over.pop()
             self._count_fallback(target)
             return target, self._breakers.insist(target.name)

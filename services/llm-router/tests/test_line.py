@@ -1,0 +1,95 @@
+"""In which order targets get their turn while breakers are open, and who is asked in the end."""
+
+from __future__ import annotations
+
+from breaker_pods import Pod
+from llm_router.errors import ContextTooLong, TargetUnreachable
+from llm_router.line import Line
+from llm_router.routes import Target, Timeouts
+
+
+def target(name: str, context_tokens: int | None = None) -> Target:
+    """Make a target."""
+    return Target(name, "vllm", "m", "http://127.0.0.1:9/v1", None, context_tokens, Timeouts())
+
+
+A, B, C = target("a", 8000), target("b", 4000), target("c", 16000)
+
+
+async def line_with_open(*names: str) -> tuple[Line, Pod]:
+    """Line up A, B and C in a process whose breakers of these names are open."""
+    pod = Pod(targets=("a", "b", "c"))
+    for name in names:
+        await pod.fails(5, target=name)
+    return Line([A, B, C], pod.breakers, pod.metrics), pod
+
+
+async def turns(line: Line, *, insists: bool = True) -> list[str]:
+    """Return who gets a turn, one after the other."""
+    names = []
+    while (following := await line.next(insists=insists)) is not None:
+        names.append(following[0].name)
+    return names
+
+
+async def test_with_closed_breakers_everyone_gets_a_turn_in_order() -> None:
+    """As the route says."""
+    line, _ = await line_with_open()
+
+    assert ["a", "b", "c"] == await turns(line)
+    assert [] == line.passed_over
+
+
+async def test_an_open_breaker_gives_its_turn_away_and_is_asked_when_the_others_have_failed() -> None:
+    """Better a doubtful answer than none."""
+    line, pod = await line_with_open("a")
+
+    assert ["b", "c", "a"] == await turns(line)
+    assert 1 == pod.counted("llm_router_targets_passed_over_total", target="a")
+
+
+async def test_of_several_open_breakers_one_target_is_asked() -> None:
+    """Never none, and never all: a request must not hammer everyone who is down."""
+    line, _ = await line_with_open("a", "b", "c")
+
+    assert ["c"] == await turns(line)
+    assert ["a", "b"] == line.passed_over
+
+
+async def test_a_hedge_is_never_sent_behind_an_open_breaker() -> None:
+    """It would hardly win."""
+    line, _ = await line_with_open("b", "c")
+
+    assert ["a"] == await turns(line, insists=False)
+
+
+async def test_another_try_needs_another_permit() -> None:
+    """The breaker may have opened with the first one, unless it is the route's last chance."""
+    line, _ = await line_with_open("a", "b", "c")
+    following = await line.next()
+
+    assert following is not None
+    assert await line.again(following[0]) is not None
+    assert await line.again(A) is None
+
+
+async def test_a_prompt_too_long_is_tried_on_larger_targets_only() -> None:
+    """Also among those that were passed over."""
+    line, _ = await line_with_open("b")
+    following = await line.next()
+    assert following is not None
+    line.leave(following[0], ContextTooLong("x"))
+
+    assert ["c"] == await turns(line)
+
+
+async def test_a_fallback_is_counted_with_where_it_came_from() -> None:
+    """From the target that failed, or from the one whose breaker is open."""
+    line, pod = await line_with_open("b")
+    first = await line.next()
+    assert first is not None
+    line.leave(first[0], TargetUnreachable("x"))
+    await line.next()
+
+    labels = {"from_target": "a", "to_target": "c", "reason": "target_unreachable"}
+    assert 1 == pod.counted("llm_router_fallbacks_total", **labels)
