@@ -33,6 +33,10 @@ $(VENV)/.synced: locks/dev.txt locks/uv.txt $(MANIFESTS)
 test: setup ## Unit and integration tests over real processes
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: soak
+soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)
+	@$(BIN)/python tests/soak/soak_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests
 

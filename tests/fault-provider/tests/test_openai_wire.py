@@ -195,6 +195,45 @@ async def test_a_reset_is_a_reset_and_no_mere_close(fault_provider_url: str) -> 
     writer.close()
 
 
+async def test_a_request_can_ask_for_its_own_faults(fault_provider_url: str) -> None:
+    """Each place by its own part of the question; without one it is a 400."""
+    question = "{{1: status-503?test=asked-1}} {{2: ok?chunks=2&text=b&test=asked-2}}"
+    async with httpx2.AsyncClient(base_url=fault_provider_url) as client:
+        answers = [
+            await client.post(
+                "/v1/chat/completions",
+                json={"model": f"asked?place={place}", "messages": [{"role": "user", "content": question}]},
+            )
+            for place in (1, 2, 3)
+        ]
+        seen = (await client.get("/admin/attempts", params={"test": "asked-2"})).json()["attempts"]
+
+    assert [503, 200, 400] == [answer.status_code for answer in answers]
+    assert "b0 b1 " == answers[1].json()["choices"][0]["message"]["content"]
+    assert ["ok?chunks=2&text=b&test=asked-2"] == [attempt["model"] for attempt in seen]
+
+
+async def test_a_client_that_leaves_while_words_come_is_noticed(fault_provider_url: str) -> None:
+    """However the moment falls: no attempt stays open."""
+    body = {"model": "ok?chunks=2000&interval_ms=1&test=leaves", "stream": True, "messages": MESSAGES}
+
+    async def visit(client: httpx2.AsyncClient) -> None:
+        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            async for _ in response.aiter_raw():
+                return
+
+    async with httpx2.AsyncClient(base_url=fault_provider_url) as client:
+        await asyncio.gather(*(visit(client) for _ in range(40)))
+        async with asyncio.timeout(20):
+            while True:
+                seen = (await client.get("/admin/attempts", params={"test": "leaves"})).json()["attempts"]
+                if "open" not in {attempt["finish"] for attempt in seen}:
+                    break
+                await asyncio.sleep(0.05)
+
+    assert ["client_closed"] * 40 == [attempt["finish"] for attempt in seen]
+
+
 async def test_flaky_fails_as_often_as_asked_and_then_answers(fault_provider_url: str) -> None:
     """The count is per exact model name."""
     async with httpx2.AsyncClient(base_url=fault_provider_url) as client:

@@ -20,7 +20,7 @@ from fault_provider.connection import BodyTooLarge, Connection
 from fault_provider.embeddings import EmbeddingsPerformance, UnusableInput, inputs_of
 from fault_provider.openai_wire import OpenAiAnswer
 from fault_provider.performance import Answer, Performance
-from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, parse_model
+from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, asked_plan, parse_model
 from fault_provider.refusals import error_body, refusal, status_body
 from fault_provider.script import UnusableScript, script_of
 
@@ -59,7 +59,7 @@ class AnswerEndpoint:
             await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
                 playing.result()
-            else:
+            if attempt.finish == "open":
                 self._note_left(attempt, plan)
         finally:
             playing.cancel()
@@ -74,6 +74,8 @@ class AnswerEndpoint:
         if not isinstance(body, dict) or not isinstance(body.get("model"), str):
             raise UnusableRequest("you must provide a model parameter")
         plan = parse_model(body["model"])
+        if plan.behaviour == "asked":
+            plan = asked_plan(plan, raw_body)
         if self._asked_for == "vectors":
             inputs_of(body)
         else:

@@ -69,6 +69,9 @@ class Connection:
 
     async def write(self, frame: bytes) -> None:
         """Send a part of a chunked body straight to the transport: several times cheaper than ASGI's `send`."""
+        if self._protocol.transport.is_closing():  # the client is gone, and ASGI has not said so yet
+            await self.until_gone()
+            return
         if self._protocol.flow.write_paused:
             await self._protocol.flow.drain()
         self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))

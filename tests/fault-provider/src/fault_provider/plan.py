@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Literal, get_type_hints
 from urllib.parse import parse_qsl
@@ -34,6 +35,7 @@ BEHAVIOURS = frozenset(
         "no-usage",
         "flaky",
         "script",
+        "asked",
         # of vectors only; a chat is answered as by `ok`
         "floats",
         "wrong-count",
@@ -44,6 +46,7 @@ BEHAVIOURS = frozenset(
 )
 # These stop, or do something odd, after `after` chunks instead of sending all of `chunks`.
 STOPS_EARLY = frozenset({"cut", "stall", "error-frame", "content-filter"})
+_ASKED = re.compile(rb"\{\{(\d+): ([^{}\"\\]+)\}\}")
 _MOST = 20_000  # chunks, milliseconds x 15, tokens x 500: no plan may hold the process for long
 _LARGEST = {
     "chunks": _MOST,
@@ -84,6 +87,7 @@ class Plan:
     dimensions: int = 8
     response_model: str = ""
     test: str = ""
+    place: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -108,6 +112,17 @@ def parse_model(model: str) -> Plan:
     if plan.fault and plan.fault not in BEHAVIOURS - {"flaky"}:
         raise UnusablePlan(f"fault: no such behaviour: {plan.fault!r}")
     return plan
+
+
+def asked_plan(plan: Plan, raw_body: bytes) -> Plan:
+    """Return the plan that the request itself asks for: `{{PLACE: MODEL}}` somewhere in its messages.
+
+    So the same target can behave differently from request to request. UnusablePlan when there is none for its place.
+    """
+    for place, model in _ASKED.findall(raw_body):
+        if int(place) == plan.place:
+            return parse_model(model.decode())
+    raise UnusablePlan(f"the messages hold no {{{{{plan.place}: MODEL}}}}")
 
 
 def _read_parameters(pairs: list[tuple[str, str]]) -> dict[str, int | float | str]:

@@ -1,0 +1,97 @@
+"""Whether what a client was told is true, judged by what the provider did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fault_provider.answers import TOOL_ARGUMENTS, expected_text, finish_reason
+from fault_provider.plan import parse_model
+from soak_reading import Reading, Transcript, read
+
+Json = dict[str, Any]
+
+ATTEMPT_BUDGET = 6
+# Answers that are whole. The others must never be told as such. `missing-done` has said why it ends.
+_WHOLE = frozenset({"ok", "slow-first", "no-usage", "content-filter", "tool-call", "empty", "flaky", "missing-done"})
+# The gateway's own failures: no fault of a provider is a reason for them.
+_OWN_FAILURES = frozenset({"internal_error", "router_unavailable"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One attempt as the provider saw it."""
+
+    model: str
+    wire: str
+    status: int | None
+    finish: str
+
+    @property
+    def place(self) -> int:
+        """Which target of the question it was."""
+        return parse_model(self.model).place
+
+    @property
+    def text(self) -> str:
+        """The text that it delivers when nobody stops it."""
+        return "" if self.status != 200 else expected_text(self.model)
+
+    def has_told(self, reading: Reading) -> bool:
+        """Tell whether this attempt, alone or at the end of others, tells exactly the answer of `reading`."""
+        plan = parse_model(self.model)
+        is_call = plan.behaviour == "tool-call"
+        return (
+            self.status == 200
+            and self.finish == "completed"
+            and plan.behaviour in _WHOLE
+            and reading.finish_reason == finish_reason(plan)
+            and reading.text == self.text
+            and _compact(reading.tool_arguments) == (TOOL_ARGUMENTS if is_call else "")
+        )
+
+
+def seen_of(record: Json) -> Seen:
+    """Read a record of the fault provider."""
+    return Seen(record["model"], record["wire"], record["status"], record["finish"])
+
+
+def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
+    """Return what of a response is not true; `seen` is what the provider saw of its question."""
+    reading = read(transcript)
+    faults = list(reading.faults)
+    if transcript.end == "cut":
+        faults.append("the connection broke before the end")
+    if transcript.status == 500 or reading.error_code in _OWN_FAILURES:
+        faults.append(f"the gateway itself failed: {transcript.status} {reading.error_code}")
+    faults += [f"a seam after {told} characters came after {came}" for told, came in reading.seams if told != came]
+    if reading.is_success:
+        if not any(attempt.has_told(reading) for attempt in seen):
+            faults.append(f"success that no attempt delivered: {_short(reading)}")
+    elif not any(attempt.text.startswith(reading.text) for attempt in seen) and reading.text:
+        faults.append(f"words that no attempt delivered: {_short(reading)}")
+    elif reading.tool_arguments and not TOOL_ARGUMENTS.startswith(reading.tool_arguments):
+        faults.append("a tool call that no attempt made")
+    if transcript.is_hit and not reading.is_success and transcript.end == "complete":
+        faults.append("a cache hit that is no answer")
+    return faults
+
+
+def budget_faults(transcripts: Sequence[Transcript], seen: Mapping[str, Sequence[Seen]]) -> dict[str, str]:
+    """Return the tags of questions for which more attempts were made than their requests may make."""
+    asked = Counter(transcript.question.tag for transcript in transcripts if not transcript.is_hit)
+    return {
+        tag: f"{len(attempts)} attempts of {asked[tag]} requests"
+        for tag, attempts in seen.items()
+        if len(attempts) > ATTEMPT_BUDGET * asked[tag]
+    }
+
+
+def _compact(arguments: str) -> str:
+    return arguments.replace(" ", "")
+
+
+def _short(reading: Reading) -> str:
+    return f"{reading.finish_reason or reading.error_code or 'no end'}, {reading.text[-40:]!r} {len(reading.text)}"

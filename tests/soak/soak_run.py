@@ -1,0 +1,223 @@
+"""`make soak`: the whole system under fifty clients that meet every fault and often leave, and whether it stays honest.
+
+The run is cut into rounds: all clients ask, all end, and then the books are compared while nothing moves. The last
+line is the verdict: `soak: N streams, hung 0, dishonest 0, unrecorded 0, rss +N%, sockets +N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soak_books import Entry, faults_of_books
+from soak_clients import Client
+from soak_growth import MOST_SOCKETS, Sample, memory_growth, most_memory_growth
+from soak_judge import Seen, budget_faults, faults_of
+from soak_reading import Transcript, read
+from soak_system import System, running_system
+
+CLIENTS = 50
+_ROUNDS, _LONGEST_ROUND_SECONDS = 4, 60.0
+_PROGRESS_SECONDS = 10.0
+_QUIET_WITHIN_SECONDS = 45.0
+_FAULTS_TOLD = 40
+
+
+@dataclass
+class Findings:
+    """What was found so far."""
+
+    streams: int = 0
+    hung: int = 0
+    dishonest: int = 0
+    unrecorded: int = 0
+    memory: list[Sample] = field(default_factory=list)
+    sockets: list[int] = field(default_factory=list)
+    """After each round."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """How the responses ended: for a look at whether the run met what it should."""
+    told: int = 0
+
+    def tell(self, kind: str, tag: str, fault: str) -> None:
+        """Write a fault down, as long as there are not too many."""
+        self.told += 1
+        if self.told <= _FAULTS_TOLD:
+            say(f"soak: {kind}: {tag}: {fault}")
+
+    @property
+    def more_sockets(self) -> int:
+        """How many more there were after the last round than after the first, when all is warm."""
+        return self.sockets[-1] - self.sockets[0] if self.sockets else 0
+
+    @property
+    def verdict(self) -> str:
+        """The last line."""
+        return (
+            f"soak: {self.streams} streams, hung {self.hung}, dishonest {self.dishonest},"
+            f" unrecorded {self.unrecorded}, rss {memory_growth(self.memory):+.0%}, sockets {self.more_sockets:+d}"
+        )
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong."""
+        grows = memory_growth(self.memory) > most_memory_growth(self.memory) or self.more_sockets > MOST_SOCKETS
+        return self.streams > 0 and not (self.hung or self.dishonest or self.unrecorded or grows)
+
+
+def say(line: str) -> None:
+    """Write a line, at once."""
+    print(line, flush=True)  # noqa: T201 - the program's output
+
+
+class Soak:
+    """The rounds of one run."""
+
+    def __init__(self, system: System, seed: int, seconds: float) -> None:
+        self._system = system
+        self._chance = random.Random(seed)
+        self._seconds = seconds
+        self._begun = time.monotonic()
+        self._under_load = 0.0
+        self.findings = Findings()
+
+    async def run(self) -> None:
+        """Run all rounds."""
+        length = min(self._seconds / _ROUNDS, _LONGEST_ROUND_SECONDS)
+        watching = asyncio.create_task(self._watch())
+        try:
+            number = 0
+            while self._under_load < self._seconds - 0.01:
+                number += 1
+                await self._round(number, min(length, self._seconds - self._under_load))
+                self._under_load += length
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+        if not watching.cancelled():
+            watching.result()
+
+    async def _round(self, number: int, seconds: float) -> None:
+        """Ask for `seconds`, wait until all is quiet, and compare."""
+        transcripts: list[Transcript] = []
+        end = time.monotonic() + seconds
+        clients = [
+            Client(self._system, f"r{number}c{index}", random.Random(self._chance.random()), transcripts.append)
+            for index in range(CLIENTS)
+        ]
+        sampling = asyncio.create_task(self._sample())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for client in clients:
+                    group.create_task(client.ask_until(end))
+        finally:
+            sampling.cancel()
+        seen = await self._quiet_attempts()
+        ledger = await self._quiet_ledger(transcripts)
+        self._judge(transcripts, seen, ledger)
+        self.findings.sockets.append(self._system.sockets())
+        await self._system.forget_attempts()
+
+    def _judge(self, transcripts: list[Transcript], seen: dict[str, list[Seen]], ledger: dict[str, Entry]) -> None:
+        findings = self.findings
+        findings.streams += len(transcripts)
+        for transcript in transcripts:
+            tag = transcript.question.tag
+            reading = read(transcript)
+            ended = reading.error_code or reading.finish_reason or "no end"
+            findings.ends[f"{transcript.end}: {ended}{' (continued)' if reading.seams else ''}"] += 1
+            if transcript.is_hit:
+                findings.ends["hits"] += 1
+            if transcript.end == "hung":
+                findings.hung += 1
+                findings.tell("hung", tag, f"no end after {transcript.seconds:.0f} s, {transcript.question}")
+                continue
+            faults = faults_of(transcript, seen.get(tag, ()))
+            if faults:
+                findings.dishonest += 1
+                attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
+                findings.tell("dishonest", tag, f"{'; '.join(faults)}; {transcript.question}; saw {attempts}")
+        for tag, fault in budget_faults(transcripts, seen).items():
+            findings.dishonest += 1
+            findings.tell("dishonest", tag, fault)
+        for tag, found in faults_of_books(transcripts, ledger, seen).items():
+            findings.unrecorded += len(found)
+            attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
+            findings.tell("unrecorded", tag, f"{'; '.join(found)}; saw {attempts}")
+
+    async def _quiet_attempts(self) -> dict[str, list[Seen]]:
+        """Wait until every attempt has ended at the provider; those that do not are hung."""
+        deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
+        while True:
+            seen = await self._system.attempts()
+            still_open = [attempt for attempts in seen.values() for attempt in attempts if attempt.finish == "open"]
+            if not still_open or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.5)
+        self.findings.hung += len(still_open)
+        for attempt in still_open:
+            self.findings.tell("hung", "provider", f"its connection was never closed: {attempt.model}")
+        return seen
+
+    async def _quiet_ledger(self, transcripts: list[Transcript]) -> dict[str, Entry]:
+        """Wait until the ledger has the end of every request that was answered, and nothing more comes."""
+        deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
+        answered = {transcript.request_id for transcript in transcripts if transcript.status}
+        before = 0
+        while True:
+            ledger = await self._system.ledger([transcript.request_id for transcript in transcripts])
+            settled = {request_id for request_id, entry in ledger.items() if entry.state == "settled"}
+            is_quiet = answered <= settled and len(settled) == len(ledger) == before
+            if is_quiet or time.monotonic() > deadline:
+                return ledger
+            before = len(ledger)
+            await asyncio.sleep(1.0)
+
+    async def _sample(self) -> None:
+        while True:
+            self.findings.memory.append(Sample(time.monotonic() - self._begun, self._system.memory_bytes()))
+            await asyncio.sleep(0.5)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            found = self.findings
+            memory = found.memory[-1].memory_bytes / 2**20 if found.memory else 0
+            say(
+                f"soak: {time.monotonic() - self._begun:5.0f} s, {found.streams} streams judged, hung {found.hung},"
+                f" dishonest {found.dishonest}, unrecorded {found.unrecorded}, memory {memory:.0f} MB,"
+                f" sockets {self._system.sockets()}"
+            )
+
+
+def main() -> int:
+    """Run; 0 when nothing was found. The folder with all logs is kept when something was."""
+    parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="under load, beside starting and comparing")
+    parser.add_argument("--seed", type=int, default=None, help="the same questions in the same order, client by client")
+    arguments = parser.parse_args()
+    if arguments.seconds <= 0:
+        parser.error("--seconds: above 0")
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    home = Path(tempfile.mkdtemp(prefix="spillway-soak-"))
+    say(f"soak: SEED={seed}, {CLIENTS} clients, {arguments.seconds:g} s; logs in {home}")
+    with running_system(home) as system:
+        soak = Soak(system, seed, arguments.seconds)
+        asyncio.run(soak.run())
+    findings = soak.findings
+    say("soak: " + ", ".join(f"{count} {end}" for end, count in findings.ends.most_common()))
+    say(findings.verdict)
+    if findings.is_good:
+        shutil.rmtree(home)
+    return 0 if findings.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""The soak can fail: each kind of dishonesty, of a gap in the books and of growth is found, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from fault_provider.answers import TOOL_ARGUMENTS, expected_text
+from fault_provider.plan import BEHAVIOURS as ALL_BEHAVIOURS
+from fault_provider.plan import parse_model
+from soak_books import Booked, Entry, faults_of_books
+from soak_growth import Sample, memory_growth, most_memory_growth
+from soak_judge import ATTEMPT_BUDGET, Seen, budget_faults, faults_of
+from soak_questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Question, make_question, routes_file
+from soak_reading import End, Transcript
+
+OK = Seen("ok?chunks=3&text=a&place=1", "openai", 200, "completed")
+OTHER = Seen("ok?chunks=3&text=b&place=2", "anthropic", 200, "completed")
+CUT = Seen("cut?chunks=3&after=2&text=a&place=1", "openai", 200, "cut")
+LONGER = Seen("ok?chunks=4&text=a&place=2", "anthropic", 200, "completed")
+CALL = Seen("tool-call?place=1", "openai", 200, "completed")
+FILTERED = Seen("content-filter?chunks=3&after=2&text=a&place=1", "openai", 200, "completed")
+REFUSED = Seen("status-500?place=1", "openai", 500, "refused")
+
+
+def named(event: str, **data: Any) -> bytes:
+    """Write an event with a name."""
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), orjson.dumps(data))
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
+    """Write a chunk of OpenAI's contract."""
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return b"data: %b\n\n" % orjson.dumps({"choices": [choice]})
+
+
+def words(path: str, text: str) -> bytes:
+    """Write text in a contract."""
+    if path == CHAT:
+        return named("delta", text=text)
+    if path == COMPLETIONS:
+        return chunk({"content": text})
+    return named("content_block_delta", delta={"type": "text_delta", "text": text})
+
+
+def success(path: str, reason: str = "stop") -> bytes:
+    """Write the end of a good answer."""
+    if path == CHAT:
+        return named("done", finish_reason=reason)
+    if path == COMPLETIONS:
+        return chunk({}, reason) + b"data: [DONE]\n\n"
+    names = {"stop": "end_turn", "content_filter": "refusal", "tool_calls": "tool_use"}
+    return named("message_delta", delta={"stop_reason": names[reason]}) + named("message_stop")
+
+
+def failure(path: str) -> bytes:
+    """Write the end of a broken answer."""
+    error = {"code": "stream_interrupted", "type": "api_error"}
+    return b"data: %b\n\n" % orjson.dumps({"error": error}) if path == COMPLETIONS else named("error", error=error)
+
+
+def stream(path: str, *frames: bytes, end: End = "complete", cache_status: str = "edge; fwd=miss") -> Transcript:
+    """Make the transcript of a stream."""
+    question = Question("t1", path, True, "two", "soak t1", {}, "", None)
+    return Transcript(question, "id-1", 200, cache_status, b"".join(frames), end, 1.0)
+
+
+def whole(path: str, body: Any, status: int = 200) -> Transcript:
+    """Make the transcript of an answer in one piece."""
+    question = Question("t1", path, False, "two", "soak t1", {}, "", None)
+    return Transcript(question, "id-1", status, "", orjson.dumps(body), "complete", 1.0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_honest_streams_are_let_pass(path: str) -> None:
+    """Whole answers, broken ones that say so, and what a client saw that left in the middle."""
+    told = words(path, "a0 "), words(path, "a1 a2 ")
+
+    assert [] == faults_of(stream(path, b": keep-alive\n\n", *told, success(path)), [REFUSED, OK])
+    assert [] == faults_of(stream(path, words(path, "a0 a1 "), success(path, "content_filter")), [FILTERED])
+    assert [] == faults_of(stream(path, words(path, "a0 "), failure(path)), [CUT])
+    assert [] == faults_of(stream(path, failure(path)), [REFUSED])
+    for length in range(200):
+        content = b"".join(told) + success(path)
+        assert [] == faults_of(stream(path, content[:length], end="left"), [OK])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("neither end", lambda path: [words(path, "a0 a1 a2 ")]),
+        ("both ends", lambda path: [words(path, "a0 a1 a2 "), success(path), failure(path)]),
+        ("two ends", lambda path: [words(path, "a0 a1 a2 "), success(path), success(path)]),
+        ("two failures", lambda path: [failure(path), failure(path)]),
+        ("words behind the end", lambda path: [words(path, "a0 a1 "), success(path), words(path, "a2 ")]),
+        ("words behind the failure", lambda path: [words(path, "a0 "), failure(path), words(path, "a1 ")]),
+        ("a comment behind the end", lambda path: [words(path, "a0 a1 a2 "), success(path), b": keep-alive\n\n"]),
+        ("a word is missing", lambda path: [words(path, "a0 a2 "), success(path)]),
+        ("a word too much", lambda path: [words(path, "a0 a1 a2 a3 "), success(path)]),
+        ("a word twice", lambda path: [words(path, "a0 a0 "), failure(path)]),
+        ("half of it as the whole", lambda path: [words(path, "a0 a1 "), success(path)]),
+        ("nothing as the whole", lambda path: [success(path)]),
+        ("another reason", lambda path: [words(path, "a0 a1 a2 "), success(path, "content_filter")]),
+        ("two answerers", lambda path: [words(path, "a0 "), words(path, "b1 b2 "), success(path)]),
+        ("two answerers, broken", lambda path: [words(path, "a0 "), words(path, "b0 "), failure(path)]),
+        ("no frame", lambda path: [words(path, "a0 "), b"nonsense\n\n", success(path)]),
+        ("half a frame", lambda path: [words(path, "a0 a1 a2 "), success(path)[:-1]]),
+    ],
+)
+def test_each_lie_of_a_stream_is_found(path: str, name: str, told: Any) -> None:
+    """In each contract."""
+    assert faults_of(stream(path, *told(path)), [OK, OTHER]), name
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "behaviour",
+    ["cut", "stall", "malformed", "error-frame", "missing-end", "unknown-finish", "silence", "role-only", "reset"],
+)
+def test_a_fault_of_the_provider_is_never_a_success(path: str, behaviour: str) -> None:
+    """Whatever the provider had said until then, and however it ended the connection."""
+    model = f"{behaviour}?chunks=3&after=3&text=a"
+    attempt = Seen(model, "openai", 200, "completed")
+
+    assert faults_of(stream(path, words(path, expected_text(model)), success(path)), [attempt])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_success_of_an_attempt_that_did_not_end_well_is_found(path: str) -> None:
+    """The provider's own record decides."""
+    told = stream(path, words(path, "a0 a1 a2 "), success(path))
+
+    assert faults_of(told, [replace(OK, finish="client_closed")])
+    assert faults_of(told, [replace(OK, status=503)])
+    assert faults_of(told, [])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_continued_answer_has_its_seam_where_it_says(path: str) -> None:
+    """All of the last answerer's words, once, and the seam in its place."""
+
+    def seam(after: int) -> bytes:
+        if path == CHAT:
+            return named("continued", after_characters=after)
+        return b": continued by two-2 after %d characters: stream_broken\n\n" % after
+
+    def told(after: int) -> Transcript:
+        return stream(path, words(path, "a0 a1 "), seam(after), words(path, "a2 a3 "), success(path))
+
+    assert [] == faults_of(told(6), [CUT, LONGER])
+    assert faults_of(told(5), [CUT, LONGER])
+
+
+@pytest.mark.parametrize("end", ["cut", "complete"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_connection_that_breaks_off_is_found(path: str, end: End) -> None:
+    """No terminal frame is no end."""
+    assert faults_of(stream(path, words(path, "a0 "), end=end), [CUT])
+
+
+WHOLE = {
+    CHAT: {"text": "a0 a1 a2 ", "tool_calls": [], "seams": [], "finish_reason": "stop"},
+    COMPLETIONS: {"choices": [{"message": {"content": "a0 a1 a2 "}, "finish_reason": "stop"}]},
+    MESSAGES: {"content": [{"type": "text", "text": "a0 a1 a2 "}], "stop_reason": "end_turn"},
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_in_one_piece_is_judged_alike(path: str) -> None:
+    """Whole, or an error with its status; an error of the gateway's own is found."""
+    error = {"error": {"code": "all_targets_failed", "type": "api_error"}}
+
+    assert [] == faults_of(whole(path, WHOLE[path]), [OK])
+    assert faults_of(whole(path, WHOLE[path]), [CUT])
+    assert faults_of(whole(path, WHOLE[path]), [LONGER])
+    assert [] == faults_of(whole(path, error, 502), [REFUSED])
+    assert faults_of(whole(path, error, 500), [REFUSED])
+    assert faults_of(whole(path, {}, 502), [REFUSED])
+    own = {"error": {"code": "router_unavailable", "type": "server_error"}}
+    assert faults_of(whole(path, own, 503), [])
+
+
+def test_a_tool_call_is_told_word_for_word() -> None:
+    """In fragments or whole."""
+    good = [named("tool_call", arguments=TOOL_ARGUMENTS), named("done", finish_reason="tool_call")]
+    bad = [named("tool_call", arguments=TOOL_ARGUMENTS[:-1]), named("done", finish_reason="tool_call")]
+
+    assert [] == faults_of(stream(CHAT, *good), [CALL])
+    assert faults_of(stream(CHAT, *bad), [CALL])
+    assert faults_of(stream(CHAT, *good), [OK])
+    assert faults_of(stream(CHAT, named("tool_call", arguments="{x"), failure(CHAT)), [CALL])
+
+
+def test_a_cache_hit_is_the_answer_that_was_given_first() -> None:
+    """What the provider has told, and no failure."""
+    hit = "edge; hit"
+
+    assert [] == faults_of(stream(CHAT, words(CHAT, "a0 a1 a2 "), success(CHAT), cache_status=hit), [OK])
+    assert faults_of(stream(CHAT, words(CHAT, "b0 "), success(CHAT), cache_status=hit), [OK])
+    assert faults_of(stream(CHAT, failure(CHAT), cache_status=hit), [OK])
+
+
+def test_attempts_beyond_the_budget_are_found() -> None:
+    """A cache hit has none to spend."""
+    asked = stream(CHAT, failure(CHAT))
+    hit = stream(CHAT, success(CHAT), cache_status="edge; hit")
+
+    assert {} == budget_faults([asked], {"t1": [REFUSED] * ATTEMPT_BUDGET})
+    assert ["t1"] == list(budget_faults([asked], {"t1": [REFUSED] * (ATTEMPT_BUDGET + 1)}))
+    assert ["t1"] == list(budget_faults([hit], {"t1": [OK]}))
+
+
+TOLD = stream(CHAT, words(CHAT, "a0 a1 a2 "), success(CHAT))
+BOOKED = Booked("openai", "asked?place=1", "ok", "", 200)
+UNSEEN = Booked("anthropic", "asked?place=2", "client_cancelled", "", 0)
+UNREACHABLE = Booked("vllm", "asked?place=0", "provider_error", "target_unreachable", 0)
+FAILED = Booked("openai", "asked?place=1", "provider_error", "provider_unavailable", 500)
+
+
+def settled(*attempts: Booked, outcome: str = "ok") -> Entry:
+    """Make an entry."""
+    return Entry("settled", outcome, attempts)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "seen"),
+    [
+        ("as it was", settled(BOOKED), [OK]),
+        ("after a retry", settled(FAILED, BOOKED), [REFUSED, OK]),
+        ("one never reached its target", settled(UNREACHABLE, BOOKED), [OK]),
+        ("one was cancelled on its way", settled(BOOKED, UNSEEN), [OK]),
+        ("one was cancelled after it arrived", settled(BOOKED, UNSEEN), [OK, OTHER]),
+    ],
+)
+def test_books_that_are_right_are_let_pass(name: str, entry: Entry, seen: list[Seen]) -> None:
+    """Every attempt once; those that never reached a provider may be more."""
+    assert {} == faults_of_books([TOLD], {"id-1": entry}, {"t1": seen}), name
+
+
+@pytest.mark.parametrize(
+    ("name", "ledger", "seen"),
+    [
+        ("the request is missing", {}, [OK]),
+        ("the request has no end", {"id-1": Entry("admitted", "", [])}, []),
+        ("the request was given up", {"id-1": Entry("unsettled", "", [BOOKED])}, [OK]),
+        ("an attempt is missing", {"id-1": settled(BOOKED)}, [REFUSED, OK]),
+        ("all attempts are missing", {"id-1": settled()}, [OK]),
+        ("an attempt of another target is missing", {"id-1": settled(BOOKED)}, [OTHER, OK]),
+        ("an attempt is there twice", {"id-1": settled(BOOKED, BOOKED)}, [OK]),
+        ("an attempt was never made", {"id-1": settled(FAILED, BOOKED)}, [OK]),
+        ("the outcome is another one", {"id-1": settled(BOOKED, outcome="client_cancelled")}, [OK]),
+    ],
+)
+def test_each_gap_in_the_books_is_found(name: str, ledger: dict[str, Entry], seen: list[Seen]) -> None:
+    """And nothing may be in them that did not happen."""
+    assert ["t1"] == list(faults_of_books([TOLD], ledger, {"t1": seen})), name
+
+
+def test_attempts_for_nobody_are_found() -> None:
+    """The provider was asked what no client asked."""
+    assert ["t2"] == list(faults_of_books([], {}, {"t2": [OK]}))
+
+
+def test_a_request_that_never_arrived_may_be_missing() -> None:
+    """Its client left before the edge had read it."""
+    assert {} == faults_of_books([replace(TOLD, status=0, content=b"", end="left")], {}, {})
+
+
+def samples(*megabytes: float, every: float = 1.0) -> list[Sample]:
+    """Make samples at equal distances."""
+    return [Sample(number * every, int(size * 2**20)) for number, size in enumerate(megabytes)]
+
+
+def test_memory_that_keeps_growing_is_found() -> None:
+    """Warming up in the first half is none of it, and one odd sample neither."""
+    warm = samples(*range(100, 200), *([200.0] * 100), every=5)
+    leak = samples(*(200 + number / 4 for number in range(200)), every=5)
+    odd = samples(*([200.0] * 199), 400, every=5)
+
+    assert memory_growth(warm) <= most_memory_growth(warm)
+    assert memory_growth(leak) > most_memory_growth(leak)
+    assert memory_growth(odd) <= most_memory_growth(odd)
+    assert 0 == memory_growth([])
+
+
+def test_the_questions_meet_every_fault_in_every_contract() -> None:
+    """Each behaviour that a chat can meet; the same seed asks the same."""
+    questions = [make_question(random.Random(number), f"t{number}") for number in range(3000)]
+    plans = [parse_model(part.split("}}")[0].split(": ")[1]) for q in questions for part in q.query.split("{{")[1:]]
+    of_vectors = {"floats", "wrong-count", "wrong-index", "wrong-dimensions", "not-finite"}
+
+    assert ALL_BEHAVIOURS - of_vectors - {"script", "asked"} == BEHAVIOURS == {plan.behaviour for plan in plans}
+    assert {(path, is_streaming) for path in PATHS for is_streaming in (True, False)} == {
+        (question.path, question.is_streaming) for question in questions
+    }
+    assert 0.2 < sum(q.leaves_after_seconds is not None for q in questions) / len(questions) < 0.3
+    assert questions[7] == make_question(random.Random(7), "t7")
+
+
+def test_the_routes_file_can_be_written(tmp_path: Any) -> None:
+    """Plain data, with every target that a route names."""
+    document = yaml.safe_load(yaml.safe_dump(routes_file("http://127.0.0.1:1", tmp_path / "key")))
+
+    assert {"asked?place=0", "asked?place=1", "asked?place=2", "asked?place=3"} == {
+        target["model"] for target in document["targets"].values()
+    }
