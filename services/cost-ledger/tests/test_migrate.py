@@ -19,7 +19,7 @@ from cost_ledger.migrate import migrate
 from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
 from ledger_process import PRICE_BOOK, database, environment, reason_of, run_migrate
 
-TABLES = {"alembic_version", "attempts", "prices", "requests", "spend_daily"}
+TABLES = {"alembic_version", "attempts", "corrections", "prices", "requests", "spend_daily"}
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_u
 
     assert ["database_migrated", "price_book_imported"] == events(second)
     lines = [orjson.loads(line) for line in second.stdout.splitlines()]
-    assert ("0001", False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
+    assert ("0002", False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
 
 
 async def test_migrations_at_the_same_time_all_go_well(postgres_url: str, redis_url: str) -> None:

@@ -41,6 +41,37 @@ CACHE_STATUS_MISS: CacheStatus.ValueType  # 2
 CACHE_STATUS_BYPASS: CacheStatus.ValueType  # 3
 Global___CacheStatus: _TypeAlias = CacheStatus  # noqa: Y015
 
+class _SpendDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpendDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpendDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPEND_DIMENSION_UNSPECIFIED: _SpendDimension.ValueType  # 0
+    SPEND_DIMENSION_DAY: _SpendDimension.ValueType  # 1
+    SPEND_DIMENSION_USER: _SpendDimension.ValueType  # 2
+    SPEND_DIMENSION_KEY: _SpendDimension.ValueType  # 3
+    """The id of the API key."""
+    SPEND_DIMENSION_REQUESTED_MODEL: _SpendDimension.ValueType  # 4
+    """The public model, which names a route."""
+    SPEND_DIMENSION_TARGET_MODEL: _SpendDimension.ValueType  # 5
+    SPEND_DIMENSION_PROVIDER: _SpendDimension.ValueType  # 6
+    SPEND_DIMENSION_TEMPLATE: _SpendDimension.ValueType  # 7
+
+class SpendDimension(_SpendDimension, metaclass=_SpendDimensionEnumTypeWrapper): ...
+
+SPEND_DIMENSION_UNSPECIFIED: SpendDimension.ValueType  # 0
+SPEND_DIMENSION_DAY: SpendDimension.ValueType  # 1
+SPEND_DIMENSION_USER: SpendDimension.ValueType  # 2
+SPEND_DIMENSION_KEY: SpendDimension.ValueType  # 3
+"""The id of the API key."""
+SPEND_DIMENSION_REQUESTED_MODEL: SpendDimension.ValueType  # 4
+"""The public model, which names a route."""
+SPEND_DIMENSION_TARGET_MODEL: SpendDimension.ValueType  # 5
+SPEND_DIMENSION_PROVIDER: SpendDimension.ValueType  # 6
+SPEND_DIMENSION_TEMPLATE: SpendDimension.ValueType  # 7
+Global___SpendDimension: _TypeAlias = SpendDimension  # noqa: Y015
+
 class _RequestState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -117,6 +148,7 @@ class Request(_message.Message):
     REQUESTED_MODEL_FIELD_NUMBER: _builtins.int
     IS_STREAMING_FIELD_NUMBER: _builtins.int
     ADMITTED_AT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 in text form."""
     tenant: _builtins.str
@@ -127,6 +159,8 @@ class Request(_message.Message):
     """The path of the edge's endpoint, e.g. `/v1/chat/completions`."""
     requested_model: _builtins.str
     is_streaming: _builtins.bool
+    template: _builtins.str
+    """The prompt template that the request was made from; empty when there was none."""
     @_builtins.property
     def admitted_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -141,10 +175,11 @@ class Request(_message.Message):
         requested_model: _builtins.str = ...,
         is_streaming: _builtins.bool = ...,
         admitted_at: _timestamp_pb2.Timestamp | None = ...,
+        template: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at", "endpoint", b"endpoint", "is_streaming", b"is_streaming", "key_id", b"key_id", "request_id", b"request_id", "requested_model", b"requested_model", "tenant", b"tenant", "tier", b"tier", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at", "endpoint", b"endpoint", "is_streaming", b"is_streaming", "key_id", b"key_id", "request_id", b"request_id", "requested_model", b"requested_model", "template", b"template", "tenant", b"tenant", "tier", b"tier", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,20 +458,26 @@ class GetSpendRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     FROM_DAY_FIELD_NUMBER: _builtins.int
     TO_DAY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     from_day: _builtins.str
     """UTC days, YYYY-MM-DD, both included; at most 366 days."""
     to_day: _builtins.str
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___SpendDimension.ValueType]:
+        """What `groups` are made by, in this order of their keys; empty: no groups."""
+
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
         from_day: _builtins.str = ...,
         to_day: _builtins.str = ...,
+        group_by: _abc.Iterable[Global___SpendDimension.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "tenant", b"tenant", "to_day", b"to_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "group_by", b"group_by", "tenant", b"tenant", "to_day", b"to_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,7 +493,11 @@ class GetSpendResponse(_message.Message):
     BY_DAY_FIELD_NUMBER: _builtins.int
     BY_USER_FIELD_NUMBER: _builtins.int
     BY_MODEL_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    IS_TRUNCATED_FIELD_NUMBER: _builtins.int
     today_day: _builtins.str
+    is_truncated: _builtins.bool
+    """More combinations than `groups` may hold."""
     @_builtins.property
     def total(self) -> Global___SpendFigures: ...
     @_builtins.property
@@ -471,6 +516,12 @@ class GetSpendResponse(_message.Message):
     def by_model(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendGroup]:
         """By requested model; dearest first, at most 1,000."""
 
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendCombination]:
+        """One per combination of the asked dimensions: by day ascending when that is asked first, else dearest first;
+        at most 10,000.
+        """
+
     def __init__(
         self,
         *,
@@ -480,14 +531,42 @@ class GetSpendResponse(_message.Message):
         by_day: _abc.Iterable[Global___SpendGroup] | None = ...,
         by_user: _abc.Iterable[Global___SpendGroup] | None = ...,
         by_model: _abc.Iterable[Global___SpendGroup] | None = ...,
+        groups: _abc.Iterable[Global___SpendCombination] | None = ...,
+        is_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["today", b"today", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_day", b"by_day", "by_model", b"by_model", "by_user", b"by_user", "today", b"today", "today_day", b"today_day", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_day", b"by_day", "by_model", b"by_model", "by_user", b"by_user", "groups", b"groups", "is_truncated", b"is_truncated", "today", b"today", "today_day", b"today_day", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSpendResponse: _TypeAlias = GetSpendResponse  # noqa: Y015
+
+@_typing.final
+class SpendCombination(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order of `group_by`."""
+
+    @_builtins.property
+    def figures(self) -> Global___SpendFigures: ...
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        figures: Global___SpendFigures | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendCombination: _TypeAlias = SpendCombination  # noqa: Y015
 
 @_typing.final
 class SpendGroup(_message.Message):
@@ -605,6 +684,98 @@ class GetRequestResponse(_message.Message):
 Global___GetRequestResponse: _TypeAlias = GetRequestResponse  # noqa: Y015
 
 @_typing.final
+class ListRequestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    REQUESTED_MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TARGET_MODEL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CACHE_STATUS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    ADMITTED_FROM_FIELD_NUMBER: _builtins.int
+    ADMITTED_TO_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    page_size: _builtins.int
+    """1 to 1,000; 0: 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same filters; empty: the newest."""
+    user: _builtins.str
+    """Filters; empty: any."""
+    key_id: _builtins.str
+    requested_model: _builtins.str
+    provider: _builtins.str
+    """Has an attempt at this provider or target model."""
+    target_model: _builtins.str
+    outcome: _router_pb2.Outcome.ValueType
+    cache_status: Global___CacheStatus.ValueType
+    state: Global___RequestState.ValueType
+    template: _builtins.str
+    @_builtins.property
+    def admitted_from(self) -> _timestamp_pb2.Timestamp:
+        """Admitted within [from, to)."""
+
+    @_builtins.property
+    def admitted_to(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        user: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        requested_model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        target_model: _builtins.str = ...,
+        outcome: _router_pb2.Outcome.ValueType = ...,
+        cache_status: Global___CacheStatus.ValueType = ...,
+        state: Global___RequestState.ValueType = ...,
+        template: _builtins.str = ...,
+        admitted_from: _timestamp_pb2.Timestamp | None = ...,
+        admitted_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "cache_status", b"cache_status", "key_id", b"key_id", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "requested_model", b"requested_model", "state", b"state", "target_model", b"target_model", "template", b"template", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRequestsRequest: _TypeAlias = ListRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListRequestsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty: this was the last page."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRecord]:
+        """Without their attempts; `GetRequest` has them."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___RequestRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRequestsResponse: _TypeAlias = ListRequestsResponse  # noqa: Y015
+
+@_typing.final
 class RequestRecord(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -616,7 +787,7 @@ class RequestRecord(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     state: Global___RequestState.ValueType
     cost_usd: _builtins.str
-    """Decimal string, nine places; absent: not settled, or no attempt could be priced."""
+    """Decimal string, nine places, corrections included; absent: not settled, or an attempt could not be priced."""
     saved_cost_usd: _builtins.str
     @_builtins.property
     def request(self) -> Global___Request: ...
@@ -659,13 +830,18 @@ class AttemptRecord(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     cost_usd: _builtins.str
-    """Absent: unpriced."""
+    """As it was recorded. Absent: unpriced."""
     price_version: _builtins.str
     """Empty: no price was needed or none was in force."""
     @_builtins.property
     def attempt(self) -> _router_pb2.Attempt: ...
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Correction]:
+        """In the order they were made; the last one counts in every sum."""
+
     def __init__(
         self,
         *,
@@ -673,13 +849,49 @@ class AttemptRecord(_message.Message):
         event_id: _builtins.str = ...,
         cost_usd: _builtins.str | None = ...,
         price_version: _builtins.str = ...,
+        corrections: _abc.Iterable[Global___Correction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempt", b"attempt", "cost_usd", b"cost_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempt", b"attempt", "cost_usd", b"cost_usd", "event_id", b"event_id", "price_version", b"price_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempt", b"attempt", "corrections", b"corrections", "cost_usd", b"cost_usd", "event_id", b"event_id", "price_version", b"price_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
 
 Global___AttemptRecord: _TypeAlias = AttemptRecord  # noqa: Y015
+
+@_typing.final
+class Correction(_message.Message):
+    """A cost that was found to be another one: written beside the recorded one, which stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COST_USD_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    CORRECTED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    cost_usd: _builtins.str
+    """Absent: unpriced."""
+    price_version: _builtins.str
+    reason: _builtins.str
+    """e.g. `reprice`."""
+    @_builtins.property
+    def corrected_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        cost_usd: _builtins.str | None = ...,
+        price_version: _builtins.str = ...,
+        corrected_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "corrected_at", b"corrected_at", "cost_usd", b"cost_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "corrected_at", b"corrected_at", "cost_usd", b"cost_usd", "price_version", b"price_version", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
+
+Global___Correction: _TypeAlias = Correction  # noqa: Y015

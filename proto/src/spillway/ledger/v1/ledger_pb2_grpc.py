@@ -49,6 +49,11 @@ class LedgerServiceStub:
                 request_serializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestRequest.SerializeToString,
                 response_deserializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestResponse.FromString,
                 _registered_method=True)
+        self.ListRequests = channel.unary_unary(
+                '/spillway.ledger.v1.LedgerService/ListRequests',
+                request_serializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsRequest.SerializeToString,
+                response_deserializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -75,6 +80,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRequests(self, request, context):
+        """Requests of one tenant, newest first, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetRequest,
                     request_deserializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestRequest.FromString,
                     response_serializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestResponse.SerializeToString,
+            ),
+            'ListRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRequests,
+                    request_deserializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsRequest.FromString,
+                    response_serializer=spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class LedgerService:
             '/spillway.ledger.v1.LedgerService/GetRequest',
             spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestRequest.SerializeToString,
             spillway_dot_ledger_dot_v1_dot_ledger__pb2.GetRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.ledger.v1.LedgerService/ListRequests',
+            spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsRequest.SerializeToString,
+            spillway_dot_ledger_dot_v1_dot_ledger__pb2.ListRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class LedgerServiceStub:
     """Spend of one tenant between two days, in total and by day, user and model."""
     GetRequest: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetRequestRequest, _ledger_pb2.GetRequestResponse]
     """The receipt of one request of one tenant. NOT_FOUND when that tenant has no such request."""
+    ListRequests: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListRequestsRequest, _ledger_pb2.ListRequestsResponse]
+    """Requests of one tenant, newest first, page by page."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -47,6 +49,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Spend of one tenant between two days, in total and by day, user and model."""
     GetRequest: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetRequestRequest, _ledger_pb2.GetRequestResponse]  # type: ignore[assignment]
     """The receipt of one request of one tenant. NOT_FOUND when that tenant has no such request."""
+    ListRequests: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListRequestsRequest, _ledger_pb2.ListRequestsResponse]  # type: ignore[assignment]
+    """Requests of one tenant, newest first, page by page."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetRequestResponse, _abc.Awaitable[_ledger_pb2.GetRequestResponse]]:
         """The receipt of one request of one tenant. NOT_FOUND when that tenant has no such request."""
+
+    @_abc_1.abstractmethod
+    def ListRequests(
+        self,
+        request: _ledger_pb2.ListRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListRequestsResponse, _abc.Awaitable[_ledger_pb2.ListRequestsResponse]]:
+        """Requests of one tenant, newest first, page by page."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
