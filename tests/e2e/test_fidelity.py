@@ -418,3 +418,49 @@ async def test_what_anthropic_cannot_say_is_named_or_asked_of_another(
     assert answer.choices[0].message.content
     extra = request.pop("extra_body", {})
     assert {**request, **extra} == await asked(provider, "cto-openai")
+
+
+@pytest.mark.parametrize("model", ["echo-openai", "echo-claude"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        *(5, "", "x", [], True),
+        {"fields": 5, "unsaid": []},
+        {"fields": {}, "unsaid": 5},
+        {"fields": [5], "unsaid": [5], "beta": 5},
+    ],
+)
+async def test_a_key_that_is_ours_and_makes_no_sense_is_the_callers_error(
+    door: Door, client: openai.AsyncOpenAI, model: str, own: object
+) -> None:
+    """The field `anthropic` has a meaning inside (ADR 8); whatever a client writes there, nothing crashes."""
+    try:
+        answer = await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "hello"}], extra_body={"anthropic": own}
+        )
+    except openai.BadRequestError as error:
+        request_id = error.response.headers["x-request-id"]
+    else:
+        request_id = answer.id.removeprefix("chatcmpl-")
+
+    assert (await door.receipt(request_id))["outcome"] in {"ok", "rejected"}
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "place"),
+    [
+        ("/v1/chat/completions", "echo-claude", {}),
+        ("/v1/messages", "echo-openai", {"max_tokens": 5}),
+        ("/v1/messages", "echo-openai", {"max_tokens": 5, "output_config": {"y" * 300_000: 1}}),
+    ],
+)
+async def test_a_field_with_an_endless_name_is_refused_like_any_other(
+    door: Door, path: str, model: str, place: Json
+) -> None:
+    """It is told by its beginning: an error longer than gRPC takes would be lost, and other calls with it."""
+    body = {"model": model, "messages": [question()], "x" * 300_000: 1, **place}
+    answer = await door.post(path, orjson.dumps(body))
+
+    assert 400 == answer.status_code
+    assert "unsupported_parameter" in answer.text
+    assert len(answer.text) < 1000

@@ -900,3 +900,23 @@ async def test_a_thought_that_nobody_signed_is_not_sent_to_anthropic(
 
     body = await last_body(provider, "echo-claude")
     assert [{"type": "text", "text": "Yes."}] == body["messages"][1]["content"]
+
+
+async def test_the_small_model_answers_in_anthropics_contract(client: anthropic.AsyncAnthropic) -> None:
+    """Blocks, a system prompt and many turns reach an engine on the OpenAI wire in words that it takes."""
+    message = await client.messages.create(
+        model="local",
+        max_tokens=20,
+        system=[{"type": "text", "text": "Answer in one sentence."}],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Hello! How can I help you?"}]},
+            {"role": "user", "content": "What is the capital of France?"},
+        ],
+        extra_body={"top_k": 1, "temperature": 0},
+    )
+
+    assert message.content[0].type == "text"
+    assert message.content[0].text
+    assert message.stop_reason in {"end_turn", "max_tokens"}
+    assert message.usage.input_tokens > 0

@@ -65,7 +65,7 @@ class AnthropicProvider:
 
 def _beta_header(body: dict[str, Any]) -> dict[str, str]:
     """Pass on what a caller of Anthropic's contract wants to be understood."""
-    beta = body.get("anthropic", {}).get("beta")
+    beta = (body.get("anthropic") or {}).get("beta")
     return {"anthropic-beta": beta} if isinstance(beta, str) and beta.isascii() and beta.isprintable() else {}
 
 

@@ -17,6 +17,8 @@ Json = dict[str, Any]
 
 # The Messages API wants a limit; a caller that sets none wants the whole answer.
 _MAX_TOKENS_WHEN_UNSET = 8192
+# The error travels in gRPC's metadata, which has a limit; a client may name a field as it likes.
+_LONGEST_NAME = 100
 # Anthropic refuses a request with a longer name of the user behind it.
 _LONGEST_USER = 256
 # They change nothing in the answer, or they are set anew for this call, or they are read beside another field.
@@ -80,7 +82,8 @@ def _merge(translated: Json, more: Json) -> None:
 
 
 def _untranslatable(name: str) -> RequestUntranslatable:
-    return RequestUntranslatable(f"the field {name!r} has no counterpart in the Anthropic Messages API", param=name)
+    told = name[:_LONGEST_NAME]
+    return RequestUntranslatable(f"the field {told!r} has no counterpart in the Anthropic Messages API", param=told)
 
 
 def _temperature(value: float) -> Json:

@@ -11,6 +11,9 @@ Json = dict[str, Any]
 # OpenAI refuses a request whose `user` is longer; other clients send long ones.
 _LONGEST_USER = 64
 
+# The error travels in gRPC's metadata, which has a limit; a client may name a field as it likes.
+_LONGEST_NAME = 100
+
 
 def to_openai_body(body: Json, own_words: frozenset[str] = frozenset()) -> Json:
     """Return `body` as it is, or, when it came from Anthropic's contract, what OpenAI's wire can say of it.
@@ -23,7 +26,8 @@ def to_openai_body(body: Json, own_words: frozenset[str] = frozenset()) -> Json:
     carried = body["anthropic"]
     for name in carried["unsaid"]:
         if name not in own_words:
-            raise RequestUntranslatable(f"the field {name!r} has no counterpart on OpenAI's wire", param=name)
+            told = str(name)[:_LONGEST_NAME]
+            raise RequestUntranslatable(f"the field {told!r} has no counterpart on OpenAI's wire", param=told)
     plain = {name: value for name, value in body.items() if name != "anthropic"}
     plain |= {name: value for name, value in carried["fields"].items() if name in own_words}
     plain["messages"] = [_message(message) for message in body["messages"]]
