@@ -406,6 +406,33 @@ async def test_a_probe_keeps_its_lease_while_it_runs(pods: Pods, store: redis.Re
     assert 0 == await store.exists("spillway:breaker:probe:t")
 
 
+async def test_of_two_probes_that_failed_one_counts(pods: Pods, store: redis.Redis) -> None:
+    """A probe whose lease was lost to another pod says nothing new when it fails after that one's."""
+    first, second = pods(), pods()
+    await first.fails(5)
+    await exchange(first, second)
+    await until_probes_are_due()
+    probe = await probe_of(first)
+    await store.delete("spillway:breaker:probe:t")
+    (await probe_of(second)).failed(DOWN)
+    await exchange(second, first)
+    with capture_logs() as lines:
+        probe.failed(DOWN)
+
+    assert [] == transitions(lines)
+
+
+async def test_redis_is_asked_a_few_times_a_second(pods: Pods, store: redis.Redis) -> None:
+    """News are told once; a pod that has told them waits for the next round like any other."""
+    first = pods()
+    async with shared(first):
+        await first.fails(5)
+        before = await questions_to(store)
+        await asyncio.sleep(1.0)
+
+        assert 1 <= await questions_to(store) - before <= 10
+
+
 async def test_late_news_from_before_the_closing_do_not_count(pods: Pods) -> None:
     """Failures that another pod saw before the breaker closed, and tells afterwards, are no part of the new window."""
     first, second = pods(), pods()
@@ -423,22 +450,23 @@ async def test_late_news_from_before_the_closing_do_not_count(pods: Pods) -> Non
     assert shows_open(second)
 
 
-@pytest.mark.parametrize("told", ["in between", "at every step"])
+@pytest.mark.parametrize("told", ["after the opening", "before it", "at every step"])
 async def test_the_window_begins_anew_with_a_closing(pods: Pods, told: str) -> None:
     """Failures that opened the breaker do not open it again, wherever they were counted."""
     first = pods()
     await exchange(first)
-    for failures in (4, 1):
-        if told == "at every step":
-            await first.fails(failures)
-            await exchange(first)
-    if told == "in between":
-        await first.fails(5)
+    await first.fails(4)
+    if told != "after the opening":
+        await exchange(first)
+    await first.fails(1)
     assert shows_open(first)
+    if told == "at every step":
+        await exchange(first)
     first.breakers.insist("t").first_content()
     if told == "at every step":
         await exchange(first)
     await first.fails(4)
+    assert not shows_open(first)
     await exchange(first)
     assert not shows_open(first)
     await first.fails(1)

@@ -54,7 +54,6 @@ class Breakers:
             self._breakers.pop(gone).forget()
         for target in targets:
             self._breaker(target)
-        self._news.set()
 
     async def admit(self, target: str) -> Permit | None:
         """Permit an attempt on `target`; None while it is to be left alone. Only a probe may wait a moment."""
