@@ -135,6 +135,7 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     # timers, breakers
     "endless": [("openai", "ok?chunks=2000&interval_ms=50&test=endless")],
     "down-then-ok": [("openai", "status-503?test=dto-1"), ("openai", "ok?test=dto-2")],
+    "hurried": [("openai", "slow-first?seconds=1.5&test=hurried"), ("openai", "ok?test=never")],
     "down-alone": [("openai", "status-503?test=da-1")],
 }
 

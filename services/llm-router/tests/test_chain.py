@@ -279,6 +279,15 @@ async def test_a_target_that_is_down_is_soon_left_alone(router: Router, seen: Se
     assert len(seen.attempts("dto-1")) <= 8  # five, and a probe now and then
 
 
+async def test_a_caller_in_a_hurry_opens_no_breaker(router: Router) -> None:
+    """The request's own clock ran out, which says nothing of the target."""
+    hurried = [await router.complete("hurried", timeout_seconds=0.9) for _ in range(6)]
+    patient = await router.complete("hurried")
+
+    assert {grpc.StatusCode.DEADLINE_EXCEEDED} == {stream.status for stream in hurried}
+    assert ["hurried-1"] == [attempt.target for attempt in patient.attempts]
+
+
 async def test_a_breaker_never_takes_the_last_target_away(router: Router, seen: Seen) -> None:
     """A route with one target is always tried, though not twice a request any more."""
     streams = [await router.complete("down-alone") for _ in range(10)]
