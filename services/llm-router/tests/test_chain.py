@@ -306,6 +306,15 @@ async def test_an_unknown_route_lists_the_known_ones(router: Router) -> None:
     assert "model 'nowhere' does not exist; there are: 400-anthropic" in stream.error.message
 
 
+async def test_an_endless_name_is_told_by_its_beginning(router: Router) -> None:
+    """An error that is too long for gRPC would take other calls of the connection with it."""
+    stream = await router.complete("x" * 1_000_000)
+
+    assert grpc.StatusCode.NOT_FOUND == stream.status
+    assert stream.error is not None
+    assert f"model '{'x' * 200}' does not exist" in stream.error.message
+
+
 @pytest.mark.parametrize("body", [[], {}, {"messages": "hi"}, "text"])
 async def test_a_body_that_is_no_chat_body_is_refused(router: Router, body: object) -> None:
     """The router does not trust its caller to have checked."""

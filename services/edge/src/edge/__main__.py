@@ -130,7 +130,14 @@ class _Server(uvicorn.Server):
 def _redis_client(url: str) -> redis.Redis:
     """Return a client that fails at once: whoever calls has a deadline and another way."""
     pool = redis.BlockingConnectionPool.from_url(
-        url, max_connections=_REDIS_CONNECTIONS, timeout=1, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1
+        url,
+        max_connections=_REDIS_CONNECTIONS,
+        timeout=1,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=1,
+        # Every call has a deadline of its own. With this one redis-py writes under `asyncio.wait_for`, which before
+        # Python 3.12 loses a cancellation that comes as the write ends.
+        socket_timeout=None,
     )
     return redis.Redis.from_pool(pool)
 

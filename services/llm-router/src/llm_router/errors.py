@@ -28,6 +28,10 @@ import grpc
 from spillway.router.v1 import router_pb2 as routerpb
 
 
+# As long as a name in the routes file may be; an error travels as metadata, whose length has a limit.
+_LONGEST_NAME = 200
+
+
 class ProviderError(Exception):
     """An attempt failed. `code` is stable; the message is for the caller and holds nothing of prompt or secret."""
 
@@ -200,7 +204,7 @@ class CompletionFailed(Exception):
 
 def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:
     """Nothing leads from this name to a target."""
-    message = f"model {route!r} does not exist; there are: {', '.join(sorted(known))}"
+    message = f"model {route[:_LONGEST_NAME]!r} does not exist; there are: {', '.join(sorted(known))}"
     return CompletionFailed(
         grpc.StatusCode.NOT_FOUND, routerpb.CompletionError(code="model_not_found", message=message, param="model")
     )

@@ -10,7 +10,8 @@
         weight: 1                              # its share among targets of equal rank; above 0
         timeouts:                              # in seconds, above 0
           connect_seconds: 2                   # at most 30
-          first_content_seconds: 8             # at most 30; vllm: 30, our own engine is worth waiting for
+          first_content_seconds: 8             # at most 30, for a model that thinks in silence before it speaks;
+                                               #   vllm: 30, our own engine is worth waiting for
           gap_seconds: 20                      # between two chunks of content; at most 3600
           stream_seconds: 120                  # the whole attempt; at most 3600
 
