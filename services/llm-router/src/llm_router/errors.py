@@ -27,7 +27,6 @@ import grpc
 
 from spillway.router.v1 import router_pb2 as routerpb
 
-
 # As long as a name in the routes file may be; an error travels as metadata, whose length has a limit.
 _LONGEST_NAME = 200
 
