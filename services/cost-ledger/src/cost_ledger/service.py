@@ -1,21 +1,24 @@
-"""The RPCs of the cost-ledger: prices, spend, receipts."""
+"""The RPCs of the cost-ledger: prices, spend, receipts, lists of requests."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import Awaitable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
 import grpc
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from cost_ledger import spend, vocabulary
 from cost_ledger.connections import RELEASE_SECONDS
 from cost_ledger.metrics import LedgerMetrics
 from cost_ledger.price import PriceList
 from cost_ledger.reader import Reader
+from cost_ledger.request_list import RequestFilters
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 
@@ -25,6 +28,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 ResultT = TypeVar("ResultT")
 
 _LONGEST_DAYS = 366
+_DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
 _DEFAULT_TIMEOUT_SECONDS = 10.0
 # Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
 _DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
@@ -59,7 +63,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"to_day must not be before from_day, and the range at most {_LONGEST_DAYS} days",
             )
-        return await self._ask(context, self._reader.spend(request.tenant, first, last))
+        group_by = list(request.group_by)
+        if any(dimension not in spend.COLUMNS for dimension in group_by) or len(set(group_by)) < len(group_by):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "group_by must name known dimensions, each once")
+        return await self._ask(context, self._reader.spend(request.tenant, first, last, group_by))
 
     async def GetRequest(  # noqa: N802
         self, request: ledgerpb.GetRequestRequest, context: _Context
@@ -74,6 +81,27 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         if record is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "this tenant has no such request")
         return ledgerpb.GetRequestResponse(record=record)
+
+    async def ListRequests(  # noqa: N802
+        self, request: ledgerpb.ListRequestsRequest, context: _Context
+    ) -> ledgerpb.ListRequestsResponse:
+        """Return a page of a tenant's requests, newest first."""
+        await self._check_tenant(context, request.tenant)
+        if request.page_size > _LARGEST_PAGE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"page_size must be at most {_LARGEST_PAGE}")
+        try:
+            filters = _filters(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        try:
+            place = filters.place(request.page_token) if request.page_token else None
+        except ValueError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the cursor is not one of this list; go on with the filters it was made with, or begin without it",
+            )
+        page = await self._ask(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE))
+        return ledgerpb.ListRequestsResponse(records=page.records, next_page_token=page.next_cursor or "")
 
     async def _check_tenant(self, context: _Context, tenant: str) -> None:
         if not tenant or "\0" in tenant:
@@ -100,6 +128,38 @@ def _day(text: str) -> date:
     if day.isoformat() != text:
         raise ValueError("not YYYY-MM-DD")
     return day
+
+
+def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
+    """Read what a list is filtered by; ValueError with the reason when it makes no sense."""
+    names = ("user", "key_id", "requested_model", "provider", "target_model", "template")
+    if any("\0" in getattr(request, name) for name in names):
+        raise ValueError(f"{', '.join(names)} must be names")
+    return RequestFilters(
+        tenant=request.tenant,
+        state=vocabulary.REQUEST_STATE.word(request.state) or None,
+        outcome=vocabulary.OUTCOME.word(request.outcome) or None,
+        template=request.template or None,
+        key_id=request.key_id or None,
+        user_id=request.user or None,
+        requested_model=request.requested_model or None,
+        cache_status=vocabulary.CACHE_STATUS.word(request.cache_status) or None,
+        provider=request.provider or None,
+        target_model=request.target_model or None,
+        admitted_from=_moment(request.admitted_from) if request.HasField("admitted_from") else None,
+        admitted_to=_moment(request.admitted_to) if request.HasField("admitted_to") else None,
+    )
+
+
+def _moment(timestamp: Timestamp) -> datetime:
+    """Read a time that an id can have; ValueError."""
+    try:
+        moment = timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("admitted_from and admitted_to must be times") from error
+    if not 1970 <= moment.year < 9999:
+        raise ValueError("admitted_from and admitted_to must be times from 1970 to 9998")
+    return moment
 
 
 def _timeout(context: _Context) -> float:

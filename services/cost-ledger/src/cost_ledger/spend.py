@@ -1,0 +1,98 @@
+"""What is asked of `spend_daily`, and the figures it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from pricing.cost import FREE
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+
+MOST_GROUPS = 1000
+MOST_COMBINATIONS = 10_000
+COLUMNS: dict[int, str] = {
+    ledgerpb.SPEND_DIMENSION_DAY: "day",
+    ledgerpb.SPEND_DIMENSION_USER: "user_id",
+    ledgerpb.SPEND_DIMENSION_KEY: "key_id",
+    ledgerpb.SPEND_DIMENSION_REQUESTED_MODEL: "requested_model",
+    ledgerpb.SPEND_DIMENSION_TARGET_MODEL: "target_model",
+    ledgerpb.SPEND_DIMENSION_PROVIDER: "provider",
+    ledgerpb.SPEND_DIMENSION_TEMPLATE: "template",
+}
+_SUMS = (
+    "requests",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "unpriced_attempts",
+    "cache_hits",
+    "cache_misses",
+    "cache_bypasses",
+    "saved_cost_usd",
+)
+_SUM_LIST = ", ".join(f"sum({column}) AS {column}" for column in _SUMS)
+# `grouping` is a bit mask of the columns that a row sums over: day 4, user_id 2, requested_model 1.
+_SUMS_OVER = "grouping(day, user_id, requested_model)"
+_TOTAL, _BY_DAY, _BY_USER, _BY_MODEL = 7, 3, 5, 6
+_DEAREST_FIRST = "sum(cost_usd) DESC, sum(requests) DESC"
+SUMMARY = f"""
+SELECT * FROM (
+    SELECT {_SUMS_OVER} AS sums_over, day, user_id, requested_model, {_SUM_LIST},
+           row_number() OVER (
+               PARTITION BY {_SUMS_OVER} ORDER BY day, {_DEAREST_FIRST}, user_id, requested_model
+           ) AS place
+    FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3
+    GROUP BY GROUPING SETS ((), (day), (user_id), (requested_model))
+) AS summary WHERE place <= {MOST_GROUPS} ORDER BY place
+"""  # noqa: S608 - column names of our own
+TODAY = f"SELECT {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day = $2"  # noqa: S608 - column names of our own
+
+
+def combinations_statement(group_by: Sequence[int]) -> str:
+    """Return the statement that sums by these dimensions, each at most once; one row more than may be told."""
+    columns = ", ".join(COLUMNS[dimension] for dimension in group_by)
+    by_day = "day, " if group_by[0] == ledgerpb.SPEND_DIMENSION_DAY else ""
+    return (
+        f"SELECT {columns}, {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3 "  # noqa: S608
+        f"GROUP BY {columns} ORDER BY {by_day}{_DEAREST_FIRST}, {columns} LIMIT {MOST_COMBINATIONS + 1}"
+    )
+
+
+def spend_response(
+    summary: Sequence[asyncpg.Record], today: asyncpg.Record | None, today_day: str
+) -> ledgerpb.GetSpendResponse:
+    """Write the rows of SUMMARY and TODAY."""
+    total = next((row for row in summary if row["sums_over"] == _TOTAL), None)
+    return ledgerpb.GetSpendResponse(
+        total=figures(total),
+        today=figures(today),
+        today_day=today_day,
+        by_day=_groups(summary, _BY_DAY, "day"),
+        by_user=_groups(summary, _BY_USER, "user_id"),
+        by_model=_groups(summary, _BY_MODEL, "requested_model"),
+    )
+
+
+def combination(row: asyncpg.Record, group_by: Sequence[int]) -> ledgerpb.SpendCombination:
+    """Write a row of `combinations_statement`."""
+    return ledgerpb.SpendCombination(
+        keys=[str(row[COLUMNS[dimension]]) for dimension in group_by], figures=figures(row)
+    )
+
+
+def figures(row: asyncpg.Record | None) -> ledgerpb.SpendFigures:
+    """Write a row of sums; sums over nothing are NULL in SQL and 0 here."""
+    values: dict[str, Any] = {}
+    for column in _SUMS:
+        value = row[column] if row is not None else None
+        values[column] = f"{value or FREE:.9f}" if column.endswith("_usd") else int(value or 0)
+    return ledgerpb.SpendFigures(**values)
+
+
+def _groups(rows: Sequence[asyncpg.Record], sums_over: int, column: str) -> list[ledgerpb.SpendGroup]:
+    return [
+        ledgerpb.SpendGroup(key=str(row[column]), figures=figures(row)) for row in rows if row["sums_over"] == sums_over
+    ]
