@@ -129,6 +129,11 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
         f"carry-not-{name}": [("openai", "cut?test=cnot"), ("openai", "ok?test=never")]
         for name in ("n", "logprobs", "schema", "json", "prefill", "wish", "budget")
     },
+    "carry-repeated": [
+        ("openai", "cut?test=cr-1"),
+        ("anthropic", "!stall?after=3&test=cr-2"),
+        ("openai", "ok?test=cr-3"),
+    ],
     "carry-tool": [("openai", "tool-cut?test=cto-1"), ("openai", "ok?test=never")],
     "carry-nobody": [("openai", "cut?test=cn-1")],
     "plain-cut": [("openai", "cut?test=pc-1"), ("openai", "ok?test=pc-2")],

@@ -89,6 +89,15 @@ async def test_two_seams_and_no_more(router: Router) -> None:
     assert stream.finished is not None
 
 
+async def test_one_that_only_repeats_leaves_nothing_behind(router: Router) -> None:
+    """It found the seam and fell silent; the next one repeats the same words, and they are left out again."""
+    stream = await router.complete("carry-repeated")
+
+    assert WHOLE == "".join(stream.texts)
+    assert [(3, 9)] == [(seam.attempt_number, seam.after_characters) for seam in stream.seams]
+    assert ["stream_broken", "timeout", ""] == [attempt.error_code for attempt in stream.attempts]
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

@@ -28,9 +28,19 @@ class Attempt:
     """`open` it up to its first content, then `pass_on` what comes, or `close` it; `record` tells of it afterwards."""
 
     def __init__(
-        self, number: int, target: Target, permit: Permit, *, deadline: float, prompt_bytes: int, frame_interval: float
+        self,
+        number: int,
+        target: Target,
+        permit: Permit,
+        *,
+        deadline: float,
+        prompt_bytes: int,
+        seam: Seam | None,
+        frame_interval: float,
     ) -> None:
         """`deadline` is on the loop's clock; `prompt_bytes` is what the estimate of input tokens goes by.
+
+        An attempt that carries on an answer has its content behind the `seam`.
 
         After the first content the target is read once in `frame_interval` seconds.
         """
@@ -47,7 +57,7 @@ class Attempt:
         self._first_content: float | None = None
         self._opening = AsyncExitStack()
         self._stream: AnswerStream | None = None
-        self._seam: Seam | None = None
+        self._seam = seam
         self._waiting: list[Content] = []
         self._is_over = False
         self._is_whole = False
@@ -80,12 +90,11 @@ class Attempt:
         event.started.started_at.FromNanoseconds(self._started_wall)
         return event
 
-    async def open(self, provider: Provider, body: dict[str, Any], seam: Seam | None) -> None:
-        """Call the target and wait for its first content, behind the `seam` if there is one, or for its whole answer.
+    async def open(self, provider: Provider, body: dict[str, Any]) -> None:
+        """Call the target and wait for its first content, behind the seam if there is one, or for its whole answer.
 
         ProviderError when it fails. Then, and when it is cancelled, the connection is closed.
         """
-        self._seam = seam
         try:
             async with self._until(self._due, "no answer began in time"):
                 self._stream = await self._opening.enter_async_context(provider.open(body))

@@ -100,7 +100,7 @@ class Chain:
         if hedge is not None:
             self._parts.allowances.add_request(self._request.route.name, hedge)
         try:
-            attempt = await self._find_answer(self._request.body, None)
+            attempt = await self._find_answer(self._request.body)
             while (error := await self._pass_on(attempt)) is not None:
                 attempt = await self._carry_on(attempt, error)
             self._outbox.put_event(self._finished(attempt))
@@ -110,20 +110,20 @@ class Chain:
                 attempt.permit.abandoned()
                 await attempt.close()
 
-    async def _find_answer(self, body: Json, seam: Seam | None) -> Attempt:
+    async def _find_answer(self, body: Json) -> Attempt:
         """Ask target after target; return the first attempt that has content to send on, or a whole answer."""
         while self._attempts < self._request.attempt_budget and (following := await self._line.next()) is not None:
-            attempt = await self._ask(*following, body, seam)
+            attempt = await self._ask(*following, body)
             if attempt is not None:
                 return attempt
         raise exhausted(self._named_failures(), self._line.passed_over)
 
-    async def _ask(self, target: Target, permit: Permit | None, body: Json, seam: Seam | None) -> Attempt | None:
+    async def _ask(self, target: Target, permit: Permit | None, body: Json) -> Attempt | None:
         """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
         tries = 0
         while permit is not None:
             tries += 1
-            found = await self._open(self._start(target, permit, body), body, seam)
+            found = await self._open(self._start(target, permit), body)
             if found is not None:
                 return found
             failed, error = self._failures[-1]  # of two that raced each other, the one that failed last
@@ -139,16 +139,17 @@ class Chain:
         self._line.leave(*self._failures[-1])
         return None
 
-    def _start(self, target: Target, permit: Permit, body: Json) -> Attempt:
+    def _start(self, target: Target, permit: Permit) -> Attempt:
         """Begin an attempt and announce it."""
         self._attempts += 1
-        is_original = body is self._request.body
         attempt = Attempt(
             self._attempts,
             target,
             permit,
             deadline=self._request.deadline,
-            prompt_bytes=self._request.prompt_bytes + (0 if is_original else len(self._delivered.text.encode())),
+            prompt_bytes=self._request.prompt_bytes + len(self._delivered.text.encode()),
+            # A seam of its own for each attempt: what one has repeated, the next one repeats again.
+            seam=Seam(self._delivered.text) if self._answering else None,
             frame_interval=self._parts.frame_interval_seconds,
         )
         self._running.add(attempt)
@@ -156,13 +157,13 @@ class Chain:
         self._outbox.put_event(attempt.started())
         return attempt
 
-    async def _open(self, attempt: Attempt, body: Json, seam: Seam | None) -> Attempt | None:
+    async def _open(self, attempt: Attempt, body: Json) -> Attempt | None:
         """Bring `attempt`, or one that hedges it, to its first content; None when that fails."""
         hedge = self._request.route.hedge
         if hedge is not None and attempt.number == 1:
             return await self._race(attempt, hedge_delay(hedge, attempt.target.name, self._parts.latencies))
         try:
-            await attempt.open(self._providers[attempt.target], body, seam)
+            await attempt.open(self._providers[attempt.target], body)
         except ProviderError as error:
             self._fail(attempt, error)
             return None
@@ -192,7 +193,7 @@ class Chain:
         return winner
 
     def _opening(self, attempt: Attempt) -> asyncio.Task[None]:
-        return asyncio.create_task(attempt.open(self._providers[attempt.target], self._request.body, None))
+        return asyncio.create_task(attempt.open(self._providers[attempt.target], self._request.body))
 
     async def _start_hedge(self, first: Attempt) -> Attempt | None:
         """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""
@@ -205,7 +206,7 @@ class Chain:
             return None
         target, permit = following
         log.info("hedge_started", target=target.name, silent_target=first.target.name)
-        return self._start(target, permit, self._request.body)
+        return self._start(target, permit)
 
     async def _first_content(self, contenders: dict[asyncio.Task[None], Attempt]) -> Attempt | None:
         """Wait for the first that is opened, take it out and return it; those that fail are taken out as well."""
@@ -243,7 +244,7 @@ class Chain:
         text, characters = self._delivered.text, self._delivered.characters
         try:
             self._check_deadline()
-            attempt = await self._find_answer(continuation_body(self._request.body, text), Seam(text))
+            attempt = await self._find_answer(continuation_body(self._request.body, text))
         except CompletionFailed as failure:
             raise end from failure
         self._outbox.put_event(_continued(attempt, error, characters))
