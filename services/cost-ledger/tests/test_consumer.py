@@ -116,6 +116,30 @@ async def test_bytes_that_are_no_event_do_not_block_the_rest(parts: Parts, capsy
     assert PROMPT not in capsys.readouterr().out
 
 
+async def test_a_clash_of_two_writers_is_no_fault_of_the_event(parts: Parts) -> None:
+    """PostgreSQL refuses one of two that make a row of spend_daily at once; that one is written a moment later."""
+    asked = request()
+    await parts.pool.execute(
+        """
+        CREATE SEQUENCE clashes;
+        CREATE FUNCTION clash() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('clashes') <= 3 THEN RAISE EXCEPTION 'as if' USING ERRCODE = 'unique_violation'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER clash BEFORE INSERT ON spend_daily FOR EACH ROW EXECUTE FUNCTION clash()
+        """
+    )
+    try:
+        await parts.send(settled(asked))
+        await parts.consume_all()
+    finally:
+        await parts.pool.execute("DROP TRIGGER clash ON spend_daily; DROP FUNCTION clash; DROP SEQUENCE clashes")
+
+    assert [] == await parts.dead()
+    assert [(1, 1)] == await parts.rows("spend_daily", "requests, attempts")
+    assert 1 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+
+
 async def test_what_a_dead_consumer_left_is_taken_over(parts: Parts) -> None:
     """Entries that another member read and never acknowledged are claimed after their time, and only then."""
     asked = request()

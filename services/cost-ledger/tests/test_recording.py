@@ -208,6 +208,17 @@ async def test_writers_never_wait_for_each_other_in_a_circle(parts: Parts) -> No
     assert [(60,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
 
 
+async def test_a_template_is_recorded_and_told_apart(parts: Parts) -> None:
+    """In the request and in the day's figures; one without a template has an empty one."""
+    made = request(user="ada")
+    made.template = "summary-v2"
+    await record(parts, [admitted(made), settled(made), settled(request(user="bob"))])
+
+    expected = [("ada", "summary-v2"), ("bob", "")]
+    assert expected == await parts.rows("requests", "user_id, template")
+    assert expected == await parts.rows("spend_daily", "user_id, template")
+
+
 async def test_every_fact_of_an_attempt_has_an_id_of_its_own(parts: Parts) -> None:
     """The id of attempt n is uuid5(request id, n): whoever knows the request can derive it."""
     asked = request(new_id())

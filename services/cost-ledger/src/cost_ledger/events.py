@@ -33,6 +33,8 @@ class RequestFacts:
     requested_model: str
     is_streaming: bool
     admitted_at: datetime
+    # Empty when the request was not made from one.
+    template: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def _request(message: ledgerpb.Request) -> RequestFacts:
         requested_model=message.requested_model,
         is_streaming=message.is_streaming,
         admitted_at=_moment(message, "admitted_at"),
+        template=message.template,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date
 from decimal import Decimal
@@ -21,6 +22,9 @@ from pricing.usage import Usage
 
 # Beyond the time of its statements: a transaction that failed is rolled back, by a server that answers.
 _ROLLBACK_SECONDS = 2.0
+# ON CONFLICT goes by one unique index. When two writers make the same row of `spend_daily` at one moment, its other
+# one, there until revision 0001 is not written for any more, refuses the second; a moment later the row is found.
+_TRIES = 5
 _USAGE = tuple(Usage.__slots__)
 _REQUEST = tuple(field.name for field in fields(RequestFacts))
 _FACTS = tuple(field.name for field in fields(AttemptFacts) if field.name != "usage")
@@ -92,6 +96,7 @@ class SpendKey:
     requested_model: str
     provider: str
     target_model: str
+    template: str
 
 
 @dataclass(slots=True)
@@ -170,6 +175,19 @@ class Store:
         endings = {priced.event.request.request_id: priced for priced in reversed(settled)}
         rows = {event.request.request_id: _admitted_row(event) for event in admitted}
         rows |= {request_id: _settled_row(priced) for request_id, priced in endings.items()}
+        for _ in range(_TRIES - 1):
+            with suppress(asyncpg.UniqueViolationError):
+                return await self._record(rows, endings, admitted)
+        return await self._record(rows, endings, admitted)
+
+    async def give_up(self, after_seconds: float) -> int:
+        """Mark requests that were admitted longer ago than this and never settled; return how many."""
+        async with borrowed(self._pool, self._timeout) as connection:
+            return len(await connection.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
+
+    async def _record(
+        self, rows: Mapping[UUID, list[Any]], endings: Mapping[UUID, PricedSettled], admitted: Sequence[AdmittedEvent]
+    ) -> Recorded:
         async with (
             asyncio.timeout(self._timeout + _ROLLBACK_SECONDS),
             borrowed(self._pool, self._timeout) as connection,
@@ -181,11 +199,6 @@ class Store:
             new = {row["request_id"] for row in written}
             unpriced = await self._record_attempts(connection, [endings[each] for each in sorted(endings.keys() & new)])
         return Recorded({event.request.request_id for event in admitted} & new, endings.keys() & new, unpriced)
-
-    async def give_up(self, after_seconds: float) -> int:
-        """Mark requests that were admitted longer ago than this and never settled; return how many."""
-        async with borrowed(self._pool, self._timeout) as connection:
-            return len(await connection.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
 
     async def _record_attempts(
         self, connection: asyncpg.pool.PoolConnectionProxy, endings: Sequence[PricedSettled]
@@ -250,7 +263,14 @@ def _spend_key(priced: PricedSettled, provider: str, target_model: str) -> Spend
     request = priced.event.request
     day = request.admitted_at.astimezone(UTC).date()
     return SpendKey(
-        request.tenant, day, request.user_id, request.key_id, request.requested_model, provider, target_model
+        tenant=request.tenant,
+        day=day,
+        user_id=request.user_id,
+        key_id=request.key_id,
+        requested_model=request.requested_model,
+        provider=provider,
+        target_model=target_model,
+        template=request.template,
     )
 
 
