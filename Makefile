@@ -35,7 +35,11 @@ test: setup ## Unit and integration tests over real processes
 
 .PHONY: soak
 soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)
-	@$(BIN)/python tests/soak/soak_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests/crowd $(BIN)/python tests/soak/soak_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+.PHONY: torture
+torture: setup ## Kill everything under fifty clients for SECONDS=600, compare the books, end with a verdict (SEED=N)
+	@PYTHONPATH=tests/crowd $(BIN)/python tests/torture/torture_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests

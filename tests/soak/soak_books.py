@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from fault_provider.plan import parse_model
-from soak_judge import Seen
-from soak_reading import Transcript, read
-
-
-@dataclass(frozen=True)
-class Booked:
-    """An attempt in the ledger."""
-
-    provider: str
-    target_model: str
-    outcome: str
-    error_code: str
-    http_status: int
-
-    @property
-    def place(self) -> int:
-        """Which target of the question it was."""
-        return parse_model(self.target_model).place
-
-    @property
-    def may_be_unseen(self) -> bool:
-        """Whether it may have ended before the provider had read it: no answer came, and nobody says that one did."""
-        return self.http_status == 0 and (
-            self.outcome == "client_cancelled" or self.error_code in {"target_unreachable", "hedge_lost", "timeout"}
-        )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A request in the ledger."""
-
-    state: str
-    outcome: str
-    attempts: Sequence[Booked]
+from crowd_books import Booked, Entry, gaps_of
+from crowd_provider import Seen
+from crowd_reading import Transcript, read
 
 
 def faults_of_books(
@@ -81,17 +48,11 @@ def _fault_of_request(transcript: Transcript, entry: Entry | None) -> str:
 
 
 def _faults_of_attempts(booked: Sequence[Booked], seen: Sequence[Seen]) -> list[str]:
-    """Compare target by target: how many the provider saw, and how many the ledger has."""
-    real = Counter(attempt.place for attempt in seen)
-    certain = Counter(attempt.place for attempt in booked if not attempt.may_be_unseen)
-    doubtful = Counter(attempt.place for attempt in booked if attempt.may_be_unseen)
-    faults = []
-    for place in sorted({*real, *certain, *doubtful}):
-        if real[place] > certain[place] + doubtful[place]:
-            faults.append(f"target {place}: the provider saw {real[place]}, the ledger has too few: {_told(booked)}")
-        if certain[place] > real[place]:
-            faults.append(f"target {place}: the provider saw {real[place]}, the ledger has more: {_told(booked)}")
-    return faults
+    return [
+        f"target {gap.place}: the provider saw {gap.seen}, the ledger has"
+        f" {'too few' if gap.missing else 'more'}: {_told(booked)}"
+        for gap in gaps_of(booked, seen)
+    ]
 
 
 def _told(booked: Sequence[Booked]) -> str:

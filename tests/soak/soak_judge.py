@@ -4,58 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from fault_provider.answers import TOOL_ARGUMENTS, expected_text, finish_reason
+from crowd_provider import Seen
+from crowd_reading import Reading, Transcript, read
+from fault_provider.answers import TOOL_ARGUMENTS, finish_reason
 from fault_provider.plan import parse_model
-from soak_reading import Reading, Transcript, read
-
-Json = dict[str, Any]
 
 ATTEMPT_BUDGET = 6
 # Answers that are whole. The others must never be told as such. `missing-done` has said why it ends.
 _WHOLE = frozenset({"ok", "slow-first", "no-usage", "content-filter", "tool-call", "empty", "flaky", "missing-done"})
 # The gateway's own failures: no fault of a provider is a reason for them.
 _OWN_FAILURES = frozenset({"internal_error", "router_unavailable"})
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One attempt as the provider saw it."""
-
-    model: str
-    wire: str
-    status: int | None
-    finish: str
-
-    @property
-    def place(self) -> int:
-        """Which target of the question it was."""
-        return parse_model(self.model).place
-
-    @property
-    def text(self) -> str:
-        """The text that it delivers when nobody stops it."""
-        return "" if self.status != 200 else expected_text(self.model)
-
-    def has_told(self, reading: Reading) -> bool:
-        """Tell whether this attempt, alone or at the end of others, tells exactly the answer of `reading`."""
-        plan = parse_model(self.model)
-        is_call = plan.behaviour == "tool-call"
-        return (
-            self.status == 200
-            and self.finish == "completed"
-            and plan.behaviour in _WHOLE
-            and reading.finish_reason == finish_reason(plan)
-            and reading.text == self.text
-            and _compact(reading.tool_arguments) == (TOOL_ARGUMENTS if is_call else "")
-        )
-
-
-def seen_of(record: Json) -> Seen:
-    """Read a record of the fault provider."""
-    return Seen(record["model"], record["wire"], record["status"], record["finish"])
 
 
 def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
@@ -68,7 +27,7 @@ def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
         faults.append(f"the gateway itself failed: {transcript.status} {reading.error_code}")
     faults += [f"a seam after {told} characters came after {came}" for told, came in reading.seams if told != came]
     if reading.is_success:
-        if not any(attempt.has_told(reading) for attempt in seen):
+        if not any(_has_told(attempt, reading) for attempt in seen):
             faults.append(f"success that no attempt delivered: {_short(reading)}")
     elif not any(attempt.text.startswith(reading.text) for attempt in seen) and reading.text:
         faults.append(f"words that no attempt delivered: {_short(reading)}")
@@ -87,6 +46,20 @@ def budget_faults(transcripts: Sequence[Transcript], seen: Mapping[str, Sequence
         for tag, attempts in seen.items()
         if len(attempts) > ATTEMPT_BUDGET * asked[tag]
     }
+
+
+def _has_told(attempt: Seen, reading: Reading) -> bool:
+    """Tell whether this attempt, alone or at the end of others, tells exactly the answer of `reading`."""
+    plan = parse_model(attempt.model)
+    is_call = plan.behaviour == "tool-call"
+    return (
+        attempt.status == 200
+        and attempt.finish == "completed"
+        and plan.behaviour in _WHOLE
+        and reading.finish_reason == finish_reason(plan)
+        and reading.text == attempt.text
+        and _compact(reading.tool_arguments) == (TOOL_ARGUMENTS if is_call else "")
+    )
 
 
 def _compact(arguments: str) -> str:

@@ -17,11 +17,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soak_books import Entry, faults_of_books
-from soak_clients import Client
+from crowd_books import Entry
+from crowd_clients import Client
+from crowd_provider import Seen
+from crowd_reading import Transcript, read
+from soak_books import faults_of_books
 from soak_growth import MOST_SOCKETS, Sample, memory_growth, most_memory_growth
-from soak_judge import Seen, budget_faults, faults_of
-from soak_reading import Transcript, read
+from soak_judge import budget_faults, faults_of
 from soak_system import System, running_system
 
 CLIENTS = 50
@@ -109,7 +111,7 @@ class Soak:
         transcripts: list[Transcript] = []
         end = time.monotonic() + seconds
         clients = [
-            Client(self._system, f"r{number}c{index}", random.Random(self._chance.random()), transcripts.append)
+            Client(self._system.door, f"r{number}c{index}", random.Random(self._chance.random()), transcripts.append)
             for index in range(CLIENTS)
         ]
         sampling = asyncio.create_task(self._sample())
@@ -123,7 +125,7 @@ class Soak:
         ledger = await self._quiet_ledger(transcripts)
         self._judge(transcripts, seen, ledger)
         self.findings.sockets.append(self._system.sockets())
-        await self._system.forget_attempts()
+        await self._system.provider.forget()
 
     def _judge(self, transcripts: list[Transcript], seen: dict[str, list[Seen]], ledger: dict[str, Entry]) -> None:
         findings = self.findings
@@ -156,7 +158,7 @@ class Soak:
         """Wait until every attempt has ended at the provider; those that do not are hung."""
         deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
         while True:
-            seen = await self._system.attempts()
+            seen = await self._system.provider.attempts()
             still_open = [attempt for attempts in seen.values() for attempt in attempts if attempt.finish == "open"]
             if not still_open or time.monotonic() > deadline:
                 break

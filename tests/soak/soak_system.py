@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx2
 import orjson
 import yaml
 
-from fault_provider.plan import parse_model
-from soak_books import Booked, Entry
-from soak_judge import Seen, seen_of
-from soak_questions import routes_file
+from crowd_books import Entry, read_entries
+from crowd_clients import FrontDoor
+from crowd_provider import Provider, running_provider
+from crowd_questions import routes_file
 from spillway_local import processes
 from spillway_local.ports import free_port
 
@@ -43,12 +41,12 @@ class System:
 
     run: Json
     key: str
-    provider_url: str
+    provider: Provider
 
     @property
-    def url(self) -> str:
-        """The address of the front door."""
-        return str(self.run["url"])
+    def door(self) -> FrontDoor:
+        """The front door, for clients that are more patient than a request may last, and a busy machine."""
+        return FrontDoor(self.run["url"], self.key, REQUEST_SECONDS + 15.0)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of edge and router."""
@@ -58,40 +56,14 @@ class System:
         """Return how many sockets edge and router have open."""
         return sum(_is_socket(file) for pid in self._pids() for file in Path(f"/proc/{pid}/fd").iterdir())
 
-    async def attempts(self) -> dict[str, list[Seen]]:
-        """Return what the provider saw, by the tag of the question."""
-        async with httpx2.AsyncClient(base_url=self.provider_url, timeout=60) as client:
-            records = orjson.loads((await client.get("/admin/attempts")).content)["attempts"]
-        seen: dict[str, list[Seen]] = defaultdict(list)
-        for record in records:
-            seen[parse_model(record["model"]).test].append(seen_of(record))
-        return dict(seen)
-
-    async def forget_attempts(self) -> None:
-        """Let the provider forget what it saw."""
-        async with httpx2.AsyncClient(base_url=self.provider_url, timeout=60) as client:
-            (await client.delete("/admin/attempts")).raise_for_status()
-
     async def ledger(self, request_ids: Sequence[str]) -> dict[str, Entry]:
         """Return what the ledger has of these requests."""
         password = Path(self.run["postgres_password_file"]).read_text().strip()
         connection = await asyncpg.connect(self.run["postgres_url"], password=password)
         try:
-            requests = await connection.fetch(
-                "SELECT request_id::text AS id, state, outcome FROM requests WHERE request_id = ANY($1::uuid[])",
-                request_ids,
-            )
-            attempts = await connection.fetch(
-                "SELECT request_id::text AS id, provider, target_model, outcome, error_code, http_status"
-                " FROM attempts WHERE request_id = ANY($1::uuid[]) ORDER BY attempt_number",
-                request_ids,
-            )
+            return await read_entries(connection, request_ids)
         finally:
             await connection.close()
-        booked: dict[str, list[Booked]] = defaultdict(list)
-        for row in attempts:
-            booked[row["id"]].append(Booked(*(row[name] for name in Booked.__dataclass_fields__)))
-        return {row["id"]: Entry(row["state"], row["outcome"], booked[row["id"]]) for row in requests}
 
     def _pids(self) -> list[int]:
         return [process["pid"] for process in self.run["processes"] if process["name"] in _WATCHED]
@@ -107,10 +79,10 @@ def _is_socket(file: Path) -> bool:
 @contextmanager
 def running_system(home: Path) -> Iterator[System]:
     """Run everything on `home`; processes.StartFailed when it does not come up, RuntimeError when it ends badly."""
-    with _running_provider(home / "fault-provider.log") as provider_url:
+    with running_provider(home / "fault-provider.log") as provider:
         (home / "provider-key").write_text("sk-soak")
         routes = home / "soak-routes.yaml"
-        routes.write_text(yaml.safe_dump(routes_file(provider_url, home / "provider-key")))
+        routes.write_text(yaml.safe_dump(routes_file(provider.url, home / "provider-key")))
         log = home / "up.log"
         process = processes.start(
             [sys.executable, "-m", "spillway_local", "up"], log, environment=_environment(home, routes)
@@ -118,21 +90,11 @@ def running_system(home: Path) -> Iterator[System]:
         try:
             processes.wait_until_ready(process, lambda: "is up after" in log.read_text(), log, 120.0)
             run = orjson.loads((home / "run.json").read_bytes())
-            yield System(run, (home / "development-key").read_text().strip(), provider_url)
+            yield System(run, (home / "development-key").read_text().strip(), provider)
         finally:
             status = processes.stop(process, signal.SIGINT, 180.0)
         if status != 0:
             raise RuntimeError(f"`spillway up` ended with {status}; its log is {log}")
-
-
-@contextmanager
-def _running_provider(log: Path) -> Iterator[str]:
-    process = processes.start([sys.executable, "-m", "fault_provider"], log)
-    try:
-        processes.wait_until_ready(process, lambda: "\n" in log.read_text(), log, 60.0)
-        yield log.read_text().splitlines()[0]
-    finally:
-        processes.stop(process, signal.SIGTERM, 20.0)
 
 
 def _environment(home: Path, routes: Path) -> Mapping[str, str]:

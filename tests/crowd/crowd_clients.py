@@ -6,25 +6,34 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import httpx2
 import uuid_utils.compat
 
-from soak_questions import MESSAGES, Question, make_question
-from soak_reading import End, Transcript, read
-from soak_system import REQUEST_SECONDS, System
+from crowd_questions import MESSAGES, Question, make_question
+from crowd_reading import End, Transcript, read
 
-# Behind the request's own deadline, and a busy machine.
-_HUNG_AFTER_SECONDS = REQUEST_SECONDS + 15.0
 _ASK_AGAIN = 0.1
+# Nobody listens at the front door, which is up again soon.
+_PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """Where a client asks, and how long it waits for the end of an answer."""
+
+    url: str
+    key: str
+    hung_after_seconds: float
 
 
 class Client:
     """One of the clients; it has one connection at a time."""
 
-    def __init__(self, system: System, name: str, chance: random.Random, done: Callable[[Transcript], None]) -> None:
+    def __init__(self, door: FrontDoor, name: str, chance: random.Random, done: Callable[[Transcript], None]) -> None:
         """`done` gets each transcript; tags of questions begin with `name`."""
-        self._system = system
+        self._door = door
         self._name = name
         self._chance = chance
         self._done = done
@@ -33,10 +42,12 @@ class Client:
     async def ask_until(self, moment: float) -> None:
         """Ask until `moment` on the monotonic clock; the last answer is read to its end."""
         answered: list[Question] = []
-        async with httpx2.AsyncClient(base_url=self._system.url, timeout=None, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=self._door.url, timeout=None, trust_env=False) as http:
             while time.monotonic() < moment:
                 transcript = await self._ask(http, self._choose(answered))
                 self._done(transcript)
+                if transcript.end == "cut" and transcript.status == 0:
+                    await asyncio.sleep(_PAUSE_SECONDS)
                 if transcript.end == "complete" and read(transcript).is_success:
                     answered.append(transcript.question)
 
@@ -52,7 +63,9 @@ class Client:
         response: httpx2.Response | None = None
         content = bytearray()
         end: End = "complete"
-        stays = _HUNG_AFTER_SECONDS if question.leaves_after_seconds is None else question.leaves_after_seconds
+        stays = (
+            self._door.hung_after_seconds if question.leaves_after_seconds is None else question.leaves_after_seconds
+        )
         try:
             async with asyncio.timeout(stays):
                 headers = self._headers(question, request_id)
@@ -65,7 +78,7 @@ class Client:
             end = "cut"
         return Transcript(
             question=question,
-            request_id=request_id,
+            request_id=response.headers.get("x-request-id", request_id) if response else request_id,
             status=response.status_code if response else 0,
             cache_status=response.headers.get("cache-status", "") if response else "",
             content=bytes(content),
@@ -74,7 +87,7 @@ class Client:
         )
 
     def _headers(self, question: Question, request_id: str) -> Mapping[str, str]:
-        key = self._system.key
+        key = self._door.key
         headers = {"x-request-id": request_id}
         headers |= {"x-api-key": key} if question.path == MESSAGES else {"authorization": f"Bearer {key}"}
         return headers | ({"cache-control": question.cache_control} if question.cache_control else {})

@@ -1,4 +1,4 @@
-"""What the clients of the soak ask: routes of every shape, and questions that say themselves which faults they meet.
+"""What the clients of `make soak` and `make torture` ask: routes of every shape, questions that choose their faults.
 
 The fault provider's behaviour `asked` reads `{{PLACE: MODEL}}` in the question, so that one target meets all faults in
 turn and its breaker sees a mixture.
@@ -98,7 +98,7 @@ def make_question(chance: random.Random, tag: str) -> Question:
         path=path,
         is_streaming=is_streaming,
         route=route,
-        query=f"soak {tag} {' '.join(parts)}",
+        query=f"asked {tag} {' '.join(parts)}",
         options=_options(chance, path, is_streaming),
         cache_control=chance.choice(("", "", "", "no-store", "no-cache")),
         leaves_after_seconds=chance.choice((0.01, 0.1, 0.5, 2.0)) * chance.random() if chance.random() < 0.25 else None,

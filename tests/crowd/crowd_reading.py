@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from soak_questions import CHAT, COMPLETIONS, MESSAGES, Question
+from crowd_questions import CHAT, COMPLETIONS, MESSAGES, Question
 
 Json = dict[str, Any]
 End = Literal["complete", "cut", "left", "hung"]
@@ -26,6 +26,7 @@ class Transcript:
 
     question: Question
     request_id: str
+    """As the response named it; the one that was offered when no response came."""
     status: int
     """0: no status line came."""
     cache_status: str

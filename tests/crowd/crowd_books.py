@@ -1,0 +1,97 @@
+"""What the ledger holds, and whether its attempts are those that the provider saw."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from crowd_provider import Seen
+from fault_provider.plan import parse_model
+
+_NEVER_ANSWERED = frozenset({"target_unreachable", "hedge_lost", "timeout", "router_lost"})
+
+
+@dataclass(frozen=True)
+class Booked:
+    """An attempt in the ledger."""
+
+    provider: str
+    target_model: str
+    outcome: str
+    error_code: str
+    http_status: int
+
+    @property
+    def place(self) -> int:
+        """Which target of the question it was."""
+        return parse_model(self.target_model).place
+
+    @property
+    def may_be_unseen(self) -> bool:
+        """Whether it may have ended before the provider had read it: no answer came, and nobody says that one did."""
+        return self.http_status == 0 and (self.outcome == "client_cancelled" or self.error_code in _NEVER_ANSWERED)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request in the ledger."""
+
+    state: str
+    outcome: str
+    attempts: Sequence[Booked]
+    key_id: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A target of a question of which ledger and provider do not have the same number of attempts."""
+
+    place: int
+    seen: int
+    fewest_booked: int
+    most_booked: int
+    """With those that may have ended before the provider had read them."""
+
+    @property
+    def missing(self) -> int:
+        """How many are not in the ledger."""
+        return max(self.seen - self.most_booked, 0)
+
+    @property
+    def too_many(self) -> int:
+        """How many are in the ledger and never were."""
+        return max(self.fewest_booked - self.seen, 0)
+
+
+def gaps_of(booked: Sequence[Booked], seen: Sequence[Seen]) -> Iterator[Gap]:
+    """Compare target by target; attempts of one question have no other names that both sides know."""
+    real = Counter(attempt.place for attempt in seen)
+    certain = Counter(attempt.place for attempt in booked if not attempt.may_be_unseen)
+    doubtful = Counter(attempt.place for attempt in booked if attempt.may_be_unseen)
+    for place in sorted({*real, *certain, *doubtful}):
+        gap = Gap(place, real[place], certain[place], certain[place] + doubtful[place])
+        if gap.missing or gap.too_many:
+            yield gap
+
+
+async def read_entries(
+    connection: asyncpg.Connection[asyncpg.Record], request_ids: Sequence[str] | None = None
+) -> dict[str, Entry]:
+    """Return what the ledger has of these requests, or of all."""
+    requests = await connection.fetch(
+        "SELECT request_id::text AS id, key_id, state, outcome FROM requests"
+        " WHERE $1::uuid[] IS NULL OR request_id = ANY($1::uuid[])",
+        request_ids,
+    )
+    attempts = await connection.fetch(
+        "SELECT request_id::text AS id, provider, target_model, outcome, error_code, http_status FROM attempts"
+        " WHERE $1::uuid[] IS NULL OR request_id = ANY($1::uuid[]) ORDER BY attempt_number",
+        request_ids,
+    )
+    booked: dict[str, list[Booked]] = defaultdict(list)
+    for row in attempts:
+        booked[row["id"]].append(Booked(*(row[name] for name in Booked.__dataclass_fields__)))
+    return {row["id"]: Entry(row["state"], row["outcome"], booked[row["id"]], row["key_id"]) for row in requests}

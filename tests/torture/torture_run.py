@@ -1,0 +1,161 @@
+"""`make torture`: the whole system under fifty clients while its parts are killed, and whether the books are right.
+
+SIGKILL hits edge, router, ledger, Valkey and Postgres, alone and in pairs; the stores are frozen for a while as well.
+When all is up again and quiet, what the fault provider saw is compared with what the ledger holds. The last line is the
+verdict: `torture: N requests, N attempts, lost 0, doubled 0, unsettled N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from crowd_books import Entry, read_entries
+from crowd_clients import Client, FrontDoor
+from crowd_provider import Provider, Seen, running_provider
+from crowd_reading import Transcript
+from spillway_local.supervisor import ChildDied
+from torture_books import Verdict, judge, judge_spend
+from torture_chaos import Tormentor
+from torture_system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, running_system
+
+CLIENTS = 50
+_PROGRESS_SECONDS = 10.0
+# After the last blow: the longest request, then the time after which it is given up, then a busy machine.
+_QUIET_WITHIN_SECONDS = REQUEST_SECONDS + UNSETTLED_AFTER_SECONDS + 90.0
+_MOST_ATTEMPTS = 100_000  # the provider remembers no more
+_FAULTS_TOLD = 40
+_RECEIPTS_READ = 20
+
+
+def say(line: str) -> None:
+    """Write a line, at once."""
+    print(line, flush=True)  # noqa: T201 - the program's output
+
+
+class Torture:
+    """One run."""
+
+    def __init__(self, patient: Patient, provider: Provider, seed: int, seconds: float) -> None:
+        self._patient = patient
+        self._provider = provider
+        self._chance = random.Random(seed)
+        self._seconds = seconds
+        self._begun = time.monotonic()
+        self._asked: dict[str, list[Transcript]] = defaultdict(list)
+        self._tormentor = Tormentor(patient, random.Random(self._chance.random()))
+
+    async def run(self) -> Verdict:
+        """Torture, wait until all is quiet, compare."""
+        end = self._begun + self._seconds
+        watching = asyncio.create_task(self._watch())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tormentor.strike_until(end))
+                for name, key in self._patient.keys.items():
+                    door = FrontDoor(self._patient.url, key, REQUEST_SECONDS + 60.0)
+                    client = Client(door, name, random.Random(self._chance.random()), self._asked[name].append)
+                    group.create_task(client.ask_until(end))
+            return await self._compare()
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+
+    async def _compare(self) -> Verdict:
+        seen, ledger = await self._quiet()
+        key_ids = {name: key.split("-")[2] for name, key in self._patient.keys.items()}
+        verdict = judge(self._asked, key_ids, ledger, seen)
+        async with self._patient.database() as connection:
+            await judge_spend(connection, verdict)
+        await self._judge_receipts(ledger, verdict)
+        if verdict.attempts >= _MOST_ATTEMPTS:
+            verdict.find_lost(1, f"over {_MOST_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
+        return verdict
+
+    async def _quiet(self) -> tuple[Mapping[str, list[Seen]], Mapping[str, Entry]]:
+        """Wait until no attempt is open, no event is on its way and each request has an end or was given up."""
+        deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
+        before = -1
+        while True:
+            seen = await self._provider.attempts()
+            is_open = any(attempt.finish == "open" for attempts in seen.values() for attempt in attempts)
+            waiting = await self._patient.waiting_events()
+            async with self._patient.database() as connection:
+                ledger = await read_entries(connection)
+            is_admitted = any(entry.state == "admitted" for entry in ledger.values())
+            is_quiet = not (is_open or waiting or is_admitted) and len(ledger) == before
+            if is_quiet or time.monotonic() > deadline:
+                return seen, ledger
+            before = len(ledger)
+            await asyncio.sleep(1.0)
+
+    async def _judge_receipts(self, ledger: Mapping[str, Entry], verdict: Verdict) -> None:
+        """Look whether requests that were cut off are shown as such to those who asked."""
+        cut_off = [
+            (transcript.request_id, self._patient.keys[name])
+            for name, transcripts in self._asked.items()
+            for transcript in transcripts
+            if transcript.request_id in ledger and ledger[transcript.request_id].state == "unsettled"
+        ]
+        for request_id, key in cut_off[:_RECEIPTS_READ]:
+            state = await self._patient.receipt_state(request_id, key)
+            if state != "unsettled":
+                verdict.find_lost(1, f"{request_id} is unsettled, its receipt says {state or 'nothing'}")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            ended = sum(map(len, self._asked.values()))
+            say(f"torture: {time.monotonic() - self._begun:5.0f} s, {ended} requests ended; {self.blows}")
+
+    @property
+    def blows(self) -> str:
+        """What was done so far."""
+        return ", ".join(f"{what} {count}" for what, count in sorted(self._tormentor.blows.items()))
+
+
+async def torture(home: Path, provider: Provider, seed: int, seconds: float) -> Verdict:
+    """Run everything on `home` and torture it."""
+    names = [f"c{number}" for number in range(CLIENTS)]
+    async with running_system(home, provider.url, names) as patient:
+        run = Torture(patient, provider, seed, seconds)
+        verdict = await run.run()
+    say(f"torture: {run.blows}")
+    return verdict
+
+
+def main() -> int:
+    """Run; 0 when nothing was found. The folder with data and logs is kept when something was."""
+    parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="under torture, beside starting and comparing")
+    parser.add_argument("--seed", type=int, default=None, help="the same questions and blows in the same order")
+    arguments = parser.parse_args()
+    if arguments.seconds <= 0:
+        parser.error("--seconds: above 0")
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    home = Path(tempfile.mkdtemp(prefix="spillway-torture-"))
+    say(f"torture: SEED={seed}, {CLIENTS} clients, {arguments.seconds:g} s; data and logs in {home}")
+    verdict = Verdict()
+    with running_provider(home / "fault-provider.log") as provider:
+        try:
+            verdict = asyncio.run(torture(home, provider, seed, arguments.seconds))
+        except* ChildDied as group:
+            verdict.faults += [f"a part did not come back: {error}" for error in group.exceptions]
+    for fault in verdict.faults[:_FAULTS_TOLD]:
+        say(f"torture: {fault}")
+    say(str(verdict))
+    if verdict.is_good:
+        shutil.rmtree(home)
+    return 0 if verdict.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

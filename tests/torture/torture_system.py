@@ -1,0 +1,151 @@
+"""The whole local system with nobody who stops it when a part dies: parts are killed, frozen and started again.
+
+The processes, their settings, data and ports are those of `spillway up`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+import psutil
+import redis.asyncio as redis
+import yaml
+
+from crowd_questions import routes_file
+from edge.keys import add_key
+from spillway_local.home import Home, held
+from spillway_local.local_system import STOP_ORDER, LocalSystem
+from spillway_local.ports import free_port
+from spillway_local.supervisor import Child, Supervisor
+
+Json = dict[str, Any]
+
+REQUEST_SECONDS = 10.0
+UNSETTLED_AFTER_SECONDS = 20.0
+VICTIMS = ("edge", "llm-router", "cost-ledger", "valkey", "postgres")
+STREAM = "spillway:cost-events"
+_PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
+_SETTINGS = {
+    "EDGE_REQUEST_TIMEOUT_SECONDS": str(REQUEST_SECONDS),
+    "EDGE_KEEPALIVE_SECONDS": "0.5",
+    "EDGE_STATUS_HOLD_SECONDS": "0.3",
+    "COST_LEDGER_UNSETTLED_AFTER_SECONDS": str(UNSETTLED_AFTER_SECONDS),
+    "COST_LEDGER_PRICE_BOOK_FILE": str(_PRICE_BOOK),
+}
+
+
+class Patient:
+    """The running system, and what can be done to it."""
+
+    def __init__(self, home: Home, supervisor: Supervisor, keys: Mapping[str, str]) -> None:
+        self._home = home
+        self._supervisor = supervisor
+        self._starts: Counter[str] = Counter()
+        self.keys = keys
+        """An API key for each client, by the client's name."""
+
+    @property
+    def url(self) -> str:
+        """The address of the front door."""
+        return str(self._run["url"])
+
+    async def kill(self, name: str) -> None:
+        """End a part with SIGKILL, all its processes at once, as a container ends; return when none is left."""
+        victims = _family(self._child(name))
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        self._child(name).process.wait()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, victims, 10.0)
+        if alive:
+            raise RuntimeError(f"{name} survived SIGKILL")
+
+    async def start(self, name: str) -> None:
+        """Start a part that was killed, on the same data and port; return when it answers. Its old log is kept."""
+        self._starts[name] += 1
+        log_file = self._child(name).log_file
+        log_file.replace(log_file.with_suffix(f".{self._starts[name]:03}.log"))
+        await self._supervisor.launch_until_ready(self._child(name).program)
+
+    async def freeze(self, name: str, seconds: float) -> None:
+        """Let a part do nothing for `seconds`: it keeps its connections and does not answer."""
+        family = _family(self._child(name))
+        try:
+            _signal(family, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            # Its children first: a PostgreSQL that wakes up before them takes them for stopped by a debugger.
+            _signal(reversed(family), signal.SIGCONT)
+
+    async def waiting_events(self) -> int:
+        """Return how many cost events are still on their way: in the spool, or on the stream."""
+        async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
+            spooled = (await client.get("/health")).json()["spool_events"]
+        async with redis.Redis.from_url(self._run["redis_url"]) as client:
+            return int(spooled) + int(await client.xlen(STREAM))
+
+    async def receipt_state(self, request_id: str, key: str) -> str:
+        """Return how a request stands in its receipt, as its user sees it; empty when there is none."""
+        async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
+            headers = {"authorization": f"Bearer {key}"}
+            response = await client.get(f"/v1/requests/{request_id}", headers=headers)
+        return str(response.json()["state"]) if response.status_code == 200 else ""
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """Yield a connection to the ledger's database."""
+        password = Path(self._run["postgres_password_file"]).read_text().strip()
+        connection = await asyncpg.connect(self._run["postgres_url"], password=password)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    @property
+    def _run(self) -> Json:
+        run = self._home.read_run()
+        assert run is not None
+        return run
+
+    def _child(self, name: str) -> Child:
+        return next(child for child in self._supervisor.children if child.program.name == name)
+
+
+@asynccontextmanager
+async def running_system(home_path: Path, provider_url: str, clients: Iterable[str]) -> AsyncIterator[Patient]:
+    """Run everything on a home of its own with a key for each client; ChildDied when something does not come up."""
+    home = Home(home_path)
+    (home_path / "provider-key").write_text("sk-torture")
+    routes = home_path / "torture-routes.yaml"
+    routes.write_text(yaml.safe_dump(routes_file(provider_url, home_path / "provider-key")))
+    keys = {name: add_key(home.keys_file, "torture", name, "test") for name in clients}
+    home.development_key_file.write_text(next(iter(keys.values())))
+    with held(home):
+        system = LocalSystem(home, free_port(), {**os.environ, **_SETTINGS}, routes)
+        supervisor = Supervisor(home.logs, lambda line: None)
+        try:
+            await system.start(supervisor)
+            system.publish(supervisor)
+            yield Patient(home, supervisor, keys)
+        finally:
+            await supervisor.stop(STOP_ORDER)
+
+
+def _family(child: Child) -> list[psutil.Process]:
+    server = psutil.Process(child.process.pid)
+    return [server, *server.children(recursive=True)]
+
+
+def _signal(family: Iterable[psutil.Process], signum: signal.Signals) -> None:
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signum)
