@@ -9,8 +9,8 @@ from statistics import median
 # Memory of a run this short is still that of warming up, so only a flood is told from it.
 _SHORT_SECONDS = 120.0
 _MOST_GROWTH, _MOST_GROWTH_OF_SHORT_RUNS = 0.05, 0.40
-# Pools keep some connections, and not the same number each time.
-MOST_SOCKETS = 25
+# Pools keep some connections, and not the same number each time; in a short run they are still filling.
+_MOST_SOCKETS, _MOST_SOCKETS_OF_SHORT_RUNS = 25, 75
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,13 @@ def memory_growth(samples: Sequence[Sample]) -> float:
 
 def most_memory_growth(samples: Sequence[Sample]) -> float:
     """Return what growth is let pass for a run of this length."""
-    is_short = not samples or samples[-1].seconds - samples[0].seconds < _SHORT_SECONDS
-    return _MOST_GROWTH_OF_SHORT_RUNS if is_short else _MOST_GROWTH
+    return _MOST_GROWTH_OF_SHORT_RUNS if _is_short(samples) else _MOST_GROWTH
+
+
+def most_more_sockets(samples: Sequence[Sample]) -> int:
+    """Return how many more sockets are let pass after a run of this length."""
+    return _MOST_SOCKETS_OF_SHORT_RUNS if _is_short(samples) else _MOST_SOCKETS
+
+
+def _is_short(samples: Sequence[Sample]) -> bool:
+    return not samples or samples[-1].seconds - samples[0].seconds < _SHORT_SECONDS

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crowd_books import Entry
@@ -22,7 +22,7 @@ from crowd_clients import Client
 from crowd_provider import Seen
 from crowd_reading import Transcript, read
 from soak_books import faults_of_books
-from soak_growth import MOST_SOCKETS, Sample, memory_growth, most_memory_growth
+from soak_growth import Sample, memory_growth, most_memory_growth, most_more_sockets
 from soak_judge import budget_faults, faults_of
 from soak_system import System, running_system
 
@@ -70,7 +70,9 @@ class Findings:
     @property
     def is_good(self) -> bool:
         """Whether nothing is wrong."""
-        grows = memory_growth(self.memory) > most_memory_growth(self.memory) or self.more_sockets > MOST_SOCKETS
+        grows = memory_growth(self.memory) > most_memory_growth(self.memory) or self.more_sockets > most_more_sockets(
+            self.memory
+        )
         return self.streams > 0 and not (self.hung or self.dishonest or self.unrecorded or grows)
 
 
@@ -122,8 +124,12 @@ class Soak:
         finally:
             sampling.cancel()
         seen = await self._quiet_attempts()
-        ledger = await self._quiet_ledger(transcripts)
-        self._judge(transcripts, seen, ledger)
+        replaced = self._system.replaced_ids()
+        transcripts = [
+            replace(transcript, request_id=replaced.get(transcript.request_id, transcript.request_id))
+            for transcript in transcripts
+        ]
+        self._judge(transcripts, seen, await self._quiet_ledger(transcripts))
         self.findings.sockets.append(self._system.sockets())
         await self._system.provider.forget()
 
