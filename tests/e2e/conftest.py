@@ -68,6 +68,7 @@ def behind(home: Path, keys: dict[str, str], fault_provider_url: str) -> Iterato
     environment = {
         **os.environ,
         **PATIENT_LOOK_UP,
+        "EDGE_CLIENT_STALL_TIMEOUT_SECONDS": "4",
         "SPILLWAY_HOME": str(home),
         "SPILLWAY_PORT": str(free_port()),
         "SPILLWAY_ROUTES": str(home / "test-routes.yaml"),

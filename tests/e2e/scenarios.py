@@ -27,6 +27,7 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "claude": [("anthropic", CLAUDE)],
     "cached": [("openai", "ok?test=cached")],
     "other": [("openai", "ok?test=other")],
+    "flood": [("openai", f"ok?chunks=20000&interval_ms=1&text={'x' * 140}&test=flood")],
     "brief": [("openai", BRIEF)],
     "lengthy": [("openai", LENGTHY)],
     "slow": [("openai", "ok?chunks=50&interval_ms=100&test=slow")],

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+import orjson
 import pytest
 import uuid_utils.compat
 
@@ -70,6 +73,31 @@ async def ending_of(provider: Provider, visit: Visit, test: str) -> Json:
             if attempt["finish"] != "open":
                 return attempt
             await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider: Provider) -> None:
+    """Its connection stands and nothing goes out any more: it must not hold a stream, and a provider, for ever."""
+    request_id = str(uuid_utils.compat.uuid7())
+    body = orjson.dumps({"query": f"I leave {request_id}", "model": "flood"})
+    head = (
+        f"POST /chat HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {door.key}\r\nx-request-id: {request_id}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    address = urlsplit(door.url)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the kernel reads on in the client's place
+    connection.connect((address.hostname, address.port))
+    reader, writer = await asyncio.open_connection(sock=connection, limit=1024)
+    try:
+        writer.write(head.encode() + body)
+        await reader.readuntil(b"event: delta")
+        receipt = await door.receipt(request_id)
+        (attempt,) = await attempts_for(provider, "flood", f"I leave {request_id}")
+    finally:
+        writer.transport.abort()
+
+    assert "client_closed" == attempt["finish"]
+    assert ("client_cancelled", "estimated") == (receipt["outcome"], receipt["attempts"][0]["usage_source"])
 
 
 @in_each_contract

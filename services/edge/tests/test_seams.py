@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge
-from .scripted_router import STOP, Response, attempted, is_silent, started
+from .scripted_router import STOP, Response, attempted, is_silent, started, waits_for
 
 
 def texts_of(attempt_number: int, *chunks: str) -> Response:
@@ -162,3 +163,25 @@ async def test_only_the_words_behind_the_seam_count_for_the_second(edge: Edge) -
 
     (settled,) = await edge.settled()
     assert [(1, 0), (2, 10)] == [(attempt.attempt_number, attempt.usage.output_tokens) for attempt in settled.attempts]
+
+
+async def test_an_attempt_that_begins_as_the_client_goes_is_settled_too(edge: Edge) -> None:
+    """Between two attempts nobody knows whether the next has begun: its announcement is awaited."""
+    begins = asyncio.Event()
+    edge.settings["client_gone_grace_seconds"] = 0.01
+    failed = attempted(1, routerpb.OUTCOME_PROVIDER_ERROR)
+    edge.router.script = [started(1), failed, waits_for(begins), started(2), is_silent]
+    visit = edge.chat()
+    await visit.until(lambda seen: bool(edge.router.requests))
+    await asyncio.sleep(0.1)  # the report of the first attempt is on its way
+    visit.gone()
+    await asyncio.sleep(0.3)
+    assert not visit.task.done()
+    begins.set()
+    await visit.done()
+
+    (settled,) = await edge.settled()
+    assert [(1, "PROVIDER_ERROR"), (2, "CLIENT_CANCELLED")] == [
+        (attempt.attempt_number, routerpb.Outcome.Name(attempt.outcome)[8:]) for attempt in settled.attempts
+    ]
+    await asyncio.wait_for(edge.router.cancelled.wait(), 20)

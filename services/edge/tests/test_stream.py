@@ -242,7 +242,7 @@ async def test_a_client_that_leaves_ends_the_call(edge: Edge, contract: str) -> 
 @pytest.mark.parametrize("is_streaming", [True, False])
 async def test_a_client_that_leaves_before_the_first_word_ends_the_call(edge: Edge, is_streaming: bool) -> None:
     """Also while the status waits."""
-    edge.router.script = [is_silent]
+    edge.router.script = [started(), is_silent]
     visit = edge.complete(stream=is_streaming)
     async with asyncio.timeout(20):
         while not edge.router.requests:
@@ -252,7 +252,7 @@ async def test_a_client_that_leaves_before_the_first_word_ends_the_call(edge: Ed
     await asyncio.wait_for(edge.router.cancelled.wait(), 20)
 
     (settled,) = await edge.settled()
-    assert (routerpb.OUTCOME_CLIENT_CANCELLED, 0) == (settled.outcome, len(settled.attempts))
+    assert (routerpb.OUTCOME_CLIENT_CANCELLED, 1) == (settled.outcome, len(settled.attempts))
     assert 0 == visit.status
 
 

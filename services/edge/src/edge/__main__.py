@@ -108,6 +108,9 @@ async def _serve_http(app: FastAPI, settings: Settings, stop: asyncio.Event, hea
         )
     )
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; each connection has it from here
+        milliseconds = int(settings.client_stall_timeout_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -30,6 +30,9 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
+# Longer than a router pauses between two attempts.
+_ANNOUNCEMENT_SECONDS = 5.0
+
 
 class Reader(Protocol):
     """Gets an answer as it comes."""
@@ -114,10 +117,18 @@ class Exchange:
             self._is_whole = True
 
     def client_gone(self) -> None:
-        """Stop: nobody reads the answer any more."""
+        """Stop: nobody reads the answer any more.
+
+        Between two attempts the next one may have begun already without our knowing: then its announcement is
+        awaited, or nobody would record what it spends.
+        """
         self.is_client_gone = True
-        if self._call is not None:
+        if self._call is None:
+            return
+        if self._open:
             self._call.cancel()
+        else:
+            asyncio.get_running_loop().call_later(_ANNOUNCEMENT_SECONDS, self._call.cancel)
 
     async def run(self, reader: Reader) -> Receipt:
         """Steps 4 to 7: answer, giving the content to `reader` as it comes, and settle. Fails in no other way."""
@@ -144,11 +155,11 @@ class Exchange:
             self._first_content = time.monotonic()
             await reader.content(self.answer.chunks)
             return
+        if self.is_client_gone:
+            return
         self._call = call = self._parts.router.stream_completion(
             self.facts.request_id, self._identity, self.conversation
         )
-        if self.is_client_gone:
-            call.cancel()
         try:
             await self._read(call, reader)
         except grpc.aio.AioRpcError as error:
@@ -168,6 +179,8 @@ class Exchange:
                 case "started":
                     self._started[message.started.attempt_number] = message.started
                     self._open.add(message.started.attempt_number)
+                    if self.is_client_gone:
+                        call.cancel()
                 case "attempt_finished":
                     self._open.discard(message.attempt_finished.attempt.attempt_number)
                     self._attempts.append(message.attempt_finished.attempt)

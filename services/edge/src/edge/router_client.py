@@ -112,6 +112,8 @@ def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     detail = detail_of(error, routerpb.CompletionError)
     if detail is not None:
         return from_completion_error(detail)
+    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Problem("body_too_large", "the request is longer than an llm-router takes")
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return Problem("deadline_exceeded", "the request's time ran out before the answer was complete")
     return Problem("router_unavailable", "no llm-router answers; try again in a moment")

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     """At most this many attempts a request."""
     look_up_timeout_seconds: PositiveFloat = 0.05
     """A Redis that takes longer than this before the call is passed by."""
+    client_stall_timeout_seconds: PositiveFloat = 60.0
+    """A client that takes nothing of what is sent for this long is gone, whether its connection still stands or not."""
     keepalive_seconds: PositiveFloat = 15.0
     """A stream that is silent for this long gets a comment, for the proxies in between."""
     status_hold_seconds: PositiveFloat = 5.0
