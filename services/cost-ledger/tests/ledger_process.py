@@ -47,9 +47,16 @@ def environment(postgres_url: str, redis_url: str, **settings: object) -> dict[s
 
 def run_migrate(values: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run `python -m cost_ledger migrate` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "cost_ledger", "migrate"], env=values, capture_output=True, text=True, timeout=60
+    return run_ledger_command(values, "migrate")
+
+
+def run_ledger_command(values: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m cost_ledger` with these arguments to its end; no command ever shows a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cost_ledger", *arguments], env=values, capture_output=True, text=True, timeout=60
     )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
 
 
 def reason_of(result: subprocess.CompletedProcess[str]) -> str:
@@ -171,8 +178,10 @@ class Parts:
         return state
 
     async def empty(self) -> None:
-        """Delete all requests, all spend and all that is in Valkey."""
-        await self.pool.execute("DELETE FROM requests; DELETE FROM attempts; DELETE FROM spend_daily")
+        """Delete all requests, all corrections, all spend and all that is in Valkey."""
+        await self.pool.execute(
+            "DELETE FROM requests; DELETE FROM attempts; DELETE FROM corrections; DELETE FROM spend_daily"
+        )
         await self.client.flushall()
 
     async def _read_prices(self) -> Any:

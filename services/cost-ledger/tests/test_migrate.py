@@ -155,7 +155,7 @@ async def test_a_changed_price_is_refused_in_one_line(postgres_url: str, redis_u
     url = database(postgres_url, f"changed-{uuid.uuid4()}")
     run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=PACKAGED_PRICE_BOOK))
     changed = tmp_path / "book.yaml"
-    changed.write_text(PACKAGED_PRICE_BOOK.read_text().replace("input: 2.00", "input: 2.01"))
+    changed.write_text(PACKAGED_PRICE_BOOK.read_text().replace("input: 4.00", "input: 4.01"))
     reason = reason_of(run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=changed)))
 
     assert (

@@ -7,13 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from cost_ledger.price_book import load_price_book
+from cost_ledger.price_file import load_price_file
 from cost_ledger.settings import PACKAGED_PRICE_BOOK
 from pricing.cost import cost_of
 from pricing.price_book import PriceBook
 from pricing.usage import Usage
 
-BOOK = PriceBook(load_price_book(PACKAGED_PRICE_BOOK))
+BOOK = PriceBook(load_price_file(PACKAGED_PRICE_BOOK).prices)
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BEFORE_THE_CUT = datetime(2026, 10, 6, 23, 59, 59, 999_999, tzinfo=UTC)
 THE_CUT = datetime(2026, 10, 7, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_a_model_has_no_price_before_it_was_sold(provider: str, model: str, firs
 
 def test_every_price_names_its_source() -> None:
     """Nobody has to guess where a figure came from or when it was read, and none is from the future."""
-    for price in load_price_book(PACKAGED_PRICE_BOOK):
+    for price in load_price_file(PACKAGED_PRICE_BOOK).prices:
         assert price.source
         assert "2026-09-22" <= price.source_date <= "2026-11-21"
         has_output = "embedding" not in price.target_model  # vectors are not counted in tokens

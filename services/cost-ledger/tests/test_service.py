@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
-from cost_ledger.price_book import load_price_book
+from cost_ledger.price_file import load_price_file
 from ledger_process import PRICE_BOOK, Parts, running_ledger, until
 from pricing.price_book import Price
 from servicekit.rpc import is_serving
@@ -241,7 +241,7 @@ async def test_the_price_book_is_told_whole(parts: Parts, stub: Stub) -> None:
     """Past prices and present ones, as the file has them: the edge quotes with the very same figures."""
     answer = await stub.GetPriceBook(ledgerpb.GetPriceBookRequest(), timeout=10)
 
-    expected = {price.price_version: price for price in load_price_book(PRICE_BOOK)}
+    expected = {price.price_version: price for price in load_price_file(PRICE_BOOK).prices}
     assert expected == {price.price_version: Price.from_proto(price) for price in answer.prices}
 
 

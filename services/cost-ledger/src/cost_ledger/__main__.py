@@ -1,4 +1,4 @@
-"""Wires and runs the cost-ledger: `python -m cost_ledger` serves, `python -m cost_ledger migrate` prepares."""
+"""Wires and runs the cost-ledger: `python -m cost_ledger` serves, `migrate` prepares, `--help` lists what else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import asyncpg
 import redis.asyncio as redis
 import structlog
 
+from cost_ledger.commands import run_command
 from cost_ledger.connections import borrowed
 from cost_ledger.consume import STREAM, Consumer
 from cost_ledger.errors import LedgerError
@@ -148,11 +149,11 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Serve, or migrate; exit with 1 and one line when it cannot be done."""
+    """Serve, migrate or do what an operator asks for; exit with 1 and one line when it cannot be done."""
+    if sys.argv[1:] not in ([], ["migrate"]):
+        sys.exit(run_command(sys.argv[1:]))
     settings = load_settings(Settings)
     configure_logs("cost-ledger", settings.log_level)
-    if sys.argv[1:] not in ([], ["migrate"]):
-        sys.exit("usage: python -m cost_ledger [migrate]")
     try:
         run(lambda: migrate(settings) if sys.argv[1:] else serve(settings))
     except (LedgerError, OSError, RuntimeError) as error:

@@ -3,11 +3,19 @@
 LedgerError
 ├── PoisonedEvent       a cost event that can never be recorded as it is
 ├── PriceBookInvalid    a price book file that does not say what things cost
-├── PriceChanged        a price book that gives a recorded price other figures
+├── ImportRefused       a price book that the table cannot take
+│   ├── PriceChanged    it gives a recorded price other figures
+│   ├── PriceGap        it would leave a model without a price
+│   └── PricesBackdated it would change what recorded attempts cost
+├── UsageExportInvalid  a provider's usage export that cannot be compared
+├── CommandRefused      an operator's command that cannot be done as it was given
 └── MigrationFailed     the database could not be brought up to date
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
 
 
 class LedgerError(Exception):
@@ -27,11 +35,66 @@ class PoisonedEvent(LedgerError):
 
 
 class PriceBookInvalid(LedgerError):
-    """A price book file that does not say what things cost."""
+    """A price book file that does not say what things cost; each of `faults` names file, line and reason."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(faults[0] + more)
+        self.faults = faults
 
 
-class PriceChanged(LedgerError):
+class ImportRefused(LedgerError):
+    """A price book that the table cannot take; `price_versions` are those it is about."""
+
+    def __init__(self, price_versions: Sequence[str], reason: str) -> None:
+        super().__init__(f"{', '.join(price_versions)} {reason}")
+        self.price_versions = price_versions
+
+
+class PriceChanged(ImportRefused):
     """A price book that gives a recorded price other figures."""
+
+    def __init__(self, price_versions: Sequence[str]) -> None:
+        verb = "is" if len(price_versions) == 1 else "are"
+        super().__init__(
+            price_versions,
+            f"{verb} recorded with other figures; a price change is a new entry with a later effective_from",
+        )
+
+
+class PriceGap(ImportRefused):
+    """A price book that would leave a model without a price."""
+
+    def __init__(self, price_version: str, moment: datetime) -> None:
+        super().__init__(
+            [price_version],
+            f"holds on {moment:%Y-%m-%d} and after the import nothing would; add the price that holds from then on, "
+            "or give this one its effective_to if its model is no longer sold",
+        )
+
+
+class PricesBackdated(ImportRefused):
+    """A price book that would change what recorded attempts cost."""
+
+    def __init__(self, price_versions: Sequence[str], attempts: int) -> None:
+        super().__init__(
+            list(dict.fromkeys(price_versions)),
+            f"would change what {attempts:,} recorded attempts cost; if that is meant, import with --backdate "
+            "and then run reprice",
+        )
+
+
+class UsageExportInvalid(LedgerError):
+    """A provider's usage export that cannot be compared; the first of `count` faults, each with its place."""
+
+    def __init__(self, faults: Sequence[str], count: int) -> None:
+        super().__init__(faults[0])
+        self.faults = faults
+        self.count = count
+
+
+class CommandRefused(LedgerError):
+    """An operator's command that cannot be done as it was given."""
 
 
 class MigrationFailed(LedgerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -15,7 +16,8 @@ from alembic.script import ScriptDirectory
 
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.partitions import ensure_partitions
-from cost_ledger.price_book import import_price_book, load_price_book
+from cost_ledger.price_book import Touched, import_price_book
+from cost_ledger.price_file import load_price_file
 from cost_ledger.settings import Settings
 
 log = structlog.get_logger()
@@ -28,9 +30,9 @@ _LOCK = 0x5B111A7E
 async def migrate(settings: Settings) -> None:
     """Create the database if need be and bring it up to date; does nothing that is done already.
 
-    MigrationFailed, PriceBookInvalid or PriceChanged with one line for the operator.
+    MigrationFailed, PriceBookInvalid or ImportRefused with one line for the operator.
     """
-    prices = load_price_book(settings.price_book_file)
+    prices = load_price_file(settings.price_book_file).prices
     try:
         await _ensure_database(settings)
         connection = await connect(settings)
@@ -38,21 +40,41 @@ async def migrate(settings: Settings) -> None:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await _upgrade(connection)
             await ensure_partitions(connection, datetime.now(UTC).date())
-            changed = await import_price_book(connection, prices)
-            log.info("price_book_imported", entries=len(prices), changed=changed)
+            # A book that comes with a new version tells of prices that have changed since the one before.
+            imported = await import_price_book(connection, prices, may_backdate=True)
+            log.info("price_book_imported", entries=len(prices), changed=imported.changed)
+            _tell_what_is_due(imported.touched)
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise MigrationFailed(f"the database cannot be brought up to date: {type(error).__name__}: {error}") from error
 
 
-async def connect(settings: Settings, database: str | None = None) -> asyncpg.Connection:
+def _tell_what_is_due(touched: Sequence[Touched]) -> None:
+    for each in touched:
+        log.warning(
+            "reprice_due",
+            provider=each.time.provider,
+            target_model=each.time.target_model,
+            from_day=each.time.start.date().isoformat(),
+            attempts=each.attempts,
+        )
+
+
+async def connect(
+    settings: Settings, database: str | None = None, command_timeout_seconds: float | None = None
+) -> asyncpg.Connection:
     """Open one connection, to `database` instead of the URL's when given."""
     url = settings.postgres_url
     if database is not None:
         parts = urlsplit(url)
         url = urlunsplit(parts._replace(path=f"/{database}"))
-    return await asyncpg.connect(url, password=settings.postgres_password(), timeout=_CONNECT_TIMEOUT_SECONDS)
+    return await asyncpg.connect(
+        url,
+        password=settings.postgres_password(),
+        timeout=_CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds,
+    )
 
 
 async def _ensure_database(settings: Settings) -> None:

@@ -1,117 +1,126 @@
-"""The price book as a file: read, checked, and kept in the table `prices`."""
+"""The price book as the table `prices`: what an import changes, what that touches, and the import itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
-from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import Any
 
 import asyncpg
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cost_ledger.connections import Connection
-from cost_ledger.errors import PriceBookInvalid, PriceChanged
-from pricing.price_book import LongPromptRates, Price, Rates
+from cost_ledger.errors import PriceChanged, PriceGap, PricesBackdated
+from pricing.price_book import LongPromptRates, Price, PriceBook, Rates
 
-# YAML reads 0.1 as a float; its shortest text is what was written, and that is the price.
-Usd = Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=100_000, decimal_places=9)]
-
-
-class _RatesEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    input: Usd
-    output: Usd
-    provider_cache_read_input: Usd | None = None
-    provider_cache_write_input: Usd | None = None
-    reasoning_output: Usd | None = None
-
-    def to_rates(self) -> Rates:
-        return Rates(**self.model_dump())
+_model = attrgetter("provider", "target_model")
 
 
-class _LongPromptEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True, slots=True)
+class ChangedTime:
+    """A time in which another price is in force after an import than before it."""
 
-    above_input_tokens: Annotated[int, Field(gt=0)]
-    rates: _RatesEntry
-
-
-class _PriceEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    provider: Annotated[str, Field(min_length=1)]
-    target_model: Annotated[str, Field(min_length=1)]
-    effective_from: date
-    effective_to: date | None = None
-    rates: _RatesEntry
-    long_prompt: _LongPromptEntry | None = None
-    source: Annotated[str, Field(min_length=1)]
-    source_date: date
-
-    def to_price(self) -> Price:
-        long_prompt = self.long_prompt
-        return Price(
-            price_version=f"{self.provider}/{self.target_model}@{self.effective_from}",
-            provider=self.provider,
-            target_model=self.target_model,
-            effective_from=_midnight(self.effective_from),
-            effective_to=None if self.effective_to is None else _midnight(self.effective_to),
-            rates=self.rates.to_rates(),
-            long_prompt=None
-            if long_prompt is None
-            else LongPromptRates(long_prompt.above_input_tokens, long_prompt.rates.to_rates()),
-            source=self.source,
-            source_date=self.source_date.isoformat(),
-        )
+    provider: str
+    target_model: str
+    start: datetime
+    end: datetime | None
+    before: Price | None
+    after: Price | None
 
 
-class _PriceFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import does to the table."""
 
-    prices: Annotated[list[_PriceEntry], Field(min_length=1)]
-
-
-def load_price_book(path: Path) -> list[Price]:
-    """Read the price book in `path`; PriceBookInvalid names the file, the entry and the fault."""
-    try:
-        file = _PriceFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise PriceBookInvalid(f"{path}: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise PriceBookInvalid(f"{path}: {line}not YAML: {error.problem}") from error
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "the file"
-        raise PriceBookInvalid(f"{path}: {where}: {fault['msg']}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        # PyYAML lets the errors of values through as they are, e.g. of a 30 February.
-        raise PriceBookInvalid(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    prices = [entry.to_price() for entry in file.prices]
-    _check_times(path, prices)
-    return prices
+    new: list[Price]
+    moved: list[tuple[Price, datetime | None]]
+    """Recorded prices that get another end, and that end."""
+    times: list[ChangedTime]
 
 
-async def import_price_book(connection: Connection, prices: Sequence[Price]) -> int:
-    """Bring `prices` into the table; return how many rows were new or got an end.
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Recorded attempts with usage that would cost something else; `reprice` is due when there are any."""
 
-    PriceChanged when a recorded version would get other figures: costs were computed with them.
+    time: ChangedTime
+    attempts: int
+    priced_attempts: int
+    """Those that have a cost by now."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """What an import did, or would do."""
+
+    plan: ImportPlan
+    touched: list[Touched]
+
+    @property
+    def changed(self) -> int:
+        """How many rows are new or got another end."""
+        return len(self.plan.new) + len(self.plan.moved)
+
+
+def plan_import(recorded: Sequence[Price], prices: Sequence[Price]) -> ImportPlan:
+    """Say what bringing `prices` into a table that holds `recorded` changes.
+
+    A price holds until its own end or until the next one of its model begins, whichever comes first; so a new price
+    closes the one before it. PriceChanged when a recorded version would get other figures: costs were computed with
+    them. PriceGap when a model would lose its price for a time without the file saying so.
     """
-    changed = 0
+    by_version = {price.price_version: price for price in recorded}
+    stated = {price.price_version for price in prices}
+    changed = [
+        price.price_version for price in prices if _has_other_figures(by_version.get(price.price_version), price)
+    ]
+    if changed:
+        raise PriceChanged(changed)
+    merged = dict(by_version)
+    for price in prices:
+        known = by_version.get(price.price_version)
+        merged[price.price_version] = price if known is None else replace(known, effective_to=price.effective_to)
+    after = _end_where_the_next_begins(merged.values())
+    times = _changed_times(recorded, after)
+    for time in times:
+        if time.before is not None and time.after is None and time.before.price_version not in stated:
+            raise PriceGap(time.before.price_version, time.start)
+    return ImportPlan(
+        new=[price for price in after if price.price_version not in by_version],
+        moved=[
+            (by_version[price.price_version], price.effective_to)
+            for price in after
+            if price.price_version in by_version and by_version[price.price_version].effective_to != price.effective_to
+        ],
+        times=times,
+    )
+
+
+async def import_price_book(
+    connection: Connection, prices: Sequence[Price], *, may_backdate: bool, dry_run: bool = False
+) -> Import:
+    """Bring `prices` into the table, or only say what that would do; a second import finds nothing to do.
+
+    Raises what `plan_import` raises, and PricesBackdated when attempts that have a cost would cost something else and
+    that was not asked for.
+    """
     async with connection.transaction():
-        for price in prices:
-            recorded = await connection.fetchrow("SELECT * FROM prices WHERE price_version = $1", price.price_version)
-            if recorded is None:
+        # Two imports at the same time would each leave the other's prices open.
+        await connection.execute("LOCK TABLE prices IN SHARE ROW EXCLUSIVE MODE")
+        plan = plan_import(await read_prices(connection), prices)
+        touched = [each for time in plan.times if (each := await _touched(connection, time)).attempts]
+        if not may_backdate and (versions := [_version_of(each) for each in touched if each.priced_attempts]):
+            raise PricesBackdated(versions, sum(each.priced_attempts for each in touched))
+        if not dry_run:
+            # Ends first, so that at no moment two prices of a model stand open.
+            for price, end in plan.moved:
+                await connection.execute(
+                    "UPDATE prices SET effective_to = $2 WHERE price_version = $1", price.price_version, end
+                )
+            for price in plan.new:
                 await connection.execute(_INSERT, *_row_of(price))
-                changed += 1
-            else:
-                changed += await _update(connection, price_of(recorded), price)
-    return changed
+    return Import(plan, touched)
 
 
 async def read_prices(connection: Connection) -> list[Price]:
@@ -119,18 +128,56 @@ async def read_prices(connection: Connection) -> list[Price]:
     return [price_of(row) for row in await connection.fetch("SELECT * FROM prices ORDER BY effective_from")]
 
 
-async def _update(connection: Connection, recorded: Price, price: Price) -> int:
-    if (recorded.rates, recorded.long_prompt) != (price.rates, price.long_prompt):
-        raise PriceChanged(
-            f"{price.price_version} is recorded with other figures; a price change is a new entry with a later "
-            "effective_from"
-        )
-    if recorded.effective_to == price.effective_to:
-        return 0
-    await connection.execute(
-        "UPDATE prices SET effective_to = $2 WHERE price_version = $1", price.price_version, price.effective_to
-    )
-    return 1
+def _has_other_figures(recorded: Price | None, price: Price) -> bool:
+    return recorded is not None and (recorded.rates, recorded.long_prompt) != (price.rates, price.long_prompt)
+
+
+def _end_where_the_next_begins(prices: Iterable[Price]) -> list[Price]:
+    after = []
+    for _, of_model in groupby(sorted(prices, key=lambda price: (*_model(price), price.effective_from)), _model):
+        versions = list(of_model)
+        for price, following in pairwise(versions):
+            end = price.effective_to
+            after.append(replace(price, effective_to=min(end or following.effective_from, following.effective_from)))
+        after.append(versions[-1])
+    return after
+
+
+def _changed_times(before: Sequence[Price], after: Sequence[Price]) -> list[ChangedTime]:
+    """Return the times of each model in which another version is in force, in their order."""
+    old, new = PriceBook(before), PriceBook(after)
+    times = []
+    for (provider, target_model), of_model in groupby(sorted([*before, *after], key=_model), _model):
+        moments = {moment for price in of_model for moment in (price.effective_from, price.effective_to) if moment}
+        bounds: list[datetime | None] = [*sorted(moments), None]
+        for start, end in pairwise(bounds):
+            assert start is not None  # noqa: S101 - only the last bound is None
+            was, will_be = (book.price_at(provider, target_model, start) for book in (old, new))
+            if (was and was.price_version) != (will_be and will_be.price_version):
+                times.append(ChangedTime(provider, target_model, start, end, was, will_be))
+    return times
+
+
+def _version_of(touched: Touched) -> str:
+    price = touched.time.after or touched.time.before
+    return price.price_version if price is not None else ""
+
+
+_TOUCHED = """
+SELECT count(*) AS attempts, count(*) FILTER (WHERE cost_usd IS NOT NULL OR EXISTS (
+    SELECT FROM corrections
+    WHERE corrections.request_id = attempts.request_id AND corrections.attempt_number = attempts.attempt_number
+)) AS priced_attempts
+FROM attempts
+WHERE provider = $1 AND target_model = $2 AND started_at >= $3 AND ($4::timestamptz IS NULL OR started_at < $4)
+    AND has_usage
+"""
+
+
+async def _touched(connection: Connection, time: ChangedTime) -> Touched:
+    row = await connection.fetchrow(_TOUCHED, time.provider, time.target_model, time.start, time.end)
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY is always one row
+    return Touched(time, row["attempts"], row["priced_attempts"])
 
 
 _RATES = ("input", "output", "provider_cache_read_input", "provider_cache_write_input", "reasoning_output")
@@ -185,22 +232,3 @@ def price_of(row: asyncpg.Record) -> Price:
         source=row["source"],
         source_date=row["source_date"].isoformat(),
     )
-
-
-def _check_times(path: Path, prices: Sequence[Price]) -> None:
-    """Refuse two prices of one model in force at the same time, and one that ends before it begins."""
-    ordered = sorted(prices, key=lambda price: (price.provider, price.target_model, price.effective_from))
-    for price in ordered:
-        if price.effective_to is not None and price.effective_to <= price.effective_from:
-            raise PriceBookInvalid(f"{path}: {price.price_version}: effective_to is not after effective_from")
-    for earlier, later in pairwise(ordered):
-        same = (earlier.provider, earlier.target_model) == (later.provider, later.target_model)
-        if same and (earlier.effective_to is None or earlier.effective_to > later.effective_from):
-            raise PriceBookInvalid(
-                f"{path}: {earlier.price_version} is still in force when {later.price_version} begins; "
-                "give it an effective_to"
-            )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)

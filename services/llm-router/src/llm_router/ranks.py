@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from llm_router.lined_yaml import Where
+from servicekit.lined_yaml import Where
 
 # Deeper than anyone can follow.
 _DEEPEST = 20

@@ -42,9 +42,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llm_router.lined_yaml import LinedYaml, NotYaml, Where
 from llm_router.ranks import NamedRanks, RankResolver
 from llm_router.sources import Sources, Unreadable
+from servicekit.lined_yaml import LinedYaml, NotYaml, Where
 
 ProviderName = Literal["openai", "anthropic", "vllm"]
 Balance = Literal["weighted", "least_latency"]

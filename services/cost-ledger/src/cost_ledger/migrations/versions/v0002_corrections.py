@@ -39,6 +39,8 @@ def upgrade() -> None:
         "(tenant, day, user_id, key_id, requested_model, provider, target_model, template)",
         # Pages of one tenant, newest first: a UUIDv7 is ordered by its time.
         "CREATE INDEX requests_by_tenant ON requests (tenant, request_id DESC)",
+        # Costs are recorded in USD, and so are prices; another currency would need a rate with a date of its own.
+        "ALTER TABLE prices ADD COLUMN currency text NOT NULL DEFAULT 'USD' CHECK (currency = 'USD')",
         # What is derived again after a price was added or changed.
         "CREATE INDEX attempts_by_model ON attempts (provider, target_model, started_at)",
     ):

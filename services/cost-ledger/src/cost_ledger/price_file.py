@@ -1,0 +1,173 @@
+"""The price book as a YAML file: read and checked, every fault with its line.
+
+    prices:
+      - provider: openai                   # as in the routes file
+        target_model: MODEL                # as the provider is asked for it
+        effective_from: 2026-09-22         # the first UTC day of this price
+        effective_to: 2026-12-01           # the first UTC day it no longer holds; default: until the next one begins
+        currency: USD                      # the default, and the only one: costs are recorded in USD
+        rates:                             # per million tokens, with at most nine decimal places
+          input: 0.10
+          output: 0.50
+          provider_cache_read_input: 0.01  # default: what other input costs
+          provider_cache_write_input: 0.125
+          reasoning_output: 0.50           # default: what other output costs
+        long_prompt:                       # for every token of an attempt whose input is longer than this
+          above_input_tokens: 272000
+          rates: {input: 0.20, output: 0.75}
+        source: the page it was read from
+        source_date: 2026-09-24            # and the day
+
+`PROVIDER/MODEL@EFFECTIVE_FROM` is the price's version. Whatever is not named here is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cost_ledger.errors import PriceBookInvalid
+from pricing.price_book import LongPromptRates, Price, Rates
+from servicekit.lined_yaml import LinedYaml, NotYaml, Where
+
+
+def _is_usd(currency: str) -> str:
+    if currency != "USD":
+        raise ValueError(f"{currency!r} is not supported: costs are recorded in USD, so give the price in USD")
+    return currency
+
+
+# YAML reads 0.1 as a float; its shortest text is what was written, and that is the price.
+_Usd = Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=100_000, decimal_places=9)]
+_Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
+
+
+class _RatesEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    input: _Usd
+    output: _Usd
+    provider_cache_read_input: _Usd | None = None
+    provider_cache_write_input: _Usd | None = None
+    reasoning_output: _Usd | None = None
+
+    def to_rates(self) -> Rates:
+        return Rates(**self.model_dump())
+
+
+class _LongPromptEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    above_input_tokens: Annotated[int, Field(gt=0, lt=2**63)]
+    rates: _RatesEntry
+
+
+class _PriceEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    provider: _Name
+    target_model: _Name
+    effective_from: date
+    effective_to: date | None = None
+    currency: Annotated[str, AfterValidator(_is_usd)] = "USD"
+    rates: _RatesEntry
+    long_prompt: _LongPromptEntry | None = None
+    source: Annotated[str, Field(min_length=1)]
+    source_date: date
+
+    def to_price(self) -> Price:
+        long_prompt = self.long_prompt
+        return Price(
+            price_version=f"{self.provider}/{self.target_model}@{self.effective_from}",
+            provider=self.provider,
+            target_model=self.target_model,
+            effective_from=_midnight(self.effective_from),
+            effective_to=None if self.effective_to is None else _midnight(self.effective_to),
+            rates=self.rates.to_rates(),
+            long_prompt=None
+            if long_prompt is None
+            else LongPromptRates(long_prompt.above_input_tokens, long_prompt.rates.to_rates()),
+            source=self.source,
+            source_date=self.source_date.isoformat(),
+        )
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prices: Annotated[list[_PriceEntry], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """The prices of one file, in its order."""
+
+    path: Path
+    prices: list[Price]
+    lines: dict[str, int]
+    """On which line each price version begins."""
+
+    def place_of(self, price_version: str) -> str:
+        """Return `FILE:LINE` of a version, the file alone when it does not stand in it."""
+        line = self.lines.get(price_version)
+        return str(self.path) if line is None else f"{self.path}:{line}"
+
+
+def load_price_file(path: Path) -> PriceFile:
+    """Read the price book in `path`; PriceBookInvalid names file, line, entry and reason of every fault."""
+    try:
+        document = LinedYaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PriceBookInvalid([f"{path}: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise PriceBookInvalid([f"{path}: not UTF-8 text"]) from error
+    except NotYaml as error:
+        raise PriceBookInvalid([f"{path}:{error.line}: not YAML: {' '.join(str(error).split())}"]) from error
+    faults = [(line, f"{_dotted(where)}: {reason}") for where, line, reason in document.faults]
+    entries: list[_PriceEntry] = []
+    try:
+        entries = _File.model_validate(document.data).prices
+    except ValidationError as error:
+        # What YAML could make no value of was told with its reason; here it is only missing.
+        told = {where for where, _, _ in document.faults}
+        faults += [
+            (document.line_of(fault["loc"]), f"{_dotted(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}")
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+            if fault["loc"] not in told
+        ]
+    prices = [entry.to_price() for entry in entries]
+    lines = {price.price_version: document.line_of(("prices", n)) for n, price in reversed([*enumerate(prices)])}
+    faults += [(lines[version], f"{version}: {reason}") for version, reason in _faults_of_times(prices)]
+    if faults:
+        raise PriceBookInvalid([f"{path}:{line}: {reason}" for line, reason in sorted(faults)])
+    return PriceFile(path, prices, lines)
+
+
+def _faults_of_times(prices: list[Price]) -> list[tuple[str, str]]:
+    """Find two prices of one model in force at the same time, and one that ends before it begins."""
+    ordered = sorted(prices, key=lambda price: (price.provider, price.target_model, price.effective_from))
+    faults = [
+        (price.price_version, "effective_to is not after effective_from")
+        for price in ordered
+        if price.effective_to is not None and price.effective_to <= price.effective_from
+    ]
+    for earlier, later in pairwise(ordered):
+        same = (earlier.provider, earlier.target_model) == (later.provider, later.target_model)
+        if same and (earlier.effective_to is None or earlier.effective_to > later.effective_from):
+            reason = f"is still in force when {later.price_version} begins; give it an effective_to"
+            faults.append((earlier.price_version, reason))
+    return faults
+
+
+def _dotted(where: Where) -> str:
+    return ".".join(str(part) for part in where) or "the file"
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
