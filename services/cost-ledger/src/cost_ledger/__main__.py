@@ -37,7 +37,8 @@ log = structlog.get_logger()
 
 SERVICE = "spillway.ledger.v1.LedgerService"
 _STATEMENT_TIMEOUT_SECONDS = 10.0
-_PRICES_INTERVAL_SECONDS = 30.0
+# With the edge's own interval of 15 s: every quote and every cost goes by a new price within 30 s.
+_PRICES_INTERVAL_SECONDS = 10.0
 _SWEEP_INTERVAL_SECONDS = 10.0
 _BACKLOG_INTERVAL_SECONDS = 5.0
 _PARTITIONS_INTERVAL_SECONDS = 24 * 60 * 60.0

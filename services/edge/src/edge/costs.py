@@ -19,7 +19,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-_REFRESH_INTERVAL_SECONDS = 30.0
+_REFRESH_INTERVAL_SECONDS = 15.0
 _FIRST_INTERVAL_SECONDS = 1.0
 
 
