@@ -1,15 +1,20 @@
-"""A Redis that misbehaves: a TCP server in front of a real one, or of none."""
+"""A Redis that misbehaves: a TCP server in front of a real one, and a real one that is killed."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+
+from spillway_local import processes, valkey
+from spillway_local.ports import free_port
 
 
 class FakeRedis:
@@ -60,6 +65,38 @@ class FakeRedis:
                 end.close()
                 with suppress(ConnectionError, asyncio.CancelledError):
                     await end.wait_closed()
+
+
+class OwnValkey:
+    """A real server on a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.url = valkey.url(self._port, valkey.ensure_password(folder))
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = self._folder / "valkey.log"
+        self._process = processes.start(valkey.command(self._folder, self._port), log)
+        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), log, 30.0)
+
+    def kill(self) -> None:
+        """End it without a chance to write."""
+        processes.kill(self._process)
+        self._process.wait()
+
+    def written_bytes(self) -> int:
+        """Return how long the file with its latest writes is."""
+        return self._increments().stat().st_size
+
+    def cut(self, length: int) -> None:
+        """Shorten that file of a server that was killed: as if what came later had not reached the disk."""
+        os.truncate(self._increments(), length)
+
+    def _increments(self) -> Path:
+        (file,) = (self._folder / "appendonlydir").glob("*.incr.aof")
+        return file
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None) -> None:

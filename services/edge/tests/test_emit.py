@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edge.redis_store import COST_EVENTS, RedisAway, RedisStore
 from edge.spool import Spool
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
-from .scripted_redis import FakeRedis, redis_client
+from .scripted_redis import FakeRedis, OwnValkey, redis_client
 
 FAST = 0.05
 PATIENT = 10.0
@@ -170,6 +170,33 @@ async def test_nothing_may_be_spent_that_cannot_be_recorded(away: Emitter, spool
     )
 
 
+async def is_admitted(emitter: Emitter, admitted: ledgerpb.CostEvent) -> bool:
+    """Tell whether a request may run."""
+    try:
+        await emitter.admit(admitted, None)
+    except Problem:
+        return False
+    return True
+
+
+async def test_what_has_begun_can_still_be_recorded_when_nothing_may_begin(
+    tmp_path: Path, metrics: Metrics, counted: Counted
+) -> None:
+    """The last room of the spool is for settled events: who was told `done` is on record."""
+    small = Spool(tmp_path / "small.sqlite", 256 * 1024)
+    async with redis_client(NOWHERE) as client:
+        emitter = Emitter(RedisStore(client, PATIENT), small, metrics)
+        admitted = 0
+        while await is_admitted(emitter, event("one" * 200)):
+            admitted += 1
+        for _ in range(10):
+            await emitter.settle(event("the end of a request that was running"), None)
+
+    assert admitted > 100
+    assert (admitted + 10, 0) == (small.depth, counted("edge_cost_events_lost_total"))
+    await small.close()
+
+
 async def test_a_settled_event_that_nobody_takes_is_counted(away: Emitter, spool: Spool, counted: Counted) -> None:
     """The admitted one is recorded, so the ledger shows the request as unsettled; the answer is out already."""
     spool._connection.execute("PRAGMA max_page_count = 1")
@@ -287,6 +314,83 @@ async def test_a_cancelled_admission_is_recorded_or_not_but_breaks_nothing(
         assert "last" == names[-1]
         assert {f"e{number}" for number in range(1, 20, 2)} <= set(names)
         assert len(names) == len(set(names))
+
+
+@pytest.fixture(name="own_valkey")
+def _own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
+    """Yield a Valkey of the test's own, which it may kill and whose file it may cut."""
+    own = OwnValkey(tmp_path / "valkey")
+    own.start()
+    yield own
+    own.kill()
+
+
+async def test_what_redis_forgot_when_it_ended_is_told_again(
+    own_valkey: OwnValkey, spool: Spool, metrics: Metrics, counted: Counted
+) -> None:
+    """A node without power: the last writes never reached the disk. In order, what came before the loss, too."""
+    async with redis_client(own_valkey.url) as client:
+        emitter = Emitter(RedisStore(client, PATIENT), spool, metrics)
+        await emitter.replay()
+        before = own_valkey.written_bytes()
+        for name in ("one", "two", "three"):
+            await emitter.settle(event(name), None)
+        await emitter.admit(event("four"), None)
+        own_valkey.kill()
+        own_valkey.cut(before)
+        own_valkey.start()
+        assert [] == await recorded_after_restart(client)
+
+        await replayed(emitter, counted, 4)
+        assert ["one", "two", "three", "four"] == await recorded(client)
+        for _ in range(2):
+            await emitter.replay()
+        assert 4 == await client.xlen(COST_EVENTS)
+
+
+async def test_what_is_told_again_is_told_again_after_the_next_end(
+    own_valkey: OwnValkey, spool: Spool, metrics: Metrics, counted: Counted
+) -> None:
+    """Also what came out of the spool."""
+    async with redis_client(own_valkey.url) as client:
+        emitter = Emitter(RedisStore(client, PATIENT), spool, metrics)
+        await emitter.replay()
+        before = own_valkey.written_bytes()
+        await spool.append(event("spooled").SerializeToString())
+        await emitter.replay()
+        for round_ in (1, 2):
+            own_valkey.kill()
+            own_valkey.cut(before)
+            own_valkey.start()
+            assert [] == await recorded_after_restart(client)
+            await replayed(emitter, counted, round_)
+            assert ["spooled"] == await recorded(client)
+
+
+async def test_nothing_is_told_again_to_a_redis_that_went_on(
+    emitter: Emitter, valkey: redis.Redis, counted: Counted
+) -> None:
+    """However often it is asked."""
+    await emitter.replay()
+    await emitter.settle(event("one"), None)
+    for _ in range(3):
+        await emitter.replay()
+
+    assert (["one"], 0) == (await recorded(valkey), counted("edge_cost_events_told_again_total"))
+
+
+async def recorded_after_restart(client: redis.Redis) -> list[str]:
+    """Return what is on the stream of a server that has just been started: old connections are cut off first."""
+    await client.connection_pool.disconnect()
+    return await recorded(client)
+
+
+async def replayed(emitter: Emitter, counted: Counted, told_again: int) -> None:
+    """Do what the edge does every second until so many events were told again."""
+    async with asyncio.timeout(20):
+        while counted("edge_cost_events_told_again_total") < told_again:
+            await emitter.replay()
+            await asyncio.sleep(0.02)
 
 
 async def test_health_is_asked_afresh(valkey: redis.Redis) -> None:

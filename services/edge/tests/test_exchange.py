@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,32 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
 from edge.redis_store import COST_EVENTS
-from edge.spool import Spool
+from edge.spool import Spool, _Append
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge
 from .scripted_redis import FakeRedis
-from .scripted_router import STOP, attempted, finished, is_silent, started, texts, waits_for
+from .scripted_router import STOP, Visit, attempted, finished, is_silent, started, texts, waits_for
+
+
+def has_said(word: bytes, visit: Visit) -> bool:
+    """Tell whether a stream holds a word."""
+    return word in visit.content
+
+
+class HeldSpool(Spool):
+    """A spool on a disk that does nothing until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.is_asked = threading.Event()
+        self.go = threading.Event()
+
+    def _append_together(self, batch: Sequence[_Append]) -> list[bool]:
+        self.is_asked.set()
+        assert self.go.wait(30)
+        return super()._append_together(batch)
 
 
 @pytest.fixture(name="fake_redis")
@@ -193,6 +214,32 @@ async def test_without_redis_the_answer_comes_all_the_same(held: Edge, fake_redi
     cache = visit.events[-1][1]["cache"]
     assert ("bypass", "cache_error", False) == (cache["status"], cache["bypass_reason"], cache["stored"])
     assert 2 == spool.depth
+
+
+async def test_a_disk_that_does_nothing_stalls_no_other_stream(
+    tmp_path: Path, fake_redis: FakeRedis, registry: CollectorRegistry
+) -> None:
+    """While one request waits for its event to be on the disk, chunks of another go out as they come."""
+    spool = HeldSpool(tmp_path / "held.sqlite")
+    async with running_edge(tmp_path, fake_redis.url, spool, registry, look_up_timeout_seconds=0.5) as edge:
+        steps = [asyncio.Event() for _ in range(20)]
+        words = [step for number, event in enumerate(steps) for step in (waits_for(event), texts(f"w{number} "))]
+        edge.router.script = [started(), *words, attempted(), STOP]
+        flowing = edge.chat("one")
+        await flowing.until(lambda visit: b"event: start" in visit.content)
+        fake_redis.answers.clear()
+        held = edge.chat("two")
+        await asyncio.to_thread(spool.is_asked.wait, 20)
+        for number, step in enumerate(steps):
+            step.set()
+            await flowing.until(partial(has_said, f"w{number} ".encode()))
+        assert b"" == held.content
+
+        spool.go.set()
+        for visit in (flowing, held):
+            await visit.done()
+            assert "done" == visit.events[-1][0]
+    await spool.close()
 
 
 async def test_an_answer_of_several_choices_comes_whole_and_from_the_cache(edge: Edge) -> None:

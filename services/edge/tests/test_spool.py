@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from edge.spool import Spool, SpoolFull
+from edge.spool import Spool, SpoolFull, SpoolTaken, _Append
 
 # Appends numbered events for ever and prints each number once its event counts as kept.
 WRITER = """
@@ -143,17 +144,18 @@ async def test_a_cancelled_append_corrupts_nothing(path: Path, spool: Spool) -> 
     assert len(events) == spool.depth
 
 
-async def is_kept(spool: Spool, event: bytes) -> bool:
+async def is_kept(spool: Spool, event: bytes, *, into_reserve: bool = True) -> bool:
     """Tell whether the spool took an event."""
     try:
-        await spool.append(event)
+        await spool.append(event, into_reserve=into_reserve)
     except SpoolFull:
         return False
     return True
 
 
-async def test_a_full_disk_is_told_and_loses_nothing_that_was_kept(path: Path, spool: Spool) -> None:
+async def test_a_full_disk_is_told_and_loses_nothing_that_was_kept(path: Path) -> None:
     """SpoolFull, the event is not half there, and what was kept can still be read and replayed."""
+    spool = Spool(path)
     pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
     spool._connection.execute(f"PRAGMA max_page_count = {pages + 20}")
     kept = 0
@@ -162,11 +164,122 @@ async def test_a_full_disk_is_told_and_loses_nothing_that_was_kept(path: Path, s
 
     assert 0 < kept < 100
     assert kept == spool.depth
-    assert [b"%d" % number * 1000 for number in range(kept)] == await reopened(path)
+    assert [b"%d" % number * 1000 for number in range(kept)] == await events_of(spool)
 
     await spool.remove_through((await spool.oldest(kept))[-1][0])
     await spool.append(b"room again")
-    assert [b"room again"] == await events_of(spool)
+    await spool.close()
+    assert [b"room again"] == await reopened(path)
+
+
+async def test_the_file_stays_within_its_size_and_the_last_room_is_for_ends(path: Path) -> None:
+    """Beginnings are refused first; when ends are refused as well, nothing that was kept is lost."""
+    largest = 512 * 1024
+    spool = Spool(path, largest)
+    beginnings = 0
+    while await is_kept(spool, b"b" * 1000, into_reserve=False):
+        beginnings += 1
+    ends = 0
+    while await is_kept(spool, b"e" * 1000):
+        ends += 1
+        assert not await is_kept(spool, b"b", into_reserve=False)
+    events = await events_of(spool)
+    await spool.close()
+
+    # An event takes a little more than itself, four on a page of 4 KiB at best.
+    assert largest / 2 / 1000 < beginnings < largest / 1000
+    assert largest / 16 / 2 / 1000 < ends < largest / 16 / 1000 + 10
+    assert [b"b" * 1000] * beginnings + [b"e" * 1000] * ends == events
+    assert path.stat().st_size <= largest
+
+
+async def test_room_that_came_back_is_used_again(path: Path) -> None:
+    """After an outage that filled it the spool is as good as new."""
+    spool = Spool(path, 256 * 1024)
+    for _ in range(3):
+        while await is_kept(spool, b"b" * 1000, into_reserve=False):
+            pass
+        await spool.remove_through((await spool.oldest(10_000))[-1][0])
+        assert (0, True) == (spool.depth, await is_kept(spool, b"b" * 1000, into_reserve=False))
+    await spool.close()
+
+
+async def test_a_spool_belongs_to_one_process(path: Path) -> None:
+    """A second edge on the same file is refused with a word that says what to do; who ends lets go."""
+    spool = Spool(path)
+    with pytest.raises(SpoolTaken, match=r"cost-events\.sqlite: another edge has this spool; each edge needs"):
+        Spool(path)
+    command = [sys.executable, "-c", WRITER, str(path)]
+    second = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await second.communicate()
+    assert b"another edge has this spool" in said
+
+    await spool.append(b"kept")
+    await spool.close()
+    assert [b"kept"] == await reopened(path)
+
+
+class HeldSpool(Spool):
+    """A spool on a disk that does nothing until it is let go."""
+
+    go: threading.Event
+    commits = 0
+
+    def _append_together(self, batch: Sequence[_Append]) -> list[bool]:
+        assert self.go.wait(30)
+        self.commits += 1
+        return super()._append_together(batch)
+
+
+async def test_events_that_come_while_the_disk_is_busy_are_synced_together(path: Path) -> None:
+    """A hundred requests that fail together wait for two syncs and not for a hundred."""
+    spool = HeldSpool(path)
+    spool.go = threading.Event()
+    appends = [asyncio.create_task(spool.append(b"%d" % number)) for number in range(100)]
+    await asyncio.sleep(0)  # the loop goes on although the disk does not
+    more = asyncio.create_task(spool.append(b"100"))
+    await asyncio.sleep(0)
+    assert not any(append.done() for append in appends)
+    spool.go.set()
+    await asyncio.wait_for(asyncio.gather(*appends, more), 20)
+
+    assert [b"%d" % number for number in range(101)] == await events_of(spool)
+    assert spool.commits <= 3
+    await spool.close()
+
+
+async def test_one_event_that_does_not_fit_costs_no_other(path: Path) -> None:
+    """Of events that are synced together each is kept for itself."""
+    spool = HeldSpool(path, 256 * 1024)
+    spool.go = threading.Event()
+    given = [b"a" * 1000, b"too large" * 100_000, b"c" * 1000]
+    appends = [asyncio.create_task(is_kept(spool, event)) for event in given]
+    await asyncio.sleep(0)
+    spool.go.set()
+    kept = await asyncio.wait_for(asyncio.gather(*appends), 20)
+
+    assert [True, False, True] == kept
+    assert [given[0], given[2]] == await events_of(spool)
+    assert 2 == spool.depth
+    await spool.close()
+
+
+async def test_a_close_waits_for_what_is_under_way(path: Path) -> None:
+    """Also for events whose callers have gone."""
+    spool = HeldSpool(path)
+    spool.go = threading.Event()
+    appends = []
+    for event in (b"under way", b"waits"):
+        appends.append(asyncio.create_task(spool.append(event)))
+        await asyncio.sleep(0.01)
+        appends[-1].cancel()
+    closing = asyncio.create_task(spool.close())
+    await asyncio.wait(appends)
+    assert not closing.done()
+    spool.go.set()
+    await asyncio.wait_for(closing, 20)
+
+    assert [b"under way", b"waits"] == await reopened(path)
 
 
 def test_a_place_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:

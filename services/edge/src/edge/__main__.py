@@ -33,7 +33,7 @@ from edge.redis_store import RedisStore
 from edge.reports import ReportEndpoints
 from edge.router_client import RouterClient
 from edge.settings import Settings
-from edge.spool import Spool
+from edge.spool import Spool, SpoolTaken
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
@@ -52,7 +52,7 @@ async def serve(settings: Settings) -> None:
     registry = create_registry()
     metrics = Metrics(registry)
     keys = load_keys(settings.keys_file)
-    spool = Spool(settings.spool_file)
+    spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = _redis_client(settings.redis_url)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
     emitter = Emitter(store, spool, metrics)
@@ -158,7 +158,7 @@ def main() -> None:
     configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings))
-    except (KeysError, OSError, sqlite3.Error) as error:
+    except (KeysError, OSError, SpoolTaken, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

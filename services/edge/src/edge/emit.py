@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from edge.metrics import Metrics
 from edge.problems import Problem
+from edge.recent_events import RecentEvents
 from edge.redis_store import RedisAway, RedisStore
 from edge.spool import Spool, SpoolFull
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -27,6 +30,7 @@ class Emitter:
         self._store = store
         self._spool = spool
         self._metrics = metrics
+        self._recent = RecentEvents()
         self._under_way: set[asyncio.Task[bool]] = set()
 
     async def claim(self, request_id: str, seconds: int) -> bool:
@@ -44,16 +48,18 @@ class Emitter:
         """
         payload = event.SerializeToString()
         try:
-            return await self._store.admit(payload, key), True
+            stored = await self._store.admit(payload, key)
         except RedisAway:
             try:
-                await self._into_spool(payload)
+                await self._into_spool(payload, into_reserve=False)
             except SpoolFull as error:
                 log.error("cost_event_refused", reason="spool_full")  # noqa: TRY400 - expected, counted and told
                 raise Problem(
                     "spend_unrecordable", "the gateway cannot record what this request would cost; try again later"
                 ) from error
             return None, False
+        self._recent.took([payload])
+        return stored, True
 
     async def settle(self, event: ledgerpb.CostEvent, entry: tuple[str, bytes] | None) -> bool:
         """Record a settled event and store the cache entry; return whether the entry was stored.
@@ -63,13 +69,29 @@ class Emitter:
         return await asyncio.shield(self._track(self._settle(event.SerializeToString(), entry)))
 
     async def replay(self) -> None:
-        """Move what waits in the spool into Redis, oldest first, until it is empty or Redis is away."""
+        """Give Redis what it may have lost when it ended, and what waits in the spool, each oldest first."""
+        with suppress(RedisAway):
+            await self._tell_again()
+            await self._empty_spool()
+
+    async def _tell_again(self) -> None:
+        """Send the events of the last seconds once more to a Redis that was started since; each still counts once."""
+        asked_at = time.monotonic()
+        run_id = await self._store.run_id()
+        doubtful = self._recent.doubtful(run_id, asked_at)
+        for start in range(0, len(doubtful), _REPLAY_BATCH):
+            await self._store.replay(doubtful[start : start + _REPLAY_BATCH])
+        if doubtful:
+            self._recent.told_again(len(doubtful), run_id)
+            self._metrics.cost_events_told_again.inc(len(doubtful))
+            log.warning("redis_restarted", events_told_again=len(doubtful))
+
+    async def _empty_spool(self) -> None:
         while self._spool.depth:
             waiting = await self._spool.oldest(_REPLAY_BATCH)
-            try:
-                await self._store.replay([event for _, event in waiting])
-            except RedisAway:
-                return
+            events = [event for _, event in waiting]
+            await self._store.replay(events)
+            self._recent.took(events)
             await self._spool.remove_through(waiting[-1][0])
             self._metrics.spool_depth.set(self._spool.depth)
             log.info("spool_replayed", events=len(waiting), left=self._spool.depth)
@@ -90,15 +112,16 @@ class Emitter:
             await self._store.settle(payload, entry)
         except RedisAway:
             try:
-                await self._into_spool(payload)
+                await self._into_spool(payload, into_reserve=True)
             except SpoolFull:
                 # The admitted event is recorded, so the ledger will show this request as unsettled.
                 self._metrics.cost_events_lost.inc()
                 log.error("cost_event_lost", reason="spool_full")  # noqa: TRY400 - expected, counted and told
             return False
+        self._recent.took([payload])
         return entry is not None
 
-    async def _into_spool(self, payload: bytes) -> None:
-        await self._spool.append(payload)
+    async def _into_spool(self, payload: bytes, *, into_reserve: bool) -> None:
+        await self._spool.append(payload, into_reserve=into_reserve)
         self._metrics.cost_events_spooled.inc()
         self._metrics.spool_depth.set(self._spool.depth)

@@ -57,6 +57,11 @@ class Metrics:
             "Settled events that neither Redis nor the spool took; the ledger shows those requests as unsettled.",
             registry=registry,
         )
+        self.cost_events_told_again = Counter(
+            "edge_cost_events_told_again_total",
+            "Cost events that Redis had taken and was told again because it was started since.",
+            registry=registry,
+        )
         self.spool_depth = Gauge("edge_spool_events", "Cost events that wait in the spool.", registry=registry)
         self.price_book_failures = Counter(
             "edge_price_book_failures_total",

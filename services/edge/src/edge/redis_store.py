@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import cast
 
 import redis.asyncio as redis
@@ -58,7 +59,14 @@ class RedisStore:
             pipeline.set(entry[0], entry[1], ex=TTL_SECONDS)
         await self._execute(pipeline, _SETTLE_TIMEOUT_SECONDS)
 
-    async def replay(self, events: list[bytes]) -> None:
+    async def run_id(self) -> str:
+        """Return the name that Redis has given to this run of itself: another one after each start and fail-over."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.info("server")
+        (server,) = await self._execute(pipeline, _PING_TIMEOUT_SECONDS)
+        return str(cast("dict[str, object]", server).get("run_id", ""))
+
+    async def replay(self, events: Sequence[bytes]) -> None:
         """Record events that had to wait, in order."""
         pipeline = self._client.pipeline(transaction=False)
         for event in events:

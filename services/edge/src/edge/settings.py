@@ -22,7 +22,10 @@ class Settings(BaseSettings):
     keys_file: Path = Path("keys.yaml")
     """The API keys, as salted hashes; see `keys.py`."""
     spool_file: Path = Path("cost-events.sqlite")
-    """Where cost events wait while Redis is away."""
+    """Where cost events wait while Redis is away; each edge needs a file of its own."""
+    spool_max_bytes: int = Field(default=2**30, ge=2**16)
+    """Largest size of that file. When the room ends new requests are refused, and the last sixteenth is for the ends of
+    running ones."""
     default_model: str = "default"
     """The model of a `/chat` request that names none."""
     max_body_bytes: PositiveInt = 4 * 1024 * 1024
