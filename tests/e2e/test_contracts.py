@@ -366,7 +366,7 @@ async def test_the_documentation_is_complete(door: Door) -> None:
     assert 200 == page.status_code
     assert {
         "/chat", "/v1/chat", "/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/models",
-        "/v1/models/{model}", "/v1/costs", "/v1/requests/{request_id}",
+        "/v1/models/{model}", "/v1/costs", "/v1/requests", "/v1/requests/{request_id}",
         "/v1/cache/stats", "/health", "/health/live", "/health/ready", "/metrics",
     } == set(document["paths"])  # fmt: skip
     schemas = document["components"]["schemas"]

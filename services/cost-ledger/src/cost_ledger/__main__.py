@@ -21,7 +21,7 @@ from cost_ledger.migrate import migrate
 from cost_ledger.partitions import ensure_partitions
 from cost_ledger.price import PriceList
 from cost_ledger.price_book import read_prices
-from cost_ledger.reader import Reader
+from cost_ledger.reader import Reader, read_pool
 from cost_ledger.service import LedgerService
 from cost_ledger.settings import Settings
 from cost_ledger.store import Store
@@ -49,14 +49,21 @@ _GOODBYE_SECONDS = 2.0
 class Ledger:
     """The parts of the serving process, and the work it does by the clock."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, client: redis.Redis, metrics: LedgerMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        readers: asyncpg.Pool,
+        client: redis.Redis,
+        metrics: LedgerMetrics,
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._client = client
         self._metrics = metrics
         self._store = Store(pool, _STATEMENT_TIMEOUT_SECONDS)
         self.prices = PriceList(self._read_prices)
-        self.reader = Reader(pool)
+        self.reader = Reader(readers)
         self.consumer = Consumer(
             client,
             self._store,
@@ -122,11 +129,12 @@ async def serve(settings: Settings) -> None:
         command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         timeout=_STATEMENT_TIMEOUT_SECONDS,
     )
+    readers = read_pool(settings)
     client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
-        async with closing(pool):
-            ledger = Ledger(settings, pool, client, metrics)
+        async with closing(pool), closing(readers):
+            ledger = Ledger(settings, pool, readers, client, metrics)
             service = LedgerService(ledger.reader, ledger.prices, metrics)
             server = RpcServer(
                 f"{settings.host}:{settings.port}",

@@ -14,8 +14,26 @@ from cost_ledger import spend
 from cost_ledger.connections import Connection, borrowed
 from cost_ledger.records import listed, receipt
 from cost_ledger.request_list import RequestFilters, RequestListSql, stretches
+from cost_ledger.settings import Settings
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
+# PostgreSQL itself ends what nobody waits for any more, also when this process is gone.
+_LONGEST_STATEMENT_SECONDS = 10.0
+_READ_SETTINGS = {
+    "application_name": "cost-ledger-reads",
+    "default_transaction_read_only": "on",
+    "statement_timeout": f"{_LONGEST_STATEMENT_SECONDS:.0f}s",
+    "idle_in_transaction_session_timeout": f"{_LONGEST_STATEMENT_SECONDS:.0f}s",
+    # A plan for the tenant, day and filter that was asked for: a plan for all may leave the indexes that some have.
+    "plan_cache_mode": "force_custom_plan",
+    # The fewest rows are the best plan. PostgreSQL takes what an index of several columns finds for scattered, and
+    # would rather read the rows of all tenants by their ids.
+    "random_page_cost": "0.01",
+    "seq_page_cost": "0.01",
+    # Compiling takes longer than any of these statements; more than one core for one question is too much.
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
 _CORRECTIONS = """
 SELECT * FROM corrections WHERE request_id = $1 ORDER BY attempt_number, correction_number
 """
@@ -32,6 +50,19 @@ FROM (
     WHERE a.request_id = ANY($1)
 ) AS counted GROUP BY request_id
 """
+
+
+def read_pool(settings: Settings) -> asyncpg.Pool:
+    """Return connections for reading, apart from those that record: slow questions wait for each other, not events."""
+    return asyncpg.create_pool(
+        settings.postgres_url,
+        password=settings.postgres_password(),
+        min_size=0,
+        max_size=settings.read_pool_size,
+        command_timeout=_LONGEST_STATEMENT_SECONDS,
+        timeout=_LONGEST_STATEMENT_SECONDS,
+        server_settings=_READ_SETTINGS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +96,7 @@ class Reader:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             summary = await connection.fetch(spend.SUMMARY, tenant, first, last)
-            today_row = await connection.fetchrow(spend.TODAY, tenant, today)
+            [today_row] = await connection.fetch(spend.TODAY, tenant, today)
             if group_by:
                 combinations = await connection.fetch(spend.combinations_statement(group_by), tenant, first, last)
         response = spend.spend_response(summary, today_row, today.isoformat())
@@ -117,7 +148,7 @@ async def _find(
         if not sql.is_by_index_alone:
             statement, arguments = sql.end_of_stretch(lowest, highest, stretch)
             end = await connection.fetchval(statement, *arguments)
-        statement, arguments = sql.rows(end or lowest, highest, size - len(found) + 1)
+        statement, arguments = sql.rows(end or lowest, highest, stretch, size - len(found) + 1)
         found += await connection.fetch(statement, *arguments)
         if len(found) > size:
             found.pop()

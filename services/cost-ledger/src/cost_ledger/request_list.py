@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
-MOST_LOOKED_AT = 100_000
+MOST_LOOKED_AT = 50_000
 # Rows of the first stretch of a page and of the longest one; most pages are full after the first.
 FIRST_STRETCH, LONGEST_STRETCH = 1_000, 20_000
 BEYOND_ALL_IDS = UUID(int=(1 << 128) - 1)
@@ -74,15 +74,8 @@ class RequestFilters:
         return hashlib.blake2b(repr((request_id, asked)).encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-# Each has an index of (tenant, column, request_id), some of which leave the usual values out. The narrowest first.
-_INDEXED = {
-    "state": " AND state = 'unsettled'",
-    "outcome": " AND outcome NOT IN ('', 'ok')",
-    "template": " AND template <> ''",
-    "key_id": "",
-    "user_id": "",
-    "requested_model": "",
-}
+# Each has an index of (tenant, column, request_id); some leave the usual values out. The narrowest first.
+_INDEXED = ("state", "outcome", "template", "key_id", "user_id", "requested_model")
 _LEFT_OUT = {"state": ("admitted", "settled"), "outcome": ("ok",)}
 _OF_REQUEST = (*_INDEXED, "cache_status")
 _OF_ATTEMPT = ("provider", "target_model")
@@ -101,8 +94,7 @@ class RequestListSql:
         """What the index gives."""
         if index is not None:
             self._arguments.append(getattr(filters, index))
-            # Said as the index says it, so that PostgreSQL sees that the index holds these rows.
-            self._along += f" AND {index} = $2" + _INDEXED[index]
+            self._along += f" AND {index} = $2"
         first = len(self._arguments) + 1
         self._lowest, self._highest, self._most = (f"${first + number}" for number in range(3))
         self._filter_arguments: list[object] = []
@@ -116,14 +108,16 @@ class RequestListSql:
         if filters.admitted_to is not None:
             self._where.append(f"admitted_at < {self._filter_argument(filters.admitted_to)}")
         of_attempt = [
-            f"a.{column} = {self._filter_argument(value)}"
+            f"a.{column} || '' = {self._filter_argument(value)}"
             for column in _OF_ATTEMPT
             if (value := getattr(filters, column)) is not None
         ]
         if of_attempt:
+            # OFFSET 0 and || '': a look into the primary key for each row that is left. PostgreSQL would else join, or
+            # go by the index of providers, and read each row's attempts among all of the provider.
             self._where.append(
                 "EXISTS (SELECT FROM attempts a WHERE a.request_id = r.request_id "
-                f"AND {self._between('a.request_id')} AND {' AND '.join(of_attempt)})"
+                f"AND {' AND '.join(of_attempt)} OFFSET 0)"
             )
 
     @property
@@ -136,24 +130,25 @@ class RequestListSql:
 
         Its OFFSET skips within the index, and no further than a stretch is long.
         """
-        statement = (
-            f"SELECT request_id FROM requests WHERE {self._along} AND {self._between('request_id')} "  # noqa: S608
-            f"ORDER BY request_id DESC OFFSET {self._most} - 1 LIMIT 1"
-        )
+        statement = f"SELECT request_id FROM requests WHERE {self._stretch} OFFSET {self._most} - 1 LIMIT 1"  # noqa: S608
         return statement, [*self._arguments, lowest, highest, rows]
 
-    def rows(self, lowest: UUID, highest: UUID, most: int) -> tuple[str, list[object]]:
-        """Return the question for the rows of a stretch, newest first, at most as many as `most`."""
-        # OFFSET 0 keeps the other conditions out of the choice of an index: the stretch was measured on this one.
-        fence, where = ("OFFSET 0", f"WHERE {' AND '.join(self._where)} ") if self._where else ("", "")
+    def rows(self, lowest: UUID, highest: UUID, rows: int, most: int) -> tuple[str, list[object]]:
+        """Return the question for `most` rows of a stretch of at most `rows` rows of the index, newest first."""
+        if self.is_by_index_alone:
+            statement = f"SELECT * FROM requests WHERE {self._stretch} LIMIT {self._most}"  # noqa: S608
+            return statement, [*self._arguments, lowest, highest, most]
+        # The inner LIMIT takes nothing away. It makes PostgreSQL go along the index, whatever else is asked for.
         statement = (
-            f"SELECT * FROM (SELECT * FROM requests WHERE {self._along} AND {self._between('request_id')} "  # noqa: S608
-            f"ORDER BY request_id DESC {fence}) r {where}ORDER BY request_id DESC LIMIT {self._most}"
+            f"SELECT * FROM (SELECT * FROM requests WHERE {self._stretch} LIMIT {self._most}) r "  # noqa: S608
+            f"WHERE {' AND '.join(self._where)} ORDER BY request_id DESC LIMIT {int(most)}"
         )
-        return statement, [*self._arguments, lowest, highest, most, *self._filter_arguments]
+        return statement, [*self._arguments, lowest, highest, rows, *self._filter_arguments]
 
-    def _between(self, column: str) -> str:
-        return f"{column} >= {self._lowest} AND {column} < {self._highest}"
+    @property
+    def _stretch(self) -> str:
+        between = f"request_id >= {self._lowest} AND request_id < {self._highest}"
+        return f"{self._along} AND {between} ORDER BY request_id DESC"
 
     def _filter_argument(self, value: object) -> str:
         self._filter_arguments.append(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from datetime import UTC, date, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -29,6 +29,8 @@ ResultT = TypeVar("ResultT")
 
 _LONGEST_DAYS = 366
 _DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
+# More than these wait longer for a connection than their callers do.
+_MOST_OPEN_QUESTIONS = 64
 _DEFAULT_TIMEOUT_SECONDS = 10.0
 # Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
 _DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
@@ -41,6 +43,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         self._reader = reader
         self._prices = prices
         self._metrics = metrics
+        self._open_questions = 0
 
     async def GetPriceBook(  # noqa: N802
         self, request: ledgerpb.GetPriceBookRequest, context: _Context
@@ -66,7 +69,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         group_by = list(request.group_by)
         if any(dimension not in spend.COLUMNS for dimension in group_by) or len(set(group_by)) < len(group_by):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "group_by must name known dimensions, each once")
-        return await self._ask(context, self._reader.spend(request.tenant, first, last, group_by))
+        return await self._read(context, self._reader.spend(request.tenant, first, last, group_by))
 
     async def GetRequest(  # noqa: N802
         self, request: ledgerpb.GetRequestRequest, context: _Context
@@ -77,7 +80,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             request_id = uuid.UUID(request.request_id)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request_id must be a UUID")
-        record = await self._ask(context, self._reader.request(request.tenant, request_id))
+        record = await self._read(context, self._reader.request(request.tenant, request_id))
         if record is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "this tenant has no such request")
         return ledgerpb.GetRequestResponse(record=record)
@@ -100,12 +103,25 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the cursor is not one of this list; go on with the filters it was made with, or begin without it",
             )
-        page = await self._ask(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE))
+        page = await self._read(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE))
         return ledgerpb.ListRequestsResponse(records=page.records, next_page_token=page.next_cursor or "")
 
     async def _check_tenant(self, context: _Context, tenant: str) -> None:
         if not tenant or "\0" in tenant:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
+
+    async def _read(self, context: _Context, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Ask, unless so many ask already that no connection would be free in time."""
+        if self._open_questions >= _MOST_OPEN_QUESTIONS:
+            answer.close()
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many questions at a time; nothing is lost, try again"
+            )
+        self._open_questions += 1
+        try:
+            return await self._ask(context, answer)
+        finally:
+            self._open_questions -= 1
 
     async def _ask(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
         """Wait for an answer of Postgres as long as the caller does; end the call when there is none."""

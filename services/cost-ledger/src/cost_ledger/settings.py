@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     # Must exceed the longest stream, or requests still running are taken for lost.
     unsettled_after_seconds: float = Field(default=300, gt=0)
     claim_after_seconds: float = Field(default=30, gt=0)
+    # Connections to PostgreSQL that record, and those that answer questions: neither waits for the other.
     pool_size: int = Field(default=8, ge=2, le=100)
+    read_pool_size: int = Field(default=4, ge=1, le=100)
     price_book_file: Path = PACKAGED_PRICE_BOOK
     # Lets grpcurl and the like ask for the contract; for development.
     reflection: bool = False

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 
-from pricing.cost import FREE
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 MOST_GROUPS = 1000
@@ -33,7 +31,13 @@ _SUMS = (
     "cache_bypasses",
     "saved_cost_usd",
 )
-_SUM_LIST = ", ".join(f"sum({column}) AS {column}" for column in _SUMS)
+# As the contract has them: whole numbers, and money in nine places. Decimals would take longer to read than to sum.
+_SUM_LIST = ", ".join(
+    f"round(coalesce(sum({column}), 0), 9)::text AS {column}"
+    if column.endswith("_usd")
+    else f"coalesce(sum({column}), 0)::int8 AS {column}"
+    for column in _SUMS
+)
 # `grouping` is a bit mask of the columns that a row sums over: day 4, user_id 2, requested_model 1.
 _SUMS_OVER = "grouping(day, user_id, requested_model)"
 _TOTAL, _BY_DAY, _BY_USER, _BY_MODEL = 7, 3, 5, 6
@@ -62,10 +66,10 @@ def combinations_statement(group_by: Sequence[int]) -> str:
 
 
 def spend_response(
-    summary: Sequence[asyncpg.Record], today: asyncpg.Record | None, today_day: str
+    summary: Sequence[asyncpg.Record], today: asyncpg.Record, today_day: str
 ) -> ledgerpb.GetSpendResponse:
     """Write the rows of SUMMARY and TODAY."""
-    total = next((row for row in summary if row["sums_over"] == _TOTAL), None)
+    total = next(row for row in summary if row["sums_over"] == _TOTAL)  # there is one even of nothing
     return ledgerpb.GetSpendResponse(
         total=figures(total),
         today=figures(today),
@@ -83,13 +87,9 @@ def combination(row: asyncpg.Record, group_by: Sequence[int]) -> ledgerpb.SpendC
     )
 
 
-def figures(row: asyncpg.Record | None) -> ledgerpb.SpendFigures:
-    """Write a row of sums; sums over nothing are NULL in SQL and 0 here."""
-    values: dict[str, Any] = {}
-    for column in _SUMS:
-        value = row[column] if row is not None else None
-        values[column] = f"{value or FREE:.9f}" if column.endswith("_usd") else int(value or 0)
-    return ledgerpb.SpendFigures(**values)
+def figures(row: asyncpg.Record) -> ledgerpb.SpendFigures:
+    """Write a row of sums."""
+    return ledgerpb.SpendFigures(**{column: row[column] for column in _SUMS})
 
 
 def _groups(rows: Sequence[asyncpg.Record], sums_over: int, column: str) -> list[ledgerpb.SpendGroup]:

@@ -1,6 +1,8 @@
-"""What the edge asks the cost-ledger: prices to quote with, spend, receipts."""
+"""What the edge asks the cost-ledger: prices to quote with, spend, receipts, lists of requests."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import grpc
 
@@ -29,9 +31,11 @@ class LedgerClient:
             raise _problem_of(error) from error
         return PriceBook(Price.from_proto(price) for price in response.prices)
 
-    async def spend(self, tenant: str, from_day: str, to_day: str) -> ledgerpb.GetSpendResponse:
+    async def spend(
+        self, tenant: str, from_day: str, to_day: str, group_by: Sequence[ledgerpb.SpendDimension.ValueType] = ()
+    ) -> ledgerpb.GetSpendResponse:
         """Return the tenant's figures between two UTC days (YYYY-MM-DD), both included."""
-        request = ledgerpb.GetSpendRequest(tenant=tenant, from_day=from_day, to_day=to_day)
+        request = ledgerpb.GetSpendRequest(tenant=tenant, from_day=from_day, to_day=to_day, group_by=group_by)
         try:
             return await self._stub.GetSpend(request, timeout=_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -47,6 +51,16 @@ class LedgerClient:
                 raise Problem("request_not_found", f"you have no request {request_id!r}", param="request_id") from error
             raise _problem_of(error) from error
         return response.record
+
+    async def requests(self, asked: ledgerpb.ListRequestsRequest) -> ledgerpb.ListRequestsResponse:
+        """Return a page of requests; Problem (400) for a cursor that is of another list."""
+        try:
+            return await self._stub.ListRequests(asked, timeout=_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            problem = _problem_of(error)
+            if problem.code == "invalid_request" and asked.page_token:
+                problem.param = "cursor"
+            raise problem from error
 
     async def is_serving(self) -> bool:
         """Tell whether the ledger answers its health check."""

@@ -117,6 +117,7 @@ _RECEIPT = {
     "key_id": "3f2a9c1e",
     "endpoint": "/chat",
     "requested_model": "default",
+    "template": None,
     "is_streaming": True,
     "admitted_at": "2026-11-21T08:00:00.000Z",
     "settled_at": "2026-11-21T08:00:00.310Z",
@@ -134,6 +135,7 @@ _RECEIPT = {
             "event_id": "5b0c8f5e-3d5f-5a55-8a39-6a3d8c8f0e11",
             **_ATTEMPT,
             "price_version": "vllm/smollm2-135m-instruct@2026-01-01",
+            "corrections": [],
         }
     ],
 }
@@ -206,6 +208,14 @@ def _report(description: str, example: Any, *codes: str) -> Json:
     }
 
 
+def _with_csv(report: Json, example: str, headers: Mapping[str, str]) -> Json:
+    """Return the report as one that there is as a file as well."""
+    answer = report["responses"][200]
+    answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": example}
+    answer["headers"] = {name: {"description": told, "schema": {"type": "string"}} for name, told in headers.items()}
+    return {**report, "response_model": None}
+
+
 CHAT = _chat_endpoint(
     ChatRequest, {"request_id": _REQUEST_ID, "text": "Paris.", "tool_calls": [], **_DONE}, _CHAT_STREAM
 )
@@ -239,20 +249,38 @@ EMBEDDINGS: Json = {
 _MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "spillway"}
 MODELS = _report("The models.", {"object": "list", "data": [_MODEL]}, "router_unavailable")
 MODEL = _report("The model.", _MODEL, "model_not_found", "router_unavailable")
-COSTS = _report(
-    "Figures; money is a decimal string in USD.",
-    {
-        "currency": "USD",
-        "from": "2026-10-23",
-        "to": "2026-11-21",
-        "today": {"day": "2026-11-21", **_FIGURES},
-        "total": _FIGURES,
-        "by_user": [{"user": "developer", **_FIGURES}],
-        "by_model": [{"model": "default", **_FIGURES}],
-        "by_day": [{"day": "2026-11-21", **_FIGURES}],
-    },
-    "invalid_request",
-    "ledger_unavailable",
+COSTS = _with_csv(
+    _report(
+        "Figures; money is a decimal string in USD. With `group_by`, `groups` instead of `by_user`, `by_model` and "
+        "`by_day`: the dearest first, or day by day, at most 10,000; `truncated` tells whether there are more.",
+        {
+            "currency": "USD",
+            "from": "2026-10-23",
+            "to": "2026-11-21",
+            "today": {"day": "2026-11-21", **_FIGURES},
+            "total": _FIGURES,
+            "by_user": [{"user": "developer", **_FIGURES}],
+            "by_model": [{"model": "default", **_FIGURES}],
+            "by_day": [{"day": "2026-11-21", **_FIGURES}],
+        },
+        "invalid_request",
+        "ledger_unavailable",
+    ),
+    f"user,{','.join(_FIGURES)}\r\ndeveloper,{','.join(map(str, _FIGURES.values()))}\r\n",
+    {"x-truncated": "CSV: `true` when there are more groups than rows."},
+)
+_REQUEST = {name: value for name, value in _RECEIPT.items() if name != "attempts"}
+REQUESTS = _with_csv(
+    _report(
+        "Requests, newest first. `next_cursor` is there while there may be more: a page can be shorter than `limit`, "
+        "or empty, where few of many requests match. As CSV without `limit` all that match, at most 100,000; the last "
+        "row says so when there are more.",
+        {"object": "list", "data": [_REQUEST], "next_cursor": None},
+        "invalid_request",
+        "ledger_unavailable",
+    ),
+    f"{','.join(_REQUEST)}\r\n{_REQUEST_ID},settled,local,...\r\n",
+    {"x-next-cursor": "CSV with `limit`: the cursor of the next page, when there may be one."},
 )
 RECEIPT = _report("The receipt.", _RECEIPT, "request_not_found", "ledger_unavailable")
 CACHE_STATS = _report(

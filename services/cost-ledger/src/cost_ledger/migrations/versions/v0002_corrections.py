@@ -37,8 +37,15 @@ def upgrade() -> None:
         "ALTER TABLE spend_daily ADD COLUMN template text NOT NULL DEFAULT ''",
         "CREATE UNIQUE INDEX spend_daily_by_template ON spend_daily "
         "(tenant, day, user_id, key_id, requested_model, provider, target_model, template)",
-        # Pages of one tenant, newest first: a UUIDv7 is ordered by its time.
+        # Pages of one tenant, newest first: a UUIDv7 is ordered by its time. What few requests have in common is found
+        # by an index of its own, which leaves out those that have the usual value (request_list.py).
         "CREATE INDEX requests_by_tenant ON requests (tenant, request_id DESC)",
+        "CREATE INDEX requests_by_user ON requests (tenant, user_id, request_id DESC)",
+        "CREATE INDEX requests_by_key ON requests (tenant, key_id, request_id DESC)",
+        "CREATE INDEX requests_by_model ON requests (tenant, requested_model, request_id DESC)",
+        "CREATE INDEX requests_by_template ON requests (tenant, template, request_id DESC) WHERE template <> ''",
+        "CREATE INDEX requests_failed ON requests (tenant, outcome, request_id DESC) WHERE outcome NOT IN ('', 'ok')",
+        "CREATE INDEX requests_unsettled ON requests (tenant, request_id DESC) WHERE state = 'unsettled'",
         # Costs are recorded in USD, and so are prices; another currency would need a rate with a date of its own.
         "ALTER TABLE prices ADD COLUMN currency text NOT NULL DEFAULT 'USD' CHECK (currency = 'USD')",
         # What is derived again after a price was added or changed.

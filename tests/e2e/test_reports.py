@@ -1,0 +1,212 @@
+"""Costs by any dimension, lists of requests and their files, through the front door."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import pytest
+
+from front_door import Behind, Door
+
+Json = dict[str, Any]
+NAMES = {
+    "user": "user_id", "key": "key_id", "model": "requested_model", "route": "requested_model",
+    "provider": "provider", "target_model": "target_model", "template": "template", "day": "day",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def asked(door: Door, other_door: Door) -> list[str]:
+    """Return the ids of some requests of the tenant `blue`, oldest first; `red` has one as well."""
+    ids = []
+    for number, model in enumerate(("happy", "happy", "other", "cached", "cached")):
+        chat = await door.chat(f"reports {number if model != 'cached' else 'twice'}", model=model)
+        await door.receipt(chat.request_id)
+        ids.append(chat.request_id)
+    await other_door.receipt((await other_door.chat("reports", model="happy")).request_id)
+    return ids
+
+
+def table(answer: httpx2.Response) -> list[Json]:
+    """Read a CSV file whose every row has a cell for each column."""
+    assert 200 == answer.status_code, answer.text
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert "attachment; filename=" in answer.headers["content-disposition"]
+    header, *rows = csv.reader(io.StringIO(answer.content.decode(), newline=""), strict=True)
+    assert answer.content.endswith(b"\r\n")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_costs_are_grouped_by_what_was_asked(door: Door, behind: Behind, name: str) -> None:
+    """Each dimension agrees with the ledger's own table, and the groups with the total."""
+    costs = (await door.get("/v1/costs", params={"group_by": name})).json()
+    rows = await behind.rows(
+        f"SELECT {NAMES[name]}::text AS name, sum(cost_usd) AS cost, sum(requests) AS requests"  # noqa: S608
+        " FROM spend_daily WHERE tenant = 'blue' GROUP BY 1"
+    )
+
+    assert [name] == costs["group_by"]
+    assert {row["name"]: (f"{row['cost']:.9f}", int(row["requests"])) for row in rows} == {
+        group[name]: (group["cost_usd"], group["requests"]) for group in costs["groups"]
+    }
+    assert Decimal(costs["total"]["cost_usd"]) == sum(Decimal(group["cost_usd"]) for group in costs["groups"])
+    assert costs["truncated"] is False
+    assert "by_user" not in costs
+
+
+async def test_several_dimensions_are_asked_for_with_commas_or_one_by_one(door: Door) -> None:
+    """The same groups either way, with a key for each dimension; by day in the order of the days when that is first."""
+    with_commas = (await door.get("/v1/costs?group_by=day,model,provider")).json()
+    one_by_one = (await door.get("/v1/costs?group_by=day&group_by=model&group_by=provider")).json()
+
+    assert with_commas["groups"] == one_by_one["groups"]
+    assert ["day", "model", "provider"] == list(with_commas["groups"][0])[:3]
+    days = [group["day"] for group in with_commas["groups"]]
+    assert sorted(days) == days
+
+
+async def test_costs_are_a_file_as_well(door: Door) -> None:
+    """The same figures by parameter and by header; by day when nothing else is asked for."""
+    groups = (await door.get("/v1/costs?group_by=model,user")).json()["groups"]
+    by_parameter = await door.get("/v1/costs?group_by=model,user&format=csv")
+    by_header = await door.get("/v1/costs?group_by=model,user", headers={"accept": "text/csv, application/json;q=0.5"})
+
+    told = [{name: str(value) for name, value in group.items()} for group in groups]
+    assert told == table(by_parameter) == table(by_header)
+    assert "day" == next(iter(table(await door.get("/v1/costs?format=csv"))[0]))
+    assert "total" in (await door.get("/v1/costs", headers={"accept": "application/json, text/csv"})).json()
+    assert "total" in (await door.get("/v1/costs?format=json", headers={"accept": "text/csv"})).json()
+
+
+async def all_ids(door: Door, **params: Any) -> list[str]:
+    """Return the ids of a whole list, page by page."""
+    found: list[str] = []
+    cursor: Json = {}
+    while True:
+        answer = await door.get("/v1/requests", params={**params, **cursor})
+        assert 200 == answer.status_code, answer.text
+        page = answer.json()
+        found += [record["request_id"] for record in page["data"]]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+async def test_requests_are_listed_newest_first(door: Door, behind: Behind, asked: list[str]) -> None:
+    """Page by page, each once, those of one's own tenant and no other."""
+    rows = await behind.rows("SELECT request_id FROM requests WHERE tenant = 'blue' ORDER BY request_id DESC")
+
+    assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=7)
+    newest = (await door.get("/v1/requests", params={"limit": 2})).json()["data"]
+    assert asked[:-3:-1] == [record["request_id"] for record in newest]
+    receipt = await door.receipt(asked[-1])
+    receipt.pop("attempts")
+    assert receipt == newest[0]
+
+
+async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, behind: Behind, asked: list[str]) -> None:
+    """What the ledger's own table says is what the list says."""
+    key = (await door.receipt(asked[0]))["key_id"]
+    now = datetime.now(UTC)
+    filters: dict[str, tuple[Json, str]] = {
+        "user": ({"user": "blue-user"}, "true"),
+        "other user": ({"user": "red-user"}, "false"),
+        "key": ({"key": key}, "true"),
+        "model": ({"model": "happy"}, "requested_model = 'happy'"),
+        "cache": ({"cache": "hit"}, "cache_status = 'hit'"),
+        "outcome": ({"outcome": "ok"}, "outcome = 'ok'"),
+        "failed": ({"outcome": "provider_error"}, "outcome = 'provider_error'"),
+        "state": ({"state": "settled", "model": "cached"}, "state = 'settled' AND requested_model = 'cached'"),
+        "provider": (
+            {"provider": "anthropic"},
+            "request_id IN (SELECT request_id FROM attempts WHERE provider = 'anthropic')",
+        ),
+        "template": ({"template": "none"}, "false"),
+        "today": ({"from": str(now.date()), "to": str(now.date())}, f"admitted_at::date = '{now.date()}'"),
+        "tomorrow": ({"from": str(now.date() + timedelta(days=1))}, f"admitted_at::date > '{now.date()}'"),
+        "an hour": (
+            {"from": f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}", "to": "2100-01-01T00:00:00+01:00"},
+            "true",
+        ),
+    }
+    for name, (params, condition) in filters.items():
+        rows = await behind.rows(
+            f"SELECT request_id FROM requests WHERE tenant = 'blue' AND {condition} ORDER BY 1 DESC"  # noqa: S608
+        )
+        assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=50, **params), name
+
+
+async def test_requests_are_a_file_as_well(door: Door, asked: list[str]) -> None:
+    """All of them, or as many as asked for with the cursor of the rest in a header; the cells are those of the list."""
+    listed = (await door.get("/v1/requests", params={"limit": 1000})).json()["data"]
+    rows = table(await door.get("/v1/requests?format=csv"))
+    some = await door.get("/v1/requests?limit=2", headers={"accept": "text/csv"})
+    rest = await door.get("/v1/requests", params={"format": "csv", "cursor": some.headers["x-next-cursor"]})
+
+    assert [record["request_id"] for record in listed] == [row["request_id"] for row in rows]
+    for record, row in zip(listed, rows, strict=True):
+        cells = {name: "" if value is None else value for name, value in record.items()}
+        assert {
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in cells.items()
+        } == row
+    assert rows == table(some) + table(rest)
+    assert asked[:-3:-1] == [row["request_id"] for row in table(some)]
+
+
+async def test_a_cursor_is_for_its_own_tenant_and_filters(door: Door, other_door: Door, asked: list[str]) -> None:
+    """Elsewhere it is refused, and nobody sees another's rows with it."""
+    cursor = (await door.get("/v1/requests", params={"limit": 1})).json()["next_cursor"]
+    for who, params in ((other_door, {}), (door, {"user": "blue-user"}), (door, {"cursor": cursor[:-4]})):
+        answer = await who.get("/v1/requests", params={"cursor": cursor, **params})
+        error = answer.json()["error"]
+        assert (400, "invalid_request", "cursor") == (answer.status_code, error["code"], error["param"])
+        assert "begin without it" in error["message"]
+    assert not {record["tenant"] for record in (await other_door.get("/v1/requests")).json()["data"]} - {"red"}
+    assert not set(asked) & set(await all_ids(other_door))
+
+
+@pytest.mark.parametrize(
+    ("path", "param", "told"),
+    [
+        ("/v1/costs?group_by=colour", "group_by", "user, key, model, route, provider, target_model, template, day"),
+        ("/v1/costs?group_by=", "group_by", "is none of"),
+        ("/v1/costs?group_by=model,route", "group_by", "the same"),
+        ("/v1/costs?group_by=day&group_by=day", "group_by", "each once"),
+        ("/v1/costs?form=2026-11-21", "form", "form"),
+        ("/v1/costs?from=1700000000", "from", "YYYY-MM-DD"),
+        ("/v1/costs?to=0001-01-02", "to", "no 30 days before"),
+        ("/v1/costs?format=xml", "format", "csv"),
+        ("/v1/requests?usr=ada", "usr", "usr"),
+        ("/v1/requests?user=", "user", "at least 1"),
+        ("/v1/requests?user=a%00b", None, "must be names"),
+        ("/v1/requests?outcome=good", "outcome", "interrupted"),
+        ("/v1/requests?cache=maybe", "cache", "bypass"),
+        ("/v1/requests?state=lost", "state", "unsettled"),
+        ("/v1/requests?limit=0", "limit", "greater"),
+        ("/v1/requests?limit=1001", "limit", "less"),
+        ("/v1/requests?from=2026-11-21T10:00:00", "from", "%2B"),
+        ("/v1/requests?from=2026-11-21T10:00:00+01:00", "from", "%2B"),
+        ("/v1/requests?from=2026-02-30", "from", "YYYY-MM-DD"),
+        ("/v1/requests?to=9999-12-31", "to", "YYYY-MM-DD"),
+        ("/v1/requests?from=0001-01-01T00:00:00%2B09:00", "from", "YYYY-MM-DD"),
+        ("/v1/requests?from=0001-01-01", None, "1970"),
+        ("/v1/requests?from=2026-11-22&to=2026-11-21", "from", "not before"),
+        ("/v1/requests?cursor=abc", "cursor", "begin without it"),
+        ("/v1/requests?cursor=abc&format=csv", "cursor", "begin without it"),
+    ],
+)
+async def test_a_report_that_makes_no_sense_is_refused_in_words_that_help(
+    door: Door, path: str, param: str | None, told: str
+) -> None:
+    """With the parameter and the rule; a parameter that is not known is not passed by."""
+    answer = await door.get(path)
+
+    error = answer.json()["error"]
+    assert (400, "invalid_request", param) == (answer.status_code, error["code"], error["param"])
+    assert told in error["message"]
