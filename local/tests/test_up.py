@@ -133,6 +133,11 @@ def test_it_comes_up_answers_restarts_and_leaves_nothing_behind(start: Callable[
     costs = again.ask("costs")
     assert 0 == costs.returncode, costs.stderr
     assert re.search(r"^total +2 +1 ", costs.stdout, re.MULTILINE), costs.stdout
+    # The ledger's own commands run on the same books.
+    checked = again.ask("verify")
+    assert (0, "") == (checked.returncode, checked.stderr), checked.stdout
+    assert re.search(r"^verified 2 requests, 1 attempts, .*: 0 mismatches$", checked.stdout, re.MULTILINE)
+    assert "vllm/smollm2-135m-instruct@2026-01-01" in again.ask("prices", "list", "--provider", "vllm").stdout
 
 
 @pytest.mark.parametrize("victim", ["local-model", "valkey"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -126,3 +127,34 @@ def test_free_is_written_with_nine_places() -> None:
     """As every other cost."""
     assert "0.000000000" == f"{FREE:.9f}"
     assert -9 == FREE.as_tuple().exponent
+
+
+NANOS = st.integers(0, 10**14).map(lambda nanos: Decimal(nanos).scaleb(-9))
+RATES = st.builds(Rates, NANOS, NANOS, st.none() | NANOS, st.none() | NANOS, st.none() | NANOS)
+PARTS = st.integers(0, 10**9)
+
+
+@given(RATES, PARTS, PARTS, PARTS, PARTS, PARTS)
+def test_a_cost_is_exact_to_the_nano_dollar(
+    rates: Rates, plain: int, read: int, written: int, said: int, thought: int
+) -> None:
+    """Against fractions, which never round: at most half a nano-dollar off, and a tie goes to the even one."""
+    usage = Usage(plain + read + written, said + thought, read, written, thought)
+    exact = sum(
+        Fraction(tokens) * Fraction(rates.input if is_input else rates.output)
+        if rate is None
+        else tokens * Fraction(rate)
+        for tokens, rate, is_input in (
+            (plain, rates.input, True),
+            (read, rates.provider_cache_read_input, True),
+            (written, rates.provider_cache_write_input, True),
+            (said, rates.output, False),
+            (thought, rates.reasoning_output, False),
+        )
+    ) / Fraction(1_000_000)
+    cost = cost_of(usage, price(rates))
+
+    assert cost is not None
+    # `round` of a fraction goes to the even one, too.
+    assert Fraction(cost) == Fraction(round(exact * 10**9), 10**9)
+    assert -9 == cost.as_tuple().exponent

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from spillway_local.home import Home, Refusal, home_from
+from spillway_local.ledger_command import LEDGER_COMMANDS, run_ledger_command
 
 _CONNECTION = "; with neither this nor {variable}, what runs on SPILLWAY_HOME"
 
 
 def main() -> None:
     """Run one command; what cannot be done is one line on standard error and status 1, never a traceback."""
-    arguments = _parser().parse_args()
+    arguments = _arguments()
     home = home_from(os.environ)
     try:
         status = _COMMANDS[arguments.command](arguments, home)
@@ -31,6 +32,13 @@ def main() -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _arguments() -> argparse.Namespace:
+    # What stands behind one of the ledger's commands is for the ledger to read, `--help` included.
+    if sys.argv[1:2] and sys.argv[1] in LEDGER_COMMANDS:
+        return argparse.Namespace(command=sys.argv[1], rest=sys.argv[1:])
+    return _parser().parse_args()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--url", help="the address of the edge" + _CONNECTION.format(variable="SPILLWAY_URL"))
         command.add_argument("--key", help="the API key" + _CONNECTION.format(variable="SPILLWAY_API_KEY"))
     commands.add_parser("status", help="show what runs, and whether it answers")
+    for name, text in LEDGER_COMMANDS.items():
+        commands.add_parser(name, help=text)
     return parser
 
 
@@ -96,7 +106,17 @@ def _status(_arguments: argparse.Namespace, home: Home) -> int:
     return 0 if run_status(home) else 1
 
 
-_COMMANDS = {"up": _up, "chat": _chat, "costs": _costs, "status": _status}
+def _ledger(arguments: argparse.Namespace, home: Home) -> int:
+    return run_ledger_command(home, arguments.rest, os.environ)
+
+
+_COMMANDS = {
+    "up": _up,
+    "chat": _chat,
+    "costs": _costs,
+    "status": _status,
+    **dict.fromkeys(LEDGER_COMMANDS, _ledger),
+}
 
 
 def _fail(message: str) -> int:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from cost_ledger.errors import PoisonedEvent
 from cost_ledger.events import AdmittedEvent, LedgerEvent, SettledEvent, read_event
 from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.price import PriceList, price_settled
+from cost_ledger.price import PriceList, UnpricedModels, price_settled
 from cost_ledger.store import Recorded, Store
 from pricing.price_book import PriceBook
 
@@ -76,6 +76,7 @@ class Consumer:
         self._store = store
         self._prices = prices
         self._metrics = metrics
+        self._unpriced = UnpricedModels()
         self._name = name
         self._claim_after = claim_after_seconds
         self._next_claim = 0.0
@@ -232,5 +233,8 @@ class Consumer:
             if is_settled:
                 log.info("request_recorded", request_id=str(request_id), outcome=outcome)
         for attempt in recorded.unpriced:
-            self._metrics.unpriced_attempts.labels(attempt.facts.provider).inc()
-            log.warning("attempt_unpriced", provider=attempt.facts.provider, target_model=attempt.facts.target_model)
+            provider, target_model = attempt.facts.provider, attempt.facts.target_model
+            self._metrics.unpriced_attempts.labels(provider).inc()
+            attempts = self._unpriced.count(provider, target_model, time.monotonic())
+            if attempts is not None:
+                log.error("model_unpriced", provider=provider, target_model=target_model, attempts=attempts)

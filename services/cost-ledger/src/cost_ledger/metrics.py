@@ -74,6 +74,8 @@ class LedgerMetrics:
         # Present from the start, so that an alert on an increase sees the first one.
         for reason in ("unreadable", "invalid", "refused"):
             self.dead_letters.labels(reason)
+        for provider in ("openai", "anthropic", "vllm"):
+            self.unpriced_attempts.labels(provider)
         for outcome in ("recorded", "duplicate"):
             self.admitted_events.labels(outcome)
             self.settled_events.labels(outcome)

@@ -12,6 +12,9 @@ from pricing.cost import FREE, cost_of, total_of
 from pricing.price_book import Price, PriceBook
 from pricing.usage import Usage
 
+_HOUR_SECONDS = 3600.0
+_MOST_MODELS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -66,6 +69,31 @@ def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, momen
     price = book.price_at(provider, target_model, moment)
     usd = cost_of(usage, price)
     return Cost(usd, price.price_version if price is not None and usd is not None else "")
+
+
+class UnpricedModels:
+    """Says when a log line about a model without a price is due: once per model and hour, not once per attempt."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[str, str], float] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+
+    def count(self, provider: str, target_model: str, now_seconds: float) -> int | None:
+        """Count one attempt; return how many there were since the last line when the next one is due, else None.
+
+        `now_seconds` is of any clock that only goes forward.
+        """
+        model = (provider, target_model)
+        attempts = self._attempts.pop(model, 0) + 1
+        if now_seconds < self._due.get(model, now_seconds):
+            self._attempts[model] = attempts
+            return None
+        if len(self._due) >= _MOST_MODELS:
+            # Names come from routes, which are few; whatever invents them must not fill the memory.
+            self._due.clear()
+            self._attempts.clear()
+        self._due[model] = now_seconds + _HOUR_SECONDS
+        return attempts
 
 
 class PriceList:

@@ -177,7 +177,8 @@ class _Reading:
 
     def _take(self, place: str | int, row: Mapping[str, Any], read: _Reader) -> None:
         try:
-            found = read(row)
+            # All of it here: a reader is a generator, and refuses when it is asked.
+            found = list(read(row))
         except _Refused as error:
             self._fault(place, error)
             return

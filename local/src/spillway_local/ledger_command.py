@@ -1,0 +1,33 @@
+"""`spillway prices|reprice|verify|reconcile`: the ledger's own commands, on the system that runs here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from spillway_local.home import Home, Refusal
+
+LEDGER_COMMANDS = {
+    "prices": "the price book: list, check, import, missing",
+    "reprice": "derive costs again by the prices of now; what differs becomes a correction",
+    "verify": "check every cost and every sum of the ledger",
+    "reconcile": "compare a provider's usage or cost export with the ledger",
+}
+
+
+def run_ledger_command(home: Home, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run it in a process of its own, since only the ledger speaks SQL; return its status. Refusal: nothing runs."""
+    run = home.read_run()
+    # The help needs no system.
+    if run is None and not {"-h", "--help"} & set(arguments):
+        raise Refusal(f"nothing runs on {home.path}; `make up` starts the system")
+    settings = {
+        "COST_LEDGER_POSTGRES_URL": run["postgres_url"] if run else "postgresql://",
+        "COST_LEDGER_REDIS_URL": run["redis_url"] if run else "redis://",
+    }
+    if run:
+        settings["COST_LEDGER_POSTGRES_PASSWORD_FILE"] = run["postgres_password_file"]
+    sys.stdout.flush()
+    done = subprocess.run([sys.executable, "-m", "cost_ledger", *arguments], env={**environment, **settings})
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -1,0 +1,40 @@
+"""Step 8: what has no price is counted each time and told once an hour."""
+
+from __future__ import annotations
+
+import httpx2
+
+from cost_events import attempt, request, settled, used
+from cost_ledger.price import UnpricedModels
+from ledger_process import LedgerProcess, Parts, until
+
+
+def test_a_model_without_a_price_is_told_once_an_hour() -> None:
+    """With how many attempts there were since it was told the last time; each model by itself."""
+    models = UnpricedModels()
+    told = [models.count("openai", "new", float(seconds)) for seconds in range(0, 7201, 900)]
+
+    assert [1, None, None, None, 4, None, None, None, 4] == told
+    assert 1 == models.count("openai", "newer", 7201.0)
+    assert 1 == models.count("vllm", "new", 7201.0)
+
+
+def test_invented_model_names_fill_no_memory() -> None:
+    """Some are told a second time instead."""
+    models = UnpricedModels()
+
+    assert [1] * 5000 == [models.count("openai", f"model-{number}", 0.0) for number in range(5000)]
+    assert len(models._due) <= 1000
+
+
+async def test_each_unpriced_attempt_is_counted_and_its_model_logged_once(parts: Parts, ledger: LedgerProcess) -> None:
+    """The counter is what an alert goes by; the log says which model it is."""
+    await parts.send(*(settled(request(), [attempt(model="new", usage=used())]) for _ in range(20)))
+    await until(parts.is_drained)
+
+    lines = [line for line in ledger.log_lines() if line["event"] == "model_unpriced"]
+    assert [("openai", "new", 1, "error")] == [
+        (line["provider"], line["target_model"], line["attempts"], line["level"]) for line in lines
+    ]
+    assert 'cost_ledger_unpriced_attempts_total{provider="openai"} 20.0' in httpx2.get(ledger.metrics_url).text
+    assert [(None,)] * 20 == [tuple(row) for row in await parts.pool.fetch("SELECT cost_usd FROM attempts")]
