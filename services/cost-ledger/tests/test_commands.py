@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import RedisDsn
 
 from cost_events import attempt, read_settled, request, settled, used
 from cost_ledger.commands import run_command
-from cost_ledger.migrate import migrate
 from cost_ledger.price import price_settled
-from cost_ledger.settings import Settings
-from ledger_process import PRICE_BOOK, Parts, database, environment, parts_on, run_ledger_command, running_ledger, until
+from ledger_process import Parts, environment, run_ledger_command, running_ledger, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -82,20 +82,21 @@ def _status_of(arguments: list[str]) -> int:
 
 @pytest.fixture
 async def operator(
-    postgres_url: str,
+    parts: Parts,
+    database_url: str,
     redis_url: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Operator]:
-    """Yield an operator; the prices of the tests are recorded and nothing else."""
-    url = database(postgres_url, f"commands-{uuid.uuid4()}")
-    await migrate(Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK))
-    async with parts_on(url, redis_url) as parts:
-        values = environment(url, redis_url)
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-        yield Operator(values, tmp_path, parts, capsys)
+    """Yield an operator; the prices of the tests are recorded and nothing else, now and afterwards."""
+    values = environment(database_url, redis_url)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    before = [tuple(row) for row in await parts.pool.fetch("SELECT price_version, effective_to FROM prices")]
+    yield Operator(values, tmp_path, parts, capsys)
+    await parts.pool.execute("DELETE FROM prices WHERE price_version <> ALL($1)", [row[0] for row in before])
+    await parts.pool.executemany("UPDATE prices SET effective_to = $2 WHERE price_version = $1", before)
 
 
 def test_prices_are_listed_as_they_are_recorded(operator: Operator) -> None:
@@ -285,10 +286,56 @@ def test_a_database_that_is_away_or_empty_is_one_line(
     )
 
 
+async def test_a_comparison_says_what_differs_and_what_explains_it(operator: Operator) -> None:
+    """0 when the books agree, also within a tolerance; 1 with a line for each figure; estimates and matches apart."""
+    estimated = attempt(model="m", usage=used(10, 1))
+    estimated.usage_source = routerpb.USAGE_SOURCE_ESTIMATED
+    await operator.record(
+        settled(request(), [attempt(model="m", usage=used(990, 99))]), settled(request(), [estimated])
+    )
+    export = operator.folder / "usage.csv"
+    export.write_text(
+        "start_time,model,num_model_requests,input_tokens,output_tokens\n1795219200,m-20261001,2,1010,100\n"
+    )
+    command = ("reconcile", "--provider", "openai", "--file", export)
+    header, row, *notes = operator.lines(*command, status=1)
+
+    assert ["day", "model", "figure", "provider", "ledger", "difference", "percent"] == header.split()
+    assert ["2026-11-21", "m-20261001", "input_tokens", "1,010", "1,000", "-10", "-0.99"] == row.split()
+    assert [
+        "estimated: 2026-11-21 m-20261001: 1 attempts told no usage and are in the ledger with 10 input and 1 output "
+        "tokens of our own estimate",
+        "unpriced: 2 attempts are in no cost (see `prices missing`)",
+        "matched: m, m-2026 in the ledger is counted as m-20261001",
+        "2026-11-21 to 2026-11-21 (UTC): 3 figures compared, 2 agree, 1 differ",
+    ] == notes
+    assert operator.lines(*command, "--tolerance", "1%")[-1].endswith("3 figures compared, 3 agree, 0 differ")
+    export.write_text("start_time,model\n")
+    assert operator.refusal(*command, status=2)[0].startswith(f"cost_ledger: {export}:1: ")
+
+
+async def test_a_reader_that_leaves_is_no_traceback(operator: Operator) -> None:
+    """As `verify | head -1` does."""
+    await operator.record(*(settled(request()) for _ in range(3000)))
+    await operator.parts.pool.execute("UPDATE requests SET cost_usd = 0")
+    command = [sys.executable, "-m", "cost_ledger", "verify", "--limit", "3000"]
+
+    assert (1, b"") == await asyncio.to_thread(_read_a_line_and_leave, command, operator.values)
+
+
+def _read_a_line_and_leave(command: Sequence[str], values: Mapping[str, str]) -> tuple[int, bytes]:
+    with subprocess.Popen(command, env=values, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    return process.wait(30), told
+
+
 async def test_a_running_ledger_takes_new_prices(operator: Operator, redis_url: str) -> None:
     """Without a restart, within half a minute: what was unpriced before the import has a cost after it."""
-    url = operator.values["COST_LEDGER_POSTGRES_URL"]
-    async with running_ledger(operator.folder, url, redis_url) as ledger:
+    async with running_ledger(operator.folder, operator.values["COST_LEDGER_POSTGRES_URL"], redis_url) as ledger:
         await operator.parts.send(settled(request(), [attempt(model="new", usage=used(10**6, 0))]))
         await until(operator.parts.is_drained)
         operator.lines("prices", "import", operator.price("new", "2026-11-01"))
@@ -302,4 +349,3 @@ async def test_a_running_ledger_takes_new_prices(operator: Operator, redis_url: 
         await until(operator.parts.is_drained)
 
     assert [("",), ("openai/new@2026-11-01",)] == await operator.parts.rows("attempts", "price_version")
-    await operator.parts.client.flushall()
