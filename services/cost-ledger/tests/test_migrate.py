@@ -7,6 +7,8 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,10 +17,14 @@ import orjson
 import pytest
 from pydantic import RedisDsn
 
-from cost_ledger.migrate import migrate
+from cost_events import read_settled, request, settled
+from cost_ledger.migrate import migrate, revisions, sql_between
+from cost_ledger.partitions import ensure_partitions
+from cost_ledger.price import price_settled
 from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
-from ledger_process import PRICE_BOOK, database, environment, reason_of, run_migrate
+from ledger_process import PRICE_BOOK, database, environment, parts_on, reason_of, run_migrate, until
 
+ROWS = ("requests", "attempts", "spend_daily")
 TABLES = {"alembic_version", "attempts", "corrections", "prices", "requests", "spend_daily"}
 
 
@@ -70,7 +76,7 @@ async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_u
 
     assert ["database_migrated", "price_book_imported"] == events(second)
     lines = [orjson.loads(line) for line in second.stdout.splitlines()]
-    assert ("0002", False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
+    assert (HEAD, False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
 
 
 async def test_migrations_at_the_same_time_all_go_well(postgres_url: str, redis_url: str) -> None:
@@ -173,3 +179,109 @@ async def test_a_newer_database_is_left_as_it_is(postgres_url: str, redis_url: s
     assert "database_newer" in events(run_migrate(environment(url, redis_url)))
     async with connected(url) as connection:
         assert "9999" == await connection.fetchval("SELECT version_num FROM alembic_version")
+
+
+HEAD = "0003"
+EARLIER = ("0001", "0002")
+# What code of revision 0001 sends, word for word but for the values.
+OLD_STATEMENTS = """
+INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,
+    state, outcome, finish_reason, error_code, cache_status, cache_bypass_reason, settled_at, duration,
+    time_to_first_token, cost_usd, saved_provider, saved_target_model, saved_input_tokens, saved_output_tokens,
+    saved_provider_cache_read_input_tokens, saved_provider_cache_write_input_tokens, saved_reasoning_output_tokens,
+    saved_cost_usd, saved_price_version)
+VALUES ('01a1fd55-7a80-708e-9fee-975deb05dfcb', 'acme', 'ada', 'key-1', 'gold', '/chat', 'fast', true,
+    '2026-11-21 09:00:00+00', 'settled', 'ok', 'stop', '', 'miss', '', '2026-11-21 09:00:02+00', '2 s', '0.3 s', 0.25,
+    '', '', NULL, NULL, NULL, NULL, NULL, NULL, '')
+ON CONFLICT (request_id) DO UPDATE SET state = 'settled', outcome = excluded.outcome, cost_usd = excluded.cost_usd
+    WHERE requests.state <> 'settled' AND excluded.state = 'settled';
+INSERT INTO attempts (request_id, attempt_number, event_id, target, provider, target_model, response_model, outcome,
+    error_code, usage_source, started_at, duration, time_to_first_chunk, http_status, provider_request_id,
+    finish_reason, has_usage, input_tokens, output_tokens, provider_cache_read_input_tokens,
+    provider_cache_write_input_tokens, reasoning_output_tokens, cost_usd, price_version)
+VALUES ('01a1fd55-7a80-708e-9fee-975deb05dfcb', 1, '5d9b24be-7c18-5c0f-9c44-0d5b1e64b1a7', 'main', 'openai', 'gpt-test', 'gpt-test', 'ok', '', 'reported',
+    '2026-11-21 09:00:00+00', '2 s', '0.3 s', 200, '', 'stop', true, 10, 5, NULL, NULL, NULL, 0.25, 'p@1')
+ON CONFLICT (request_id, attempt_number) DO NOTHING;
+INSERT INTO spend_daily (tenant, day, user_id, key_id, requested_model, provider, target_model, requests, attempts,
+    input_tokens, output_tokens, cost_usd, unpriced_attempts, cache_hits, cache_misses, cache_bypasses, saved_cost_usd)
+VALUES ('acme', '2026-11-21', 'ada', 'key-1', 'fast', 'openai', 'gpt-test', 1, 1, 10, 5, 0.25, 0, 0, 1, 0, 0)
+ON CONFLICT (tenant, day, user_id, key_id, requested_model, provider, target_model) DO UPDATE
+    SET requests = spend_daily.requests + excluded.requests, cost_usd = spend_daily.cost_usd + excluded.cost_usd;
+"""
+
+
+async def upgraded(url: str, redis_url: str) -> None:
+    """Bring it up to date in this process."""
+    await migrate(Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK))
+
+
+async def made_at(postgres_url: str, revision: str) -> str:
+    """Make a database as it was at `revision`, with its partitions; return its URL."""
+    url = database(postgres_url, f"at-{revision}-{uuid.uuid4()}")
+    async with connected(postgres_url) as connection:
+        await connection.execute(f'CREATE DATABASE "{urlsplit(url).path[1:]}"')
+    async with connected(url) as connection:
+        await connection.execute(sql_between(None, revision))
+        await ensure_partitions(connection, datetime.now(UTC).date())
+    return url
+
+
+def test_every_revision_is_upgraded_from() -> None:
+    """The list of these tests is complete."""
+    assert [*EARLIER, HEAD] == revisions()
+
+
+@pytest.mark.parametrize("revision", EARLIER)
+async def test_what_is_recorded_survives_every_upgrade(postgres_url: str, redis_url: str, revision: str) -> None:
+    """From any earlier revision with rows in it: none is lost or changed, and new events are recorded beside them."""
+    url = await made_at(postgres_url, revision)
+    async with connected(url) as connection:
+        await connection.execute(OLD_STATEMENTS)
+        before = {table: dict((await connection.fetch(f"SELECT * FROM {table}"))[0]) for table in ROWS}  # noqa: S608
+    await upgraded(url, redis_url)
+
+    async with connected(url) as connection:
+        assert HEAD == await connection.fetchval("SELECT version_num FROM alembic_version")
+        for table, row in before.items():
+            after = dict((await connection.fetch(f"SELECT * FROM {table}"))[0])  # noqa: S608
+            assert row == {column: after[column] for column in row}
+    async with parts_on(url, redis_url) as parts:
+        asked = request(user="ada")
+        await parts.store.record([], [price_settled(read_settled(settled(asked)), await parts.prices.book())])
+        # The same key as the old row's: its sums grow.
+        assert [(2, 2, Decimal("0.250650880"), "")] == await parts.rows(
+            "spend_daily", "requests, attempts, cost_usd, template"
+        )
+        await parts.pool.execute("DELETE FROM requests; DELETE FROM attempts; DELETE FROM spend_daily")
+
+
+@pytest.mark.parametrize("revision", [*EARLIER, HEAD])
+async def test_old_code_works_on_the_new_schema(postgres_url: str, redis_url: str, revision: str) -> None:
+    """What the first revision's code sends goes well on every later schema: once, and again as a duplicate."""
+    url = await made_at(postgres_url, revision)
+    async with connected(url) as connection:
+        for _ in range(2):
+            await connection.execute(OLD_STATEMENTS)
+        assert 1 == await connection.fetchval("SELECT count(*) FROM requests WHERE state = 'settled'")
+        assert 1 == await connection.fetchval("SELECT count(*) FROM attempts")
+        assert 2 == await connection.fetchval("SELECT requests FROM spend_daily")
+
+
+async def test_an_upgrade_waits_for_a_long_reader_without_keeping_others(postgres_url: str, redis_url: str) -> None:
+    """It gives way and tries again: the old code goes on meanwhile, and in the end the schema is the new one."""
+    url = await made_at(postgres_url, "0001")
+    async with connected(url) as reader, connected(url) as writer:
+        transaction = reader.transaction()
+        await transaction.start()
+        await reader.fetch("SELECT 1 FROM requests")
+        upgrade = asyncio.create_task(upgraded(url, redis_url))
+        await until(lambda: _waits_for_a_lock(writer))
+        await asyncio.wait_for(writer.execute(OLD_STATEMENTS), 15.0)
+        assert "0001" == await writer.fetchval("SELECT version_num FROM alembic_version")
+        await transaction.rollback()
+        await asyncio.wait_for(upgrade, 60.0)
+        assert HEAD == await writer.fetchval("SELECT version_num FROM alembic_version")
+
+
+async def _waits_for_a_lock(connection: asyncpg.Connection) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"))

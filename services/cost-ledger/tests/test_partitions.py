@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from cost_events import new_id, read_settled, request, settled
-from cost_ledger.partitions import ensure_partitions, lowest_id, month_after
+from cost_ledger.partitions import PartitionKeeper, drop_partitions, ensure_partitions, lowest_id, month_after
 from cost_ledger.price import price_settled
-from ledger_process import Parts
+from ledger_process import Parts, until
 
 WHERE = "request_id::text, tableoid::regclass::text"
 
@@ -105,3 +108,146 @@ async def test_a_partition_refuses_what_the_table_refuses(parts: Parts) -> None:
     for table in ("requests", "attempts"):
         with pytest.raises(asyncpg.UniqueViolationError):
             await parts.pool.execute(f"INSERT INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own words
+
+
+TODAY = datetime.now(UTC).date()
+THIS_MONTH = TODAY.replace(day=1)
+
+
+def keeper(parts: Parts, retention_months: int = 25) -> PartitionKeeper:
+    """Return what the process runs by the clock."""
+    return PartitionKeeper(parts.pool, parts.metrics, retention_months=retention_months, timeout_seconds=10.0)
+
+
+async def months_of(parts: Parts, table: str = "requests") -> set[str]:
+    """Return the ends of the names of the partitions of `table`."""
+    query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::text::regclass"
+    rows = await parts.pool.fetch(query, table)
+    return {row[0].removeprefix(f"{table}_") for row in rows}
+
+
+async def add_months(parts: Parts, *months: date) -> None:
+    """Make partitions around these months."""
+    async with parts.pool.acquire() as connection:
+        for month in months:
+            await ensure_partitions(connection, month)
+
+
+async def drop(parts: Parts, today: date, retention_months: int) -> list[str]:
+    """Drop what is too old."""
+    async with parts.pool.acquire() as connection:
+        return await drop_partitions(connection, today, retention_months)
+
+
+@asynccontextmanager
+async def reading(parts: Parts) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+    """Hold a transaction open that has read the tables, in the order that is the other way round than ours."""
+    async with parts.pool.acquire() as connection, connection.transaction():
+        for table in ("attempts", "requests"):
+            await connection.fetch(f"SELECT 1 FROM {table}")  # noqa: S608 - our own words
+        yield connection
+
+
+async def test_months_are_dropped_when_their_time_is_over(parts: Parts) -> None:
+    """The current month and so many before it stay, also what lies in them; figures by day stay for ever."""
+    kept, gone = month_after(THIS_MONTH, -25), month_after(THIS_MONTH, -26)
+    await add_months(parts, kept)
+    ids = {month: new_id(datetime(month.year, month.month, 28, 23, tzinfo=UTC)) for month in (kept, gone)}
+    for request_id in ids.values():
+        await record(parts, request_id)
+    await keeper(parts).turn(TODAY)
+
+    for table in ("requests", "attempts"):
+        assert [(uuid.UUID(ids[kept]),)] == await parts.rows(table, "request_id")
+        assert f"{kept:%Y_%m}" == min(await months_of(parts, table))
+    assert [(2,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
+    assert 2 == parts.counted("cost_ledger_partitions_dropped_total")
+    assert 2 <= parts.counted("cost_ledger_partitions_ahead")
+    start = datetime(kept.year, kept.month, 1, tzinfo=UTC).timestamp()
+    assert start == parts.counted("cost_ledger_oldest_partition_timestamp_seconds")
+    await drop(parts, TODAY, 1)
+
+
+async def test_a_retention_of_zero_keeps_everything(parts: Parts) -> None:
+    """However old it is."""
+    await add_months(parts, date(1999, 12, 1))
+    await keeper(parts, 0).turn(TODAY)
+
+    assert "1999_11" in await months_of(parts)
+    await drop(parts, TODAY, 1)
+    assert f"{month_after(THIS_MONTH, -1):%Y_%m}" == min(await months_of(parts))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=36_500)])
+async def test_a_clock_that_is_ahead_drops_nothing_early(parts: Parts, ahead: timedelta) -> None:
+    """A drop is for good: PostgreSQL's clock has to agree."""
+    before = await months_of(parts)
+
+    assert [] == await drop(parts, TODAY + ahead, 1)
+    assert before == await months_of(parts)
+
+
+async def test_a_clock_that_is_behind_drops_less(parts: Parts) -> None:
+    """It goes by the earlier of both clocks."""
+    await add_months(parts, date(2022, 6, 1))
+
+    assert ["requests_2022_05", "attempts_2022_05"] == await drop(parts, date(2022, 7, 31), 1)
+    await drop(parts, TODAY, 1)
+
+
+async def test_rows_of_the_default_partition_go_by_when_they_were_recorded(parts: Parts) -> None:
+    """An id that tells of 1970, because a clock was wrong, is kept as long as any other; what was kept so long goes."""
+    wrong, old = new_id(datetime(1970, 1, 2, tzinfo=UTC)), new_id(datetime(1970, 1, 3, tzinfo=UTC))
+    await record(parts, wrong)
+    await record(parts, old)
+    await parts.pool.execute("UPDATE requests SET recorded_at = $2 WHERE request_id = $1", old, _middle_of(-2))
+    await drop(parts, TODAY, 2)
+    assert 2 == len(await parts.rows("requests"))
+    await drop(parts, TODAY, 1)
+
+    for table in ("requests", "attempts"):
+        assert [(uuid.UUID(wrong),)] == await parts.rows(table, "request_id")
+
+
+async def test_two_ledgers_keep_the_same_tables_at_the_same_time(parts: Parts) -> None:
+    """Each month is made once and dropped once, and neither fails."""
+    await add_months(parts, date(2020, 3, 1), date(2020, 8, 1))
+    ahead = date(2035, 6, 1)
+    await asyncio.gather(*(keeper(parts, 1).turn(ahead) for _ in range(4)))
+
+    assert 16 == parts.counted("cost_ledger_partitions_dropped_total")
+    assert 0 == parts.counted("cost_ledger_partitions_put_off_total")
+    assert {"2035_05", "2035_08"} <= await months_of(parts, "attempts")
+    assert "2020_02" not in await months_of(parts, "attempts")
+
+
+async def test_a_long_reader_is_neither_broken_nor_in_the_way_of_others(parts: Parts) -> None:
+    """A report that runs for long: the change gives way within a second, and is made when the report is over."""
+    await add_months(parts, date(2021, 3, 1))
+    async with reading(parts) as connection:
+        await asyncio.wait_for(keeper(parts, 1).turn(TODAY), 15.0)
+        assert 1 == parts.counted("cost_ledger_partitions_put_off_total")
+        assert "2021_03" in await months_of(parts)
+
+        async with asyncio.TaskGroup() as group:
+            turn = group.create_task(keeper(parts, 1).turn(date(2036, 1, 1)))
+            await until(lambda: _waits_for_a_lock(parts, turn))
+            # Behind the change in the queue, and done all the same.
+            await record(parts, new_id())
+            await connection.fetch("SELECT 1 FROM requests JOIN attempts USING (request_id)")
+            await turn
+        assert "2036_01" not in await months_of(parts)
+    await keeper(parts, 1).turn(date(2036, 1, 1))
+
+    assert 2 == parts.counted("cost_ledger_partitions_put_off_total")
+    assert "2036_01" in await months_of(parts)
+    assert "2021_03" not in await months_of(parts)
+
+
+async def _waits_for_a_lock(parts: Parts, turn: asyncio.Task[None]) -> bool:
+    return turn.done() or bool(await parts.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+def _middle_of(offset: int) -> datetime:
+    month = month_after(THIS_MONTH, offset)
+    return datetime(month.year, month.month, 15, tzinfo=UTC)

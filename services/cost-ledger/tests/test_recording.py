@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,8 +65,9 @@ async def record(parts: Parts, events: list[ledgerpb.CostEvent]) -> None:
 
 
 async def everything(parts: Parts) -> list[object]:
-    """Return every row that cost events lead to."""
-    return [await parts.rows(f"{table} AS whole", "whole::text") for table in ("requests", "attempts", "spend_daily")]
+    """Return every row that cost events lead to, but for the moment it was recorded."""
+    tables = ("requests", "attempts", "spend_daily")
+    return [await parts.rows(f"{table} AS whole", "(to_jsonb(whole) - 'recorded_at')::text") for table in tables]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -158,12 +160,21 @@ async def test_a_second_end_changes_no_figure(parts: Parts) -> None:
     assert [(1, PLAIN_COST)] == await parts.rows("attempts", "attempt_number, cost_usd")
 
 
+async def recorded_ago(parts: Parts, asked: ledgerpb.Request, seconds: float) -> None:
+    """Let a request that is recorded have been so for `seconds`."""
+    await parts.pool.execute(
+        "UPDATE requests SET recorded_at = now() - make_interval(secs => $2) WHERE request_id = $1",
+        asked.request_id,
+        seconds,
+    )
+
+
 async def test_a_request_without_an_end_is_given_up_and_its_late_end_still_counts(parts: Parts) -> None:
     """The sweep marks what is too old and only that, once; an end that comes after all settles it."""
-    old = request(at=datetime.now(UTC) - timedelta(seconds=301))
-    young = request(at=datetime.now(UTC) - timedelta(seconds=250))
-    ended = request(at=datetime.now(UTC) - timedelta(seconds=900))
+    old, young, ended = request(), request(), request()
     await record(parts, [admitted(old), admitted(young), settled(ended)])
+    for asked, seconds in ((old, 301), (young, 250), (ended, 900)):
+        await recorded_ago(parts, asked, seconds)
 
     assert 1 == await parts.store.give_up(300)
     assert 0 == await parts.store.give_up(300)
@@ -177,11 +188,33 @@ async def test_a_request_without_an_end_is_given_up_and_its_late_end_still_count
 
 async def test_the_sweep_passes_by_what_is_being_settled(parts: Parts) -> None:
     """A row that another transaction holds is neither waited for nor given up."""
-    old = request(at=datetime.now(UTC) - timedelta(seconds=600))
+    old = request()
     await record(parts, [admitted(old)])
+    await recorded_ago(parts, old, 600)
     async with parts.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT 1 FROM requests WHERE request_id = $1 FOR UPDATE", old.request_id)
         assert 0 == await parts.store.give_up(300)
+    assert 1 == await parts.store.give_up(300)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)])
+async def test_a_clock_of_the_edge_that_jumps_costs_nothing(parts: Parts, jump: timedelta) -> None:
+    """An hour back or forth, before a request, in its midst or after: recorded once, and given up by nobody early."""
+    now = datetime.now(UTC)
+    running, jumped = request(at=now + jump), request(at=now)
+    ending = settled(jumped)
+    ending.settled.settled_at.FromDatetime(now + jump)
+    ending.settled.duration.FromTimedelta(jump)
+    ending.settled.time_to_first_token.FromTimedelta(jump)
+    ending.settled.attempts[0].started_at.FromDatetime(now + jump)
+    ending.settled.attempts[0].duration.FromTimedelta(jump)
+    await record(parts, [admitted(running), admitted(jumped), ending])
+
+    assert 0 == await parts.store.give_up(300)
+    assert "settled" == await parts.state_of(jumped.request_id)
+    assert [(1, 1, PLAIN_COST)] == await parts.rows("spend_daily", "requests, attempts, cost_usd")
+    assert [(jump,)] == await parts.rows("attempts", "duration")
+    await recorded_ago(parts, running, 301)
     assert 1 == await parts.store.give_up(300)
 
 

@@ -12,13 +12,14 @@ import asyncpg
 import redis.asyncio as redis
 import structlog
 
+from cost_ledger.backlog import measure_backlog, remove_idle_members
 from cost_ledger.commands import run_command
 from cost_ledger.connections import borrowed
-from cost_ledger.consume import STREAM, Consumer
+from cost_ledger.consume import Consumer
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import LedgerMetrics
 from cost_ledger.migrate import migrate
-from cost_ledger.partitions import ensure_partitions
+from cost_ledger.partitions import PartitionKeeper
 from cost_ledger.price import PriceList
 from cost_ledger.price_book import read_prices
 from cost_ledger.reader import Reader, read_pool
@@ -41,7 +42,12 @@ _STATEMENT_TIMEOUT_SECONDS = 10.0
 _PRICES_INTERVAL_SECONDS = 10.0
 _SWEEP_INTERVAL_SECONDS = 10.0
 _BACKLOG_INTERVAL_SECONDS = 5.0
-_PARTITIONS_INTERVAL_SECONDS = 24 * 60 * 60.0
+_PARTITIONS_INTERVAL_SECONDS = 60 * 60.0
+# Behind by more than this, the end of a request may be on the stream while its beginning is recorded.
+_MOST_LAG_SECONDS = 5.0
+# A member asks twice a second while it has nothing to do, and holds something while it has; after ten times the time
+# that others take to claim what it held, it will not come back under this name.
+_IDLE_CLAIMS = 10
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
@@ -62,6 +68,12 @@ class Ledger:
         self._client = client
         self._metrics = metrics
         self._store = Store(pool, _STATEMENT_TIMEOUT_SECONDS)
+        self._partitions = PartitionKeeper(
+            pool,
+            metrics,
+            retention_months=settings.retention_months,
+            timeout_seconds=_STATEMENT_TIMEOUT_SECONDS,
+        )
         self.prices = PriceList(self._read_prices)
         self.reader = Reader(readers)
         self.consumer = Consumer(
@@ -79,7 +91,8 @@ class Ledger:
             "refresh_prices": (_PRICES_INTERVAL_SECONDS, self.prices.refresh),
             "give_up_requests": (_SWEEP_INTERVAL_SECONDS, self._give_up),
             "measure_backlog": (_BACKLOG_INTERVAL_SECONDS, self._measure_backlog),
-            "ensure_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._ensure_partitions),
+            "remove_idle_members": (_SWEEP_INTERVAL_SECONDS, self._remove_idle_members),
+            "keep_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._keep_partitions),
         }
         return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]
 
@@ -88,17 +101,29 @@ class Ledger:
             return await read_prices(connection)
 
     async def _give_up(self) -> None:
+        backlog = await measure_backlog(self._client)
+        if backlog.oldest_seconds > _MOST_LAG_SECONDS:
+            self._metrics.sweeps_put_off.inc()
+            log.warning("sweep_put_off", events=backlog.events, oldest_seconds=round(backlog.oldest_seconds, 1))
+            return
         count = await self._store.give_up(self._settings.unsettled_after_seconds)
         if count:
             self._metrics.unsettled_requests.inc(count)
             log.error("requests_unsettled", requests=count)
 
     async def _measure_backlog(self) -> None:
-        self._metrics.backlog_events.set(await self._client.xlen(STREAM))
+        backlog = await measure_backlog(self._client)
+        self._metrics.backlog_events.set(backlog.events)
+        self._metrics.oldest_event_seconds.set(backlog.oldest_seconds)
+        self._metrics.dead_letter_events.set(backlog.dead_letters)
 
-    async def _ensure_partitions(self) -> None:
-        async with borrowed(self._pool, _STATEMENT_TIMEOUT_SECONDS) as connection:
-            await ensure_partitions(connection, datetime.now(UTC).date())
+    async def _remove_idle_members(self) -> None:
+        removed = await remove_idle_members(self._client, self._settings.claim_after_seconds * _IDLE_CLAIMS)
+        if removed:
+            log.info("members_removed", members=removed)
+
+    async def _keep_partitions(self) -> None:
+        await self._partitions.turn(datetime.now(UTC).date())
 
 
 @asynccontextmanager

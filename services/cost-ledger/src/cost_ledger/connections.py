@@ -11,6 +11,9 @@ import asyncpg.pool
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 # Resetting a connection takes a round trip; one that needs longer is cut, and the pool makes another.
 RELEASE_SECONDS = 0.2
+# How long a change of a table waits for those who use it; all who come later wait behind it. Less than PostgreSQL's
+# `deadlock_timeout` (1 s), so that in a circle it is the change that gives way and not a reader.
+LOCK_TIMEOUT_MS = 800
 
 
 @asynccontextmanager

@@ -71,6 +71,37 @@ class LedgerMetrics:
         self.backlog_events = Gauge(
             "cost_ledger_backlog_events", "Entries of the stream not yet recorded.", registry=registry
         )
+        self.oldest_event_seconds = Gauge(
+            "cost_ledger_oldest_event_seconds",
+            "How long the oldest entry that is not recorded has been on the stream; 0 when there is none.",
+            registry=registry,
+        )
+        self.dead_letter_events = Gauge(
+            "cost_ledger_dead_letter_events", "Entries of the dead-letter stream.", registry=registry
+        )
+        self.sweeps_put_off = Counter(
+            "cost_ledger_sweeps_put_off_total",
+            "Times that requests without an end were not given up because ends may still be on the stream.",
+            registry=registry,
+        )
+        self.partitions_ahead = Gauge(
+            "cost_ledger_partitions_ahead",
+            "Months after the current one that have their partitions.",
+            registry=registry,
+        )
+        self.oldest_partition = Gauge(
+            "cost_ledger_oldest_partition_timestamp_seconds",
+            "When the oldest month that is kept began, in Unix time.",
+            registry=registry,
+        )
+        self.partitions_dropped = Counter(
+            "cost_ledger_partitions_dropped_total", "Partitions dropped because their time was over.", registry=registry
+        )
+        self.partitions_put_off = Counter(
+            "cost_ledger_partitions_put_off_total",
+            "Times that a long transaction was in the way of making or dropping partitions.",
+            registry=registry,
+        )
         # Present from the start, so that an alert on an increase sees the first one.
         for reason in ("unreadable", "invalid", "refused"):
             self.dead_letters.labels(reason)

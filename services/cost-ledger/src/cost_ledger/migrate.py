@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -14,6 +15,7 @@ import asyncpg
 import structlog
 from alembic.script import ScriptDirectory
 
+from cost_ledger.connections import LOCK_TIMEOUT_MS
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.partitions import ensure_partitions
 from cost_ledger.price_book import Touched, import_price_book
@@ -25,6 +27,9 @@ log = structlog.get_logger()
 _CONNECT_TIMEOUT_SECONDS = 10.0
 # Any constant; two migrations at the same time must run one after the other.
 _LOCK = 0x5B111A7E
+# A table in use by a long transaction: how often it is tried again, and the pause before that.
+_TRIES = 20
+_PAUSE_SECONDS = 1.0
 
 
 async def migrate(settings: Settings) -> None:
@@ -38,8 +43,10 @@ async def migrate(settings: Settings) -> None:
         connection = await connect(settings)
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-            await _upgrade(connection)
-            await ensure_partitions(connection, datetime.now(UTC).date())
+            await connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+            await _patiently(lambda: _upgrade(connection))
+            await _patiently(lambda: ensure_partitions(connection, datetime.now(UTC).date()))
+            await connection.execute("RESET lock_timeout")
             # A book that comes with a new version tells of prices that have changed since the one before.
             imported = await import_price_book(connection, prices, may_backdate=True)
             log.info("price_book_imported", entries=len(prices), changed=imported.changed)
@@ -102,28 +109,50 @@ async def _create_database(settings: Settings, name: str) -> None:
         await connection.close()
 
 
+async def _patiently(change: Callable[[], Awaitable[object]]) -> None:
+    """Try a change of tables again while somebody uses them; between two tries the old code works on."""
+    for _ in range(_TRIES - 1):
+        try:
+            await change()
+        except asyncpg.LockNotAvailableError:
+            log.warning("tables_in_use", again_in_seconds=_PAUSE_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    await change()
+
+
 async def _upgrade(connection: asyncpg.Connection) -> None:
-    """Run the revisions that are missing, each in its own transaction."""
+    """Run the revisions that are missing, in one transaction: statements that are sent together are one."""
     current = None
     if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
         current = await connection.fetchval("SELECT version_num FROM alembic_version")
-    sql = _sql_from(current)
+    if current is not None and current not in revisions():
+        # A newer ledger was here and this one is rolled back to: old code works on the new schema.
+        log.warning("database_newer", revision=current)
+        sql = ""
+    else:
+        sql = sql_between(current, "head")
     if sql:
         await connection.execute(sql)
     log.info("database_migrated", from_revision=current, changed=bool(sql))
 
 
-def _sql_from(current: str | None) -> str:
-    """Return the SQL that leads from revision `current` (None: an empty database) to the newest."""
+def revisions() -> list[str]:
+    """Return all revisions, the oldest first."""
+    walk = ScriptDirectory.from_config(_config(io.StringIO())).walk_revisions()
+    return [script.revision for script in walk][::-1]
+
+
+def sql_between(current: str | None, target: str) -> str:
+    """Return the SQL that leads from revision `current` (None: an empty database) to `target`; empty: nothing to do."""
     buffer = io.StringIO()
-    config = alembic.config.Config(output_buffer=buffer, stdout=io.StringIO())
-    config.set_main_option("script_location", str(resources.files("cost_ledger") / "migrations"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
-        # A newer ledger was here and this one is rolled back to: old code works on the new schema.
-        log.warning("database_newer", revision=current)
-        return ""
-    target = "head" if current is None else f"{current}:head"
-    alembic.command.upgrade(config, target, sql=True)
+    alembic.command.upgrade(_config(buffer), target if current is None else f"{current}:{target}", sql=True)
     sql = buffer.getvalue()
     return sql if "alembic_version" in sql else ""
+
+
+def _config(output: io.StringIO) -> alembic.config.Config:
+    config = alembic.config.Config(output_buffer=output, stdout=io.StringIO())
+    config.set_main_option("script_location", str(resources.files("cost_ledger") / "migrations"))
+    return config

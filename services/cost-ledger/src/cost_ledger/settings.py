@@ -27,12 +27,15 @@ class Settings(BaseSettings):
     redis_url: RedisDsn
     # This process's name in the consumer group; two processes must not share one.
     consumer: str = Field(default_factory=socket.gethostname, min_length=1)
-    # Must exceed the longest stream, or requests still running are taken for lost.
+    # Counted from when the ledger recorded it; must exceed the longest stream, or running requests are taken for lost.
     unsettled_after_seconds: float = Field(default=300, gt=0)
     claim_after_seconds: float = Field(default=30, gt=0)
     # Connections to PostgreSQL that record, and those that answer questions: neither waits for the other.
     pool_size: int = Field(default=8, ge=2, le=100)
     read_pool_size: int = Field(default=4, ge=1, le=100)
+    # Whole months of receipts before the current one; older ones are dropped, while figures by day stay for ever.
+    # 25: any month can be compared with the same one of the two years before. 0: keep all.
+    retention_months: int = Field(default=25, ge=0, le=1200)
     price_book_file: Path = PACKAGED_PRICE_BOOK
     # Lets grpcurl and the like ask for the contract; for development.
     reflection: bool = False

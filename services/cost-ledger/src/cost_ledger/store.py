@@ -25,6 +25,8 @@ _ROLLBACK_SECONDS = 2.0
 # ON CONFLICT goes by one unique index. When two writers make the same row of `spend_daily` at one moment, its other
 # one, there until revision 0001 is not written for any more, refuses the second; a moment later the row is found.
 _TRIES = 5
+# After a catastrophe too, one turn of the sweep ends within its timeout.
+_MOST_GIVEN_UP = 10_000
 _USAGE = tuple(Usage.__slots__)
 _REQUEST = tuple(field.name for field in fields(RequestFacts))
 _FACTS = tuple(field.name for field in fields(AttemptFacts) if field.name != "usage")
@@ -149,11 +151,13 @@ _SPEND = _insert(
     f"ON CONFLICT ({', '.join(_KEY_COLUMNS)}) DO UPDATE SET "
     + ", ".join(f"{column} = spend_daily.{column} + excluded.{column}" for column in _SUM_COLUMNS),
 )
-# A row that a consumer holds is getting its end right now.
+# A row that a consumer holds is getting its end right now. Both moments are by PostgreSQL's clock: that of the edge may
+# be wrong, or jump.
 _GIVE_UP = """
 UPDATE requests SET state = 'unsettled' WHERE request_id IN (
     SELECT request_id FROM requests
-    WHERE state = 'admitted' AND admitted_at < now() - make_interval(secs => $1)
+    WHERE state = 'admitted' AND recorded_at < now() - make_interval(secs => $1)
+    LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
 RETURNING request_id
@@ -181,9 +185,9 @@ class Store:
         return await self._record(rows, endings, admitted)
 
     async def give_up(self, after_seconds: float) -> int:
-        """Mark requests that were admitted longer ago than this and never settled; return how many."""
+        """Mark requests that were recorded longer ago than this and never settled; return how many, 10,000 at most."""
         async with borrowed(self._pool, self._timeout) as connection:
-            return len(await connection.fetch(_GIVE_UP, after_seconds, timeout=self._timeout))
+            return len(await connection.fetch(_GIVE_UP, after_seconds, _MOST_GIVEN_UP, timeout=self._timeout))
 
     async def _record(
         self, rows: Mapping[UUID, list[Any]], endings: Mapping[UUID, PricedSettled], admitted: Sequence[AdmittedEvent]
