@@ -13,6 +13,7 @@ import pytest
 from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.events import MAX_TOKENS
+from cost_ledger.store import Store
 from ledger_process import Parts, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
@@ -114,6 +115,57 @@ async def test_bytes_that_are_no_event_do_not_block_the_rest(parts: Parts, capsy
     assert 1 == parts.counted("cost_ledger_dead_letters_total", reason="unreadable")
     assert "settled" == await parts.state_of(asked.request_id)
     assert PROMPT not in capsys.readouterr().out
+
+
+async def test_dead_letters_do_not_fill_redis(parts: Parts) -> None:
+    """Of a flood of garbage the newest 10,000 are kept, give or take a hundred; all are counted."""
+    pipeline = parts.client.pipeline(transaction=False)
+    for number in range(10_500):
+        pipeline.xadd(STREAM, {"event": b"garbage %d" % number})
+    await pipeline.execute()
+    await parts.consume_all()
+
+    letters = await parts.dead()
+    assert 10_000 <= len(letters) <= 10_100
+    assert b"garbage 10499" == letters[-1][b"event"]
+    assert 10_500 == parts.counted("cost_ledger_dead_letters_total", reason="unreadable")
+
+
+async def test_a_slow_postgres_neither_loses_nor_doubles(parts: Parts) -> None:
+    """Half of the statements take longer than the ledger waits; both consumers try again until all is recorded."""
+    asked = [request(user=f"user-{number}") for number in range(40)]
+    await parts.pool.execute(
+        """
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_sleep(random() * 0.4); RETURN NULL;
+        END $$;
+        CREATE TRIGGER dawdle AFTER INSERT ON spend_daily FOR EACH STATEMENT EXECUTE FUNCTION dawdle()
+        """
+    )
+    slow, stop = Store(parts.pool, 0.2), asyncio.Event()
+    consumers = [
+        Consumer(parts.client, slow, parts.prices, parts.metrics, name=name, claim_after_seconds=0.3)
+        for name in ("one", "two")
+    ]
+    tasks = [asyncio.create_task(each.run(stop)) for each in consumers]
+    try:
+        for each in asked:
+            await parts.send(admitted(each), settled(each))
+            await until(lambda: _is_shorter(parts, 6), 120.0)
+        await until(parts.is_drained, 120.0)
+    finally:
+        stop.set()
+        await asyncio.wait(tasks)
+        await parts.pool.execute("DROP TRIGGER dawdle ON spend_daily; DROP FUNCTION dawdle")
+
+    assert 0 < parts.counted("cost_ledger_database_errors_total")
+    assert [(40, 40)] == await parts.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
+    assert [("settled",)] * 40 == await parts.rows("requests", "state")
+    assert [] == await parts.dead()
+
+
+async def _is_shorter(parts: Parts, most: int) -> bool:
+    return most > await parts.client.xlen(STREAM)
 
 
 async def test_a_clash_of_two_writers_is_no_fault_of_the_event(parts: Parts) -> None:

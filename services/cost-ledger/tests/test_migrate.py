@@ -199,7 +199,8 @@ INSERT INTO attempts (request_id, attempt_number, event_id, target, provider, ta
     error_code, usage_source, started_at, duration, time_to_first_chunk, http_status, provider_request_id,
     finish_reason, has_usage, input_tokens, output_tokens, provider_cache_read_input_tokens,
     provider_cache_write_input_tokens, reasoning_output_tokens, cost_usd, price_version)
-VALUES ('01a1fd55-7a80-708e-9fee-975deb05dfcb', 1, '5d9b24be-7c18-5c0f-9c44-0d5b1e64b1a7', 'main', 'openai', 'gpt-test', 'gpt-test', 'ok', '', 'reported',
+VALUES ('01a1fd55-7a80-708e-9fee-975deb05dfcb', 1, '5d9b24be-7c18-5c0f-9c44-0d5b1e64b1a7', 'main', 'openai',
+    'gpt-test', 'gpt-test', 'ok', '', 'reported',
     '2026-11-21 09:00:00+00', '2 s', '0.3 s', 200, '', 'stop', true, 10, 5, NULL, NULL, NULL, 0.25, 'p@1')
 ON CONFLICT (request_id, attempt_number) DO NOTHING;
 INSERT INTO spend_daily (tenant, day, user_id, key_id, requested_model, provider, target_model, requests, attempts,

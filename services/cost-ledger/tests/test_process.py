@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import grpc
 import httpx2
 import psutil
@@ -16,9 +18,13 @@ import pytest
 from pydantic import RedisDsn
 
 from cost_events import admitted, attempt, request, settled, used
+from cost_ledger.__main__ import SERVICE
+from cost_ledger.consume import Consumer
 from cost_ledger.migrate import migrate
 from cost_ledger.settings import Settings
+from cost_ledger.store import Store
 from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
+from servicekit.rpc import is_serving
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local import postgres, processes, valkey
 from spillway_local.ports import free_port
@@ -45,6 +51,15 @@ class Server:
     def stop(self) -> None:
         """End it as fast as it goes in order."""
         processes.stop(self.process, postgres.STOP_SIGNAL, 20.0)
+
+    def kill(self) -> None:
+        """End it without a word, and wait until all of it is gone."""
+        server = psutil.Process(self.process.pid)
+        family = [server, *server.children(recursive=True)]
+        for each in family:
+            each.send_signal(signal.SIGKILL)
+        self.process.wait(20.0)
+        psutil.wait_procs(family, 20.0)
 
     def process_ids(self) -> list[int]:
         """Return the ids of all its processes."""
@@ -147,6 +162,72 @@ async def test_a_postgres_that_hangs_is_told_before_the_caller_gives_up(
         assert (await ledger.stub.GetRequest(question, timeout=10)).record.cost_usd == "0.000650880"
 
 
+async def test_no_ledger_goes_down_with_postgres(own: Parts, server: Server, redis_url: str, tmp_path: Path) -> None:
+    """It hangs, then it is killed: questions fail soon, the ledger says it serves, and ingest goes on by itself."""
+    asked = [request() for _ in range(30)]
+    question = ledgerpb.GetRequestRequest(tenant="acme", request_id=asked[0].request_id)
+    async with running_ledger(tmp_path, server.url, redis_url) as ledger:
+        await own.send(*(settled(each) for each in asked[:10]))
+        await until(own.is_drained)
+        with stopped(server.process_ids()):
+            await own.send(*(settled(each) for each in asked[10:20]))
+            assert grpc.StatusCode.UNAVAILABLE == await _status_of(ledger, question)
+            assert await is_serving(ledger.channel, SERVICE, 10.0)
+        server.kill()
+        await own.send(*(settled(each) for each in asked[20:]))
+        assert grpc.StatusCode.UNAVAILABLE == await _status_of(ledger, question)
+        assert await is_serving(ledger.channel, SERVICE, 10.0)
+        assert ledger.process.poll() is None
+
+        server.start()
+        await until(own.is_drained, 60.0)
+        assert grpc.StatusCode.OK == await _status_of(ledger, question)
+        assert [(30, 30)] == await own.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
+
+
+async def test_a_commit_that_nobody_heard_of_counts_once(own: Parts, server: Server) -> None:
+    """Committed, but the answer came too late, again and again: what is told anew then is found recorded."""
+    asked = [request() for _ in range(5)]
+    # A commit waits for a standby that does not exist, and is one all the same when the wait is broken off.
+    await own.pool.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await own.pool.execute("SELECT pg_reload_conf()")
+    stop = asyncio.Event()
+    async with asyncpg.create_pool(server.url, min_size=0, max_size=4, command_timeout=0.3) as pool:
+        consumer = Consumer(own.client, Store(pool, 0.3), own.prices, own.metrics, name="one", claim_after_seconds=30.0)
+        await own.send(*(settled(each) for each in asked))
+        task = asyncio.create_task(consumer.run(stop))
+        try:
+            await until(lambda: _has_failed(own, 2))
+            assert [("settled",)] * 5 == await own.rows("requests", "state")
+            assert 5 == await own.client.xlen("spillway:cost-events")
+            await own.pool.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await own.pool.execute("SELECT pg_reload_conf()")
+            await until(own.is_drained)
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 15.0)
+    assert [(5, 5)] == await own.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
+    assert 5 == own.counted("cost_ledger_settled_events_total", outcome="duplicate")
+
+
+async def test_connections_are_bounded(own: Parts, server: Server, redis_url: str, tmp_path: Path) -> None:
+    """However many ask at once, a ledger holds no more connections than it may."""
+    asked = request()
+    question = ledgerpb.GetRequestRequest(tenant="acme", request_id=asked.request_id)
+    async with running_ledger(tmp_path, server.url, redis_url, POOL_SIZE=3) as ledger:
+        await own.send(settled(asked))
+        await until(own.is_drained)
+        async with own.pool.acquire() as connection, connection.transaction():
+            # Every question waits for this lock, and those that come later for a connection.
+            await connection.execute("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE")
+            calls = [ledger.stub.GetRequest(question, timeout=30) for _ in range(40)]
+            await until(lambda: _is_crowded(connection, 3))
+            assert 3 == await _connections(connection)
+        answers = await asyncio.gather(*calls)
+        assert {asked.request_id} == {answer.record.request.request_id for answer in answers}
+        assert 3 >= await _connections(own.pool)
+
+
 async def test_a_postgres_that_hangs_does_not_keep_the_process(
     own: Parts, server: Server, redis_url: str, tmp_path: Path
 ) -> None:
@@ -224,6 +305,31 @@ async def test_two_processes_cannot_share_a_port(
             pass
     assert '"event":"start_failed"' in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+async def _status_of(ledger: LedgerProcess, question: ledgerpb.GetRequestRequest) -> grpc.StatusCode:
+    """Ask, and return the status of the answer; the ledger has a second."""
+    try:
+        await ledger.stub.GetRequest(question, timeout=1.0)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def _has_failed(parts: Parts, times: int) -> bool:
+    return times <= parts.counted("cost_ledger_database_errors_total")
+
+
+async def _connections(connection: asyncpg.Pool | asyncpg.pool.PoolConnectionProxy) -> int:
+    """Return how many connections to the database others than the test hold."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'cost-ledger'"
+    )
+    return count
+
+
+async def _is_crowded(connection: asyncpg.pool.PoolConnectionProxy, most: int) -> bool:
+    return most <= await _connections(connection)
 
 
 async def _is_read(parts: Parts) -> bool:

@@ -153,6 +153,7 @@ async def serve(settings: Settings) -> None:
         max_size=settings.pool_size,
         command_timeout=_STATEMENT_TIMEOUT_SECONDS,
         timeout=_STATEMENT_TIMEOUT_SECONDS,
+        server_settings={"application_name": "cost-ledger"},
     )
     readers = read_pool(settings)
     client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)

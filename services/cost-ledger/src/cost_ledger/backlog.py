@@ -39,7 +39,10 @@ class Backlog:
 async def measure_backlog(client: redis.Redis) -> Backlog:
     """Look at the stream: what is recorded leaves it, hence its first entry is the oldest that is not. RedisError."""
     pipeline = client.pipeline(transaction=True)
-    pipeline.xlen(STREAM).xrange(STREAM, count=1).time().xlen(DEAD_LETTERS)
+    pipeline.xlen(STREAM)
+    pipeline.xrange(STREAM, count=1)
+    pipeline.time()
+    pipeline.xlen(DEAD_LETTERS)
     answer: Any = await pipeline.execute()
     events, first, (seconds, microseconds), dead_letters = answer
     age = 0.0

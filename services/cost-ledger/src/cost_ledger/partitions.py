@@ -59,8 +59,9 @@ async def drop_partitions(connection: Connection, today: date, retention_months:
     """
     database_today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     kept_from = month_after(min(today, database_today).replace(day=1), -retention_months)
-    dropped = []
-    for month in sorted(month for month in set().union(*(await _months(connection)).values()) if month < kept_from):
+    months = set.union(*(await _months(connection)).values())
+    dropped: list[str] = []
+    for month in sorted(month for month in months if month < kept_from):
         names = await _drop(connection, month)
         log.warning("partitions_dropped", partitions=names, retention_months=retention_months)
         dropped += names
