@@ -15,8 +15,9 @@ from crowd_questions import MESSAGES, Question, make_question
 from crowd_reading import End, Transcript, read
 
 _ASK_AGAIN = 0.1
-# Nobody listens at the front door, which is up again soon.
-_PAUSE_SECONDS = 0.2
+# Nobody is there, at the front door or behind it, and will be again soon.
+# Fifty that ask at once again keep it from coming up.
+_PAUSES_SECONDS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Client:
             while time.monotonic() < moment:
                 transcript = await self._ask(http, self._choose(answered))
                 self._done(transcript)
-                if transcript.end == "cut" and transcript.status == 0:
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                if transcript.status == 503 or (transcript.end == "cut" and transcript.status == 0):
+                    await asyncio.sleep(self._chance.uniform(*_PAUSES_SECONDS))
                 if transcript.end == "complete" and read(transcript).is_success:
                     answered.append(transcript.question)
 

@@ -13,6 +13,7 @@ from typing import Literal
 from torture_system import VICTIMS, Patient
 
 _PAUSES_SECONDS = (0.2, 3.0)
+_MOST_SUFFERING = 2
 _DOWN_SECONDS = (0.0, 0.0, 0.5, 2.0)
 # The stores, which can be slow as well as gone. Longer than any timeout towards them, and shorter.
 _FREEZABLE = ("valkey", "postgres")
@@ -53,21 +54,33 @@ class Tormentor:
     def __init__(self, patient: Patient, chance: random.Random) -> None:
         self._patient = patient
         self._chance = chance
+        self._suffering: set[str] = set()
         self.blows: Counter[str] = Counter()
         """How often which part was killed or frozen."""
 
     async def strike_until(self, moment: float) -> None:
-        """Strike until `moment` on the monotonic clock."""
+        """Strike until `moment` on the monotonic clock; the next blow does not wait until the last one is overcome."""
         plan = first_blows(self._chance)
-        while time.monotonic() < moment:
-            await asyncio.sleep(self._chance.uniform(*_PAUSES_SECONDS))
-            await self._strike(plan.pop() if plan else any_blow(self._chance))
+        async with asyncio.TaskGroup() as group:
+            while time.monotonic() < moment:
+                await asyncio.sleep(self._chance.uniform(*_PAUSES_SECONDS))
+                blow = plan.pop() if plan else any_blow(self._chance)
+                while len(self._suffering) + len(blow.victims) > _MOST_SUFFERING or not self._suffering.isdisjoint(
+                    blow.victims
+                ):
+                    await asyncio.sleep(0.1)
+                self._suffering.update(blow.victims)
+                group.create_task(self._strike(blow))
 
     async def _strike(self, blow: Blow) -> None:
         self.blows.update(f"{victim} {'killed' if blow.kind == 'kill' else 'frozen'}" for victim in blow.victims)
+        await asyncio.gather(*(self._hurt(blow, victim) for victim in blow.victims))
+        self._suffering.difference_update(blow.victims)
+
+    async def _hurt(self, blow: Blow, victim: str) -> None:
         if blow.kind == "freeze":
-            await asyncio.gather(*(self._patient.freeze(victim, blow.seconds) for victim in blow.victims))
+            await self._patient.freeze(victim, blow.seconds)
             return
-        await asyncio.gather(*(self._patient.kill(victim) for victim in blow.victims))
+        await self._patient.kill(victim)
         await asyncio.sleep(blow.seconds)
-        await asyncio.gather(*(self._patient.start(victim) for victim in blow.victims))
+        await self._patient.start(victim)

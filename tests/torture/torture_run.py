@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import shutil
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 from crowd_books import Entry, read_entries
 from crowd_clients import Client, FrontDoor
 from crowd_provider import Provider, Seen, running_provider
-from crowd_reading import Transcript
+from crowd_reading import Transcript, read
 from spillway_local.supervisor import ChildDied
 from torture_books import Verdict, judge, judge_spend
 from torture_chaos import Tormentor
@@ -117,6 +118,15 @@ class Torture:
             say(f"torture: {time.monotonic() - self._begun:5.0f} s, {ended} requests ended; {self.blows}")
 
     @property
+    def ends(self) -> str:
+        """How the requests ended as their clients saw it: for a look at whether the run met what it should."""
+        ends: Counter[str] = Counter()
+        for transcript in itertools.chain(*self._asked.values()):
+            reading = read(transcript)
+            ends[f"{transcript.end}: {reading.error_code or reading.finish_reason or 'no end'}"] += 1
+        return ", ".join(f"{count} {end}" for end, count in ends.most_common())
+
+    @property
     def blows(self) -> str:
         """What was done so far."""
         return ", ".join(f"{what} {count}" for what, count in sorted(self._tormentor.blows.items()))
@@ -128,6 +138,7 @@ async def torture(home: Path, provider: Provider, seed: int, seconds: float) -> 
     async with running_system(home, provider.url, names) as patient:
         run = Torture(patient, provider, seed, seconds)
         verdict = await run.run()
+    say(f"torture: {run.ends}")
     say(f"torture: {run.blows}")
     return verdict
 
