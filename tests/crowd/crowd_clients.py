@@ -28,6 +28,10 @@ class FrontDoor:
     key: str
     hung_after_seconds: float
 
+    def open(self) -> httpx2.AsyncClient:
+        """Return what connects to it, with no patience of its own."""
+        return httpx2.AsyncClient(base_url=self.url, timeout=None, trust_env=False)
+
 
 class Client:
     """One of the clients; it has one connection at a time."""
@@ -43,9 +47,9 @@ class Client:
     async def ask_until(self, moment: float) -> None:
         """Ask until `moment` on the monotonic clock; the last answer is read to its end."""
         answered: list[Question] = []
-        async with httpx2.AsyncClient(base_url=self._door.url, timeout=None, trust_env=False) as http:
+        async with self._door.open() as http:
             while time.monotonic() < moment:
-                transcript = await self._ask(http, self._choose(answered))
+                transcript = await self.ask(http, self._choose(answered))
                 self._done(transcript)
                 if transcript.status == 503 or (transcript.end == "cut" and transcript.status == 0):
                     await asyncio.sleep(self._chance.uniform(*_PAUSES_SECONDS))
@@ -58,7 +62,8 @@ class Client:
         self._count += 1
         return make_question(self._chance, f"{self._name}-{self._count}")
 
-    async def _ask(self, http: httpx2.AsyncClient, question: Question) -> Transcript:
+    async def ask(self, http: httpx2.AsyncClient, question: Question) -> Transcript:
+        """Ask one question, under an id of the client's own, and read what comes."""
         request_id = str(uuid_utils.compat.uuid7())
         begun = time.monotonic()
         response: httpx2.Response | None = None

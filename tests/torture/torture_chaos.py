@@ -1,4 +1,5 @@
-"""What happens to the system, chosen by a seed: first each part is killed in turn, then whatever chance says."""
+"""What happens to the system, chosen by a seed: first each part is killed in turn and the two that write are killed
+while their store does not answer; then whatever chance says."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 from torture_system import VICTIMS, Patient
 
@@ -17,6 +18,7 @@ _MOST_SUFFERING = 2
 _DOWN_SECONDS = (0.0, 0.0, 0.5, 2.0)
 # The stores, which can be slow as well as gone. Longer than any timeout towards them, and shorter.
 _FREEZABLE = ("valkey", "postgres")
+_WRITERS = (("edge", "valkey"), ("cost-ledger", "postgres"))
 _FROZEN_SECONDS = (0.1, 0.4, 1.5, 4.0)
 
 
@@ -24,28 +26,34 @@ _FROZEN_SECONDS = (0.1, 0.4, 1.5, 4.0)
 class Blow:
     """One thing that is done to one or two parts at the same moment."""
 
-    kind: Literal["kill", "freeze"]
-    victims: Sequence[str]
+    killed: Sequence[str]
+    frozen: Sequence[str]
+    """They are frozen before the others are killed: what those have begun to write is not done."""
     seconds: float
     """How long they are down or frozen."""
 
-    def __str__(self) -> str:
-        return f"{self.kind} {' and '.join(self.victims)} for {self.seconds:g} s"
+    @property
+    def victims(self) -> Sequence[str]:
+        """Everybody who suffers from it."""
+        return (*self.killed, *self.frozen)
 
 
 def first_blows(chance: random.Random) -> list[Blow]:
-    """Return one blow for each part, in an order of their own."""
-    return [Blow("kill", (victim,), 0.0) for victim in chance.sample(VICTIMS, len(VICTIMS))]
+    """Return one blow for each part and each of its worst moments, in an order of their own."""
+    blows = [Blow((victim,), (), 0.0) for victim in VICTIMS]
+    blows += [Blow((writer,), (store,), 1.5) for writer, store in _WRITERS]
+    return chance.sample(blows, len(blows))
 
 
 def any_blow(chance: random.Random) -> Blow:
     """Choose a blow."""
     what = chance.random()
-    if what < 0.3:
-        victims = chance.sample(_FREEZABLE, chance.choice((1, 1, 2)))
-        return Blow("freeze", victims, chance.choice(_FROZEN_SECONDS))
-    victims = chance.sample(VICTIMS, 2 if what < 0.5 else 1)
-    return Blow("kill", victims, chance.choice(_DOWN_SECONDS))
+    if what < 0.2:
+        return Blow((), chance.sample(_FREEZABLE, chance.choice((1, 1, 2))), chance.choice(_FROZEN_SECONDS))
+    if what < 0.4:
+        writer, store = chance.choice(_WRITERS)
+        return Blow((writer,), (store,), chance.choice(_FROZEN_SECONDS))
+    return Blow(chance.sample(VICTIMS, 2 if what < 0.6 else 1), (), chance.choice(_DOWN_SECONDS))
 
 
 class Tormentor:
@@ -73,14 +81,15 @@ class Tormentor:
                 group.create_task(self._strike(blow))
 
     async def _strike(self, blow: Blow) -> None:
-        self.blows.update(f"{victim} {'killed' if blow.kind == 'kill' else 'frozen'}" for victim in blow.victims)
-        await asyncio.gather(*(self._hurt(blow, victim) for victim in blow.victims))
+        self.blows.update(f"{victim} killed" for victim in blow.killed)
+        self.blows.update(f"{victim} frozen" for victim in blow.frozen)
+        with ExitStack() as stack:
+            for victim in blow.frozen:
+                stack.enter_context(self._patient.frozen(victim))
+            if blow.frozen:
+                await asyncio.sleep(blow.seconds)
+            await asyncio.gather(*(self._patient.kill(victim) for victim in blow.killed))
+        if not blow.frozen:
+            await asyncio.sleep(blow.seconds)
+        await asyncio.gather(*(self._patient.start(victim) for victim in blow.killed))
         self._suffering.difference_update(blow.victims)
-
-    async def _hurt(self, blow: Blow, victim: str) -> None:
-        if blow.kind == "freeze":
-            await self._patient.freeze(victim, blow.seconds)
-            return
-        await self._patient.kill(victim)
-        await asyncio.sleep(blow.seconds)
-        await self._patient.start(victim)

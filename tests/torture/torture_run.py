@@ -19,14 +19,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from crowd_books import Entry, read_entries
+from crowd_books import Entry
 from crowd_clients import Client, FrontDoor
-from crowd_provider import Provider, Seen, running_provider
+from crowd_provider import Provider, running_provider
 from crowd_reading import Transcript, read
 from spillway_local.supervisor import ChildDied
 from torture_books import Verdict, judge, judge_spend
 from torture_chaos import Tormentor
-from torture_system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, running_system
+from torture_system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, quiet_books, running_system
 
 CLIENTS = 50
 _PROGRESS_SECONDS = 10.0
@@ -71,7 +71,7 @@ class Torture:
             await asyncio.wait((watching,))
 
     async def _compare(self) -> Verdict:
-        seen, ledger = await self._quiet()
+        seen, ledger = await quiet_books(self._patient, self._provider, _QUIET_WITHIN_SECONDS)
         key_ids = {name: key.split("-")[2] for name, key in self._patient.keys.items()}
         verdict = judge(self._asked, key_ids, ledger, seen)
         async with self._patient.database() as connection:
@@ -80,23 +80,6 @@ class Torture:
         if verdict.attempts >= _MOST_ATTEMPTS:
             verdict.find_lost(1, f"over {_MOST_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
         return verdict
-
-    async def _quiet(self) -> tuple[Mapping[str, list[Seen]], Mapping[str, Entry]]:
-        """Wait until no attempt is open, no event is on its way and each request has an end or was given up."""
-        deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
-        before = -1
-        while True:
-            seen = await self._provider.attempts()
-            is_open = any(attempt.finish == "open" for attempts in seen.values() for attempt in attempts)
-            waiting = await self._patient.waiting_events()
-            async with self._patient.database() as connection:
-                ledger = await read_entries(connection)
-            is_admitted = any(entry.state == "admitted" for entry in ledger.values())
-            is_quiet = not (is_open or waiting or is_admitted) and len(ledger) == before
-            if is_quiet or time.monotonic() > deadline:
-                return seen, ledger
-            before = len(ledger)
-            await asyncio.sleep(1.0)
 
     async def _judge_receipts(self, ledger: Mapping[str, Entry], verdict: Verdict) -> None:
         """Look whether requests that were cut off are shown as such to those who asked."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import psutil
 import redis.asyncio as redis
 import yaml
 
+from crowd_books import Entry, read_entries
+from crowd_provider import Provider, Seen
 from crowd_questions import routes_file
 from edge.keys import add_key
 from spillway_local.home import Home, held
@@ -76,12 +79,13 @@ class Patient:
         log_file.replace(log_file.with_suffix(f".{self._starts[name]:03}.log"))
         await self._supervisor.launch_until_ready(self._child(name).program)
 
-    async def freeze(self, name: str, seconds: float) -> None:
-        """Let a part do nothing for `seconds`: it keeps its connections and does not answer."""
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Let a part do nothing during the block: it keeps its connections and does not answer."""
         family = _family(self._child(name))
         try:
             _signal(family, signal.SIGSTOP)
-            await asyncio.sleep(seconds)
+            yield
         finally:
             # Its children first: a PostgreSQL that wakes up before them takes them for stopped by a debugger.
             _signal(reversed(family), signal.SIGCONT)
@@ -90,7 +94,7 @@ class Patient:
         """Return how many cost events are still on their way: in the spool, or on the stream."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             spooled = (await client.get("/health")).json()["spool_events"]
-        async with redis.Redis.from_url(self._run["redis_url"]) as client:
+        async with self.redis() as client:
             return int(spooled) + int(await client.xlen(STREAM))
 
     async def receipt_state(self, request_id: str, key: str) -> str:
@@ -110,6 +114,21 @@ class Patient:
         finally:
             await connection.close()
 
+    def environment_of(self, name: str) -> Mapping[str, str]:
+        """Return the settings that a part was started with."""
+        return self._child(name).program.environment
+
+    @property
+    def spool_file(self) -> Path:
+        """Where the edge's spool lies."""
+        return self._home.spool_file
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[redis.Redis]:
+        """Yield a client of Valkey."""
+        async with redis.Redis.from_url(self._run["redis_url"]) as client:
+            yield client
+
     @property
     def _run(self) -> Json:
         run = self._home.read_run()
@@ -121,7 +140,9 @@ class Patient:
 
 
 @asynccontextmanager
-async def running_system(home_path: Path, provider_url: str, clients: Iterable[str]) -> AsyncIterator[Patient]:
+async def running_system(
+    home_path: Path, provider_url: str, clients: Iterable[str], **settings: object
+) -> AsyncIterator[Patient]:
     """Run everything on a home of its own with a key for each client; ChildDied when something does not come up."""
     home = Home(home_path)
     (home_path / "provider-key").write_text("sk-torture")
@@ -130,7 +151,8 @@ async def running_system(home_path: Path, provider_url: str, clients: Iterable[s
     keys = {name: add_key(home.keys_file, "torture", name, "test") for name in clients}
     home.development_key_file.write_text(next(iter(keys.values())))
     with held(home):
-        system = LocalSystem(home, free_port(), {**os.environ, **_SETTINGS}, routes)
+        environment = {**os.environ, **_SETTINGS, **{name: str(value) for name, value in settings.items()}}
+        system = LocalSystem(home, free_port(), environment, routes)
         supervisor = Supervisor(home.logs, lambda line: None)
         try:
             await system.start(supervisor)
@@ -138,6 +160,29 @@ async def running_system(home_path: Path, provider_url: str, clients: Iterable[s
             yield Patient(home, supervisor, keys)
         finally:
             await supervisor.stop(STOP_ORDER)
+
+
+async def quiet_books(
+    patient: Patient, provider: Provider, within_seconds: float
+) -> tuple[Mapping[str, Sequence[Seen]], Mapping[str, Entry]]:
+    """Wait until no attempt is open, no event is on its way and each request has an end or was given up.
+
+    Return what the provider saw, by the tag of the question, and the ledger; as they are when the time is over.
+    """
+    deadline = time.monotonic() + within_seconds
+    before = -1
+    while True:
+        seen = await provider.attempts()
+        is_open = any(attempt.finish == "open" for attempts in seen.values() for attempt in attempts)
+        waiting = await patient.waiting_events()
+        async with patient.database() as connection:
+            ledger = await read_entries(connection)
+        is_admitted = any(entry.state == "admitted" for entry in ledger.values())
+        is_quiet = not (is_open or waiting or is_admitted) and len(ledger) == before
+        if is_quiet or time.monotonic() > deadline:
+            return seen, ledger
+        before = len(ledger)
+        await asyncio.sleep(0.5)
 
 
 def _family(child: Child) -> list[psutil.Process]:
