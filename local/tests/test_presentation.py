@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from spillway_local.chat import AnswerIncomplete, print_answer, receipt_lines
 from spillway_local.costs import table_lines
+from spillway_local.requests import receipt_lines as record_lines
+from spillway_local.requests import request_lines
 from spillway_local.sse import Event, read_events
 
 STREAM = (
@@ -155,3 +157,63 @@ def test_costs_are_a_table_with_aligned_columns() -> None:
     assert rows["developer"][:column].endswith(" 1.500000")
     assert rows["total"].endswith(" 0.000000")
     assert "Costs in USD; input and output in tokens." == lines[-1]
+
+
+RECORD = {
+    "request_id": "019aa3c4",
+    "state": "settled",
+    "user": "ada",
+    "key_id": "key-1",
+    "endpoint": "/chat",
+    "requested_model": "default",
+    "admitted_at": "2026-11-21T08:00:00.123Z",
+    "outcome": "ok",
+    "error_code": None,
+    "cache_status": "miss",
+    "duration_seconds": 1.234,
+    "cost_usd": "0.000123000",
+    "saved_cost_usd": None,
+}
+
+
+def test_requests_are_a_table_that_tells_running_from_unpriced() -> None:
+    """A line each; a failure says which, what runs has no cost yet, and what could not be priced says so."""
+    running = {**RECORD, "state": "admitted", "outcome": None, "cache_status": None, "duration_seconds": None}
+    failed = {**RECORD, "outcome": "provider_error", "error_code": "all_targets_failed", "cost_usd": None}
+    lines = request_lines([RECORD, {**running, "cost_usd": None}, failed])
+
+    assert [
+        "request   admitted             user  model    state     outcome             cache  seconds         cost",
+        "019aa3c4  2026-11-21 08:00:00  ada   default  settled   ok                  miss      1.23  0.000123000",
+        "019aa3c4  2026-11-21 08:00:00  ada   default  admitted  -                   -            -            -",
+        "019aa3c4  2026-11-21 08:00:00  ada   default  settled   all_targets_failed  miss      1.23     unpriced",
+    ] == lines[:4]
+
+
+def test_a_name_from_outside_does_not_steer_the_terminal() -> None:
+    """Escape sequences and line breaks are shown as question marks."""
+    lines = request_lines([{**RECORD, "user": "a\x1b[2Jd\na"}])
+
+    assert "a?[2Jd?a" in lines[1]
+
+
+def test_a_stored_receipt_shows_each_attempt_and_what_was_corrected() -> None:
+    """What was recorded stays beside what counts now."""
+    attempt = {
+        "attempt_number": 1,
+        "target": "primary",
+        "outcome": "ok",
+        "error_code": None,
+        "usage": {"input_tokens": 12, "output_tokens": None},
+        "cost_usd": None,
+        "price_version": None,
+        "corrections": [
+            {"cost_usd": "0.5", "price_version": "v2", "reason": "reprice", "corrected_at": "2026-11-21T09:00:00Z"}
+        ],
+    }
+
+    assert [
+        "attempt   1  primary  ok  12 in, unknown out  unpriced",
+        "          corrected to 0.5 by v2 (reprice, 2026-11-21T09:00:00Z)",
+        "cost      0.5 USD",
+    ] == record_lines({**RECORD, "attempts": [attempt], "cost_usd": "0.5"})[-3:]

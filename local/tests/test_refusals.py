@@ -131,7 +131,10 @@ def test_a_missing_model_stops_the_start_with_one_line(server_dir: Path) -> None
     assert "spillway: local-model ended with status 1: local-model: no model file at /nowhere/model.gguf" == line
 
 
-@pytest.mark.parametrize("command", [("chat", "hello"), ("costs",), ("status",), ("prices", "list"), ("verify",)])
+@pytest.mark.parametrize(
+    "command",
+    [("chat", "hello"), ("costs",), ("requests",), ("receipt", "1"), ("status",), ("prices", "list"), ("verify",)],
+)
 def test_asking_when_nothing_runs_names_the_command_that_starts_it(server_dir: Path, command: tuple[str, ...]) -> None:
     """Nothing was ever started on this home."""
     assert f"spillway: nothing runs on {server_dir}; `make up` starts the system" == _refusal(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -210,3 +215,45 @@ async def test_a_report_that_makes_no_sense_is_refused_in_words_that_help(
     error = answer.json()["error"]
     assert (400, "invalid_request", param) == (answer.status_code, error["code"], error["param"])
     assert told in error["message"]
+
+
+async def spillway(door: Door, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of `spillway` against the front door."""
+    command = [str(Path(sys.executable).with_name("spillway")), *arguments]
+    environment = {**os.environ, "SPILLWAY_URL": door.url, "SPILLWAY_API_KEY": door.key}
+    return await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, timeout=60)
+
+
+async def test_the_command_shows_costs_by_what_was_asked(door: Door) -> None:
+    """As a table and as CSV, over the days that were named."""
+    today = str(datetime.now(UTC).date())
+    for name in ("user", "key", "model", "provider", "day"):
+        groups = (await door.get("/v1/costs", params={"group_by": name})).json()["groups"]
+        run = await spillway(door, "costs", "--by", name)
+        lines = run.stdout.decode().splitlines()
+        start = lines.index(f"by {name}") + 1
+        told = [line.split()[0] for line in lines[start : start + len(groups)]]
+        assert [group[name] or "-" for group in groups] == told, run
+    as_csv = await spillway(door, "costs", "--by", "model", "--csv", "--from", today, "--to", today)
+    params = {"group_by": "model", "format": "csv", "from": today, "to": today}
+    assert (await door.get("/v1/costs", params=params)).content == as_csv.stdout
+    refused = await spillway(door, "costs", "--from", "yesterday")
+    assert (1, b"") == (refused.returncode, refused.stdout)
+    assert b"from: must be a UTC day" in refused.stderr
+
+
+async def test_the_command_lists_requests_and_shows_a_receipt(door: Door, asked: list[str]) -> None:
+    """The newest first, filtered, as CSV; each has a receipt to be shown."""
+    newest = await spillway(door, "requests", "--limit", "2")
+    assert asked[:-3:-1] == [line.split()[0] for line in newest.stdout.decode().splitlines()[1:3]]
+    happy = await all_ids(door, model="happy", outcome="ok", limit=1000)
+    filtered = await spillway(door, "requests", "--model", "happy", "--outcome", "ok", "--csv")
+    rows = list(csv.DictReader(io.StringIO(filtered.stdout.decode(), newline="")))
+    assert happy == [row["request_id"] for row in rows]
+    receipt = await spillway(door, "receipt", asked[0])
+    assert asked[0] in receipt.stdout.decode()
+    assert b"attempt" in receipt.stdout
+    unknown = await spillway(door, "receipt", "../models")
+    assert (1, 1) == (unknown.returncode, len(unknown.stderr.splitlines()))
+    wrong = await spillway(door, "requests", "--outcome", "good")
+    assert b"outcome" in wrong.stderr

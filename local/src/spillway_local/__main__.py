@@ -7,10 +7,15 @@ import errno
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spillway_local.home import Home, Refusal, home_from
 from spillway_local.ledger_command import LEDGER_COMMANDS, run_ledger_command
 
+if TYPE_CHECKING:
+    from spillway_local.door import Door
+
+_DEFAULT_REQUESTS = 20
 _CONNECTION = "; with neither this nor {variable}, what runs on SPILLWAY_HOME"
 
 
@@ -52,8 +57,19 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--system", help="the system prompt")
     chat.add_argument("--max-tokens", type=int, help="the longest answer")
     chat.add_argument("--no-cache", action="store_true", help="neither take the answer from the cache nor keep it")
-    costs = commands.add_parser("costs", help="show what was spent")
-    for command in (chat, costs):
+    costs = commands.add_parser("costs", help="show what was spent: today, in total, by user, model and day")
+    costs.add_argument("--by", choices=("user", "key", "model", "provider", "day"), help="by this instead")
+    costs.add_argument("--from", metavar="DAY", help="the first UTC day, YYYY-MM-DD; 30 days back when not given")
+    costs.add_argument("--to", metavar="DAY", help="the last UTC day, YYYY-MM-DD; today when not given")
+    costs.add_argument("--csv", action="store_true", help="as CSV, by day when there is no --by")
+    requests = commands.add_parser("requests", help="list the newest requests")
+    requests.add_argument("--model", help="only those for this public model")
+    requests.add_argument("--outcome", help="only those that ended so: ok, rejected, provider_error, timeout, ...")
+    requests.add_argument("--limit", type=_count, help="how many; 20 when not given, with --csv all there are")
+    requests.add_argument("--csv", action="store_true", help="as CSV, at most 100,000")
+    receipt = commands.add_parser("receipt", help="show what one request cost, attempt by attempt")
+    receipt.add_argument("request_id", metavar="ID", help="the request's id")
+    for command in (chat, costs, requests, receipt):
         command.add_argument("--url", help="the address of the edge" + _CONNECTION.format(variable="SPILLWAY_URL"))
         command.add_argument("--key", help="the API key" + _CONNECTION.format(variable="SPILLWAY_API_KEY"))
     commands.add_parser("status", help="show what runs, and whether it answers")
@@ -94,10 +110,45 @@ def _chat(arguments: argparse.Namespace, home: Home) -> int:
 
 def _costs(arguments: argparse.Namespace, home: Home) -> int:
     from spillway_local.costs import run_costs
+
+    wishes = {"group_by": arguments.by, "from": getattr(arguments, "from"), "to": arguments.to}
+    run_costs(_door(arguments, home), _given(wishes), as_csv=arguments.csv)
+    return 0
+
+
+def _requests(arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.requests import run_export, run_requests
+
+    wishes = _given({"model": arguments.model, "outcome": arguments.outcome})
+    if arguments.csv:
+        run_export(_door(arguments, home), wishes, arguments.limit)
+    else:
+        run_requests(_door(arguments, home), wishes, arguments.limit or _DEFAULT_REQUESTS)
+    return 0
+
+
+def _receipt(arguments: argparse.Namespace, home: Home) -> int:
+    from spillway_local.requests import run_receipt
+
+    run_receipt(_door(arguments, home), arguments.request_id)
+    return 0
+
+
+def _door(arguments: argparse.Namespace, home: Home) -> Door:
     from spillway_local.door import find_door
 
-    run_costs(find_door(home, os.environ, arguments.url, arguments.key))
-    return 0
+    return find_door(home, os.environ, arguments.url, arguments.key)
+
+
+def _given(wishes: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in wishes.items() if value is not None}
+
+
+def _count(text: str) -> int:
+    """Read a number above 0 for argparse, which tells ValueError as a fault of the argument."""
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
 
 
 def _status(_arguments: argparse.Namespace, home: Home) -> int:
@@ -114,6 +165,8 @@ _COMMANDS = {
     "up": _up,
     "chat": _chat,
     "costs": _costs,
+    "requests": _requests,
+    "receipt": _receipt,
     "status": _status,
     **dict.fromkeys(LEDGER_COMMANDS, _ledger),
 }

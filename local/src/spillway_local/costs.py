@@ -1,10 +1,12 @@
-"""`spillway costs`: what was spent, as a table."""
+"""`spillway costs`: what was spent, as a table or as CSV."""
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import Any
 
+from spillway_local import table
 from spillway_local.door import Door, explain
 from spillway_local.home import Refusal
 
@@ -23,31 +25,34 @@ _FIGURES = (
 )
 
 
-def run_costs(door: Door) -> None:
-    """Ask and print. Refusal when the edge says no."""
+def run_costs(door: Door, wishes: dict[str, str], *, as_csv: bool = False) -> None:
+    """Ask and print; `wishes` are parameters of `GET /v1/costs`. Refusal when the edge says no."""
     with door.opened() as client:
-        response = client.get("/v1/costs")
+        response = client.get("/v1/costs", params=wishes | ({"format": "csv"} if as_csv else {}))
     if response.status_code != 200:
         raise Refusal(explain(response))
+    if as_csv:
+        sys.stdout.buffer.write(response.content)
+        sys.stdout.buffer.flush()
+        return
     print("\n".join(table_lines(response.json())))
 
 
 def table_lines(costs: dict[str, Any]) -> list[str]:
-    """Lay out the figures: today and the total, then by user, model and day; costs in `currency`."""
-    rows = [
-        ("", *_COLUMNS),
-        _row("today", costs["today"]),
-        _row("total", costs["total"]),
-    ]
-    for title in ("user", "model", "day"):
-        rows.append((f"by {title}", *("" for _ in _COLUMNS)))
-        rows += [_row(f"  {figures[title]}", figures) for figures in costs[f"by_{title}"]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS) + 1)]
-    lines = [
-        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in cells).rstrip()
-        for cells in (enumerate(zip(row, widths, strict=True)) for row in rows)
-    ]
-    return [*lines, "", f"Costs in {costs['currency']}; input and output in tokens."]
+    """Lay out the figures: today and the total, then by user, model and day or as asked; costs in `currency`."""
+    rows = [("", *_COLUMNS), _row("today", costs["today"]), _row("total", costs["total"])]
+    if "groups" in costs:
+        rows += _group_rows(", ".join(costs["group_by"]), costs["group_by"], costs["groups"])
+    else:
+        for name in ("user", "model", "day"):
+            rows += _group_rows(name, [name], costs[f"by_{name}"])
+    more = ["There are more groups than these; ask for fewer days."] if costs.get("truncated") else []
+    return [*table.table_lines(rows), "", *more, f"Costs in {costs['currency']}; input and output in tokens."]
+
+
+def _group_rows(title: str, names: list[str], groups: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    heading = (f"by {title}", *("" for _ in _COLUMNS))
+    return [heading, *(_row("  " + ", ".join(group[name] or "-" for name in names), group) for group in groups)]
 
 
 def _row(title: str, figures: dict[str, Any]) -> tuple[str, ...]:
