@@ -149,7 +149,7 @@ class ReportEndpoints:
                 break
             asked.page_token = page.next_page_token
             page = await self.ledger.requests(asked)
-        note = f"# cut here, there is more: go on with cursor={page.next_page_token}"
+        note = f"# cut here: more follows with cursor={page.next_page_token}"
         yield csv_lines([[note, *[None] * (len(REQUEST_KEYS) - 1)]])
 
 
