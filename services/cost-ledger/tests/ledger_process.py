@@ -76,6 +76,14 @@ async def until(is_true: Callable[[], Awaitable[bool]], timeout_seconds: float =
             await asyncio.sleep(0.02)
 
 
+async def someone_waits_for_a_lock(pool: asyncpg.Pool) -> bool:
+    """Tell whether a session of the pool's database waits for a lock that another one holds."""
+    count: int = await pool.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return count > 0
+
+
 @dataclass
 class LedgerProcess:
     """A serving ledger."""

@@ -225,6 +225,8 @@ async def test_models_without_a_price_are_shown_until_they_have_one(operator: Op
     operator.lines("prices", "import", operator.price("new", "2026-11-01"))
     assert operator.lines("prices", "missing")[1].endswith("there is one: reprice")
     operator.lines("reprice", "--model", "new")
+    # Those have a cost by now: to change it needs to be asked for.
+    assert operator.refusal("prices", "import", operator.price("new", "2026-11-10"), status=1)
     # What nobody counted stays unpriced.
     assert ["openai", "new", "1", "1", "5", "0"] == operator.lines("prices", "missing")[1].split()[:6]
 

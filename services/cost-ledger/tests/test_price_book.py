@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from cost_ledger.errors import ImportRefused, PriceBookInvalid, PriceChanged, PriceGap
 from cost_ledger.price_book import Import, import_price_book, plan_import, read_prices
 from cost_ledger.price_file import load_price_file
-from ledger_process import PRICE_BOOK, Parts
+from ledger_process import PRICE_BOOK, Parts, someone_waits_for_a_lock, until
 from pricing.price_book import Price, Rates
 
 ENTRY = """
@@ -203,6 +204,27 @@ async def test_no_import_leaves_a_model_without_a_price_by_accident(
     assert 3 == (await bring_in(trial, prices_of(tmp_path, for_weeks, entry("2026-03-01")))).changed
     retired = prices_of(tmp_path, entry("2026-03-01", end="effective_to: 2026-12-31"))
     assert 1 == (await bring_in(trial, retired)).changed
+
+
+async def test_imports_at_the_same_time_see_each_other(parts: Parts, tmp_path: Path) -> None:
+    """The second waits for the first and ends its price, or is ended by it."""
+    first, second = (prices_of(tmp_path, entry(day)) for day in ("2026-02-01", "2026-03-01"))
+    try:
+        async with parts.pool.acquire() as one, parts.pool.acquire() as other, asyncio.TaskGroup() as group:
+            async with one.transaction():
+                await bring_in(one, first)
+                waiting = group.create_task(bring_in(other, second))
+
+                async def is_stuck() -> bool:
+                    return waiting.done() or await someone_waits_for_a_lock(parts.pool)
+
+                await until(is_stuck)
+            await waiting
+            earlier, later = await prices_of_m(one)
+    finally:
+        await parts.pool.execute("DELETE FROM prices WHERE target_model = 'm'")
+
+    assert (earlier.effective_to, later.effective_to) == (later.effective_from, None)
 
 
 @given(data=st.data())

@@ -19,7 +19,7 @@ from cost_ledger.price import price_settled
 from cost_ledger.price_book import import_price_book
 from cost_ledger.reprice import Difference, Reprice, RepriceScope
 from cost_ledger.verify import Verification
-from ledger_process import Parts
+from ledger_process import Parts, someone_waits_for_a_lock, until
 from pricing.price_book import Price, Rates
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
@@ -190,6 +190,37 @@ async def test_an_interrupted_run_is_finished_by_the_next(
     done = await run(connection)
     assert (10, 4) == (done.seen, sum(each.attempts for each in done.differences.values()))
     assert (10, (Decimal(10), 0)) == (len(await parts.rows("corrections")), await spent(parts))
+    assert [] == await mismatches(connection)
+
+
+async def test_attempts_of_one_moment_are_each_looked_at(parts: Parts, connection: asyncpg.Connection) -> None:
+    """Also when a batch ends in the midst of them, or in the midst of a request."""
+    several = [attempt(number, model="new", usage=used(10**6, 0)) for number in range(1, 8)]
+    await record(parts, settled(request(), several), *(settled(request(), several[:1]) for _ in range(6)))
+    await import_price_book(connection, [price("new", "2026-11-01")], may_backdate=False)
+    done = Reprice(connection, EVERYTHING, dry_run=False, told=lambda _: None, batch=2)
+    await done.run()
+
+    assert (13, Decimal(13)) == (done.seen, (await spent(parts))[0])
+
+
+async def test_it_waits_for_the_consumers_without_holding_what_they_need_next(
+    parts: Parts, connection: asyncpg.Connection, database_url: str
+) -> None:
+    """Both lock rows of spend_daily by their keys: a consumer that is at the first goes on to the last."""
+    later = attempt(model="new", usage=used(), at=MORNING + timedelta(seconds=1))
+    earlier = attempt(model="new", usage=used())
+    await record(parts, settled(request(user="zed"), [earlier]), settled(request(user="amy"), [later]))
+    await import_price_book(connection, [price("new", "2026-11-01")], may_backdate=False)
+    consumer = await asyncpg.connect(database_url)
+    async with asyncio.TaskGroup() as group, consumer.transaction():
+        await consumer.execute("UPDATE spend_daily SET requests = requests WHERE user_id = 'amy'")
+        group.create_task(run(connection))
+        await until(lambda: someone_waits_for_a_lock(parts.pool))
+        await consumer.execute("UPDATE spend_daily SET requests = requests WHERE user_id = 'zed'")
+    await consumer.close()
+
+    assert 2 == len(await parts.rows("corrections"))
     assert [] == await mismatches(connection)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from cost_ledger.partitions import ensure_partitions
 from cost_ledger.price import price_settled
 from cost_ledger.verify import Mismatch, Verification
 from ledger_process import Parts
+from pricing.price_book import Price, PriceBook, Rates
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -219,6 +221,31 @@ async def test_books_are_right_at_every_moment_while_they_are_written(
         await writing
 
     assert seen[0] < seen[-1]
+
+
+async def test_what_is_recorded_after_it_began_is_not_in_it(parts: Parts, connection: asyncpg.Connection) -> None:
+    """Not even a request whose price is newer than the verification."""
+    await tamper(connection, "UPDATE requests SET cost_usd = 0 WHERE <request>")
+    check = Verification(connection, None, None)
+    async with aclosing(check.mismatches()) as mismatches:
+        seen = [await anext(mismatches)]
+        later = request(new_id(MORNING + timedelta(hours=1)))
+        rates = Rates(Decimal(1), Decimal(1))
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        new = Price("openai/new@2026-01-01", "openai", "new", start, None, rates, None, "a page", "2026-01-01")
+        ending = read_settled(settled(later, [attempt(model="new", usage=used())]))
+        await parts.pool.execute(
+            "INSERT INTO prices SELECT 'openai/new@2026-01-01', provider, 'new', effective_from, effective_to, 1, 1,"
+            " 1, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, source, source_date FROM prices"
+            " WHERE price_version = 'vllm/free-test@2026-01-01'"
+        )
+        try:
+            await parts.store.record([], [price_settled(ending, PriceBook([new]))])
+            seen += [each async for each in mismatches]
+        finally:
+            await parts.pool.execute("DELETE FROM prices WHERE target_model = 'new'")
+
+    assert (["request_cost"], 7) == ([each.kind for each in seen], check.requests)
 
 
 async def test_many_requests_are_read_batch_by_batch(parts: Parts, connection: asyncpg.Connection) -> None:
