@@ -37,6 +37,7 @@ UNSETTLED_AFTER_SECONDS = 20.0
 VICTIMS = ("edge", "llm-router", "cost-ledger", "valkey", "postgres")
 STREAM = "spillway:cost-events"
 _PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
+_MORE_STARTS, _AGAIN_AFTER_SECONDS = 10, 1.0
 _SETTINGS = {
     "EDGE_REQUEST_TIMEOUT_SECONDS": str(REQUEST_SECONDS),
     "EDGE_KEEPALIVE_SECONDS": "0.5",
@@ -73,11 +74,28 @@ class Patient:
             raise RuntimeError(f"{name} survived SIGKILL")
 
     async def start(self, name: str) -> None:
-        """Start a part that was killed, on the same data and port; return when it answers. Its old log is kept."""
+        """Start a part that was killed, on the same data and port; return when it answers. Its old log is kept.
+
+        One that ends at its start is started again, as Kubernetes does: on a shared machine somebody may have taken
+        its port for a moment. ChildDied when it does not come up.
+        """
+        for is_last in (False,) * _MORE_STARTS + (True,):
+            self._keep_log(name)
+            launching = asyncio.create_task(self._supervisor.launch_until_ready(self._child(name).program))
+            await asyncio.sleep(0)  # the child is another one now
+            while not launching.done() and (is_last or self._child(name).process.poll() is None):
+                await asyncio.sleep(0.05)
+            if launching.done():
+                launching.result()
+                return
+            launching.cancel()
+            await asyncio.wait((launching,))
+            await asyncio.sleep(_AGAIN_AFTER_SECONDS)
+
+    def _keep_log(self, name: str) -> None:
         self._starts[name] += 1
         log_file = self._child(name).log_file
         log_file.replace(log_file.with_suffix(f".{self._starts[name]:03}.log"))
-        await self._supervisor.launch_until_ready(self._child(name).program)
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
