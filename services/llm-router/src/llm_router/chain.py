@@ -44,7 +44,7 @@ log = structlog.get_logger()
 Json = dict[str, Any]
 
 # A caller that gives up at the very moment at which a further attempt begins has not read its announcement. In this
-# time the one arrives there or the cancellation arrives here, and nothing is spent that nobody records.
+# time the one arrives there or the cancellation arrives here, unless a process lags by more (ADR 3).
 _ANNOUNCEMENT_SECONDS = 0.025
 
 
