@@ -120,6 +120,9 @@ async def running_ledger(
     try:
         processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, 60.0)
         yield LedgerProcess(process, log_file, channel, f"http://127.0.0.1:{metrics_port}/metrics")
+    except BaseException:
+        sys.stderr.write("".join(log_file.read_text().splitlines(keepends=True)[-40:]))
+        raise
     finally:
         await channel.close()
         processes.stop(process, signal.SIGTERM, 30.0)

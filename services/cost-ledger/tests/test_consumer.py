@@ -7,6 +7,7 @@ import random
 import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -14,7 +15,7 @@ from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.events import MAX_TOKENS
 from cost_ledger.store import Store
-from ledger_process import Parts, until
+from ledger_process import Parts, parts_on, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 PROMPT = "Tell me how to open the red box"
@@ -166,6 +167,54 @@ async def test_a_slow_postgres_neither_loses_nor_doubles(parts: Parts) -> None:
 
 async def _is_shorter(parts: Parts, most: int) -> bool:
     return most > await parts.client.xlen(STREAM)
+
+
+@asynccontextmanager
+async def _way_that_hides_the_end(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Yield a URL of which the first connection stays open when the server closes it, and an event for that."""
+    address, ended = urlsplit(url), asyncio.Event()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(address.hostname, address.port)
+        upward = asyncio.create_task(carry(reader, to_server))
+        await carry(from_server, writer)
+        if ended.is_set():
+            writer.close()
+        ended.set()
+        await upward
+        writer.close()
+        to_server.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    credentials = address.netloc.rpartition("@")[0]
+    try:
+        yield urlunsplit(address._replace(netloc=f"{credentials}@127.0.0.1:{port}")), ended
+    finally:
+        server.close()
+
+
+async def test_a_postgres_that_ends_between_two_statements_does_not_end_the_ledger(
+    parts: Parts, database_url: str, redis_url: str
+) -> None:
+    """It says that it goes, and the connection is used before it closes: an outage like any other."""
+    async with _way_that_hides_the_end(database_url) as (url, ended), parts_on(url, redis_url) as own:
+        await own.send(settled(request()))
+        await own.consume_all()
+        await parts.pool.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        await asyncio.wait_for(ended.wait(), 10.0)
+        await own.send(settled(request()))
+        await own.consume_all()
+        assert 1 <= own.counted("cost_ledger_database_errors_total")
+
+    assert [(2,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
 
 
 async def test_a_clash_of_two_writers_is_no_fault_of_the_event(parts: Parts) -> None:

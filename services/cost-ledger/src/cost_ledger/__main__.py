@@ -14,7 +14,7 @@ import structlog
 
 from cost_ledger.backlog import measure_backlog, remove_idle_members
 from cost_ledger.commands import run_command
-from cost_ledger.connections import borrowed
+from cost_ledger.connections import OUTAGES, borrowed
 from cost_ledger.consume import Consumer
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import LedgerMetrics
@@ -136,7 +136,7 @@ async def closing(pool: asyncpg.Pool) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await pool.close()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except OUTAGES as error:
             log.warning("pool_cut_off", cause=type(error).__name__)
 
 

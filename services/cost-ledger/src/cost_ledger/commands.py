@@ -19,6 +19,7 @@ from pathlib import Path
 import asyncpg
 
 from cost_ledger.command_line import add_days, check_days, connected, say
+from cost_ledger.connections import OUTAGES
 from cost_ledger.errors import ImportRefused, LedgerError, PriceBookInvalid, UsageExportInvalid
 from cost_ledger.price_commands import add_price_commands
 from cost_ledger.price_file import load_price_file
@@ -58,7 +59,7 @@ def run_command(arguments: Sequence[str]) -> int:
         # Whoever read the output has gone. What is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _NOT_WELL
-    except (LedgerError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (LedgerError, *OUTAGES) as error:
         told = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
         return _fail(_NOT_DONE, " ".join(told.split()))
     except KeyboardInterrupt:

@@ -9,6 +9,9 @@ import asyncpg
 import asyncpg.pool
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+# What a statement may raise because of Postgres or the way to it, and not because of its values. asyncpg calls it an
+# error of its own when a server that ends says so between two statements and the connection is used before it closes.
+OUTAGES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Resetting a connection takes a round trip; one that needs longer is cut, and the pool makes another.
 RELEASE_SECONDS = 0.2
 # How long a change of a table waits for those who use it; all who come later wait behind it. Less than PostgreSQL's
@@ -29,5 +32,5 @@ async def borrowed(
         yield connection
     finally:
         # When this fails the pool has cut the connection already. Told on, it would take the place of a cancellation.
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*OUTAGES):
             await pool.release(connection, timeout=RELEASE_SECONDS)

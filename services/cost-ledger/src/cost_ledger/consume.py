@@ -14,6 +14,7 @@ import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
+from cost_ledger.connections import OUTAGES
 from cost_ledger.errors import PoisonedEvent
 from cost_ledger.events import AdmittedEvent, LedgerEvent, SettledEvent, read_event
 from cost_ledger.metrics import LedgerMetrics
@@ -37,7 +38,6 @@ _REFUSALS = (
     asyncpg.ProgramLimitExceededError,
     ArithmeticError,
 )
-_OUTAGES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Consumer:
         while True:
             try:
                 return await self._record(entries)
-            except _OUTAGES as error:
+            except OUTAGES as error:
                 self._metrics.database_errors.inc()
                 log.warning("batch_not_recorded", events=len(entries), cause=type(error).__name__)
                 pause = await self._pause(pause, stop)

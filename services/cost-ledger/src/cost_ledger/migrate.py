@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from alembic.script import ScriptDirectory
 
-from cost_ledger.connections import LOCK_TIMEOUT_MS
+from cost_ledger.connections import LOCK_TIMEOUT_MS, OUTAGES
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.partitions import ensure_partitions
 from cost_ledger.price_book import Touched, import_price_book
@@ -53,7 +53,7 @@ async def migrate(settings: Settings) -> None:
             _tell_what_is_due(imported.touched)
         finally:
             await connection.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except OUTAGES as error:
         raise MigrationFailed(f"the database cannot be brought up to date: {type(error).__name__}: {error}") from error
 
 

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Coroutine
 from datetime import UTC, date, datetime
 from typing import Any, NoReturn, TypeVar
 
-import asyncpg
 import grpc
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cost_ledger import spend, vocabulary
-from cost_ledger.connections import RELEASE_SECONDS
+from cost_ledger.connections import OUTAGES, RELEASE_SECONDS
 from cost_ledger.metrics import LedgerMetrics
 from cost_ledger.price import PriceList
 from cost_ledger.reader import Reader
@@ -128,7 +127,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         try:
             async with asyncio.timeout(_timeout(context)):
                 return await answer
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except OUTAGES as error:
             self._metrics.database_errors.inc()
             log.warning("question_not_answered", cause=type(error).__name__)
             await _unavailable(context)
