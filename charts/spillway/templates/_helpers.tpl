@@ -1,0 +1,140 @@
+{{- /* Names and labels. The templates take (dict "root" $ "component" "edge") unless they say otherwise. */}}
+
+{{- define "spillway.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{- /* `spillway` or `RELEASE-spillway`; short enough for the longest suffix. Takes the root. */}}
+{{- define "spillway.fullname" -}}
+{{- $name := include "spillway.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.componentName" -}}
+{{ include "spillway.fullname" .root }}-{{ .component }}
+{{- end }}
+
+{{- define "spillway.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "spillway.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "spillway.labels" -}}
+{{ include "spillway.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: spillway
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* `metadata` of an object of a component: its name with an optional suffix, namespace, labels. */}}
+{{- define "spillway.metadata" -}}
+name: {{ include "spillway.componentName" . }}{{ with .suffix }}-{{ . }}{{ end }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "spillway.labels" . | nindent 2 }}
+{{- end }}
+
+{{- /* Labels of a pod: those of the component and the user's. Takes root, component, values. Without the chart's
+version, which would restart pods that did not change. */}}
+{{- define "spillway.podLabels" -}}
+{{ include "spillway.selectorLabels" . }}
+app.kubernetes.io/part-of: spillway
+{{- with .values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* An image. Takes root and image ({repository, tag, digest}); without a tag it is the chart's appVersion. */}}
+{{- define "spillway.image" -}}
+{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- .image.repository -}}
+{{- if .image.digest -}}
+@{{ .image.digest }}
+{{- else -}}
+:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- /* What every pod has, at the beginning of its spec. Takes root, component, values, and uid unless it is ours. */}}
+{{- define "spillway.podBasics" -}}
+serviceAccountName: {{ include "spillway.componentName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- $uid := .uid | default 10001 }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ $uid }}
+  runAsGroup: {{ $uid }}
+  fsGroup: {{ $uid }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* Takes nothing. */}}
+{{- define "spillway.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* Where a pod may land. Takes root, component, values. */}}
+{{- define "spillway.scheduling" -}}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.topologySpread }}
+{{- if .enabled }}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: {{ $.values.topologySpread.whenUnsatisfiable }}
+    labelSelector:
+      matchLabels:
+        {{- include "spillway.selectorLabels" $ | nindent 8 }}
+    {{- /* Only pods of the same revision count: the others are about to go. */}}
+    matchLabelKeys: [{{ $.revisionLabel | default "pod-template-hash" }}]
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Seconds; all follow from the longest stream. Each takes the root. */}}
+{{- define "spillway.preStopSeconds" -}}5{{- end }}
+{{- define "spillway.drainSeconds" -}}{{ add (int .Values.longestStreamSeconds) 10 }}{{- end }}
+{{- define "spillway.graceSeconds" -}}{{ add (int .Values.longestStreamSeconds) 30 }}{{- end }}
+
+{{- /* A sum over objects, for an annotation that restarts pods when they change. Takes anything. */}}
+{{- define "spillway.checksum" -}}
+{{- toJson . | sha256sum -}}
+{{- end }}
+
+{{- /* The data of a Secret that is not the chart's, as a sum; constant where the cluster cannot be asked (helm
+template). Takes root and name. */}}
+{{- define "spillway.secretChecksum" -}}
+{{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name -}}
+{{- include "spillway.checksum" (dict "name" .name "data" (dig "data" (dict) ($secret | default dict))) -}}
+{{- end }}
