@@ -23,10 +23,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Script = Sequence[Response | Callable[[Context], Awaitable[None]]]
 
 
-def started(number: int = 1) -> Response:
+def started(number: int = 1, router_address: str = "") -> Response:
     """Say that an attempt begins."""
     event = Response(
-        started=routerpb.Started(attempt_number=number, target=f"t{number}", provider="openai", target_model="m")
+        started=routerpb.Started(
+            attempt_number=number,
+            target=f"t{number}",
+            provider="openai",
+            target_model="m",
+            router_address=router_address,
+        )
     )
     event.started.started_at.GetCurrentTime()
     return event
@@ -117,6 +123,9 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.embed: Callable[[Context], Awaitable[routerpb.EmbedResponse]] = two_vectors
         self.embed_requests: list[routerpb.EmbedRequest] = []
         self.cancelled = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.stop_requests: list[routerpb.StopRequest] = []
+        self.address = ""
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.StreamCompletionRequest, context: Context
@@ -132,6 +141,14 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def Stop(  # noqa: N802 - gRPC's spelling
+        self, request: routerpb.StopRequest, _context: Context
+    ) -> routerpb.StopResponse:
+        """Remember it; the script may wait for `stopped`."""
+        self.stop_requests.append(request)
+        self.stopped.set()
+        return routerpb.StopResponse()
 
     async def Embed(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.EmbedRequest, context: Context
@@ -155,10 +172,10 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         """Serve on a free port while the block runs; yield the address."""
         server = grpc.aio.server()
         router_pb2_grpc.add_RouterServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call,unused-ignore]
-        port = server.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         try:
-            yield f"127.0.0.1:{port}"
+            yield self.address
         finally:
             await server.stop(0)
 

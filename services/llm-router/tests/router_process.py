@@ -193,18 +193,20 @@ class Router:
         budget: int = 0,
         timeout_seconds: float = 30.0,
         continuation: routerpb.Continuation.ValueType = routerpb.CONTINUATION_UNSPECIFIED,
+        request_id: str = "test",
+        stream: Stream | None = None,
     ) -> Stream:
-        """Run one completion to its end."""
+        """Run one completion to its end; a `stream` that is given can be watched meanwhile."""
         payload = {"messages": [{"role": "user", "content": "hello"}]} if body is None else body
         request = routerpb.StreamCompletionRequest(
-            request_id="test",
+            request_id=request_id,
             tenant="t",
             route=route,
             body=orjson.dumps(payload),
             attempt_budget=budget,
             continuation=continuation,
         )
-        stream = Stream()
+        stream = Stream() if stream is None else stream
         try:
             async for message in self.stub.StreamCompletion(request, timeout=timeout_seconds):
                 _take(stream, message)

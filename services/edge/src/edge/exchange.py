@@ -22,7 +22,7 @@ from edge.keys import Identity
 from edge.metrics import Metrics
 from edge.notation import money
 from edge.problems import Problem
-from edge.router_client import CompletionCall, RouterClient, problem_of
+from edge.router_client import CompletionCall, RouterClient, is_stopped, problem_of
 from pricing.cost import FREE, total_of
 from pricing.usage import Usage, estimate_tokens
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -30,8 +30,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-# Longer than a router pauses between two attempts.
-_ANNOUNCEMENT_SECONDS = 5.0
+# A router that has taken the request to stop begins nothing any more, and a machine may be busy.
+_LAST_REPORT_SECONDS = 10.0
 
 
 class Reader(Protocol):
@@ -95,6 +95,8 @@ class Exchange:
         self._seams: list[routerpb.Continued] = []
         self._is_whole = False
         self.is_client_gone = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._gives_up = False
         self._first_content: float | None = None
         self._attempts: list[routerpb.Attempt] = []
         self.facts = facts
@@ -117,18 +119,25 @@ class Exchange:
             self._is_whole = True
 
     def client_gone(self) -> None:
-        """Stop: nobody reads the answer any more.
-
-        Between two attempts the next one may have begun already without our knowing: then its announcement is
-        awaited, or nobody would record what it spends.
-        """
+        """Stop: nobody reads the answer any more. A call that was not answered yet is stopped when it is."""
         self.is_client_gone = True
-        if self._call is None:
-            return
+        if self._call is not None and self._started:
+            self._stop(self._call)
+
+    def _stop(self, call: CompletionCall) -> None:
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop_router(call))
+
+    async def _stop_router(self, call: CompletionCall) -> None:
+        """Have the router end the call with the record of all it has spent: only it knows what it has begun (ADR 3)."""
+        address = next(iter(self._started.values())).router_address
+        if await self._parts.router.stop(address, self.facts.request_id):
+            await asyncio.sleep(_LAST_REPORT_SECONDS)  # cancelled by the end of the call
+        self._parts.metrics.stops_unanswered.inc()
+        # Between two attempts the next one may have begun without our knowing: then its announcement is awaited.
+        self._gives_up = True
         if self._open:
-            self._call.cancel()
-        else:
-            asyncio.get_running_loop().call_later(_ANNOUNCEMENT_SECONDS, self._call.cancel)
+            call.cancel()
 
     async def run(self, reader: Reader) -> Receipt:
         """Steps 4 to 7: answer, giving the content to `reader` as it comes, and settle. Fails in no other way."""
@@ -163,12 +172,15 @@ class Exchange:
         try:
             await self._read(call, reader)
         except grpc.aio.AioRpcError as error:
-            raise self._problem_of(error) from error
+            if not is_stopped(error):
+                raise self._problem_of(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self.is_client_gone or (task is not None and task.cancelling()):
                 raise  # we are being stopped; a call that we cancelled ourselves raises this too
         finally:
+            if self._stopping is not None:
+                self._stopping.cancel()
             call.cancel()
 
     async def _read(self, call: CompletionCall, reader: Reader) -> None:
@@ -179,8 +191,10 @@ class Exchange:
                 case "started":
                     self._started[message.started.attempt_number] = message.started
                     self._open.add(message.started.attempt_number)
-                    if self.is_client_gone:
+                    if self._gives_up:
                         call.cancel()
+                    elif self.is_client_gone:
+                        self._stop(call)
                 case "attempt_finished":
                     self._open.discard(message.attempt_finished.attempt.attempt_number)
                     self._attempts.append(message.attempt_finished.attempt)

@@ -38,6 +38,11 @@ class Metrics:
             registry=registry,
         )
         self.open_streams = Gauge("edge_open_streams", "Chat requests that are running.", registry=registry)
+        self.stops_unanswered = Counter(
+            "edge_stops_unanswered_total",
+            "Calls that were cancelled because their router did not take, or not follow, the request to stop.",
+            registry=registry,
+        )
         self.cache_bypasses = Counter(
             "edge_cache_bypasses_total", "Requests that passed by the response cache.", ["reason"], registry=registry
         )

@@ -12,12 +12,13 @@ from edge.conversation import Conversation
 from edge.keys import Identity
 from edge.problems import Problem, from_completion_error
 from servicekit.errors import detail_of
-from servicekit.rpc import is_serving
+from servicekit.rpc import create_channel, is_serving
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
 
 _LIST_TIMEOUT_SECONDS = 2.0
 _HEALTH_TIMEOUT_SECONDS = 1.0
+_STOP_TIMEOUT_SECONDS = 1.0
 _STARTED_KEY = "spillway-started-bin"  # see router.proto
 
 CompletionCall: TypeAlias = (
@@ -76,6 +77,18 @@ class RouterClient:
         )
         return self._stub.StreamCompletion(request, timeout=self._request_timeout)
 
+    async def stop(self, address: str, request_id: str) -> bool:
+        """Ask the router at `address` to end a completion with a report; False when it does not take the request."""
+        if not address:
+            return False
+        try:
+            async with create_channel(address) as channel:
+                stub = router_pb2_grpc.RouterServiceStub(channel)
+                await stub.Stop(routerpb.StopRequest(request_id=request_id), timeout=_STOP_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
     def embed(self, request_id: str, identity: Identity, route: str, body: Mapping[str, Any]) -> EmbedCall:
         """Start a call for vectors; await its answer, and `problem_of` what that raises."""
         request = routerpb.EmbedRequest(
@@ -105,6 +118,12 @@ def attempts_of(error: grpc.aio.AioRpcError) -> list[routerpb.Attempt]:
     """Return the attempts that a failed call for vectors tells of."""
     detail = detail_of(error, routerpb.CompletionError)
     return list(detail.attempts) if detail else []
+
+
+def is_stopped(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether a completion ended because the edge had it stopped."""
+    detail = detail_of(error, routerpb.CompletionError)
+    return detail is not None and detail.code == "stopped"
 
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:

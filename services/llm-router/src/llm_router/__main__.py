@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
+import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -62,6 +64,7 @@ async def serve(settings: Settings) -> None:
         metrics=metrics,
         chance=chance,
         frame_interval_seconds=settings.frame_interval_ms / 1000,
+        router_address=_own_address(settings.host, settings.port),
     )
     _keep_known(fleets, parts)
     service = RouterService(
@@ -104,6 +107,18 @@ async def _look_for_routes(watch: RoutesWatch, fleets: Fleets, parts: Parts) -> 
     await watch.look()
     if fleets.current is not before:
         _keep_known(fleets, parts)
+
+
+def _own_address(host: str, port: int) -> str:
+    """Return where others reach this very process: in a pod its address; empty when that cannot be told."""
+    try:
+        if ipaddress.ip_address(host).is_unspecified:
+            host = str(socket.getaddrinfo(socket.gethostname(), port, type=socket.SOCK_STREAM)[0][4][0])
+    except socket.gaierror:
+        return ""
+    except ValueError:
+        pass  # a name
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _keep_known(fleets: Fleets, parts: Parts) -> None:

@@ -80,14 +80,15 @@ class Attempt:
         """Seconds from the start to the first content; None when none came."""
         return None if self._first_content is None else self._first_content - self._started
 
-    def started(self) -> routerpb.StreamCompletionResponse:
-        """Return the event that announces this attempt."""
+    def started(self, router_address: str) -> routerpb.StreamCompletionResponse:
+        """Return the event that announces this attempt, which the router at that address makes."""
         event = routerpb.StreamCompletionResponse()
         event.started.attempt_number = self.number
         event.started.target = self.target.name
         event.started.provider = self.target.provider
         event.started.target_model = self.target.model
         event.started.started_at.FromNanoseconds(self._started_wall)
+        event.started.router_address = router_address
         return event
 
     async def open(self, provider: Provider, body: dict[str, Any]) -> None:
@@ -211,7 +212,8 @@ class Attempt:
     def _outcome(self, error: ProviderError | None) -> routerpb.Outcome.ValueType:
         if error is None:
             return routerpb.OUTCOME_OK
-        return routerpb.OUTCOME_INTERRUPTED if self.is_committed else error.outcome
+        is_broken = self.is_committed and error.outcome != routerpb.OUTCOME_CLIENT_CANCELLED
+        return routerpb.OUTCOME_INTERRUPTED if is_broken else error.outcome
 
     def _http_status(self, error: ProviderError | None) -> int:
         if self._stream is not None:

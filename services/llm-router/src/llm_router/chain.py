@@ -20,6 +20,7 @@ from llm_router.breakers import Breakers, Permit
 from llm_router.continuation import MOST_SEAMS, Delivered, continuation_body
 from llm_router.decision import LEAST_SECONDS, exhausted, pause_before_retry
 from llm_router.errors import (
+    CallerGone,
     CompletionFailed,
     HedgeLost,
     ProviderError,
@@ -42,10 +43,6 @@ from spillway.router.v1 import router_pb2 as routerpb
 log = structlog.get_logger()
 
 Json = dict[str, Any]
-
-# A caller that gives up at the very moment at which a further attempt begins has not read its announcement. In this
-# time the one arrives there or the cancellation arrives here, unless a process lags by more (ADR 3).
-_ANNOUNCEMENT_SECONDS = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +73,8 @@ class Parts:
     chance: random.Random
     frame_interval_seconds: float
     """After the first content a target is read once in this time."""
+    router_address: str
+    """Where this router takes the request to stop a chain; empty when it does not know."""
 
 
 class Chain:
@@ -99,7 +98,10 @@ class Chain:
         self._answering: list[routerpb.Attempt] = []  # the records of the attempts whose content was sent on
 
     async def run(self) -> None:
-        """Run to the end: the last event is `finished`, or CompletionFailed says why there is none."""
+        """Run to the end: the last event is `finished`, or CompletionFailed says why there is none.
+
+        When it is cancelled, the last events are the records of the attempts that were open.
+        """
         hedge = self._request.route.hedge
         if hedge is not None:
             self._parts.allowances.add_request(self._request.route.name, hedge)
@@ -109,9 +111,11 @@ class Chain:
                 attempt = await self._carry_on(attempt, error)
             self._outbox.put_event(self._finished(attempt))
         finally:
-            for attempt in self._running:  # only when cancelled
-                self._parts.latencies.end(attempt.target.name)
-                attempt.permit.abandoned()
+            # Only when cancelled. What was spent is told first: closing takes time, and may be cancelled as well.
+            stopped = tuple(self._running)
+            for attempt in stopped:
+                self._conclude(attempt, CallerGone())
+            for attempt in stopped:
                 await attempt.close()
 
     async def _find_answer(self, body: Json) -> Attempt:
@@ -158,7 +162,7 @@ class Chain:
         )
         self._running.add(attempt)
         self._parts.latencies.begin(target.name)
-        self._outbox.put_event(attempt.started())
+        self._outbox.put_event(attempt.started(self._parts.router_address))
         return attempt
 
     async def _open(self, attempt: Attempt, body: Json) -> Attempt | None:
@@ -167,7 +171,7 @@ class Chain:
         if hedge is not None and attempt.number == 1:
             return await self._race(attempt, hedge_delay(hedge, attempt.target.name, self._parts.latencies))
         try:
-            await self._call(attempt, body)
+            await attempt.open(self._providers[attempt.target], body)
         except ProviderError as error:
             self._fail(attempt, error)
             return None
@@ -197,13 +201,7 @@ class Chain:
         return winner
 
     def _opening(self, attempt: Attempt) -> asyncio.Task[None]:
-        return asyncio.create_task(self._call(attempt, self._request.body))
-
-    async def _call(self, attempt: Attempt, body: Json) -> None:
-        """Open `attempt` once whoever would have to record it must have heard of it."""
-        if attempt.number > 1:
-            await asyncio.sleep(_ANNOUNCEMENT_SECONDS)
-        await attempt.open(self._providers[attempt.target], body)
+        return asyncio.create_task(attempt.open(self._providers[attempt.target], self._request.body))
 
     async def _start_hedge(self, first: Attempt) -> Attempt | None:
         """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""
@@ -321,7 +319,7 @@ class Chain:
         metrics.attempts.labels(record.provider, record.target, outcome).inc()
         if attempt.time_to_first_chunk is not None:
             metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
-        if error is None or isinstance(error, HedgeLost):
+        if error is None or isinstance(error, HedgeLost | CallerGone):
             return
         if error.needs_hand:
             metrics.needs_hand.labels(record.target, error.code).inc()

@@ -10,6 +10,7 @@ ProviderError
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
 │   └── SeamNotFound         asked to carry on an answer, it wrote something else
 ├── HedgeLost                another target was quicker
+├── CallerGone               nobody waits for the answer any more
 ├── ContextTooLong           400 context_length_exceeded
 ├── AnswerTooLarge           vectors that are more than one message may carry
 ├── RequestUntranslatable    this provider has no word for a field of the request
@@ -138,6 +139,17 @@ class HedgeLost(ProviderError):
         super().__init__("another target was quicker")
 
 
+class CallerGone(ProviderError):
+    """Nobody waits for the answer any more: the attempt was broken off, and nothing is wrong with its target."""
+
+    code = ""
+    outcome = routerpb.OUTCOME_CLIENT_CANCELLED
+    was_billable = True
+
+    def __init__(self) -> None:
+        super().__init__("the caller has stopped the call")
+
+
 class ContextTooLong(ProviderError):
     """The prompt does not fit into this target's context; a larger one may take it."""
 
@@ -190,6 +202,8 @@ class CompletionFailed(Exception):
     @property
     def outcome(self) -> str:
         """How the request ended, for logs and labels."""
+        if self.detail.code == "stopped":
+            return "client_cancelled"
         match self.status:
             case grpc.StatusCode.ABORTED:
                 return "interrupted"
@@ -199,6 +213,12 @@ class CompletionFailed(Exception):
                 return "provider_error"
             case _:
                 return "rejected"
+
+
+def stopped() -> CompletionFailed:
+    """The caller has stopped the call."""
+    detail = routerpb.CompletionError(code="stopped", message="the caller has stopped the call")
+    return CompletionFailed(grpc.StatusCode.ABORTED, detail)
 
 
 def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:

@@ -13,7 +13,7 @@ import structlog
 from llm_router.chain import Chain, ChatRequest, Parts
 from llm_router.continuation import may_be_continued
 from llm_router.embed_service import EmbedContext, EmbedService
-from llm_router.errors import CompletionFailed, unknown_model
+from llm_router.errors import CompletionFailed, stopped, unknown_model
 from llm_router.fleet import Fleet, Fleets
 from llm_router.outbox import Outbox
 from llm_router.routes import Route, Routes
@@ -28,6 +28,8 @@ _DEADLINE_MARGIN_SECONDS = 0.25
 
 _Context = grpc.aio.ServicerContext[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]
 
+_StopContext = grpc.aio.ServicerContext[routerpb.StopRequest, routerpb.StopResponse]
+
 
 class RouterService(router_pb2_grpc.RouterServiceServicer):
     """Answers chat requests from the targets of their routes."""
@@ -40,6 +42,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
         self._embed = EmbedService(parts, attempt_budget)
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
@@ -86,16 +89,31 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         outbox = Outbox()
         chain = Chain(chat, fleet.providers, outbox, self._parts)
         running = asyncio.create_task(_run(chain, outbox))
+        self._running[request.request_id] = running
         try:
             while messages := await outbox.take():
                 for message in messages:
                     await context.write(message)
-            await running
+            await asyncio.wait((running,))
+            if running.cancelled():  # by `Stop`: a call that was cancelled itself does not come here
+                raise stopped()
+            running.result()
         finally:
+            if self._running.get(request.request_id) is running:
+                del self._running[request.request_id]
             running.cancel()
             await asyncio.wait((running,))
             if not running.cancelled():
                 running.exception()  # seen above, or of no interest to a caller that is gone
+
+    async def Stop(  # noqa: N802
+        self, request: routerpb.StopRequest, _context: _StopContext
+    ) -> routerpb.StopResponse:
+        """Break a running call off; it tells the rest itself. See router.proto."""
+        running = self._running.get(request.request_id)
+        if running is not None:
+            running.cancel()
+        return routerpb.StopResponse()
 
     def _read(self, routes: Routes, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
         """Resolve the route and open the envelope."""

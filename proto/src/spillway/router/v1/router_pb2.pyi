@@ -152,6 +152,41 @@ class StreamCompletionRequest(_message.Message):
 Global___StreamCompletionRequest: _TypeAlias = StreamCompletionRequest  # noqa: Y015
 
 @_typing.final
+class StopRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The `request_id` of the call."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopRequest: _TypeAlias = StopRequest  # noqa: Y015
+
+@_typing.final
+class StopResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopResponse: _TypeAlias = StopResponse  # noqa: Y015
+
+@_typing.final
 class StreamCompletionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -202,10 +237,15 @@ class Started(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     TARGET_MODEL_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    ROUTER_ADDRESS_FIELD_NUMBER: _builtins.int
     attempt_number: _builtins.int
     target: _builtins.str
     provider: _builtins.str
     target_model: _builtins.str
+    router_address: _builtins.str
+    """Where the router that runs this attempt takes `Stop`, as `host:port`; the address of that one pod. Empty: it does
+    not know.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -216,10 +256,11 @@ class Started(_message.Message):
         provider: _builtins.str = ...,
         target_model: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
+        router_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "provider", b"provider", "started_at", b"started_at", "target", b"target", "target_model", b"target_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "provider", b"provider", "router_address", b"router_address", "started_at", b"started_at", "target", b"target", "target_model", b"target_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,6 +39,11 @@ class RouterServiceStub:
                 request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.SerializeToString,
                 response_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.FromString,
                 _registered_method=True)
+        self.Stop = channel.unary_unary(
+                '/spillway.router.v1.RouterService/Stop',
+                request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StopRequest.SerializeToString,
+                response_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StopResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/spillway.router.v1.RouterService/Embed',
                 request_serializer=spillway_dot_router_dot_v1_dot_router__pb2.EmbedRequest.SerializeToString,
@@ -59,6 +64,15 @@ class RouterServiceServicer:
 
         The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
         `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stop(self, request, context):
+        """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
+        attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
+        has ended, or was never there, is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +102,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.StreamCompletion,
                     request_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.FromString,
                     response_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.SerializeToString,
+            ),
+            'Stop': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stop,
+                    request_deserializer=spillway_dot_router_dot_v1_dot_router__pb2.StopRequest.FromString,
+                    response_serializer=spillway_dot_router_dot_v1_dot_router__pb2.StopResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -127,6 +146,33 @@ class RouterService:
             '/spillway.router.v1.RouterService/StreamCompletion',
             spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionRequest.SerializeToString,
             spillway_dot_router_dot_v1_dot_router__pb2.StreamCompletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.router.v1.RouterService/Stop',
+            spillway_dot_router_dot_v1_dot_router__pb2.StopRequest.SerializeToString,
+            spillway_dot_router_dot_v1_dot_router__pb2.StopResponse.FromString,
             options,
             channel_credentials,
             insecure,

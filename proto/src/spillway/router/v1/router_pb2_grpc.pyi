@@ -37,6 +37,11 @@ class RouterServiceStub:
     The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
     """
+    Stop: _grpc.UnaryUnaryMultiCallable[_router_pb2.StopRequest, _router_pb2.StopResponse]
+    """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
+    attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
+    has ended, or was never there, is no error.
+    """
     Embed: _grpc.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]
     """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
 
@@ -54,6 +59,11 @@ class RouterServiceAsyncStub(RouterServiceStub):
 
     The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
     `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
+    """
+    Stop: _aio.UnaryUnaryMultiCallable[_router_pb2.StopRequest, _router_pb2.StopResponse]  # type: ignore[assignment]
+    """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
+    attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
+    has ended, or was never there, is no error.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]  # type: ignore[assignment]
     """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
@@ -75,6 +85,17 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The stream ends with `Finished` (status OK) or with a gRPC status whose details hold one
         `CompletionError`; never with both, never with neither. The gRPC deadline bounds the whole chain.
+        """
+
+    @_abc_1.abstractmethod
+    def Stop(
+        self,
+        request: _router_pb2.StopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.StopResponse, _abc.Awaitable[_router_pb2.StopResponse]]:
+        """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
+        attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
+        has ended, or was never there, is no error.
         """
 
     @_abc_1.abstractmethod
