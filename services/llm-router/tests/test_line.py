@@ -93,3 +93,18 @@ async def test_a_fallback_is_counted_with_where_it_came_from() -> None:
 
     labels = {"from_target": "a", "to_target": "c", "reason": "target_unreachable"}
     assert 1 == pod.counted("llm_router_fallbacks_total", **labels)
+
+
+async def test_the_demand_for_a_target_is_counted_once_a_request() -> None:
+    """Asked, passed over, or asked in the end after it was passed over; a second try is no second demand."""
+    line, pod = await line_with_open("a", "c")
+    pod.metrics.show_targets([A, B, C])
+    following = await line.next()
+    assert following is not None
+    assert await line.again(following[0]) is not None
+    before = [pod.counted("llm_router_target_demand_total", target=name, provider="vllm") for name in "abc"]
+
+    await turns(line)
+
+    assert [1, 1, 0] == before
+    assert [1, 1, 1] == [pod.counted("llm_router_target_demand_total", target=n, provider="vllm") for n in "abc"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,14 @@ class Running:
 
     async def metric(self, name: str) -> float:
         """Return the value of a metric without labels, or with the labels written out."""
+        (value,) = await self.values(name)
+        return value
+
+    async def values(self, name: str) -> list[float]:
+        """Return the value of a metric, or none while there is none."""
         async with httpx2.AsyncClient() as client:
             text = (await client.get(f"{self.metrics_url}/metrics")).text
-        (value,) = [line.rpartition(" ")[2] for line in text.splitlines() if line.rpartition(" ")[0] == name]
-        return float(value)
+        return [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.rpartition(" ")[0] == name]
 
     def connections(self) -> set[int]:
         """Return the local ports of the connections to the provider."""
@@ -92,6 +97,28 @@ async def until(is_true: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(_LONGEST_SECONDS):
         while not await is_true():
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def relay(port: int, url: str) -> AsyncIterator[None]:
+    """Listen on `port` and pass every connection on to the server at `url`."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_server = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        await asyncio.gather(pipe(reader, to_server[1]), pipe(to_server[0], writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield
+        for writer in writers:
+            writer.close()
 
 
 def write_routes(path: Path, models: dict[str, dict[str, object]]) -> None:
@@ -167,6 +194,32 @@ async def test_a_target_of_a_kind_that_was_not_used_before_answers(running: Runn
     await running.reload(claude=target)
 
     assert expected_text("ok") == "".join((await running.router.complete("claude")).texts)
+
+
+async def test_a_target_behind_which_nothing_runs_is_wanted_all_the_same(running: Running) -> None:
+    """A pool that was scaled to zero: each request fails at once and counts as demand, also behind the open breaker.
+
+    The first one after the pool has woken up is answered, although the breaker is still open.
+    """
+    port = free_port()
+    asleep = running.target("ok?test=asleep", provider="vllm", base_url=f"http://127.0.0.1:{port}/v1")
+    demand = 'llm_router_target_demand_total{provider="vllm",target="asleep"}'
+    await running.reload(asleep=asleep)
+
+    async def shows_no_demand() -> bool:
+        return [0] == await running.values(demand)
+
+    await until(shows_no_demand)
+    failed = [await running.router.complete("asleep") for _ in range(8)]
+
+    assert 8 == await running.metric(demand)
+    assert {grpc.StatusCode.UNAVAILABLE} == {stream.status for stream in failed}
+    assert {"target_unreachable"} == {attempt.error_code for stream in failed for attempt in stream.attempts}
+    assert 1 == await running.metric('llm_router_breaker_open{target="asleep"}')
+    async with relay(port, running.provider_url):
+        awake = await running.router.complete("asleep")
+    assert expected_text("ok") == "".join(awake.texts)
+    assert 9 == await running.metric(demand)
 
 
 async def test_a_broken_file_keeps_what_was_there(running: Running) -> None:

@@ -44,6 +44,7 @@ class Line:
         """
         while self._waiting:
             target = self._waiting.popleft()
+            self._metrics.target_demand.labels(target.name, target.provider).inc()
             permit = await self._breakers.admit(target.name)
             if permit is not None:
                 self._count_fallback(target)

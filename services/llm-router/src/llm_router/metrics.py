@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from llm_router.routes import Target
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
 
@@ -30,6 +34,12 @@ class Metrics:
             "llm_router_targets_passed_over_total",
             "Times a target was not asked in its turn because its breaker is open.",
             ["target"],
+            registry=registry,
+        )
+        self.target_demand = Counter(
+            "llm_router_target_demand_total",
+            "Requests whose turn came to a target, once each: asked, passed over or out of reach, all the same.",
+            ["target", "provider"],
             registry=registry,
         )
         self.hedges = Counter(
@@ -106,3 +116,11 @@ class Metrics:
             "Exchanges of breaker states over Redis that failed; meanwhile this process goes by what it sees itself.",
             registry=registry,
         )
+
+    def show_targets(self, targets: Iterable[Target]) -> None:
+        """Show the demand of each of `targets` from now on, be it 0.
+
+        A series that begins with 1 has never risen for Prometheus: the first request would wake nobody up.
+        """
+        for target in targets:
+            self.target_demand.labels(target.name, target.provider)
