@@ -295,6 +295,36 @@ async def test_what_the_clock_does_is_done(parts: Parts, database_url: str, redi
     assert "cost_ledger_backlog_events 0.0" in page
 
 
+async def test_a_ledger_without_its_stores_is_ready(tmp_path: Path) -> None:
+    """Neither Postgres nor Redis is there: what depends on them says so call by call, and all ledgers stay."""
+    nowhere = free_port()
+    redis_url = f"redis://127.0.0.1:{nowhere}/0"
+    async with running_ledger(tmp_path, f"postgresql://nobody@127.0.0.1:{nowhere}/none", redis_url) as ledger:
+        await until(lambda: is_logged(ledger, "stream_read_failed"))
+        assert [200, 200] == [await _probe(ledger, name) for name in ("live", "ready")]
+        assert 0 == ledger.stop()
+
+
+async def test_a_drain_is_told_while_the_last_batch_is_recorded(
+    parts: Parts, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Ready until SIGTERM and not from then on; alive, with metrics, for as long as the batch takes."""
+    async with running_ledger(tmp_path, database_url, redis_url) as ledger:
+        async with parts.pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE requests IN EXCLUSIVE MODE")
+            await parts.send(settled(request()))
+            await until(lambda: _is_crowded(connection, 1))
+            assert 200 == await _probe(ledger, "ready")
+
+            ledger.process.send_signal(signal.SIGTERM)
+            await until(lambda: _is_not_ready(ledger))
+            assert 200 == await _probe(ledger, "live")
+            assert "cost_ledger_backlog_events" in await asyncio.to_thread(lambda: httpx2.get(ledger.metrics_url).text)
+            assert ledger.process.poll() is None
+        assert 0 == await asyncio.to_thread(ledger.process.wait, 60.0)
+    assert await parts.is_drained()
+
+
 async def test_two_processes_cannot_share_a_port(
     ledger: LedgerProcess, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
@@ -314,6 +344,16 @@ async def _status_of(ledger: LedgerProcess, question: ledgerpb.GetRequestRequest
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+async def _probe(ledger: LedgerProcess, name: str) -> int:
+    """Ask as the kubelet does; return the status."""
+    url = ledger.metrics_url.replace("/metrics", f"/health/{name}")
+    return (await asyncio.to_thread(httpx2.get, url, timeout=20.0)).status_code
+
+
+async def _is_not_ready(ledger: LedgerProcess) -> bool:
+    return 503 == await _probe(ledger, "ready")
 
 
 async def _has_failed(parts: Parts, times: int) -> bool:

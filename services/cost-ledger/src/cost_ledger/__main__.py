@@ -27,6 +27,7 @@ from cost_ledger.service import LedgerService
 from cost_ledger.settings import Settings
 from cost_ledger.store import Store
 from pricing.price_book import Price
+from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
@@ -143,6 +144,7 @@ async def closing(pool: asyncpg.Pool) -> AsyncIterator[None]:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish the batch and the calls that are under way."""
     stop = stop_requested()
+    health = Health(stop)
     registry = create_registry()
     metrics = LedgerMetrics(registry)
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
@@ -158,7 +160,7 @@ async def serve(settings: Settings) -> None:
     readers = read_pool(settings)
     client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)
     with ExitStack() as stack:
-        stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
+        stack.enter_context(serve_metrics(registry, health, settings.host, settings.metrics_port))
         async with closing(pool), closing(readers):
             ledger = Ledger(settings, pool, readers, client, metrics)
             service = LedgerService(ledger.reader, ledger.prices, metrics)
@@ -169,6 +171,7 @@ async def serve(settings: Settings) -> None:
                 reflects=settings.reflection,
             )
             await server.start()
+            health.is_serving = True
             chores = ledger.start_chores()
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
             try:

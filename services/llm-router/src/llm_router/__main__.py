@@ -27,6 +27,7 @@ from llm_router.routes_watch import WATCH_INTERVAL_SECONDS, RoutesWatch
 from llm_router.service import RouterService
 from llm_router.settings import Settings
 from llm_router.sources import Sources
+from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
@@ -42,6 +43,7 @@ SERVICE = "spillway.router.v1.RouterService"
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then let running streams finish."""
     stop = stop_requested()
+    health = Health(stop)
     registry = create_registry()
     metrics = Metrics(registry)
     sources = Sources()
@@ -80,8 +82,9 @@ async def serve(settings: Settings) -> None:
         reflects=settings.reflection,
     )
     with ExitStack() as stack:
-        stack.enter_context(serve_metrics(registry, settings.host, settings.metrics_port))
+        stack.enter_context(serve_metrics(registry, health, settings.host, settings.metrics_port))
         await server.start()
+        health.is_serving = True
         background = [
             asyncio.create_task(
                 repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _look_for_routes(watch, fleets, parts))
