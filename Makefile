@@ -79,3 +79,4 @@ lock: setup ## Resolve the locks anew (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) services/llm-router/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/llm-router.txt
 	@$(COMPILE) services/cost-ledger/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/cost-ledger.txt
 	@$(COMPILE) services/local-model/pyproject.toml libs/servicekit/pyproject.toml -o locks/local-model.txt
+	@$(COMPILE) tests/fault-provider/pyproject.toml -o locks/fault-provider.txt
