@@ -147,6 +147,23 @@ def test_it_stops_cleanly_in_the_middle_of_an_answer(tmp_path: Path, signum: sig
     log_filter.wait(10)
 
 
+def test_an_answer_is_finished_when_there_is_time_for_it(tmp_path: Path) -> None:
+    """With a time to drain, a stop in the middle of an answer leaves it whole, and the process ends by itself."""
+    port, log_file = free_port(), tmp_path / "log"
+    url = f"http://127.0.0.1:{port}"
+    process = _start(port, log_file, LOCAL_MODEL_DRAIN_TIMEOUT_SECONDS="600")
+    processes.wait_until_ready(process, lambda: _is_healthy(url), log_file, 60.0)
+    body = {"messages": [{"role": "user", "content": "Tell a long story"}], "stream": True, "max_tokens": 20}
+    with httpx2.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=120) as response:
+        pieces = response.iter_bytes()
+        first = next(pieces)
+        process.send_signal(signal.SIGTERM)
+        answer = b"".join([first, *pieces])
+
+    assert answer.rstrip().endswith(b"data: [DONE]")
+    assert 0 == process.wait(60), processes.tail_of(log_file)
+
+
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.002, 0.01, 0.05])
 def test_it_stops_when_told_so_as_it_starts(tmp_path: Path, delay_seconds: float) -> None:
     """A stop that comes in the moment of the start is not forgotten."""

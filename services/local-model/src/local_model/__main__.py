@@ -7,17 +7,19 @@ import signal
 import socket
 import sys
 import time
+from typing import Any
 
 import structlog
 
 from local_model import llama_log
-from local_model.llama_server import ServerFailed, start_server
+from local_model.llama_server import ServerFailed, has_requests, start_server
 from local_model.settings import Settings
 from local_model.weights import MODEL_NAME, WeightsMissing, find_weights
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
 _STOPS = {signal.SIGTERM, signal.SIGINT}
+_IDLE_LOOKS, _LOOK_SECONDS = 3, 0.2
 log = structlog.get_logger()
 
 
@@ -46,10 +48,24 @@ def main() -> None:
         load_seconds=round(time.monotonic() - begun, 3),
     )
     received = signal.sigwait(_STOPS)
+    _drain(server, settings.drain_timeout_seconds)
     log.info("stopped", signal=signal.Signals(received).name)
     # Without the server's destructor: told to stop while it starts, llama.cpp waits for itself for ever. There is
-    # nothing to save, and a running answer belongs to a caller that was told to go first.
+    # nothing to save, and an answer that still runs has had its time.
     os._exit(0)
+
+
+def _drain(server: Any, seconds: float) -> None:
+    """Let running answers finish, for `seconds` at most and not beyond a second signal; new ones are answered, too.
+
+    llama.cpp has no way to refuse them. What has been written is on its way when nothing was left for some looks.
+    """
+    until = time.monotonic() + seconds
+    idle_looks = 0
+    while time.monotonic() < until and idle_looks < _IDLE_LOOKS:
+        idle_looks = 0 if has_requests(server) else idle_looks + 1
+        if signal.sigtimedwait(_STOPS, _LOOK_SECONDS):
+            return
 
 
 class PortTaken(Exception):

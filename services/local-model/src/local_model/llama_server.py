@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ _CHAT_TEMPLATE = (
 )
 _TOKENS_WHEN_UNSET = 512
 _WARNINGS = 2  # llama.cpp's verbosity: 1 errors, 2 warnings, 3 every request
+
+
+# "llamacpp:requests_processing 1": how many are answered, or wait for one of the places.
+_UNFINISHED = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)$", re.MULTILINE)
 
 
 class ServerFailed(Exception):
@@ -54,3 +59,8 @@ def start_server(settings: Settings, weights: Path) -> Any:
         return xllamacpp.Server(params)
     except RuntimeError as error:
         raise ServerFailed(str(error)) from error
+
+
+def has_requests(server: Any) -> bool:
+    """Tell whether any request is answered or waits for its turn."""
+    return any(int(count) for count in _UNFINISHED.findall(server.handle_metrics()))

@@ -22,4 +22,6 @@ class Settings(BaseSettings):
     model_file: Path | None = None
     # Answers generated at the same time; each has its own context of 2048 tokens.
     parallel: int = Field(4, ge=1, le=64)
+    # How long running answers may take to finish after SIGTERM; a second signal ends them.
+    drain_timeout_seconds: float = Field(0.0, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
