@@ -1,4 +1,5 @@
-"""One whole local stack for all front-door tests: `spillway up` with the fault provider as both vendors."""
+"""The system under test: one that is given (`given_system.py`), or a whole local stack for all front-door tests,
+`spillway up` with the fault provider as both vendors."""
 
 from __future__ import annotations
 
@@ -8,21 +9,40 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 import pytest
 import yaml
 
-from front_door import Behind, Door, Provider
+from front_door import Behind, Door, Provider, Stores
+from given_system import SETTINGS, GivenSystem, Incomplete, given_system
 from scenarios import ROUTES, routes_file
 from spillway_local import processes
 from spillway_local.ports import free_port
 
 PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
-# Fast enough for a person, slow enough for a busy test machine: here the cache must not be passed by for a hiccup.
-PATIENT_LOOK_UP = {"EDGE_LOOK_UP_TIMEOUT_SECONDS": "2"}
+_FOLDER = Path(__file__).parent
+
+
+def _given() -> GivenSystem | None:
+    try:
+        return given_system(os.environ)
+    except Incomplete as incomplete:
+        raise pytest.UsageError(str(incomplete)) from incomplete
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what looks at, or breaks, processes of this machine when the system runs elsewhere."""
+    if _given() is None:
+        return
+    elsewhere = pytest.mark.skip(reason="local: needs the processes of the machine that it runs on")
+    for item in items:
+        if _FOLDER in item.path.parents and item.get_closest_marker("local"):
+            item.add_marker(elsewhere)
 
 
 def add_key(file: Path, tenant: str, user: str) -> str:
@@ -44,6 +64,12 @@ def add_key(file: Path, tenant: str, user: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def given() -> GivenSystem | None:
+    """Return the system that is to be tested; None: a local one is started."""
+    return _given()
+
+
+@pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """Yield the folder of the stack's state; not below pytest's own, which other users may not enter."""
     with tempfile.TemporaryDirectory(prefix="spillway-e2e-") as folder:
@@ -51,24 +77,27 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def keys(home: Path) -> dict[str, str]:
+def keys(given: GivenSystem | None, request: pytest.FixtureRequest) -> Mapping[str, str]:
     """Return a key for each of two tenants."""
+    if given is not None:
+        return given.keys
+    home: Path = request.getfixturevalue("home")
     found = {tenant: add_key(home / "keys.yaml", tenant, f"{tenant}-user") for tenant in ("blue", "red")}
     (home / "development-key").write_text(found["blue"])
     return found
 
 
 @pytest.fixture(scope="session")
-def behind(home: Path, keys: dict[str, str], fault_provider_url: str) -> Iterator[Behind]:
+def behind(given: GivenSystem | None, home: Path, keys: Mapping[str, str], fault_provider_url: str) -> Iterator[Behind]:
     """Start the stack once, and end it as Ctrl-C does."""
+    assert given is None, "this test needs the marker `local`"
     (home / "provider-key").write_text("sk-provider-credential")
     (home / "test-routes.yaml").write_text(
-        yaml.safe_dump(routes_file(ROUTES, fault_provider_url, home / "provider-key"))
+        yaml.safe_dump(routes_file(ROUTES, fault_provider_url, str(home / "provider-key")))
     )
     environment = {
         **os.environ,
-        **PATIENT_LOOK_UP,
-        "EDGE_CLIENT_STALL_TIMEOUT_SECONDS": "4",
+        **SETTINGS,
         "SPILLWAY_HOME": str(home),
         "SPILLWAY_PORT": str(free_port()),
         "SPILLWAY_ROUTES": str(home / "test-routes.yaml"),
@@ -85,25 +114,54 @@ def behind(home: Path, keys: dict[str, str], fault_provider_url: str) -> Iterato
 
 
 @pytest.fixture(scope="session")
-async def door(behind: Behind, keys: dict[str, str]) -> AsyncIterator[Door]:
+def url(given: GivenSystem | None, request: pytest.FixtureRequest) -> str:
+    """Return the address of the front door."""
+    if given is not None:
+        return given.url
+    behind: Behind = request.getfixturevalue("behind")
+    return str(behind.run["url"])
+
+
+@pytest.fixture(scope="session")
+def stores(given: GivenSystem | None, request: pytest.FixtureRequest) -> Stores:
+    """Return the ledger's Postgres and the cache's Redis; skip when they are not to be looked into."""
+    if given is not None:
+        if not given.postgres_url or not given.redis_url:
+            pytest.skip("looks into the stores: E2E_POSTGRES_URL and E2E_REDIS_URL are not set")
+        return Stores(given.postgres_url, given.redis_url)
+    run = request.getfixturevalue("behind").run
+    password = Path(run["postgres_password_file"]).read_text().strip()
+    return Stores(run["postgres_url"].replace("@", f":{quote(password, safe='')}@", 1), run["redis_url"])
+
+
+@pytest.fixture(scope="session")
+def run_tag() -> str:
+    """Return what stands in the questions of this run and of no other."""
+    return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture(scope="session")
+async def door(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[Door]:
     """Yield the front door for the tenant `blue`."""
-    door = Door(behind.run["url"], keys["blue"])
+    door = Door(url, keys["blue"], run_tag)
     yield door
     await door.close()
 
 
 @pytest.fixture(scope="session")
-async def other_door(behind: Behind, keys: dict[str, str]) -> AsyncIterator[Door]:
+async def other_door(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[Door]:
     """Yield the front door for the tenant `red`."""
-    door = Door(behind.run["url"], keys["red"])
+    door = Door(url, keys["red"], run_tag)
     yield door
     await door.close()
 
 
 @pytest.fixture(scope="session")
-async def provider(fault_provider_url: str) -> AsyncIterator[Provider]:
-    """Yield the fault provider's memory."""
-    provider = Provider(fault_provider_url)
+async def provider(given: GivenSystem | None, request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
+    """Yield the fault provider's memory, with nothing in it of earlier runs."""
+    provider = Provider(given.provider_url if given is not None else request.getfixturevalue("fault_provider_url"))
+    if given is not None:
+        await provider.forget()
     yield provider
     await provider.close()
 

@@ -1,4 +1,7 @@
-"""The front door as its users meet it: an address and a key. And what a test may look at behind it."""
+"""The front door as its users meet it: an address and a key. And what a test may look at behind it.
+
+Nothing here knows whether the system runs on this machine or on a cluster, except `Behind`.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ class Event:
 class Chat:
     """A whole answer of `POST /chat`."""
 
+    query: str
+    """As it was sent: finds what the provider saw of it."""
     status: int
     headers: Mapping[str, str]
     events: list[Event] = field(default_factory=list)
@@ -60,22 +65,31 @@ class Chat:
 class Door:
     """An HTTP client of one tenant."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, tag: str) -> None:
+        """`tag` makes questions those of this run: a system that stays up has met all others before."""
         self.url = url
         self.key = key
+        self._tag = tag
         self._client = httpx2.AsyncClient(base_url=url, timeout=60, headers={"authorization": f"Bearer {key}"})
 
+    def fresh(self, words: str) -> str:
+        """Return a question with these words that no earlier run has asked; in this run it is always the same one."""
+        return f"{words} ({self._tag})"
+
     async def chat(self, query: str = "hello", headers: Mapping[str, str] | None = None, **fields: Any) -> Chat:
-        """Ask `/chat` and read the answer to its end."""
-        chat = None
-        async with self._client.stream("POST", "/chat", json={"query": query, **fields}, headers=headers) as response:
-            chat = Chat(response.status_code, response.headers)
+        """Ask `/chat` the fresh question with these words (`fresh`), and read the answer to its end."""
+        return await self.ask({"query": self.fresh(query), **fields}, headers)
+
+    async def ask(self, body: Json, headers: Mapping[str, str] | None = None) -> Chat:
+        """Ask `/chat` with this very body, and read the answer to its end."""
+        async with self._client.stream("POST", "/chat", json=body, headers=headers) as response:
+            chat = Chat(body["query"], response.status_code, response.headers)
             if response.status_code == 200:
                 async for event in read_events(response):
                     chat.events.append(event)
             else:
-                body = orjson.loads(await response.aread())
-                chat.events.append(Event("http-error", "", body, time.monotonic()))
+                refusal = orjson.loads(await response.aread())
+                chat.events.append(Event("http-error", "", refusal, time.monotonic()))
         return chat
 
     def stream(self, path: str, body: Json, headers: Mapping[str, str] | None = None) -> Any:
@@ -108,12 +122,21 @@ class Provider:
     """What the fault provider saw."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx2.AsyncClient(base_url=url)
+        self._client = httpx2.AsyncClient(base_url=url, timeout=60)
 
     async def attempts(self, test: str) -> list[Json]:
         """Return the attempts whose model carries `test`, oldest first."""
         response = await self._client.get("/admin/attempts", params={"test": test})
         return cast("list[Json]", response.json()["attempts"])
+
+    async def asked(self, test: str, words: str) -> list[Json]:
+        """Return those of them whose request holds `words` (of a question, or of a text to embed)."""
+        quoted = orjson.dumps(words)[1:-1]
+        return [attempt for attempt in await self.attempts(test) if quoted in orjson.dumps(attempt["body"])]
+
+    async def forget(self) -> None:
+        """Let it forget what it saw, and begin again with models that fail at first."""
+        (await self._client.delete("/admin/attempts")).raise_for_status()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -121,8 +144,30 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class Stores:
+    """What the system has written: the ledger's Postgres and the response cache in Redis."""
+
+    postgres_url: str
+    """With the password."""
+    redis_url: str
+
+    async def cache_keys(self) -> set[bytes]:
+        """Return the keys of all answers that the response cache keeps."""
+        async with redis.Redis.from_url(self.redis_url) as client:
+            return {key async for key in client.scan_iter("spillway:cache:*")}
+
+    async def rows(self, query: str, *arguments: Any) -> list[Json]:
+        """Ask the ledger's Postgres directly."""
+        connection = await asyncpg.connect(self.postgres_url)
+        try:
+            return [dict(row) for row in await connection.fetch(query, *arguments)]
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True)
 class Behind:
-    """The inside of the local stack: for looking, and for breaking."""
+    """The processes and files of a system on this machine: for looking, and for breaking."""
 
     home: Path
     run: Json
@@ -134,20 +179,6 @@ class Behind:
     def pid(self, name: str) -> int:
         """Return the process id of one process."""
         return next(int(process["pid"]) for process in self.run["processes"] if process["name"] == name)
-
-    async def cache_keys(self) -> set[bytes]:
-        """Return the keys of all answers that the response cache keeps."""
-        async with redis.Redis.from_url(self.run["redis_url"]) as client:
-            return {key async for key in client.scan_iter("spillway:cache:*")}
-
-    async def rows(self, query: str, *arguments: Any) -> list[Json]:
-        """Ask the ledger's Postgres directly."""
-        password = Path(self.run["postgres_password_file"]).read_text().strip()
-        connection = await asyncpg.connect(self.run["postgres_url"], password=password)
-        try:
-            return [dict(row) for row in await connection.fetch(query, *arguments)]
-        finally:
-            await connection.close()
 
 
 async def read_events(response: httpx2.Response) -> AsyncIterator[Event]:

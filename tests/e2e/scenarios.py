@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from decision_table import table_routes
 
@@ -53,6 +52,8 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "primary-refused": [("refused", "nobody-listens"), ("anthropic", "ok?test=primary-refused-next")],
     "both-down": [("openai", "status-500?test=both-down-1"), ("anthropic", "status-529?test=both-down-2"), LOCAL],
     "all-down": [("openai", "status-500?test=all-down-1"), ("anthropic", "status-503?test=all-down-2")],
+    # Asked so seldom that its breakers stay closed, also when the tests begin anew.
+    "none-answers": [("openai", "status-500?test=none-answers-1"), ("anthropic", "status-503?test=none-answers-2")],
     "all-limited": [("openai", "status-429?retry_after=7&test=all-limited")],
     "bad-request": [("openai", "status-400?test=bad-request"), ("anthropic", "ok?test=never")],
     "too-long": [("openai", "context-too-long?test=too-long")],
@@ -105,12 +106,15 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
 
 # What stands in a route besides its targets.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
-    "hedged": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3}},
+    "hedged": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3, "most_extra_ratio": 1.0}},
 }
 
 
 def routes_file(
-    routes: Mapping[str, Sequence[tuple[str, str]]], provider_url: str, credential_file: Path
+    routes: Mapping[str, Sequence[tuple[str, str]]],
+    provider_url: str,
+    credential_file: str,
+    local_model_url: str = "${LOCAL_MODEL_URL}",
 ) -> dict[str, object]:
     """Return the routes file that plays `routes` with the fault provider; `${LOCAL_MODEL_URL}` is filled in by `up`."""
     targets: dict[str, object] = {}
@@ -119,18 +123,20 @@ def routes_file(
         targets_of_route = [f"{route}-{number}" for number in range(1, len(members) + 1)]
         names[route] = {"targets": targets_of_route, **OPTIONS.get(route, {})}
         for number, (provider, model) in enumerate(members, 1):
-            targets[f"{route}-{number}"] = _target(provider, model, provider_url, credential_file)
+            targets[f"{route}-{number}"] = _target(provider, model, provider_url, credential_file, local_model_url)
     return {"targets": targets, "routes": names}
 
 
-def _target(provider: str, model: str, provider_url: str, credential_file: Path) -> dict[str, object]:
+def _target(
+    provider: str, model: str, provider_url: str, credential_file: str, local_model_url: str
+) -> dict[str, object]:
     if provider == "local":
         timeouts = {"first_content_seconds": 30}
-        return {"provider": "vllm", "model": model, "base_url": "${LOCAL_MODEL_URL}", "timeouts": timeouts}
+        return {"provider": "vllm", "model": model, "base_url": local_model_url, "timeouts": timeouts}
     if provider == "refused":
         return {"provider": "vllm", "model": model, "base_url": "http://127.0.0.1:9/v1"}
     base_url = provider_url if provider == "anthropic" else f"{provider_url}/v1"
     target: dict[str, object] = {"provider": provider, "model": model.removeprefix("!"), "base_url": base_url}
     if model.startswith("!"):
         target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}
-    return {**target, "credential_file": str(credential_file)}
+    return {**target, "credential_file": credential_file}

@@ -37,12 +37,6 @@ class Visit:
     """Unix seconds."""
 
 
-async def attempts_for(provider: Provider, test: str, query: str) -> list[Json]:
-    """Return what the provider saw of the request that asks `query`."""
-    seen = await provider.attempts(test)
-    return [attempt for attempt in seen if attempt["body"]["messages"][-1]["content"] == query]
-
-
 async def visit_and_leave(door: Door, provider: Provider, path: str, is_streaming: bool, model: str) -> Visit:
     """Ask, and close the connection once the provider is writing."""
     request_id = str(uuid_utils.compat.uuid7())
@@ -57,7 +51,7 @@ async def visit_and_leave(door: Door, provider: Provider, path: str, is_streamin
 
     reading = asyncio.create_task(read())
     async with asyncio.timeout(30):
-        while not any(attempt["status"] for attempt in await attempts_for(provider, model, query)):
+        while not any(attempt["status"] for attempt in await provider.asked(model, query)):
             await asyncio.sleep(0.02)
     assert not reading.done()
     reading.cancel()
@@ -69,7 +63,7 @@ async def ending_of(provider: Provider, visit: Visit, test: str) -> Json:
     """Return the one attempt of the visit once it is over."""
     async with asyncio.timeout(60):
         while True:
-            (attempt,) = await attempts_for(provider, test, f"I leave {visit.request_id}")
+            (attempt,) = await provider.asked(test, f"I leave {visit.request_id}")
             if attempt["finish"] != "open":
                 return attempt
             await asyncio.sleep(0.05)
@@ -92,7 +86,7 @@ async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider:
         writer.write(head.encode() + body)
         await reader.readuntil(b"event: delta")
         receipt = await door.receipt(request_id)
-        (attempt,) = await attempts_for(provider, "flood", f"I leave {request_id}")
+        (attempt,) = await provider.asked("flood", f"I leave {request_id}")
     finally:
         writer.transport.abort()
 
@@ -120,7 +114,7 @@ async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
     assert "edge; hit" == again.headers["cache-status"]
     for word in expected_text(BRIEF).split():
         assert f"{word} ".encode() in content
-    assert 1 == len(await attempts_for(provider, "brief", f"I leave {visit.request_id}"))
+    assert 1 == len(await provider.asked("brief", f"I leave {visit.request_id}"))
 
 
 @in_each_contract

@@ -33,14 +33,14 @@ async def test_before_the_first_word_the_next_target_answers(
 ) -> None:
     """The reader sees the second target's answer and nothing else; every try is recorded, none too many was made."""
     chat = await door.chat(model=f"table-{row.name}-{first}")
-    asked = await provider.attempts(f"table-{row.name}-{first}")
+    asked = await provider.asked(f"table-{row.name}-{first}", chat.query)
     receipt = await door.receipt(chat.request_id)
 
     assert ("done", WHOLE, second) == (chat.names[-1], chat.text, chat.last["provider"])
     assert row.tries == len(asked)
     for earlier, later in pairwise(float(attempt["received_at"]) for attempt in asked):
         assert row.distance[0] <= later - earlier <= row.distance[1]
-    assert 1 == len(await provider.attempts(f"table-{row.name}-{first}-next"))
+    assert 1 == len(await provider.asked(f"table-{row.name}-{first}-next", chat.query))
     failed = (first, row.outcome, row.code, row.is_billed)
     assert [failed] * row.tries + [(second, "ok", None, True)] == [told(attempt) for attempt in receipt["attempts"]]
     assert {"estimated" if row.is_billed else None} == {
@@ -61,7 +61,7 @@ async def test_the_callers_error_is_told_and_nobody_else_is_asked(
 
     assert ["start", "error"] == chat.names
     assert (row.code, False) == (chat.last["error"]["code"], chat.last["error"]["retryable"])
-    assert 1 == len(await provider.attempts(f"table-{row.name}-{first}"))
+    assert 1 == len(await provider.asked(f"table-{row.name}-{first}", chat.query))
     assert [] == await provider.attempts(f"table-{row.name}-{first}-next")
     assert [(first, row.outcome, row.code, False)] == [told(attempt) for attempt in receipt["attempts"]]
     assert row.code == receipt["error_code"]
@@ -82,7 +82,7 @@ async def test_after_the_first_word_the_end_is_honest(
     assert chat.text
     assert ("stream_interrupted", True) == (chat.last["error"]["code"], chat.last["error"]["retryable"])
     assert f"broke off after {len(chat.text)} characters" in chat.last["error"]["message"]
-    assert 1 == len(await provider.attempts(f"table-{row.name}-{first}"))
+    assert 1 == len(await provider.asked(f"table-{row.name}-{first}", chat.query))
     assert [] == await provider.attempts(f"table-{row.name}-{first}-next")
     (attempt,) = receipt["attempts"]
     assert (first, "interrupted", row.code, True) == told(attempt)

@@ -10,10 +10,11 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+import uuid_utils.compat
 import yaml
 
 from fault_provider.embeddings import expected_vector
-from front_door import Behind, Door, Json, Provider, nano
+from front_door import Behind, Door, Json, Provider, Stores, nano
 
 
 @pytest.fixture(name="client")
@@ -58,9 +59,7 @@ async def test_the_most_inputs_of_a_common_size_pass(client: openai.AsyncOpenAI)
     assert expected_vector(inputs[-1], 1536) == answer.data[-1].embedding
 
 
-async def test_vectors_are_accounted_to_the_nano_dollar(
-    client: openai.AsyncOpenAI, door: Door, behind: Behind, provider: Provider
-) -> None:
+async def test_vectors_are_accounted_to_the_nano_dollar(client: openai.AsyncOpenAI, door: Door, stores: Stores) -> None:
     """The input has a price, the output is none and free; receipt, Postgres and the day's costs say the same."""
     before = (await door.get("/v1/costs")).json()["total"]
     raw = await client.embeddings.with_raw_response.create(model="vectors", input="accounted")
@@ -78,7 +77,7 @@ async def test_vectors_are_accounted_to_the_nano_dollar(
         attempt["usage_source"],
         attempt["cost_usd"],
     )
-    (row,) = await behind.rows(
+    (row,) = await stores.rows(
         "SELECT input_tokens, output_tokens, cost_usd FROM attempts WHERE request_id = $1",
         uuid.UUID(receipt["request_id"]),
     )
@@ -149,22 +148,23 @@ async def test_a_failure_is_settled_with_its_attempts(client: openai.AsyncOpenAI
     )
 
 
-async def test_a_client_that_leaves_pays_for_what_it_began(door: Door, behind: Behind, provider: Provider) -> None:
+async def test_a_client_that_leaves_pays_for_what_it_began(door: Door, provider: Provider) -> None:
     """The call is not cancelled: the provider finishes, and its own count is recorded."""
-    async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer {door.key}"}) as client:
-        leaving = asyncio.create_task(client.post("/v1/embeddings", json={"model": "vectors-slow", "input": "left"}))
+    request_id, text = str(uuid_utils.compat.uuid7()), door.fresh("left")
+    headers = {"authorization": f"Bearer {door.key}", "x-request-id": request_id}
+    async with httpx2.AsyncClient(base_url=door.url, headers=headers) as client:
+        leaving = asyncio.create_task(client.post("/v1/embeddings", json={"model": "vectors-slow", "input": text}))
         async with asyncio.timeout(20):
-            while not await provider.attempts("vectors-slow"):
+            while not await provider.asked("vectors-slow", text):
                 await asyncio.sleep(0.01)
         leaving.cancel()
 
-    async with asyncio.timeout(20):
-        while not (rows := await behind.rows("SELECT * FROM attempts WHERE target = 'vectors-slow-1'")):
-            await asyncio.sleep(0.05)
-    assert [("ok", 12, "reported")] == [(row["outcome"], row["input_tokens"], row["usage_source"]) for row in rows]
-    assert ["completed"] == [attempt["finish"] for attempt in await provider.attempts("vectors-slow")]
+    (attempt,) = (await door.receipt(request_id))["attempts"]
+    assert ("ok", 12, "reported") == (attempt["outcome"], attempt["usage"]["input_tokens"], attempt["usage_source"])
+    assert ["completed"] == [seen["finish"] for seen in await provider.asked("vectors-slow", text)]
 
 
+@pytest.mark.local
 async def test_no_text_of_a_request_for_vectors_is_logged(
     client: openai.AsyncOpenAI, behind: Behind, door: Door
 ) -> None:
@@ -193,6 +193,7 @@ async def test_the_openai_client_lists_and_retrieves_models(client: openai.Async
         await client.with_options(api_key="sk-nobody").models.retrieve("default")
 
 
+@pytest.mark.local
 async def test_the_list_follows_the_routes_within_ten_seconds(client: openai.AsyncOpenAI, behind: Behind) -> None:
     """A route that is added on disk is listed and answers; one that is taken away is gone."""
     file = behind.home / "routes.yaml"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
 from front_door import Behind, Door
 
+pytestmark = pytest.mark.local
+
 SERVICES = ("edge", "llm-router", "cost-ledger", "local-model")
 
 
 async def test_logs_are_json_and_hold_no_prompt_answer_secret_or_traceback(
-    door: Door, behind: Behind, keys: dict[str, str]
+    door: Door, behind: Behind, keys: Mapping[str, str]
 ) -> None:
     """Errors, cancelled requests and bad input included."""
     await door.chat("an unmistakable prompt", model="primary-500")
+    await door.chat("an unmistakable prompt", model="all-down")
     await door.chat("an unmistakable prompt", model="broken-malformed", system_prompt="an unmistakable system prompt")
     await door.chat("an unmistakable prompt", model="bad-request", headers={"cache-control": "no-store"})
     await door.post("/chat", b'{"query": "an unmistakable prompt", "colour": "an unmistakable value"}')
 
+    assert '"all_targets_failed"' in behind.log("edge")
     for name in SERVICES:
         log = behind.log(name)
         for word in ("unmistakable", "w0 w1", "sk-provider-credential", "Traceback", *keys.values()):

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from front_door import Behind, Door
+from front_door import Door, Stores
 
 Json = dict[str, Any]
 NAMES = {
@@ -48,10 +48,10 @@ def table(answer: httpx2.Response) -> list[Json]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_costs_are_grouped_by_what_was_asked(door: Door, behind: Behind, name: str) -> None:
+async def test_costs_are_grouped_by_what_was_asked(door: Door, stores: Stores, name: str) -> None:
     """Each dimension agrees with the ledger's own table, and the groups with the total."""
     costs = (await door.get("/v1/costs", params={"group_by": name})).json()
-    rows = await behind.rows(
+    rows = await stores.rows(
         f"SELECT {NAMES[name]}::text AS name, sum(cost_usd) AS cost, sum(requests) AS requests"  # noqa: S608
         " FROM spend_daily WHERE tenant = 'blue' GROUP BY 1"
     )
@@ -89,23 +89,28 @@ async def test_costs_are_a_file_as_well(door: Door) -> None:
     assert "total" in (await door.get("/v1/costs?format=json", headers={"accept": "text/csv"})).json()
 
 
-async def all_ids(door: Door, **params: Any) -> list[str]:
-    """Return the ids of a whole list, page by page."""
-    found: list[str] = []
+async def all_records(door: Door, **params: Any) -> list[Json]:
+    """Return a whole list, page by page."""
+    found: list[Json] = []
     cursor: Json = {}
     while True:
         answer = await door.get("/v1/requests", params={**params, **cursor})
         assert 200 == answer.status_code, answer.text
         page = answer.json()
-        found += [record["request_id"] for record in page["data"]]
+        found += page["data"]
         if page["next_cursor"] is None:
             return found
         cursor = {"cursor": page["next_cursor"]}
 
 
-async def test_requests_are_listed_newest_first(door: Door, behind: Behind, asked: list[str]) -> None:
+async def all_ids(door: Door, **params: Any) -> list[str]:
+    """Return the ids of a whole list."""
+    return [record["request_id"] for record in await all_records(door, **params)]
+
+
+async def test_requests_are_listed_newest_first(door: Door, stores: Stores, asked: list[str]) -> None:
     """Page by page, each once, those of one's own tenant and no other."""
-    rows = await behind.rows("SELECT request_id FROM requests WHERE tenant = 'blue' ORDER BY request_id DESC")
+    rows = await stores.rows("SELECT request_id FROM requests WHERE tenant = 'blue' ORDER BY request_id DESC")
 
     assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=7)
     newest = (await door.get("/v1/requests", params={"limit": 2})).json()["data"]
@@ -115,7 +120,7 @@ async def test_requests_are_listed_newest_first(door: Door, behind: Behind, aske
     assert receipt == newest[0]
 
 
-async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, behind: Behind, asked: list[str]) -> None:
+async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores: Stores, asked: list[str]) -> None:
     """What the ledger's own table says is what the list says."""
     key = (await door.receipt(asked[0]))["key_id"]
     now = datetime.now(UTC)
@@ -141,7 +146,7 @@ async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, behind:
         ),
     }
     for name, (params, condition) in filters.items():
-        rows = await behind.rows(
+        rows = await stores.rows(
             f"SELECT request_id FROM requests WHERE tenant = 'blue' AND {condition} ORDER BY 1 DESC"  # noqa: S608
         )
         assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=50, **params), name
@@ -149,7 +154,7 @@ async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, behind:
 
 async def test_requests_are_a_file_as_well(door: Door, asked: list[str]) -> None:
     """All of them, or as many as asked for with the cursor of the rest in a header; the cells are those of the list."""
-    listed = (await door.get("/v1/requests", params={"limit": 1000})).json()["data"]
+    listed = await all_records(door, limit=1000)
     rows = table(await door.get("/v1/requests?format=csv"))
     some = await door.get("/v1/requests?limit=2", headers={"accept": "text/csv"})
     rest = await door.get("/v1/requests", params={"format": "csv", "cursor": some.headers["x-next-cursor"]})

@@ -7,14 +7,14 @@ from typing import Any
 import openai
 import pytest
 
-from front_door import Behind, Door, Provider
+from front_door import Door, Provider, Stores
 
 WHOLE = "".join(f"w{number} " for number in range(30))
 
 
-async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, behind: Behind) -> None:
+async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, stores: Stores) -> None:
     """Every word once, the seam told where it is, both attempts billed, nothing stored."""
-    keys = await behind.cache_keys()
+    keys = await stores.cache_keys()
     chat = await door.chat("carry on", model="carried-on", continuation="allow")
     receipt = await door.receipt(chat.request_id)
 
@@ -34,7 +34,7 @@ async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, behind: 
         == (chat.last["usage"]["output_tokens"])
     )
     assert chat.last["cache"]["stored"] is False
-    assert keys == await behind.cache_keys()
+    assert keys == await stores.cache_keys()
 
 
 @pytest.mark.parametrize("wish", [{}, {"continuation": "never"}])
@@ -75,4 +75,4 @@ async def test_a_silent_primary_is_hedged_and_both_are_on_the_receipt(door: Door
         attempts[1]["usage_source"],
     )
     assert "ok" == attempts[2]["outcome"]
-    assert "client_closed" == (await provider.attempts("hedged-1"))[-1]["finish"]
+    assert ["client_closed"] == [seen["finish"] for seen in await provider.asked("hedged-1", chat.query)]
