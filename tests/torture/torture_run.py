@@ -77,6 +77,10 @@ class Torture:
         async with self._patient.database() as connection:
             await judge_spend(connection, verdict)
         await self._judge_receipts(ledger, verdict)
+        agrees, told = await self._patient.verify()
+        say(f"torture: {told}")
+        if not agrees:
+            verdict.find_lost(1, "the ledger's own check found mismatches")
         if verdict.attempts >= _MOST_ATTEMPTS:
             verdict.find_lost(1, f"over {_MOST_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
         return verdict

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -131,6 +132,19 @@ class Patient:
             yield connection
         finally:
             await connection.close()
+
+    async def verify(self) -> tuple[bool, str]:
+        """Have the ledger derive each cost and each sum again, as an operator does; return whether all agree, and what
+        it says."""
+        environment = self._child("cost-ledger").program.environment
+        checking = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cost_ledger", "verify"),
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await checking.communicate()
+        return checking.returncode == 0, told.decode().strip()
 
     def environment_of(self, name: str) -> Mapping[str, str]:
         """Return the settings that a part was started with."""

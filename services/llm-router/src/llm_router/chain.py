@@ -171,7 +171,7 @@ class Chain:
         if hedge is not None and attempt.number == 1:
             return await self._race(attempt, hedge_delay(hedge, attempt.target.name, self._parts.latencies))
         try:
-            await attempt.open(self._providers[attempt.target], body)
+            await self._call(attempt, body)
         except ProviderError as error:
             self._fail(attempt, error)
             return None
@@ -201,7 +201,12 @@ class Chain:
         return winner
 
     def _opening(self, attempt: Attempt) -> asyncio.Task[None]:
-        return asyncio.create_task(attempt.open(self._providers[attempt.target], self._request.body))
+        return asyncio.create_task(self._call(attempt, self._request.body))
+
+    async def _call(self, attempt: Attempt, body: Json) -> None:
+        """Open `attempt` once its announcement is on its way: if this process is killed, the edge knows of it."""
+        await self._outbox.sent()
+        await attempt.open(self._providers[attempt.target], body)
 
     async def _start_hedge(self, first: Attempt) -> Attempt | None:
         """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""

@@ -31,6 +31,7 @@ class Outbox:
         self._is_closed = False
         self._taker: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
+        self._all_sent = asyncio.Event()
 
     async def put_content(self, contents: list[Content]) -> None:
         """Queue content; waits while too much is waiting already."""
@@ -38,11 +39,13 @@ class Outbox:
             self._room.clear()
             await self._room.wait()
         self._waiting += contents
+        self._all_sent.clear()
         self._wake()
 
     def put_event(self, event: routerpb.StreamCompletionResponse) -> None:
         """Queue anything that is not content."""
         self._waiting.append(event)
+        self._all_sent.clear()
         self._wake()
 
     def answer_from(self, attempt_number: int) -> None:
@@ -54,8 +57,17 @@ class Outbox:
         self._is_closed = True
         self._wake()
 
+    async def sent(self) -> None:
+        """Wait until the RPC has sent all that was put: it is on its way then, whatever happens to this process."""
+        await self._all_sent.wait()
+
     async def take(self) -> list[routerpb.StreamCompletionResponse]:
-        """Wait until there is something and return all of it; an empty list when the outbox is closed and empty."""
+        """Wait until there is something and return all of it; an empty list when the outbox is closed and empty.
+
+        What was taken before has been sent by now.
+        """
+        if not self._waiting:
+            self._all_sent.set()
         while not (self._waiting or self._is_closed):
             self._taker = asyncio.get_running_loop().create_future()
             try:
