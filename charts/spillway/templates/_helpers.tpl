@@ -138,3 +138,93 @@ template). Takes root and name. */}}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name -}}
 {{- include "spillway.checksum" (dict "name" .name "data" (dig "data" (dict) ($secret | default dict))) -}}
 {{- end }}
+
+{{- /* Objects that every component has. */}}
+
+{{- define "spillway.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "spillway.metadata" . | nindent 2 }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{- /* Takes root, component, values. */}}
+{{- define "spillway.podDisruptionBudget" -}}
+{{- if .values.podDisruptionBudget.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "spillway.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
+  # A pod that is not ready anyway never stands in the way of a drain.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "spillway.selectorLabels" . | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- /* Probes of a service of ours. `startup` passes once it has read its settings and listens; `readiness` fails while
+it drains, and does not look at what the service depends on; `liveness` means that the process hangs, and is slow to
+believe it, for a restart cuts streams. Takes the name of the port. */}}
+{{- define "spillway.probes" -}}
+startupProbe:
+  httpGet: {path: /health/live, port: {{ . }}}
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 60
+readinessProbe:
+  httpGet: {path: /health/ready, port: {{ . }}}
+  periodSeconds: 3
+  timeoutSeconds: 3
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /health/live, port: {{ . }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end }}
+
+{{- /* What of Valkey goes into a service's environment. Takes root and name (of the variable with the URL). */}}
+{{- define "spillway.valkey.env" -}}
+{{- $valkey := .root.Values.valkey -}}
+{{- if $valkey.enabled -}}
+- name: VALKEY_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "spillway.valkey.secretName" .root }}, key: password}}
+- name: {{ .name }}
+  value: redis://:$(VALKEY_PASSWORD)@{{ include "spillway.fullname" .root }}-valkey:6379/0
+{{- else if $valkey.external.existingSecret -}}
+- name: {{ .name }}
+  valueFrom: {secretKeyRef: {name: {{ $valkey.external.existingSecret }}, key: {{ $valkey.external.urlKey }}}}
+{{- else -}}
+- name: {{ .name }}
+  value: {{ required "valkey.enabled is false: give valkey.external.url or valkey.external.existingSecret" $valkey.external.url | quote }}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.valkey.secretName" -}}
+{{ .Values.valkey.existingSecret | default (printf "%s-valkey" (include "spillway.fullname" .)) }}
+{{- end }}
+
+{{- /* Changes when a Secret of somebody else's changes that is read only at the start. */}}
+{{- define "spillway.valkey.checksum" -}}
+{{- $name := ternary .Values.valkey.existingSecret .Values.valkey.external.existingSecret .Values.valkey.enabled -}}
+{{- if $name }}{{ include "spillway.secretChecksum" (dict "root" . "name" $name) }}{{ end -}}
+{{- end }}
+
+{{- /* Annotations that make Helm leave an object where it is on uninstall. Takes the root. */}}
+{{- define "spillway.keepAnnotation" -}}
+{{- if not .Values.deleteDataOnUninstall -}}
+annotations:
+  helm.sh/resource-policy: keep
+{{- end -}}
+{{- end }}
+
+{{- /* A value of a Secret of the chart, base64: the one in the cluster if there is one, so that it outlives upgrades
+and, being kept, uninstalling. Takes root, name (of the Secret), key, length. */}}
+{{- define "spillway.keptSecret" -}}
+{{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name | default dict -}}
+{{- dig "data" .key "" $secret | default (randAlphaNum (int .length) | b64enc) -}}
+{{- end }}

@@ -45,9 +45,9 @@ def environment(postgres_url: str, redis_url: str, **settings: object) -> dict[s
     return {**os.environ, **{f"COST_LEDGER_{name}": str(value) for name, value in values.items()}}
 
 
-def run_migrate(values: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run_migrate(values: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m cost_ledger migrate` to its end."""
-    return run_ledger_command(values, "migrate")
+    return run_ledger_command(values, "migrate", *arguments)
 
 
 def run_ledger_command(values: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,11 +18,12 @@ import pytest
 from pydantic import RedisDsn
 
 from cost_events import read_settled, request, settled
-from cost_ledger.migrate import migrate, revisions, sql_between
+from cost_ledger.migrate import check, migrate, revisions, sql_between
 from cost_ledger.partitions import ensure_partitions
 from cost_ledger.price import price_settled
 from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
 from ledger_process import PRICE_BOOK, database, environment, parts_on, reason_of, run_migrate, until
+from spillway_local.ports import free_port
 
 ROWS = ("requests", "attempts", "spend_daily")
 TABLES = {"alembic_version", "attempts", "corrections", "prices", "requests", "spend_daily"}
@@ -176,9 +177,84 @@ async def test_a_newer_database_is_left_as_it_is(postgres_url: str, redis_url: s
     run_migrate(environment(url, redis_url))
     async with connected(url) as connection:
         await connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    assert "database_newer" in events(run_migrate(environment(url, redis_url)))
+    assert ["database_newer"] == events(run_migrate(environment(url, redis_url)))
     async with connected(url) as connection:
         assert "9999" == await connection.fetchval("SELECT version_num FROM alembic_version")
+
+
+async def test_tables_that_are_ready_pass_the_check(postgres_url: str, redis_url: str) -> None:
+    """As new as the ledger, or newer after a roll back: the ledger may serve, and nothing was changed."""
+    url = database(postgres_url, f"ready-{uuid.uuid4()}")
+    run_migrate(environment(url, redis_url))
+
+    assert ["database_ready"] == events(run_migrate(environment(url, redis_url), "--check"))
+    async with connected(url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert ["database_newer"] == events(run_migrate(environment(url, redis_url), "--check"))
+
+
+async def test_tables_that_are_not_ready_fail_the_check(postgres_url: str, redis_url: str) -> None:
+    """No database, no tables, older tables: one line that says so and what to do, and nothing was changed."""
+    url = database(postgres_url, f"unready-{uuid.uuid4()}")
+    remedy = "run `python -m cost_ledger migrate`"
+    assert f"there is no database yet: {remedy}" == reason_of(run_migrate(environment(url, redis_url), "--check"))
+    async with connected(postgres_url) as connection:
+        await connection.execute(f'CREATE DATABASE "{urlsplit(url).path[1:]}"')
+    for current in ("None", "0001"):
+        reason = reason_of(run_migrate(environment(url, redis_url), "--check"))
+        assert f"the database is at revision {current} and this ledger needs {HEAD}: {remedy}" == reason
+        assert (TABLES & await tables(url)) == (set() if current == "None" else await tables(url))
+        async with connected(url) as connection:
+            if current == "None":
+                await connection.execute(sql_between(None, "0001"))
+            else:
+                assert current == await connection.fetchval("SELECT version_num FROM alembic_version")
+
+
+async def test_a_check_waits_for_the_migration(postgres_url: str, redis_url: str) -> None:
+    """A new ledger in a rollout begins to serve as soon as the tables are there."""
+    url = database(postgres_url, f"awaited-{uuid.uuid4()}")
+    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    waiting = asyncio.create_task(check(settings, wait_seconds=60))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await migrate(settings)
+    await asyncio.wait_for(waiting, 30)
+
+
+async def test_a_migration_waits_for_a_server_that_starts(postgres_url: str, redis_url: str) -> None:
+    """On a new cluster Postgres comes up beside the migration: it is tried again until it answers."""
+    parts = urlsplit(database(postgres_url, f"late-{uuid.uuid4()}"))
+    port = free_port()
+    url = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")))
+    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    migration = asyncio.create_task(migrate(settings, wait_seconds=60))
+    await asyncio.sleep(0)
+
+    async def forward(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+        server_in, server_out = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(_pump(client_in, server_out), _pump(server_in, client_out))
+
+    async with await asyncio.start_server(forward, "127.0.0.1", port):
+        await asyncio.wait_for(migration, 60)
+    assert TABLES == await tables(urlunsplit(parts))
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+@pytest.mark.parametrize("argument", ["--wait=-1", "--wait=soon", "--chek"])
+def test_arguments_of_a_migration_that_make_no_sense_are_refused(argument: str) -> None:
+    """Nothing connects: status 2 and what is wrong."""
+    result = run_migrate({}, argument)
+
+    assert 2 == result.returncode
+    assert argument.partition("=")[0] in result.stderr
 
 
 HEAD = "0003"

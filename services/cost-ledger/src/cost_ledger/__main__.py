@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import redis.asyncio as redis
@@ -18,7 +20,7 @@ from cost_ledger.connections import OUTAGES, borrowed
 from cost_ledger.consume import Consumer
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.migrate import migrate
+from cost_ledger.migrate import check, migrate
 from cost_ledger.partitions import PartitionKeeper
 from cost_ledger.price import PriceList
 from cost_ledger.price_book import read_prices
@@ -186,14 +188,42 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _migration_asked(arguments: Sequence[str]) -> Callable[[Settings], Coroutine[Any, Any, None]]:
+    parser = argparse.ArgumentParser(
+        prog="cost_ledger migrate", description="Bring the database up to date; a newer one is left as it is."
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; status 0 if it is as new as this ledger")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="try again for so long while the server is away or, with --check, the tables are too old (default 0)",
+    )
+    parsed = parser.parse_args(arguments)
+    work = check if parsed.check else migrate
+    return lambda settings: work(settings, parsed.wait)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"
+
+
 def main() -> None:
     """Serve, migrate or do what an operator asks for; exit with 1 and one line when it cannot be done."""
-    if sys.argv[1:] not in ([], ["migrate"]):
+    if sys.argv[1:] and sys.argv[1] != "migrate":
         sys.exit(run_command(sys.argv[1:]))
+    asked = _migration_asked(sys.argv[2:]) if sys.argv[1:] else None
     settings = load_settings(Settings)
     configure_logs("cost-ledger", settings.log_level)
     try:
-        run(lambda: migrate(settings) if sys.argv[1:] else serve(settings))
+        run(lambda: serve(settings) if asked is None else asked(settings))
     except (LedgerError, OSError, RuntimeError) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
