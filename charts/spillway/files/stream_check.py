@@ -9,7 +9,7 @@ import urllib.request
 
 def main() -> None:
     """Ask, print what comes, exit with 1 and one line when it is not a whole answer with a receipt."""
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310 - the address is the chart's
         os.environ["URL"] + "/chat",
         data=json.dumps({"query": "What is the capital of France?", "max_tokens": 32}).encode(),
         headers={

@@ -166,12 +166,12 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* Probes of a service of ours. `startup` passes once it has read its settings and listens; `readiness` fails while
+{{- /* Probes of a service of ours. `startup` passes once it has read its settings and takes requests; `readiness` fails while
 it drains, and does not look at what the service depends on; `liveness` means that the process hangs, and is slow to
 believe it, for a restart cuts streams. Takes the name of the port. */}}
 {{- define "spillway.probes" -}}
 startupProbe:
-  httpGet: {path: /health/live, port: {{ . }}}
+  httpGet: {path: /health/ready, port: {{ . }}}
   periodSeconds: 1
   timeoutSeconds: 3
   failureThreshold: 60
