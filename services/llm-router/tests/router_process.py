@@ -134,6 +134,10 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
         ("anthropic", "!stall?after=3&test=cr-2"),
         ("openai", "ok?test=cr-3"),
     ],
+    # stopped by their caller; what fails opens no breaker, or is in no other test
+    "stop-context": [("openai", "context-too-long?test=st-1"), ("anthropic", "ok?test=st-2")],
+    "stop-reset": [("openai", "reset?test=sr-1"), ("anthropic", "ok?test=sr-2")],
+    "carry-stop": [("openai", "cut?after=3&test=sc-1"), ("anthropic", "ok?interval_ms=5&test=sc-2")],
     "carry-tool": [("openai", "tool-cut?test=cto-1"), ("openai", "ok?test=never")],
     "carry-nobody": [("openai", "cut?test=cn-1")],
     "plain-cut": [("openai", "cut?test=pc-1"), ("openai", "ok?test=pc-2")],
