@@ -1,14 +1,27 @@
-{{- /* The model in the cluster, vLLM's or the local one. Both take the root. */}}
+{{- /* The model in the cluster, vLLM's or the local one: one of the two, behind one Service. All take the root. */}}
 
 {{- define "spillway.model.enabled" -}}
+{{- if and .Values.vllm.enabled .Values.localModel.enabled -}}
+{{- fail "vllm.enabled and localModel.enabled are both true, and both are behind the Service *-vllm: set localModel.enabled to false" -}}
+{{- end -}}
 {{- if or .Values.vllm.enabled .Values.localModel.enabled }}true{{ end -}}
 {{- end }}
 
-{{- /* Its target in the default routes. */}}
+{{- /* As requests and metrics call it (label model_name). */}}
+{{- define "spillway.model.name" -}}
+{{- if .Values.vllm.enabled -}}
+{{- .Values.vllm.servedModelName | default .Values.vllm.model -}}
+{{- else -}}
+smollm2-135m-instruct
+{{- end -}}
+{{- end }}
+
+{{- /* Its target in the default routes. Inside a cluster a connection takes a millisecond; one to a Service without pods
+is neither refused nor taken up where a NetworkPolicy lets the router reach pods only. */}}
 {{- define "spillway.model.target" -}}
 provider: vllm
-model: smollm2-135m-instruct
+model: {{ include "spillway.model.name" . | quote }}
 base_url: http://{{ include "spillway.fullname" . }}-vllm:8000/v1
-context_tokens: 2048
-timeouts: {connect_seconds: 2, first_content_seconds: 30, gap_seconds: 20}
+context_tokens: {{ if .Values.vllm.enabled }}{{ .Values.vllm.maxModelLen }}{{ else }}2048{{ end }}
+timeouts: {connect_seconds: 0.5, first_content_seconds: 30, gap_seconds: 20}
 {{- end }}
