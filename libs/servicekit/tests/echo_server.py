@@ -41,8 +41,10 @@ class EchoServer:
         handlers = (grpc.method_handlers_generic_handler(SERVICE, methods),)
         self.server = RpcServer(address, [SERVICE], lambda server: server.add_generic_rpc_handlers(handlers), **options)
 
-    async def _who(self, request: StringValue, _context: Context) -> StringValue:
+    async def _who(self, request: StringValue, context: Context) -> StringValue:
         self.calls.append(request.value)
+        if request.value == "who am I":
+            return StringValue(value=b" ".join(context.peer_identities() or []).decode())
         if request.value == "die":
             os._exit(1)
         if request.value.startswith("answer with "):

@@ -21,10 +21,10 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
+from echo_clients import Callers, addresses_at, opened, reach_all
+from echo_server import SERVICE, EchoServer, who
+from name_server import NameServer
 from servicekit.rpc import MAX_MESSAGE_BYTES, create_channel
-
-from .echo_server import SERVICE, EchoServer, stream, who
-from .name_server import NameServer
 
 
 @pytest.fixture(name="port")
@@ -33,11 +33,6 @@ def _port() -> int:
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free, nobody listens
         return int(probe.getsockname()[1])
-
-
-def addresses_at(port: int, count: int) -> list[str]:
-    """Return `count` addresses that share a port."""
-    return [f"127.0.0.{number}:{port}" for number in range(1, count + 1)]
 
 
 @asynccontextmanager
@@ -76,55 +71,6 @@ def process_at(address: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-class Callers:
-    """Clients that call without a pause, until the block ends."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
-        self._tasks: list[asyncio.Task[None]] = []
-        self.answered: Counter[str] = Counter()
-        """Calls by the address of who answered."""
-        self.failed: list[grpc.aio.AioRpcError] = []
-
-    async def __aenter__(self) -> Callers:
-        """Start twenty."""
-        self._tasks = [asyncio.create_task(self._call()) for _ in range(20)]
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        """Stop them."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-
-    async def until(self, calls: int, address: str | None = None) -> None:
-        """Wait for this many more answers, of one server or of any."""
-
-        def count() -> int:
-            return self.answered[address] if address else self.answered.total()
-
-        enough = count() + calls
-        async with asyncio.timeout(60):
-            while count() < enough:
-                await asyncio.sleep(0.005)
-
-    async def _call(self) -> None:
-        while True:
-            try:
-                self.answered[(await who(self._channel)).value] += 1
-            except grpc.aio.AioRpcError as error:
-                self.failed.append(error)
-                await asyncio.sleep(0.005)
-
-
-async def reach_all(channel: grpc.aio.Channel, addresses: Sequence[str]) -> None:
-    """Call until every server has answered: a channel begins with the first that is connected."""
-    missing = set(addresses)
-    async with asyncio.timeout(60):
-        while missing:
-            missing.discard((await who(channel)).value)
-
-
 async def test_calls_are_shared_evenly(port: int) -> None:
     """One call each, in turn."""
     addresses = addresses_at(port, 3)
@@ -133,15 +79,6 @@ async def test_calls_are_shared_evenly(port: int) -> None:
         answered = Counter([(await who(channel)).value for _ in range(60)])
 
     assert dict.fromkeys(addresses, 20) == answered
-
-
-async def opened(channel: grpc.aio.Channel, address: str) -> Any:
-    """Return a running stream that `address` answers."""
-    while True:
-        call = stream(channel)
-        if (await call.read()).value == address:
-            return call
-        call.cancel()
 
 
 async def test_a_server_that_is_told_to_end_finishes_its_streams_and_fails_no_call(port: int) -> None:

@@ -68,18 +68,21 @@ class RpcServer:
         services: Sequence[str],
         register: Callable[[grpc.aio.Server], None],
         *,
+        credentials: grpc.ServerCredentials | None = None,
         reflects: bool = False,
         connection_age_seconds: float = 300.0,
         connection_grace_seconds: float = 600.0,
     ) -> None:
         """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`.
 
-        `reflects`: tools such as grpcurl can ask for the contracts, for development. A connection takes no new calls
-        when it is `connection_age_seconds` old, give or take a tenth so that not all end at once; its running calls
-        have `connection_grace_seconds` to finish, which must be longer than the longest of them.
+        With `credentials` it speaks TLS and nothing else. `reflects`: tools such as grpcurl can ask for the contracts,
+        for development. A connection takes no new calls when it is `connection_age_seconds` old, give or take a tenth
+        so that not all end at once; its running calls have `connection_grace_seconds` to finish, which must be longer
+        than the longest of them.
         """
         self._address = address
         self._services = services
+        self._credentials = credentials
         options = (
             *_OPTIONS,
             # Two servers on one port would each get a share of the calls and nobody would notice.
@@ -96,7 +99,10 @@ class RpcServer:
 
     async def start(self) -> None:
         """Bind and serve, healthy from now on; RuntimeError when the address is taken."""
-        self._server.add_insecure_port(self._address)
+        if self._credentials is None:
+            self._server.add_insecure_port(self._address)
+        else:
+            self._server.add_secure_port(self._address, self._credentials)
         await self._server.start()
         await self.set_healthy(True)
 
@@ -117,12 +123,16 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
 
-def create_channel(address: str) -> grpc.aio.Channel:
+def create_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
+
+    With `credentials` it speaks TLS and nothing else, and the server's certificate must have that name.
 
     Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
     """
-    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_seconds: float) -> bool:

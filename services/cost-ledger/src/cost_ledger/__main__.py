@@ -35,6 +35,8 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
 from servicekit.settings import load_settings
+from servicekit.tls import read_tls
+from servicekit.tls_files import TlsFilesUnusable
 from spillway.ledger.v1 import ledger_pb2_grpc
 
 log = structlog.get_logger()
@@ -149,6 +151,9 @@ async def serve(settings: Settings) -> None:
     health = Health(stop)
     registry = create_registry()
     metrics = LedgerMetrics(registry)
+    tls = read_tls(
+        settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
+    )
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
     pool = asyncpg.create_pool(
         settings.postgres_url,
@@ -170,11 +175,14 @@ async def serve(settings: Settings) -> None:
                 f"{settings.host}:{settings.port}",
                 [SERVICE],
                 lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
+                credentials=tls.server_credentials() if tls else None,
                 reflects=settings.reflection,
             )
             await server.start()
             health.is_serving = True
             chores = ledger.start_chores()
+            if tls is not None:
+                chores.append(asyncio.create_task(tls.watch()))
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
             try:
                 await ledger.consumer.run(stop)
@@ -224,7 +232,7 @@ def main() -> None:
     configure_logs("cost-ledger", settings.log_level)
     try:
         run(lambda: serve(settings) if asked is None else asked(settings))
-    except (LedgerError, OSError, RuntimeError) as error:
+    except (LedgerError, TlsFilesUnusable, OSError, RuntimeError) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

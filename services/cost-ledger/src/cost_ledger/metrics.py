@@ -102,6 +102,17 @@ class LedgerMetrics:
             "Times that a long transaction was in the way of making or dropping partitions.",
             registry=registry,
         )
+        self.tls_certificate_expires = Gauge(
+            "cost_ledger_tls_certificate_expires_timestamp_seconds",
+            "When the certificate for calls between services, and its authority, end, in Unix time.",
+            ["file"],
+            registry=registry,
+        )
+        self.tls_files_stale = Gauge(
+            "cost_ledger_tls_files_stale",
+            "1 while the TLS files on disk are refused, by us or by all peers, and older ones are in force.",
+            registry=registry,
+        )
         # Present from the start, so that an alert on an increase sees the first one.
         for reason in ("unreadable", "invalid", "refused"):
             self.dead_letters.labels(reason)

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=50052, ge=1, le=65535)
     metrics_port: int = Field(default=9102, ge=1, le=65535)
+    # A folder with tls.crt, tls.key and ca.crt, read again when they change. With it only clients that show a
+    # certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS.
+    tls_directory: Path | None = None
     # postgresql://user@host:port/database
     postgres_url: str
     postgres_password_file: Path | None = None

@@ -39,6 +39,8 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
 from servicekit.rpc import create_channel
 from servicekit.settings import load_settings
+from servicekit.tls import read_tls
+from servicekit.tls_files import TlsFilesUnusable
 
 log = structlog.get_logger()
 
@@ -51,12 +53,16 @@ async def serve(settings: Settings) -> None:
     stop = stop_requested()
     registry = create_registry()
     metrics = Metrics(registry)
+    tls = read_tls(
+        settings.tls_directory, "client", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
+    )
     keys = load_keys(settings.keys_file)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = _redis_client(settings.redis_url)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
     emitter = Emitter(store, spool, metrics)
-    router_channel, ledger_channel = create_channel(settings.router_address), create_channel(settings.ledger_address)
+    open_channel = create_channel if tls is None else tls.open_channel
+    router_channel, ledger_channel = open_channel(settings.router_address), open_channel(settings.ledger_address)
     router = RouterClient(
         router_channel,
         attempt_budget=settings.attempt_budget,
@@ -81,6 +87,8 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
     ]
+    if tls is not None:
+        background.append(asyncio.create_task(tls.watch()))
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         await _serve_http(app, settings, stop, health)
@@ -158,7 +166,7 @@ def main() -> None:
     configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings))
-    except (KeysError, OSError, SpoolTaken, sqlite3.Error) as error:
+    except (KeysError, TlsFilesUnusable, OSError, SpoolTaken, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

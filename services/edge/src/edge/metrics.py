@@ -73,3 +73,14 @@ class Metrics:
             "Refreshes of the price book that failed; quotes then use the last one.",
             registry=registry,
         )
+        self.tls_certificate_expires = Gauge(
+            "edge_tls_certificate_expires_timestamp_seconds",
+            "When the certificate for calls between services, and its authority, end, in Unix time.",
+            ["file"],
+            registry=registry,
+        )
+        self.tls_files_stale = Gauge(
+            "edge_tls_files_stale",
+            "1 while the TLS files on disk are refused, by us or by all peers, and older ones are in force.",
+            registry=registry,
+        )

@@ -18,6 +18,9 @@ class Settings(BaseSettings):
     router_address: str = "127.0.0.1:50051"
     """A gRPC name; several addresses behind it share the calls."""
     ledger_address: str = "127.0.0.1:50052"
+    tls_directory: Path | None = None
+    """A folder with `tls.crt`, `tls.key` and `ca.crt`, read again when they change. With it the calls to router and
+    ledger go over TLS, and each side verifies the other's certificate; without it they are in plain text."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     keys_file: Path = Path("keys.yaml")
     """The API keys, as salted hashes; see `keys.py`."""

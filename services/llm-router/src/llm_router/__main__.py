@@ -33,6 +33,8 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
 from servicekit.settings import load_settings
+from servicekit.tls import read_tls
+from servicekit.tls_files import TlsFilesUnusable
 from spillway.router.v1 import router_pb2_grpc
 
 log = structlog.get_logger()
@@ -46,6 +48,9 @@ async def serve(settings: Settings) -> None:
     health = Health(stop)
     registry = create_registry()
     metrics = Metrics(registry)
+    tls = read_tls(
+        settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
+    )
     sources = Sources()
     routes = load_routes(settings.routes_file, sources)
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
@@ -79,6 +84,7 @@ async def serve(settings: Settings) -> None:
         f"{settings.host}:{settings.port}",
         [SERVICE],
         lambda server: router_pb2_grpc.add_RouterServiceServicer_to_server(service, server),
+        credentials=tls.server_credentials() if tls else None,
         reflects=settings.reflection,
     )
     with ExitStack() as stack:
@@ -91,6 +97,8 @@ async def serve(settings: Settings) -> None:
             ),
             asyncio.create_task(parts.breakers.keep_shared()),
         ]
+        if tls is not None:
+            background.append(asyncio.create_task(tls.watch()))
         targets = sorted({target.name for route in routes.values() for target in route.targets})
         log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=targets)
         await stop.wait()
@@ -138,7 +146,7 @@ def main() -> None:
     configure_logs("llm-router", settings.log_level)
     try:
         run(lambda: serve(settings))
-    except (RoutesError, OSError, RuntimeError) as error:
+    except (RoutesError, TlsFilesUnusable, OSError, RuntimeError) as error:
         for fault in str(error).splitlines():
             log.error("start_failed", reason=fault)  # noqa: TRY400 - one line a fault, for a person
         sys.exit(1)

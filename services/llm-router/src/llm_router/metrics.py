@@ -85,6 +85,17 @@ class Metrics:
             "1 while the routes on disk are refused and older ones are in force.",
             registry=registry,
         )
+        self.tls_certificate_expires = Gauge(
+            "llm_router_tls_certificate_expires_timestamp_seconds",
+            "When the certificate for calls between services, and its authority, end, in Unix time.",
+            ["file"],
+            registry=registry,
+        )
+        self.tls_files_stale = Gauge(
+            "llm_router_tls_files_stale",
+            "1 while the TLS files on disk are refused, by us or by all peers, and older ones are in force.",
+            registry=registry,
+        )
         self.open_streams = Gauge("llm_router_open_streams", "Streams that are running.", registry=registry)
         self.time_to_first_chunk = Histogram(
             "llm_router_time_to_first_chunk_seconds",

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=1, le=65535)
     metrics_port: int = Field(default=9101, ge=1, le=65535)
+    tls_directory: Path | None = None
+    """A folder with `tls.crt`, `tls.key` and `ca.crt`, read again when they change. With it only clients that show a
+    certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS."""
     routes_file: Path = Path("routes.yaml")
     """The targets and routes; see `routes.py`."""
     attempt_budget: PositiveInt = 6

@@ -1,0 +1,478 @@
+"""Calls between services with certificates on both sides, which are replaced while streams run."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from structlog.testing import capture_logs
+
+from echo_clients import Callers, addresses_at, opened, reach_all
+from echo_server import EchoServer, who
+from name_server import NameServer
+from servicekit import tls_channel
+from servicekit.rpc import create_channel
+from servicekit.tls import Tls
+from servicekit.tls_channel import TlsChannel
+from servicekit.tls_files import Role, TlsFilesUnusable
+from tls_secret import Authority, SecretFolder
+
+NAME = "pods.test"
+
+
+@dataclass
+class Side:
+    """One side of the calls: its folder, what it made of it, and what it tells of it."""
+
+    folder: SecretFolder
+    tls: Tls
+    registry: CollectorRegistry
+
+    async def put(self, certificate_and_key: tuple[bytes, bytes], authorities: bytes) -> None:
+        """Replace the files, and let the process look at them as often as it takes."""
+        self.folder.put(certificate_and_key, authorities)
+        await self.tls.look()
+        await self.tls.look()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is on disk is not what is used."""
+        return self.registry.get_sample_value("stale") == 1
+
+    def ends(self, file: str) -> float:
+        """Return when `file` ends, as it tells Prometheus."""
+        return self.registry.get_sample_value("expires_timestamp_seconds", {"file": file}) or 0.0
+
+
+def read(folder: SecretFolder, role: Role) -> Side:
+    """Read the files of a folder."""
+    registry = CollectorRegistry()
+    expires = Gauge("expires_timestamp_seconds", "Ends.", ["file"], registry=registry)
+    stale = Gauge("stale", "Stale.", registry=registry)
+    return Side(folder, Tls(folder.path, role, expires=expires, stale=stale), registry)
+
+
+@pytest.fixture(name="authority", scope="module")
+def _authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(name="other_authority", scope="module")
+def _other_authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(name="make_side")
+def _make_side(tmp_path: Path, authority: Authority) -> Callable[[Role], Side]:
+    def make(role: Role) -> Side:
+        folder = SecretFolder(tmp_path / role)
+        folder.put(authority.sign(NAME if role == "server" else "edge-1"), authority.certificate)
+        return read(folder, role)
+
+    return make
+
+
+@pytest.fixture(name="server_side")
+def _server_side(make_side: Callable[[Role], Side]) -> Side:
+    return make_side("server")
+
+
+@pytest.fixture(name="client_side")
+def _client_side(make_side: Callable[[Role], Side]) -> Side:
+    return make_side("client")
+
+
+@pytest.fixture(name="port")
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free on every loopback address, nobody listens
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(name="names")
+async def _names() -> AsyncIterator[NameServer]:
+    """Yield the DNS of the name; one pod at first."""
+    async with NameServer().serving() as names:
+        names.addresses = ["127.0.0.1"]
+        yield names
+
+
+def target(names: NameServer, port: int) -> str:
+    """Return what a client is told to call: the name that the certificate must have."""
+    return f"dns://127.0.0.1:{names.port}/{NAME}:{port}"
+
+
+@asynccontextmanager
+async def serving(side: Side, addresses: Sequence[str], **options: Any) -> AsyncIterator[list[EchoServer]]:
+    """Run a server with TLS at each address."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for address in addresses:
+            echo = EchoServer(address, credentials=side.tls.server_credentials(), **options)
+            await echo.server.start()
+            stack.push_async_callback(echo.server.stop, 0)
+            servers.append(echo)
+        yield servers
+
+
+@asynccontextmanager
+async def connected(
+    server_side: Side, client_side: Side, names: NameServer, port: int
+) -> AsyncIterator[tuple[EchoServer, TlsChannel]]:
+    """Run a server with TLS and a channel to it."""
+    async with AsyncExitStack() as stack:
+        (echo,) = await stack.enter_async_context(serving(server_side, addresses_at(port, 1)))
+        yield echo, await stack.enter_async_context(client_side.tls.open_channel(target(names, port)))
+
+
+def certificate_shown(port: int, client: SecretFolder, address: str = "127.0.0.1") -> bytes:
+    """Connect as anybody may who has a certificate; return that of the server, as DER."""
+    context = ssl.create_default_context(cafile=client.path / "ca.crt")
+    context.check_hostname = False
+    context.load_cert_chain(client.path / "tls.crt", client.path / "tls.key")
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((address, port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=NAME) as secure,
+    ):
+        return secure.getpeercert(binary_form=True) or b""
+
+
+async def test_both_sides_show_a_certificate(
+    server_side: Side, client_side: Side, names: NameServer, port: int
+) -> None:
+    """The server knows by name who calls, and a stream comes to its end."""
+    async with connected(server_side, client_side, names, port) as (echo, channel):
+        assert "edge-1" == (await who(channel, "who am I")).value
+        running = await opened(channel, echo.address)
+        echo.end_streams.set()
+        assert "the end" == (await running.read()).value
+
+
+@pytest.mark.parametrize(
+    "stranger", ["in plain text", "without a certificate", "of another authority", "with a certificate that ended"]
+)
+async def test_a_stranger_is_turned_away(
+    stranger: str,
+    server_side: Side,
+    authority: Authority,
+    other_authority: Authority,
+    names: NameServer,
+    port: int,
+) -> None:
+    """No call of it reaches the server, which goes on."""
+    key_and_certificate = {
+        "in plain text": None,
+        "without a certificate": (None, None),
+        "of another authority": other_authority.sign("edge-1")[::-1],
+        "with a certificate that ended": authority.sign("edge-1", days=-1)[::-1],
+    }[stranger]
+    credentials = (
+        None
+        if key_and_certificate is None
+        else grpc.ssl_channel_credentials(authority.certificate, *key_and_certificate)
+    )
+    async with AsyncExitStack() as stack:
+        (echo,) = await stack.enter_async_context(serving(server_side, addresses_at(port, 1)))
+        channel = await stack.enter_async_context(create_channel(target(names, port), credentials))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await who(channel)
+
+    assert grpc.StatusCode.UNAVAILABLE == refused.value.code()
+    assert [] == echo.calls
+
+
+@pytest.mark.parametrize("impostor", ["of another authority", "with another name", "in plain text", "that ended"])
+async def test_a_client_does_not_talk_to_an_impostor(
+    impostor: str,
+    client_side: Side,
+    authority: Authority,
+    other_authority: Authority,
+    names: NameServer,
+    port: int,
+) -> None:
+    """Whoever answers at the address must have the name, from an authority that is trusted."""
+    certificate, key = {
+        "of another authority": other_authority.sign(NAME),
+        "with another name": authority.sign("other.test"),
+        "that ended": authority.sign(NAME, days=-1),
+        "in plain text": (b"", b""),
+    }[impostor]
+    credentials = grpc.ssl_server_credentials([(key, certificate)]) if key else None
+    echo = EchoServer(f"127.0.0.1:{port}", credentials=credentials)
+    await echo.server.start()
+    async with client_side.tls.open_channel(target(names, port)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await who(channel)
+    await echo.server.stop(0)
+
+    assert grpc.StatusCode.UNAVAILABLE == refused.value.code()
+    assert [] == echo.calls
+
+
+async def test_calls_are_shared_among_all_pods_of_a_name(
+    server_side: Side, client_side: Side, names: NameServer, port: int
+) -> None:
+    """One certificate with the name of the service does for all of them; a pod that comes is found."""
+    addresses = addresses_at(port, 3)
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(server_side, addresses[:2], connection_age_seconds=1.0))
+        channel = await stack.enter_async_context(client_side.tls.open_channel(target(names, port)))
+        await reach_all(channel, addresses[:2])
+        async with Callers(channel) as callers:
+            await callers.until(50, addresses[0])
+            await callers.until(50, addresses[1])
+            await stack.enter_async_context(serving(server_side, addresses[2:]))
+            names.addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+            await callers.until(50, addresses[2])
+            assert [] == callers.failed
+
+
+async def test_a_server_shows_its_new_certificate_and_cuts_no_stream(
+    server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
+) -> None:
+    """The connection that is there goes on; the next one gets the new certificate, without a restart."""
+    async with connected(server_side, client_side, names, port) as (echo, channel):
+        running = await opened(channel, echo.address)
+        renewed = authority.sign(NAME)
+        await server_side.put(renewed, authority.certificate)
+
+        shown = await asyncio.to_thread(certificate_shown, port, client_side.folder)
+        assert ssl.PEM_cert_to_DER_cert(renewed[0].decode()) == shown
+        echo.end_streams.set()
+        assert "the end" == (await running.read()).value
+
+
+async def test_a_client_shows_its_new_certificate_and_cuts_no_stream(
+    server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
+) -> None:
+    """What runs goes on over the old connection, what begins has a new one; a stub that was made before does too."""
+    async with connected(server_side, client_side, names, port) as (echo, channel):
+        running = await opened(channel, echo.address)
+        for number in (2, 3):
+            await client_side.put(authority.sign(f"edge-{number}"), authority.certificate)
+            assert f"edge-{number}" == (await who(channel, "who am I")).value
+        assert not running.done()
+        echo.end_streams.set()
+        assert "the end" == (await running.read()).value
+        async with asyncio.timeout(20):
+            while channel.retiring:
+                await asyncio.sleep(0.02)
+
+
+async def test_the_authority_is_replaced_without_a_failed_call(
+    server_side: Side, client_side: Side, authority: Authority, other_authority: Authority, names: NameServer, port: int
+) -> None:
+    """First both trust both, then certificates are of the new one, then the old one is forgotten."""
+    both = authority.certificate + other_authority.certificate
+    addresses = addresses_at(port, 2)
+    names.addresses = ["127.0.0.1", "127.0.0.2"]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(server_side, addresses, connection_age_seconds=1.0))
+        channel = await stack.enter_async_context(client_side.tls.open_channel(target(names, port)))
+        callers = await stack.enter_async_context(Callers(channel))
+        await callers.until(20)
+        old, new = authority, other_authority
+        for signer, trusted in ((old, both), (new, both), (new, new.certificate)):
+            await server_side.put(signer.sign(NAME), trusted)
+            await callers.until(50)
+            await client_side.put(signer.sign("edge-1"), trusted)
+            await callers.until(50)
+        assert [] == callers.failed
+    assert not client_side.is_stale
+
+
+async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
+    server_side: Side,
+    client_side: Side,
+    authority: Authority,
+    other_authority: Authority,
+    names: NameServer,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its new certificate is of an authority that no server trusts: told, and tried again until one does."""
+    monkeypatch.setattr(tls_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
+    both = authority.certificate + other_authority.certificate
+    async with connected(server_side, client_side, names, port) as (_, channel):
+        with capture_logs() as lines:
+            await client_side.put(other_authority.sign("edge-2"), both)
+        assert "edge-1" == (await who(channel, "who am I")).value
+        assert client_side.is_stale
+        assert "tls_channel_not_renewed" in {line["event"] for line in lines}
+
+        monkeypatch.undo()
+        looking = asyncio.create_task(client_side.tls.look())
+        await asyncio.sleep(0.2)
+        looking.cancel()
+        await asyncio.wait([looking])
+        looking = asyncio.create_task(client_side.tls.look())
+        await server_side.put(authority.sign(NAME), both)
+        await looking
+        assert "edge-2" == (await who(channel, "who am I")).value
+        assert not client_side.is_stale
+
+
+async def test_a_channel_that_is_closed_ends_what_runs(
+    server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
+) -> None:
+    """Also the streams on channels that were retired."""
+    async with connected(server_side, client_side, names, port) as (echo, channel):
+        old = await opened(channel, echo.address)
+        await client_side.put(authority.sign("edge-2"), authority.certificate)
+        new = await opened(channel, echo.address)
+        assert not old.done()
+    for call in (old, new):
+        with pytest.raises(asyncio.CancelledError):
+            await call.read()
+
+
+def broken(
+    name: str, folder: Path, authority: Authority, other: Authority
+) -> tuple[str, list[tuple[str, bytes | None]]]:
+    """Return what is said of a fault, in part, and the files that bring it about; None: the file is gone."""
+    crt, key, ca = (folder / name for name in ("tls.crt", "tls.key", "ca.crt"))
+    refused, another_key = f"{crt}: a peer that trusts {ca} refuses it: ", authority.sign(NAME)[1]
+    ended, ended_key = authority.sign(NAME, days=-1)
+    no_key, no_certificate = f"{key}: not the key of {crt}, or no key in PEM", "no certificate in PEM"
+    faults: dict[str, tuple[str, list[tuple[str, bytes | None]]]] = {
+        "no certificate": (f"{crt}: No such file or directory", [("tls.crt", None)]),
+        "no key": (f"{key}: No such file or directory", [("tls.key", None)]),
+        "no authority": (f"{ca}: No such file or directory", [("ca.crt", None)]),
+        "empty": (f"{crt}: the file is empty", [("tls.crt", b"\n")]),
+        "another key": (no_key, [("tls.key", another_key)]),
+        "garbage as key": (no_key, [("tls.key", b"\xff\0 what")]),
+        "garbage": (f"{crt}: {no_certificate}", [("tls.crt", b"\xff what")]),
+        "half": (f"{crt}: {no_certificate}", [("tls.crt", crt.read_bytes()[:200])]),
+        "garbage as authority": (f"{ca}: {no_certificate}", [("ca.crt", b"what")]),
+        "no authority's": (f"{ca}: none of its certificates is an authority's", [("ca.crt", crt.read_bytes())]),
+        "of another authority": (refused + "unable to get local issuer", [("ca.crt", other.certificate)]),
+        "ended": (refused + "certificate has expired", [("tls.crt", ended), ("tls.key", ended_key)]),
+    }
+    return faults[name]
+
+
+def bring_about(folder: Path, files: list[tuple[str, bytes | None]]) -> None:
+    """Write files, or delete them."""
+    for name, content in files:
+        if content is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(content)
+
+
+FAULTS = (
+    "no certificate",
+    "no key",
+    "no authority",
+    "empty",
+    "another key",
+    "garbage as key",
+    "garbage",
+    "half",
+    "garbage as authority",
+    "no authority's",
+    "of another authority",
+    "ended",
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_files_that_cannot_be_used_are_refused_at_the_start(
+    fault: str, make_side: Callable[[Role], Side], authority: Authority, other_authority: Authority
+) -> None:
+    """With the file and the reason, in both roles; no key is quoted."""
+    roles: tuple[Role, Role] = ("server", "client")
+    for role in roles:
+        folder = make_side(role).folder
+        told, files = broken(fault, folder.path, authority, other_authority)
+        bring_about(folder.path, files)
+        with pytest.raises(TlsFilesUnusable) as refused:
+            read(folder, role)
+        assert told in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_files_that_become_unusable_are_told_and_kept_out(
+    fault: str, server_side: Side, client_side: Side, authority: Authority, other_authority: Authority, port: int
+) -> None:
+    """New connections get the old certificate; one line, a metric, and both end when they are mended."""
+    folder, files, ends = server_side.folder, server_side.tls.files, server_side.ends("tls.crt")
+    told, faulty = broken(fault, folder.path, authority, other_authority)
+    before = ssl.PEM_cert_to_DER_cert(files.certificate.decode())
+    async with serving(server_side, addresses_at(port, 1)):
+        with capture_logs() as lines:
+            bring_about(folder.path, faulty)
+            for _ in range(4):
+                await server_side.tls.look()
+        assert before == await asyncio.to_thread(certificate_shown, port, client_side.folder)
+    assert [("tls_files_refused", "error")] == [(line["event"], line["log_level"]) for line in lines]
+    assert told in lines[0]["reason"]
+    assert server_side.is_stale
+    assert (files, ends) == (server_side.tls.files, server_side.ends("tls.crt"))
+
+    mended = SecretFolder(folder.path.with_name("mended"))
+    mended.put(authority.sign(NAME, days=30), authority.certificate)
+    folder.path.rename(folder.path.with_name("broken"))
+    folder.path.symlink_to(mended.path)
+    for _ in range(2):
+        await server_side.tls.look()
+    assert not server_side.is_stale
+    assert files != server_side.tls.files
+
+
+async def test_files_that_are_broken_and_the_same_again_are_no_change(server_side: Side) -> None:
+    """What was in force is on disk again: nothing is stale any more."""
+    key = server_side.folder.path / "tls.key"
+    good, files = key.read_bytes(), server_side.tls.files
+    key.write_bytes(b"what")
+    for _ in range(2):
+        await server_side.tls.look()
+    assert server_side.is_stale
+
+    key.write_bytes(good)
+    await server_side.tls.look()
+    assert not server_side.is_stale
+    assert files is server_side.tls.files
+
+
+async def test_files_that_are_replaced_one_by_one_are_waited_for(server_side: Side, authority: Authority) -> None:
+    """Between two looks the key is not that of the certificate; nobody is told, and the pair is taken up whole."""
+    certificate, key = authority.sign(NAME)
+    with capture_logs() as lines:
+        (server_side.folder.path / "tls.crt").write_bytes(certificate)
+        await server_side.tls.look()
+        (server_side.folder.path / "tls.key").write_bytes(key)
+        await server_side.tls.look()
+        assert not server_side.is_stale
+        await server_side.tls.look()
+
+    assert (certificate, key) == (server_side.tls.files.certificate, server_side.tls.files.key)
+    assert ["tls_files_reloaded"] == [line["event"] for line in lines]
+
+
+async def test_prometheus_is_told_when_certificate_and_authority_end(server_side: Side, authority: Authority) -> None:
+    """From the start, and anew with every renewal."""
+    before, authority_ends = server_side.ends("tls.crt"), server_side.ends("ca.crt")
+    await server_side.put(authority.sign(NAME, days=100), authority.certificate)
+
+    assert 10 * 86_400 == pytest.approx(server_side.ends("tls.crt") - before, abs=600)
+    assert authority_ends == server_side.ends("ca.crt")
+    assert authority_ends > server_side.ends("tls.crt")
+
+
+def test_no_key_is_shown(server_side: Side) -> None:
+    """Neither by what holds the files nor by their names in a traceback."""
+    key = server_side.tls.files.key.decode().splitlines()[1]
+    assert key not in repr(server_side.tls.files) + repr(server_side.tls.__dict__)
