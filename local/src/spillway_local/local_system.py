@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from spillway_local import ports, postgres, valkey
-from spillway_local.home import Home, Refusal, write_secret
+from spillway_local.development_key import ensure_development_key
+from spillway_local.home import Home, Refusal
 from spillway_local.ports import LOOPBACK
 from spillway_local.routes import collect_vendors, write_routes
 from spillway_local.supervisor import Program, Supervisor
@@ -204,20 +205,3 @@ def _distinct_ports(edge_port: int) -> dict[str, int]:
     free = (port for port in ports.free_ports() if port != edge_port)
     chosen = dict(zip((*names, "cost-ledger metrics"), itertools.islice(free, len(names) + 1), strict=True))
     return {**chosen, "edge": edge_port}
-
-
-def ensure_development_key(home: Home, environment: Mapping[str, str]) -> None:
-    """Keep one API key for the developer in `home`: made at the first start, in plain text only in its own file."""
-    if home.keys_file.exists() and home.development_key_file.exists():
-        return
-    owner = ["--tenant", "local", "--user", "developer", "--tier", "standard"]
-    made = subprocess.run(
-        [sys.executable, "-m", "edge.keys", "add", str(home.keys_file), *owner],
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    if made.returncode != 0:
-        raise Refusal(f"cannot make an API key: {(made.stderr.strip() or 'no reason given').splitlines()[-1]}")
-    write_secret(home.development_key_file, made.stdout.strip())

@@ -1,0 +1,163 @@
+"""skaffold.yaml and k8s/ fit the images and the chart; that they work is seen on a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm_router.routes import load_routes
+from llm_router.sources import Sources
+
+ROOT = Path(__file__).parents[2]
+SKAFFOLD: dict[str, Any] = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+PROFILES: dict[str, Any] = {profile["name"]: profile for profile in SKAFFOLD["profiles"]}
+DEV_ARTIFACTS: list[dict[str, Any]] = PROFILES["dev"]["build"]["artifacts"]
+CHART: dict[str, Any] = yaml.safe_load((ROOT / "charts/spillway/values.yaml").read_text())
+
+
+def dockerfile_of(artifact: dict[str, Any]) -> str:
+    """Return the text of the Dockerfile that an artifact is built from."""
+    return Path(ROOT, artifact["docker"]["dockerfile"]).read_text()
+
+
+def releases(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the releases of the configuration or of a profile."""
+    found: list[dict[str, Any]] = part["deploy"]["helm"]["releases"]
+    return found
+
+
+@pytest.mark.parametrize("artifacts", [SKAFFOLD["build"]["artifacts"], DEV_ARTIFACTS], ids=["run", "dev"])
+def test_skaffold_builds_every_image(artifacts: list[dict[str, Any]]) -> None:
+    """Each Dockerfile has an artifact, and its image is called as the chart calls it."""
+    built = {artifact["docker"]["dockerfile"]: artifact["image"] for artifact in artifacts}
+    dockerfiles = {str(file.relative_to(ROOT)): file.parent.name for file in ROOT.glob("services/*/Dockerfile")}
+    dockerfiles["tests/fault-provider/Dockerfile"] = "fault-provider"
+
+    assert {file: f"spillway/{name}" for file, name in dockerfiles.items()} == built
+
+
+@pytest.mark.parametrize(
+    "artifact", [artifact for artifact in DEV_ARTIFACTS if "sync" in artifact], ids=lambda artifact: artifact["image"]
+)
+def test_all_sources_of_an_image_are_synced_to_where_it_runs_from(artifact: dict[str, Any]) -> None:
+    """A changed source of ours is copied to where the reloader looks, and none leads to a build."""
+    dockerfile = dockerfile_of(artifact)
+    entrypoint = re.findall(r'^ENTRYPOINT (\["python", "/reload.py".*\])$', dockerfile, re.MULTILINE)
+    (copy,) = re.findall(r"^COPY (.*) /app/$", dockerfile, re.MULTILINE)
+    synced = artifact["sync"]["manual"]
+
+    assert "dev" == artifact["docker"]["target"]
+    assert {f"{source}/" for source in copy.split()} == {rule["strip"] for rule in synced}
+    for rule in synced:
+        assert f"{rule['strip']}**/*.py" == rule["src"]
+        assert [rule["dest"]] == [json.loads(line)[2] for line in entrypoint]
+        assert any((ROOT / rule["strip"]).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "part", [SKAFFOLD, *PROFILES.values()], ids=lambda part: str(part.get("name", "without a profile"))
+)
+def test_a_release_is_given_values_that_the_chart_has(part: dict[str, Any]) -> None:
+    """The chart refuses others; files of values exist, and the images are those that were built."""
+    built = {artifact["image"] for artifact in SKAFFOLD["build"]["artifacts"]} - {"spillway/fault-provider"}
+    for release in releases(part):
+        given = {**release["setValueTemplates"], **release.get("setValues", {})}
+        for path in given:
+            place: Any = CHART
+            for step in path.split("."):
+                assert step in place, path
+                place = place[step]
+        templates = " ".join(release["setValueTemplates"].values())
+        assert all(f"IMAGE_TAG_{image.replace('/', '_').replace('-', '_')}}}" in templates for image in built)
+        files = [file for file in release.get("valuesFiles", []) if "{{" not in file]
+        assert all((ROOT / file).is_file() for file in files)
+
+
+def test_the_fault_provider_is_both_vendors_of_routes_that_are_valid(tmp_path: Path) -> None:
+    """`skaffold dev` needs no key, and what is not in the cluster is not asked."""
+    values = yaml.safe_load((ROOT / "tests/fault-provider/values.yaml").read_text())
+    for target in values["routes"]["targets"].values():
+        if "credential_file" in target:
+            (tmp_path / target["provider"]).write_text("sk-not-a-key")
+            target["credential_file"] = str(tmp_path / target["provider"])
+        target["base_url"] = target["base_url"].replace('{{ include "spillway.fullname" . }}', "spillway")
+    (tmp_path / "routes.yaml").write_text(yaml.safe_dump(values["routes"]))
+
+    routes = load_routes(tmp_path / "routes.yaml", Sources())
+
+    default = routes["default"].targets
+    assert ["openai", "anthropic", "vllm"] == [target.provider for target in default]
+    assert {"http://fault-provider:9000/v1", "http://fault-provider:9000", "http://spillway-vllm:8000/v1"} == {
+        target.base_url for route in routes.values() for target in route.targets
+    }
+
+
+def test_the_fault_provider_in_the_cluster_is_where_the_values_say() -> None:
+    """Service, pod, port and network policy are about the same thing."""
+    service, deployment = yaml.safe_load_all((ROOT / "tests/fault-provider/k8s.yaml").read_text())
+    values = yaml.safe_load((ROOT / "tests/fault-provider/values.yaml").read_text())
+    pod = deployment["spec"]["template"]
+    (rule,) = values["networkPolicy"]["providers"]
+
+    assert "fault-provider" == service["metadata"]["name"]
+    assert 9000 == service["spec"]["ports"][0]["port"] == rule["ports"][0]["port"]
+    assert pod["metadata"]["labels"] == service["spec"]["selector"] == rule["to"][0]["podSelector"]["matchLabels"]
+    assert 9000 == pod["spec"]["containers"][0]["ports"][0]["containerPort"]
+
+
+def test_the_gpu_pool_of_kind_is_the_pool_that_vllm_asks_for() -> None:
+    """vLLM's default selector and toleration fit one node, and that node's taint keeps out who does not tolerate it."""
+    kind = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())
+    (pool,) = [node for node in kind["nodes"] if node.get("labels") == CHART["vllm"]["nodeSelector"]]
+    (patch,) = [yaml.safe_load(text) for text in pool["kubeadmConfigPatches"]]
+    (taint,) = patch["nodeRegistration"]["taints"]
+    (toleration,) = CHART["vllm"]["tolerations"]
+
+    assert (toleration["key"], toleration["effect"]) == (taint["key"], taint["effect"])
+    assert "Exists" == toleration["operator"] or taint["value"] == toleration["value"]
+    assert 3 == len(kind["nodes"])
+
+
+def test_the_front_door_of_the_e2e_profile_is_open_on_this_machine_only() -> None:
+    """The NodePort that the profile asks for is one that kind maps to loopback."""
+    kind = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())
+    ports = [port for node in kind["nodes"] for port in node.get("extraPortMappings", [])]
+    (release,) = releases(PROFILES["e2e"])
+
+    assert release["setValues"]["edge.service.nodePort"] in {port["containerPort"] for port in ports}
+    assert {"127.0.0.1"} == {port["listenAddress"] for port in ports}
+
+
+def test_gpus_are_pretended_on_kind_only(tmp_path: Path) -> None:
+    """Who is in another cluster's context is refused before anything is changed."""
+    (tmp_path / "kubectl").write_text(
+        '#!/bin/sh\n[ "$*" = "config current-context" ] && echo production || touch called\n'
+    )
+    (tmp_path / "kubectl").chmod(0o755)
+
+    refused = subprocess.run(
+        [ROOT / "k8s/pretend-gpu", "2"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=tmp_path, capture_output=True
+    )
+
+    assert 1 == refused.returncode
+    assert b"production" in refused.stderr
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("k8s/*/values.yaml")), ids=lambda file: str(file.parent.name))
+def test_values_for_operators_name_what_the_chart_has(file: Path) -> None:
+    """A value of k8s/ that the chart does not know would be refused at the install."""
+
+    def check(given: dict[str, Any], known: dict[str, Any]) -> None:
+        for name, value in given.items():
+            assert name in known, name
+            if isinstance(value, dict) and known[name]:
+                check(value, known[name])
+
+    check(yaml.safe_load(file.read_text()), CHART)
