@@ -18,7 +18,8 @@ from spillway.router.v1 import router_pb2_grpc
 
 _LIST_TIMEOUT_SECONDS = 2.0
 _HEALTH_TIMEOUT_SECONDS = 1.0
-_STOP_TIMEOUT_SECONDS = 1.0
+# A busy router answers late. One that is cancelled instead, for want of patience, cannot tell what it has begun.
+_STOP_TIMEOUT_SECONDS = 10.0
 _STARTED_KEY = "spillway-started-bin"  # see router.proto
 
 CompletionCall: TypeAlias = (
