@@ -46,6 +46,10 @@ bench: setup ## What a request costs, and how many cost events the ledger record
 	@$(BIN)/python bench/path.py
 	@$(BIN)/python bench/ledger.py
 
+.PHONY: chart
+chart: ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
+	@./scripts/chart
+
 .PHONY: check
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests
 
