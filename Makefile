@@ -47,8 +47,8 @@ bench: setup ## What a request costs, and how many cost events the ledger record
 	@$(BIN)/python bench/ledger.py
 
 .PHONY: chart
-chart: ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
-	@./scripts/chart
+chart: setup ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
+	@./scripts/chart $(BIN)
 
 .PHONY: check
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests

@@ -123,7 +123,7 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- /* Seconds; all follow from the longest stream. Each takes the root. */}}
-{{- define "spillway.preStopSeconds" -}}5{{- end }}
+{{- define "spillway.preStopSeconds" -}}10{{- end }}
 {{- define "spillway.drainSeconds" -}}{{ add (int .Values.longestStreamSeconds) 10 }}{{- end }}
 {{- define "spillway.graceSeconds" -}}{{ add (int .Values.longestStreamSeconds) 30 }}{{- end }}
 
