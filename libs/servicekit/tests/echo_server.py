@@ -58,14 +58,18 @@ class EchoServer:
         await context.write(StringValue(value="the end"))
 
 
-def who(channel: grpc.aio.Channel, text: str = "") -> Any:
-    """Ask a server which one it is."""
-    method = channel.unary_unary(
+def asking(channel: grpc.aio.Channel) -> Any:
+    """Return the method `Who` of a stub that is kept, as services keep theirs."""
+    return channel.unary_unary(
         f"/{SERVICE}/Who",
         request_serializer=StringValue.SerializeToString,
         response_deserializer=StringValue.FromString,
     )
-    return method(StringValue(value=text), timeout=60.0)
+
+
+def who(channel: grpc.aio.Channel, text: str = "") -> Any:
+    """Ask a server which one it is."""
+    return asking(channel)(StringValue(value=text), timeout=60.0)
 
 
 def stream(channel: grpc.aio.Channel, text: str = "stream") -> Any:

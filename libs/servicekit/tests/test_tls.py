@@ -13,11 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
 
 from echo_clients import Callers, addresses_at, opened, reach_all
-from echo_server import EchoServer, who
+from echo_server import EchoServer, asking, who
 from name_server import NameServer
 from servicekit import tls_channel
 from servicekit.rpc import create_channel
@@ -258,10 +259,12 @@ async def test_a_client_shows_its_new_certificate_and_cuts_no_stream(
 ) -> None:
     """What runs goes on over the old connection, what begins has a new one; a stub that was made before does too."""
     async with connected(server_side, client_side, names, port) as (echo, channel):
+        ask = asking(channel)
+        assert "edge-1" == (await ask(StringValue(value="who am I"), timeout=60.0)).value
         running = await opened(channel, echo.address)
         for number in (2, 3):
             await client_side.put(authority.sign(f"edge-{number}"), authority.certificate)
-            assert f"edge-{number}" == (await who(channel, "who am I")).value
+            assert f"edge-{number}" == (await ask(StringValue(value="who am I"), timeout=60.0)).value
         assert not running.done()
         echo.end_streams.set()
         assert "the end" == (await running.read()).value
