@@ -315,6 +315,22 @@ async def test_an_unpriced_attempt_is_counted_by_provider(parts: Parts) -> None:
     assert 1 == parts.counted("cost_ledger_unpriced_attempts_total", provider="openai")
 
 
+async def test_what_was_recorded_is_counted_as_spend_once(parts: Parts) -> None:
+    """By provider, each attempt once however often it is told; what is unpriced adds nothing."""
+    event = settled(
+        request(), [attempt(1, "anthropic", "claude-test", used(1000, 100)), attempt(2, "openai", "m1", used())]
+    )
+    await parts.send(event, event)
+    await parts.consume_all()
+    await parts.send(event)
+    await parts.consume_all()
+    ((recorded,),) = await parts.rows("(SELECT sum(cost_usd) FROM spend_daily)")
+
+    assert recorded
+    assert float(recorded) == pytest.approx(parts.counted("cost_ledger_cost_usd_total", provider="anthropic"))
+    assert 0 == parts.counted("cost_ledger_cost_usd_total", provider="openai")
+
+
 async def _is_settled(parts: Parts, asked: ledgerpb.Request) -> bool:
     return "settled" == await parts.state_of(asked.request_id)
 

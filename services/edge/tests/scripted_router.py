@@ -126,6 +126,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.stopped = asyncio.Event()
         self.stop_requests: list[routerpb.StopRequest] = []
         self.address = ""
+        self.is_away = False
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.StreamCompletionRequest, context: Context
@@ -162,9 +163,11 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             raise
 
     async def ListModels(  # noqa: N802 - gRPC's spelling
-        self, _request: routerpb.ListModelsRequest, _context: Context
+        self, _request: routerpb.ListModelsRequest, context: Context
     ) -> routerpb.ListModelsResponse:
-        """List one model."""
+        """List one model, unless the router `is_away`."""
+        if self.is_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
         return routerpb.ListModelsResponse(models=[routerpb.Model(route="default")])
 
     @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 from .scripted_edge import Edge
 from .scripted_router import (
     STOP,
+    Visit,
     attempted,
     choices,
     dies,
@@ -26,6 +28,8 @@ from .scripted_router import (
     waits_for,
 )
 
+Counted = Callable[..., float]
+FRESH = [("cache-control", "no-store")]
 NASTY = 'a\n\nevent: done\r\ndata: {}\r\rid: 7\n: "\u2028\x00é😀'
 
 
@@ -293,3 +297,37 @@ async def test_an_answer_without_a_word_is_an_answer(edge: Edge) -> None:
 
     assert ["assistant", None] == [chunk["choices"][0]["delta"].get("role") for chunk in chunks_of(visit.content)]
     assert visit.content.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("contract", ["chat", "completions"])
+async def test_how_a_stream_ended_is_counted(edge: Edge, counted: Counted, contract: str) -> None:
+    """By its last frame, so that one without any shows: that is the stream which ended dishonestly."""
+
+    def ask() -> Visit:
+        return edge.chat(headers=FRESH) if contract == "chat" else edge.complete(headers=FRESH)
+
+    await ask().done()
+    edge.router.script = [started(), texts("Pa"), dies]
+    await ask().done()
+    edge.router.script = [started(), texts("Pa"), is_silent]
+    leaving, cut = ask(), ask()
+    for visit in (leaving, cut):
+        await visit.until(lambda visit: b"Pa" in visit.content)
+    leaving.gone()
+    await leaving.done()
+    cut.task.cancel()
+    await asyncio.wait((cut.task,))
+
+    ends = ("ok", "error", "client_cancelled", "cut")
+    assert [1, 1, 1, 1] == [counted("edge_stream_ends_total", outcome=end) for end in ends]
+
+
+async def test_refusals_before_anything_was_spent_are_counted_by_their_code(edge: Edge, counted: Counted) -> None:
+    """Those of our own making too, of which no request is on record."""
+    await edge.chat(model="nobody").done()
+    await edge.chat(colour="red").done()
+    edge.router.is_away = True
+    await edge.chat(model="nobody").done()
+
+    reasons = ("model_not_found", "unknown_field", "router_unavailable")
+    assert [1, 1, 1] == [counted("edge_refusals_total", reason=reason) for reason in reasons]

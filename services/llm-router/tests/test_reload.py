@@ -196,6 +196,21 @@ async def test_a_target_of_a_kind_that_was_not_used_before_answers(running: Runn
     assert expected_text("ok") == "".join((await running.router.complete("claude")).texts)
 
 
+async def test_what_alerts_look_at_is_there_before_it_happens(running: Running) -> None:
+    """Of each model and target in a route: the first failure then is an increase, and not a series that begins."""
+    await running.reload(known=running.target("ok?test=known"))
+    counters = [
+        'llm_router_all_targets_failed_total{requested_model="known"}',
+        'llm_router_target_refusals_total{reason="credential_refused",target="known"}',
+        'llm_router_target_refusals_total{reason="target_model_not_found",target="known"}',
+    ]
+
+    async def are_shown() -> bool:
+        return [[0]] * 3 == [await running.values(counter) for counter in counters]
+
+    await until(are_shown)
+
+
 async def test_a_target_behind_which_nothing_runs_is_wanted_all_the_same(running: Running) -> None:
     """A pool that was scaled to zero: each request fails at once and counts as demand, also behind the open breaker.
 

@@ -232,8 +232,11 @@ class Consumer:
             self._metrics.lag_seconds.observe(max(now - entry.event.occurred_at.timestamp(), 0.0))
             if is_settled:
                 log.info("request_recorded", request_id=str(request_id), outcome=outcome)
-        for attempt in recorded.unpriced:
+        for attempt in recorded.attempts:
             provider, target_model = attempt.facts.provider, attempt.facts.target_model
+            if attempt.cost.usd is not None:
+                self._metrics.cost_usd.labels(provider).inc(float(attempt.cost.usd))
+                continue
             self._metrics.unpriced_attempts.labels(provider).inc()
             attempts = self._unpriced.count(provider, target_model, time.monotonic())
             if attempts is not None:

@@ -31,6 +31,12 @@ class LedgerMetrics:
             ["reason"],
             registry=registry,
         )
+        self.cost_usd = Counter(
+            "cost_ledger_cost_usd_total",
+            "Cost of the attempts recorded, in USD as a float: for alerts and graphs; the tables have it exactly.",
+            ["provider"],
+            registry=registry,
+        )
         self.unpriced_attempts = Counter(
             "cost_ledger_unpriced_attempts_total",
             "Attempts recorded with usage but without a price.",
@@ -118,6 +124,7 @@ class LedgerMetrics:
             self.dead_letters.labels(reason)
         for provider in ("openai", "anthropic", "vllm"):
             self.unpriced_attempts.labels(provider)
+            self.cost_usd.labels(provider)
         for outcome in ("recorded", "duplicate"):
             self.admitted_events.labels(outcome)
             self.settled_events.labels(outcome)

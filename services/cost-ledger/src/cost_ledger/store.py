@@ -83,8 +83,7 @@ class Recorded:
 
     admitted: set[UUID]
     settled: set[UUID]
-    unpriced: list[PricedAttempt]
-    """Attempts that were recorded without a price."""
+    attempts: list[PricedAttempt]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -201,8 +200,8 @@ class Store:
             # key. Hence one statement for beginnings and ends; two of them would wait for each other in a circle.
             written = await self._fetch(connection, _REQUESTS, [rows[request_id] for request_id in sorted(rows)])
             new = {row["request_id"] for row in written}
-            unpriced = await self._record_attempts(connection, [endings[each] for each in sorted(endings.keys() & new)])
-        return Recorded({event.request.request_id for event in admitted} & new, endings.keys() & new, unpriced)
+            attempts = await self._record_attempts(connection, [endings[each] for each in sorted(endings.keys() & new)])
+        return Recorded({event.request.request_id for event in admitted} & new, endings.keys() & new, attempts)
 
     async def _record_attempts(
         self, connection: asyncpg.pool.PoolConnectionProxy, endings: Sequence[PricedSettled]
@@ -217,7 +216,7 @@ class Store:
         sums = spend_of(endings, recorded)
         if sums:
             await self._fetch(connection, _SPEND, [[*_key(key), *_sums(sums[key])] for key in sorted(sums)])
-        return [attempt for _, attempt in recorded if attempt.is_unpriced]
+        return [attempt for _, attempt in recorded]
 
     async def _fetch(
         self, connection: asyncpg.pool.PoolConnectionProxy, statement: str, rows: Sequence[Sequence[Any]]

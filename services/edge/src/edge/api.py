@@ -126,6 +126,7 @@ class ChatEndpoints:
             keepalive_seconds=self.settings.keepalive_seconds,
             status_hold_seconds=self.settings.status_hold_seconds,
             client_gone_grace_seconds=self.settings.client_gone_grace_seconds,
+            ends=self.parts.metrics.stream_ends,
             error_body=error_body,
         )
 

@@ -34,46 +34,53 @@ def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> FastAPI:
     app = FastAPIOffline(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
     for router in routers:
         app.include_router(router)
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(Exception, _on_crash)
+    errors = _Errors(metrics)
+    app.add_exception_handler(Problem, errors.on_problem)
+    app.add_exception_handler(HTTPException, errors.on_http_exception)
+    app.add_exception_handler(RequestValidationError, errors.on_validation_error)
+    app.add_exception_handler(Exception, errors.on_crash)
     app.add_middleware(Arrival, metrics=metrics)
     describe(app)
     return app
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
-    log.info("request_rejected", reason=error.code, param=error.param)
-    return _answer(request, error)
+class _Errors:
+    """Answers what was raised before a request was admitted, and counts it where something would have been spent."""
 
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Answer a path or method that does not exist."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
-    if error.status_code == 405:
-        return _answer(request, Problem("method_not_allowed", f"{request.url.path} does not take {request.method}"))
-    return _answer(request, Problem("not_found", f"there is nothing at {request.url.path}; see /docs"))
+    async def on_problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
+        log.info("request_rejected", reason=error.code, param=error.param)
+        return self._answer(request, error)
 
+    async def on_http_exception(self, request: Request, error: Exception) -> Response:
+        """Answer a path or method that does not exist."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+        if error.status_code == 405:
+            problem = Problem("method_not_allowed", f"{request.url.path} does not take {request.method}")
+        else:
+            problem = Problem("not_found", f"there is nothing at {request.url.path}; see /docs")
+        return self._answer(request, problem)
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """Answer a query parameter that makes no sense."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
-    fault = error.errors()[0]
-    name = str(fault["loc"][-1])
-    return _answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
+    async def on_validation_error(self, request: Request, error: Exception) -> Response:
+        """Answer a query parameter that makes no sense."""
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
+        fault = error.errors()[0]
+        name = str(fault["loc"][-1])
+        return self._answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
 
+    async def on_crash(self, request: Request, error: Exception) -> Response:
+        """Answer an error of our own, without telling more than that."""
+        log.error("request_crashed", endpoint=request.url.path, exc_info=error)
+        return self._answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
 
-async def _on_crash(request: Request, error: Exception) -> Response:
-    """Answer an error of our own, without telling more than that."""
-    log.error("request_crashed", endpoint=request.url.path, exc_info=error)
-    return _answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
-
-
-def _answer(request: Request, problem: Problem) -> Response:
-    if not is_messages_path(request.url.path):
-        return json_response(problem.body(), problem.kind.status, problem.headers())
-    request_id = request.state.request_id
-    headers = {ERROR_HEADER: request_id, **problem.headers()}
-    return json_response(problem.anthropic_body(request_id), problem.kind.status, headers)
+    def _answer(self, request: Request, problem: Problem) -> Response:
+        if request.method == "POST":  # chat and embeddings; all other endpoints only read
+            self._metrics.refusals.labels(problem.code).inc()
+        if not is_messages_path(request.url.path):
+            return json_response(problem.body(), problem.kind.status, problem.headers())
+        request_id = request.state.request_id
+        headers = {ERROR_HEADER: request_id, **problem.headers()}
+        return json_response(problem.anthropic_body(request_id), problem.kind.status, headers)

@@ -17,6 +17,18 @@ class Metrics:
             ["requested_model", "outcome", "cache_status"],
             registry=registry,
         )
+        self.refusals = Counter(
+            "edge_refusals_total",
+            "Requests for chat and for embeddings that were refused before anything was spent, by the error's code.",
+            ["reason"],
+            registry=registry,
+        )
+        self.stream_ends = Counter(
+            "edge_stream_ends_total",
+            "Streams that ended, by the last frame: ok or error; client_cancelled: nobody read on; cut: no such frame.",
+            ["outcome"],
+            registry=registry,
+        )
         self.http_responses = Counter(
             "edge_http_responses_total",
             "HTTP responses of all endpoints.",
@@ -84,3 +96,9 @@ class Metrics:
             "1 while the TLS files on disk are refused, by us or by all peers, and older ones are in force.",
             registry=registry,
         )
+        # Present from the start, so that an alert on an increase sees the first one.
+        for reason in ("router_unavailable", "spend_unrecordable", "internal_error"):
+            self.refusals.labels(reason)
+        for outcome in ("ok", "error", "client_cancelled", "cut"):
+            self.stream_ends.labels(outcome)
+        self.cache_bypasses.labels("cache_error")

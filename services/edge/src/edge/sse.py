@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import orjson
+from prometheus_client import Counter
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -59,10 +60,13 @@ class StreamResponse(Response):
         keepalive_seconds: float,
         status_hold_seconds: float,
         client_gone_grace_seconds: float,
+        ends: Counter,
         error_body: Callable[[Problem], Any] = Problem.body,
     ) -> None:
+        """`ends` counts the streams by how they ended."""
         self._exchange = exchange
         self._frames = frames
+        self._ends = ends
         self._reply_headers = headers
         self._keepalive = keepalive_seconds
         self._hold = status_hold_seconds
@@ -72,6 +76,14 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
+        end = "cut"
+        try:
+            end = await self._stream(scope, receive, send)
+        finally:
+            self._ends.labels(end).inc()
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> str:
+        """Answer; return how it ended."""
         writer = _Writer(send, self._reply_headers)
         head = self._frames.head()
         async with _watching(receive, self._exchange, self._grace), self._keeping_alive(writer):
@@ -79,14 +91,16 @@ class StreamResponse(Response):
                 await writer.write(head)
             receipt = await self._exchange.run(_StreamReader(writer, self._frames))
         if self._exchange.is_client_gone:
-            return
+            return "client_cancelled"
+        end = "ok" if receipt.problem is None else "error"
         if receipt.problem is not None and not writer.is_open:
             names = {name: value for name, value in self._reply_headers.items() if name.endswith("request-id")}
             body, headers = self._error_body(receipt.problem), {**names, **receipt.problem.headers()}
             await json_response(body, receipt.problem.kind.status, headers)(scope, receive, send)
-            return
+            return end
         await writer.write(self._frames.end(receipt))
         await writer.close()
+        return end
 
     @asynccontextmanager
     async def _keeping_alive(self, writer: _Writer) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from llm_router.errors import CredentialRefused, ModelMissing
 from llm_router.routes import Target
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
@@ -128,10 +129,14 @@ class Metrics:
             registry=registry,
         )
 
-    def show_targets(self, targets: Iterable[Target]) -> None:
-        """Show the demand of each of `targets` from now on, be it 0.
+    def show(self, models: Iterable[str], targets: Iterable[Target]) -> None:
+        """Show what is counted of these from now on, be it 0.
 
         A series that begins with 1 has never risen for Prometheus: the first request would wake nobody up.
         """
+        for model in models:
+            self.all_targets_failed.labels(model)
         for target in targets:
             self.target_demand.labels(target.name, target.provider)
+            for error in (CredentialRefused, ModelMissing):
+                self.needs_hand.labels(target.name, error.code)
