@@ -1,2 +1,19 @@
 {{- /* Annotations of a pod by which its metrics are found. Takes (dict "root" $ "component" "edge" "port" 8080). */}}
-{{- define "spillway.monitoring.podAnnotations" -}}{{- end }}
+{{- define "spillway.monitoring.podAnnotations" -}}
+{{- if .root.Values.monitoring.scrapeAnnotations -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
+{{- /* Metadata of an object beside the components: root, suffix, labels. */}}
+{{- define "spillway.monitoring.metadata" -}}
+name: {{ include "spillway.componentName" (dict "root" .root "component" .suffix) }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "spillway.labels" (dict "root" .root "component" "monitoring") | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
