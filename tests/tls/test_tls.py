@@ -22,6 +22,7 @@ import orjson
 import pytest
 import redis.asyncio as redis
 import yaml
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
@@ -111,7 +112,9 @@ async def _system(
     folder, authority = tmp_path_factory.mktemp("tls"), Authority()
     secrets = {name: SecretFolder(folder / name) for name in ("edge", *_CALLED)}
     for name, secret in secrets.items():
-        secret.put(authority.sign(name if name == "edge" else "127.0.0.1"), authority.certificate)
+        is_caller = name == "edge"
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if is_caller else ExtendedKeyUsageOID.SERVER_AUTH
+        secret.put(authority.sign_for(usage, name if is_caller else "127.0.0.1"), authority.certificate)
     models = {"short": "ok?test=tls", "long": "ok?chunks=2000&interval_ms=50&test=tls"}
     target = {"provider": "vllm", "base_url": f"{fault_provider_url}/v1"}
     routes = {

@@ -13,6 +13,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from google.protobuf.wrappers_pb2 import StringValue
 from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
@@ -24,7 +26,7 @@ from servicekit import tls_channel
 from servicekit.rpc import create_channel
 from servicekit.tls import Tls
 from servicekit.tls_channel import TlsChannel
-from servicekit.tls_files import Role, TlsFilesUnusable
+from servicekit.tls_files import Role, TlsFilesUnusable, try_files
 from tls_secret import Authority, SecretFolder
 
 NAME = "pods.test"
@@ -404,6 +406,23 @@ def test_files_that_cannot_be_used_are_refused_at_the_start(
             read(folder, role)
         assert told in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+async def test_a_certificate_may_be_good_for_one_side_only(
+    server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
+) -> None:
+    """A caller's need not be fit for being called, nor the other way round; in the wrong role it is refused."""
+    sides: tuple[tuple[Side, Role, x509.ObjectIdentifier, Role], ...] = (
+        (server_side, "server", ExtendedKeyUsageOID.SERVER_AUTH, "client"),
+        (client_side, "client", ExtendedKeyUsageOID.CLIENT_AUTH, "server"),
+    )
+    for side, role, usage, other in sides:
+        side.folder.put(authority.sign_for(usage, NAME if role == "server" else "edge-1"), authority.certificate)
+        with pytest.raises(TlsFilesUnusable, match="certificate purpose"):
+            try_files(side.folder.path, other)
+    fresh_server, fresh_client = read(server_side.folder, "server"), read(client_side.folder, "client")
+    async with connected(fresh_server, fresh_client, names, port) as (_, channel):
+        assert "edge-1" == (await who(channel, "who am I")).value
 
 
 @pytest.mark.parametrize("fault", FAULTS)
