@@ -164,6 +164,25 @@ async def test_a_request_goes_its_way_over_tls(system: System) -> None:
     assert ["ok", "ok"] == [health["dependencies"][name]["status"] for name in ("llm-router", "cost-ledger")]
 
 
+async def test_a_client_that_leaves_has_its_call_stopped_over_tls(system: System) -> None:
+    """At the address of the one router that runs it, which shows the name of them all; its own record counts."""
+    request_id = ""
+    body = {"query": "hello", "model": "long"}
+    async with system.http.stream("POST", "/chat", json=body, headers={"cache-control": "no-store"}) as answer:
+        request_id = answer.headers["x-request-id"]
+        await until_delta(answer.aiter_lines())
+    async with asyncio.timeout(_LONGEST_SECONDS):
+        while True:
+            receipt = (await system.http.get(f"/v1/requests/{request_id}")).json()
+            if "settled" == receipt.get("state"):
+                break
+            await asyncio.sleep(0.05)
+
+    assert "client_cancelled" == receipt["outcome"]
+    assert 200 == receipt["attempts"][0]["http_status"]  # of which the edge knows nothing by itself
+    assert 0 == await system.edge.metric("edge_stops_unanswered_total")
+
+
 @pytest.mark.parametrize("name", _CALLED)
 async def test_strangers_are_served_by_neither(system: System, name: str) -> None:
     """Not in plain text, not without a certificate, not with that of another authority; with ours they are."""

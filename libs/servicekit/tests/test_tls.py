@@ -222,6 +222,24 @@ async def test_a_client_does_not_talk_to_an_impostor(
     assert [] == echo.calls
 
 
+@pytest.mark.parametrize(("name", "is_served"), [(NAME, True), ("other.test", False)])
+async def test_one_server_of_a_name_is_reached_by_its_address(
+    server_side: Side, client_side: Side, port: int, name: str, is_served: bool
+) -> None:
+    """Its certificate has the name that all of them share, and not its address."""
+    (address,) = addresses_at(port, 1)
+    async with (
+        serving(server_side, [address]) as (echo,),
+        client_side.tls.open_brief_channel(address, name) as channel,
+    ):
+        if is_served:
+            assert "edge-1" == (await who(channel, "who am I")).value
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await who(channel)
+            assert [] == echo.calls
+
+
 async def test_calls_are_shared_among_all_pods_of_a_name(
     server_side: Side, client_side: Side, names: NameServer, port: int
 ) -> None:

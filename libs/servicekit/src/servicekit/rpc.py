@@ -123,16 +123,25 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
 
-def create_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+def create_channel(
+    address: str, credentials: grpc.ChannelCredentials | None = None, *, server_name: str | None = None
+) -> grpc.aio.Channel:
     """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
 
-    With `credentials` it speaks TLS and nothing else, and the server's certificate must have that name.
+    With `credentials` it speaks TLS and nothing else, and the server's certificate must have that name, or
+    `server_name`, where the address is that of one server among those of a name.
 
     Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
     """
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+    named = () if server_name is None else (("grpc.ssl_target_name_override", server_name),)
+    return grpc.aio.secure_channel(address, credentials, options=(*_CHANNEL_OPTIONS, *named))
+
+
+def host_of(address: str) -> str:
+    """Return the name in a gRPC address: `llm-router` of `dns:///llm-router:50051`."""
+    return address.rpartition("/")[2].rpartition(":")[0].strip("[]")
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_seconds: float) -> bool:

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Gauge
 
 from servicekit.lifecycle import repeat
+from servicekit.rpc import create_channel
 from servicekit.tls_channel import TlsChannel
 from servicekit.tls_files import CERTIFICATE, Role, TlsFiles, TlsFilesUnusable, read_files, try_files
 
@@ -49,6 +50,13 @@ class Tls:
         channel = TlsChannel(address, self.files)
         self._channels.append(channel)
         return channel
+
+    def open_brief_channel(self, address: str, server_name: str) -> grpc.aio.Channel:
+        """Return a channel to one server, at `address`, of those that are called `server_name`.
+
+        It shows the certificate of now to its end, so it is for a few calls.
+        """
+        return create_channel(address, self.files.channel_credentials(), server_name=server_name)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials for a server: each new connection gets the certificate that is in force then.

@@ -96,8 +96,7 @@ class _Generation:
     """A channel that shows one certificate, and the calls over it."""
 
     def __init__(self, address: str, files: TlsFiles) -> None:
-        credentials = grpc.ssl_channel_credentials(files.authority, files.key, files.certificate)
-        self.channel = create_channel(address, credentials)
+        self.channel = create_channel(address, files.channel_credentials())
         # gRPC ends a call that nobody holds any more, so this must not hold it.
         self.calls: weakref.WeakSet[grpc.aio.Call] = weakref.WeakSet()
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import grpc
+
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
 Role = Literal["server", "client"]
@@ -27,6 +29,10 @@ class TlsFiles:
     certificate: bytes = field(repr=False)
     key: bytes = field(repr=False)
     authority: bytes = field(repr=False)
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """Return what a channel shows, and whom it trusts, with these files."""
+        return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
 
 
 def read_files(folder: Path) -> TlsFiles:

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import redis.asyncio as redis
 import structlog
@@ -37,7 +38,7 @@ from edge.spool import Spool, SpoolTaken
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
-from servicekit.rpc import create_channel
+from servicekit.rpc import create_channel, host_of
 from servicekit.settings import load_settings
 from servicekit.tls import read_tls
 from servicekit.tls_files import TlsFilesUnusable
@@ -67,6 +68,9 @@ async def serve(settings: Settings) -> None:
         router_channel,
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
+        open_one=create_channel
+        if tls is None
+        else partial(tls.open_brief_channel, server_name=host_of(settings.router_address)),
     )
     ledger = LedgerClient(ledger_channel)
     models, quotes = ModelList(router), Quotes(ledger, metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -53,8 +53,17 @@ class EmbedCall:
 class RouterClient:
     """Calls the llm-router over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, attempt_budget: int, request_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        attempt_budget: int,
+        request_timeout_seconds: float,
+        open_one: Callable[[str], grpc.aio.Channel] = create_channel,
+    ) -> None:
+        """`channel` leads to all routers, `open_one` to the one at an address."""
         self._channel = channel
+        self._open_one = open_one
         self._stub = router_pb2_grpc.RouterServiceStub(channel)
         # On the wire a unary call is a stream of one message; read as such, its initial metadata comes when it is sent.
         self._embed = channel.unary_stream(
@@ -83,7 +92,7 @@ class RouterClient:
         if not address:
             return False
         try:
-            async with create_channel(address) as channel:
+            async with self._open_one(address) as channel:
                 stub = router_pb2_grpc.RouterServiceStub(channel)
                 await stub.Stop(routerpb.StopRequest(request_id=request_id), timeout=_STOP_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError:
