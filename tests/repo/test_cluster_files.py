@@ -124,13 +124,16 @@ def test_the_gpu_pool_of_kind_is_the_pool_that_vllm_asks_for() -> None:
     assert 3 == len(kind["nodes"])
 
 
-def test_the_front_door_of_the_e2e_profile_is_open_on_this_machine_only() -> None:
-    """The NodePort that the profile asks for is one that kind maps to loopback."""
+def test_the_front_door_on_kind_is_open_on_this_machine_only() -> None:
+    """The NodePort that is asked for is one that kind maps to loopback, and the edge's policy lets it in."""
     kind = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())
+    values = yaml.safe_load((ROOT / "k8s/kind-values.yaml").read_text())
     ports = [port for node in kind["nodes"] for port in node.get("extraPortMappings", [])]
     (release,) = releases(PROFILES["e2e"])
 
-    assert release["setValues"]["edge.service.nodePort"] in {port["containerPort"] for port in ports}
+    assert "k8s/kind-values.yaml" in release["valuesFiles"]
+    assert values["edge"]["service"]["nodePort"] in {port["containerPort"] for port in ports}
+    assert values["networkPolicy"]["clients"]
     assert {"127.0.0.1"} == {port["listenAddress"] for port in ports}
 
 
@@ -150,8 +153,12 @@ def test_gpus_are_pretended_on_kind_only(tmp_path: Path) -> None:
     assert not (tmp_path / "called").exists()
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("k8s/*/values.yaml")), ids=lambda file: str(file.parent.name))
-def test_values_for_operators_name_what_the_chart_has(file: Path) -> None:
+@pytest.mark.parametrize(
+    "file",
+    sorted([*ROOT.glob("k8s/*/values.yaml"), ROOT / "k8s/kind-values.yaml"]),
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_values_of_k8s_name_what_the_chart_has(file: Path) -> None:
     """A value of k8s/ that the chart does not know would be refused at the install."""
 
     def check(given: dict[str, Any], known: dict[str, Any]) -> None:
