@@ -123,7 +123,7 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- /* Seconds; all follow from the longest stream. Each takes the root. */}}
-{{- define "spillway.preStopSeconds" -}}10{{- end }}
+{{- define "spillway.preStopSeconds" -}}15{{- end }}
 {{- define "spillway.drainSeconds" -}}{{ add (int .Values.longestStreamSeconds) 10 }}{{- end }}
 {{- define "spillway.graceSeconds" -}}{{ add (int .Values.longestStreamSeconds) 30 }}{{- end }}
 
@@ -167,7 +167,8 @@ spec:
 {{- end }}
 
 {{- /* Probes of a service of ours. `startup` passes once it has read its settings and takes requests; `readiness` fails while
-it drains, and does not look at what the service depends on; `liveness` means that the process hangs, and is slow to
+it drains, does not look at what the service depends on, and is patient: all pods are slow at once on a busy cluster, and
+taking them all away would help nobody; `liveness` means that the process hangs, and is slow to
 believe it, for a restart cuts streams. Takes the name of the port. */}}
 {{- define "spillway.probes" -}}
 startupProbe:
@@ -179,7 +180,7 @@ readinessProbe:
   httpGet: {path: /health/ready, port: {{ . }}}
   periodSeconds: 3
   timeoutSeconds: 3
-  failureThreshold: 2
+  failureThreshold: 5
 livenessProbe:
   httpGet: {path: /health/live, port: {{ . }}}
   periodSeconds: 10
