@@ -41,6 +41,10 @@ soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (
 torture: setup ## Kill everything under fifty clients for SECONDS=600, compare the books, end with a verdict (SEED=N)
 	@PYTHONPATH=tests/crowd $(BIN)/python tests/torture/torture_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
+.PHONY: gameday
+gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
+	@$(BIN)/python tests/gameday/gameday_run.py $(GAMEDAY_ARGS)
+
 .PHONY: bench
 bench: setup ## What a request costs, and how many cost events the ledger records (status 1 below its goals)
 	@$(BIN)/python bench/path.py

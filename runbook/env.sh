@@ -10,8 +10,10 @@ query() {
     jq -r '.data.result[] | [.value[1], (.metric | to_entries | map("\(.key)=\(.value)") | join(" "))] | @tsv'
 }
 
-# The log of a component over the last 15 minutes: `logs edge`.
-logs() { k logs -l "app.kubernetes.io/component=$1" --since=15m --tail=-1 --max-log-requests=50; }
+# The log of a component over the last 15 minutes, or longer: `logs edge 6h`. A pod that has none yet is passed over.
+logs() {
+  k logs -l "app.kubernetes.io/component=$1" --since="${2:-15m}" --tail=-1 --max-log-requests=50 --ignore-errors
+}
 
 # How often it said something, by fields: `told llm-router attempt_failed target reason http_status`.
 told() {
@@ -25,7 +27,7 @@ told() {
 
 # What one process counts, where there is no Prometheus: `figures llm-router 9101 breaker` (the edge's port is 8080).
 figures() {
-  k exec "deploy/$RELEASE-$1" -- python -c '
+  k exec --pod-running-timeout=3s "deploy/$RELEASE-$1" -- python -c '
 import sys, urllib.request
 for line in urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics", timeout=5):
     if not line.startswith(b"#") and sys.argv[2].encode() in line: sys.stdout.buffer.write(line)
@@ -33,8 +35,8 @@ for line in urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics
 }
 
 # Valkey's and Postgres's own clients, where they are the chart's; with stores of your own, theirs.
-valkey() { k exec "sts/$RELEASE-valkey" -- valkey-cli "$@"; }
-psql() { k exec "sts/$RELEASE-postgres" -- psql -U spillway -d spillway "$@"; }
+valkey() { k exec --pod-running-timeout=3s "sts/$RELEASE-valkey" -- valkey-cli "$@"; }
+psql() { k exec --pod-running-timeout=3s "sts/$RELEASE-postgres" -- psql -U spillway -d spillway "$@"; }
 
 # The operator's commands of the ledger: `ledger prices missing`.
-ledger() { k exec -i "deploy/$RELEASE-cost-ledger" -c cost-ledger -- python -m cost_ledger "$@"; }
+ledger() { k exec -i --pod-running-timeout=3s "deploy/$RELEASE-cost-ledger" -c cost-ledger -- python -m cost_ledger "$@"; }
