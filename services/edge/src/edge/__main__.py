@@ -6,13 +6,10 @@ import asyncio
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import redis.asyncio as redis
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -25,6 +22,7 @@ from edge.emit import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.exchange import Parts
 from edge.guard import Guard
 from edge.health import HealthEndpoints
+from edge.http_server import HttpServer
 from edge.keys import KeysError, load_keys
 from edge.ledger_client import LedgerClient
 from edge.metrics import Metrics
@@ -109,37 +107,19 @@ async def serve(settings: Settings) -> None:
 
 
 async def _serve_http(app: FastAPI, settings: Settings, stop: asyncio.Event, health: HealthEndpoints) -> None:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.drain_timeout_seconds),
-        )
-    )
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; each connection has it from here
         milliseconds = int(settings.client_stall_timeout_seconds * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    server = HttpServer(app, listener, settings.drain_timeout_seconds)
+    serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     log.info("draining")
     health.is_draining = True
-    server.should_exit = True
     stopping.cancel()
+    await server.drain()
     await serving
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: this process has its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def _redis_client(url: str) -> redis.Redis:
