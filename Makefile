@@ -45,6 +45,16 @@ torture: setup ## Kill everything under fifty clients for SECONDS=600, compare t
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
 	@$(BIN)/python tests/gameday/gameday_run.py $(GAMEDAY_ARGS)
 
+# The NodePorts of the edge and the fault provider, as this machine reaches them.
+E2E_DOOR ?= http://127.0.0.1:30080
+E2E_PROVIDER ?= http://127.0.0.1:30090
+
+.PHONY: e2e
+e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAMESPACE=spillway-e2e E2E_VALUES=file KEEP=1
+	@PYTHONPATH=tests/e2e:tests/crowd:tests/torture $(BIN)/python tests/e2e/cluster/e2e_run.py --context $(or $(KUBE_CONTEXT),kind-kind) --namespace $(or $(NAMESPACE),spillway-e2e) \
+		--door $(E2E_DOOR) --provider $(E2E_PROVIDER) $(addprefix --values ,$(E2E_VALUES)) $(if $(KEEP),--keep) $(E2E_ARGS) \
+		-- $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: setup ## What a request costs, and how many cost events the ledger records (status 1 below its goals)
 	@$(BIN)/python bench/path.py

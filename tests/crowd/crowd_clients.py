@@ -69,6 +69,7 @@ class Client:
         response: httpx2.Response | None = None
         content = bytearray()
         end: End = "complete"
+        broken_by = ""
         stays = (
             self._door.hung_after_seconds if question.leaves_after_seconds is None else question.leaves_after_seconds
         )
@@ -80,8 +81,9 @@ class Client:
                         content += part
         except TimeoutError:
             end = "hung" if question.leaves_after_seconds is None else "left"
-        except httpx2.TransportError:
+        except httpx2.TransportError as error:
             end = "cut"
+            broken_by = repr(error)
         return Transcript(
             question=question,
             request_id=response.headers.get("x-request-id", request_id) if response else request_id,
@@ -90,6 +92,7 @@ class Client:
             content=bytes(content),
             end=end,
             seconds=time.monotonic() - begun,
+            broken_by=broken_by,
         )
 
     def _headers(self, question: Question, request_id: str) -> Mapping[str, str]:

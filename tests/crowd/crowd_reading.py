@@ -33,6 +33,8 @@ class Transcript:
     content: bytes
     end: End
     seconds: float
+    broken_by: str = ""
+    """What the connection said when it broke."""
 
     @property
     def is_hit(self) -> bool:

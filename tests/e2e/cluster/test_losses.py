@@ -1,0 +1,38 @@
+"""Pods that vanish under running streams: nobody is lied to, and nothing that was spent is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e_cluster import Cluster
+from e2e_crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
+
+
+@asked_by("router")
+async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(cluster: Cluster, crowd: Crowd) -> None:
+    """What it carried ends with an error that says so, all others are whole."""
+    routers = await cluster.ready_pods("llm-router")
+    async with crowd.streaming(TEN_SECONDS, 20):
+        await cluster.delete(routers[0], grace_seconds=0)
+        await cluster.until_ready("llm-router", len(routers))
+
+    assert {"stop", "stream_interrupted"} == set(crowd.ends)
+    assert len(crowd.transcripts) >= 20
+    await crowd.reconcile()
+
+
+@pytest.mark.parametrize(
+    ("component", "crowd"),
+    [("valkey", "valkey"), ("postgres", "postgres")],
+    indirect=["crowd"],
+    ids=["valkey", "postgres"],
+)
+async def test_a_store_that_is_deleted_costs_no_answer_and_no_event(
+    cluster: Cluster, crowd: Crowd, component: str
+) -> None:
+    """Answers go on while it is away, and what they cost is recorded when it is back."""
+    async with crowd.streaming(ONE_SECOND, 20):
+        await cluster.until_replaced(component, f"{cluster.named(component)}-0")
+
+    assert {"stop"} == set(crowd.ends)
+    await crowd.reconcile()

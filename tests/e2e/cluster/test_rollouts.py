@@ -1,0 +1,79 @@
+"""Every pod replaced while fifty streams run: none is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from e2e_cluster import Cluster
+from e2e_crowd import Crowd, asked_by
+from e2e_installation import Installation
+
+SERVICES = ("edge", "llm-router", "cost-ledger")
+_VALUES = {"edge": "edge", "llm-router": "llmRouter", "cost-ledger": "costLedger"}
+
+
+@asked_by("roll")
+async def test_each_deployment_is_rolled_under_fifty_streams_and_none_is_cut(cluster: Cluster, crowd: Crowd) -> None:
+    """One after the other, then all at once."""
+    async with crowd.streaming():
+        for component in (*SERVICES, "vllm"):
+            await cluster.restart(component)
+        await cluster.restart(*SERVICES)
+
+    assert {"stop"} == set(crowd.ends)
+    await crowd.reconcile()
+
+
+@asked_by("upgrade")
+async def test_an_upgrade_and_a_rollback_under_fifty_streams_cut_none(
+    cluster: Cluster, crowd: Crowd, installation: Installation
+) -> None:
+    """Every pod of every service is another one afterwards, twice."""
+    mark = {"e2e.spillway/upgraded": "yes"}
+    changed = {_VALUES[component]: {"podAnnotations": mark} for component in SERVICES}
+    async with crowd.streaming():
+        before = await _pods(cluster)
+        await installation.upgrade(values=changed)
+        upgraded = await _pods(cluster)
+        await installation.rollback()
+        after = await _pods(cluster)
+
+    assert not before & upgraded
+    assert not upgraded & after
+    assert {"stop"} == set(crowd.ends)
+    await crowd.reconcile()
+
+
+async def _pods(cluster: Cluster) -> set[str]:
+    for component in SERVICES:
+        await cluster.rolled_out(f"deployment/{cluster.named(component)}")
+    return set(itertools.chain(*[await cluster.ready_pods(component) for component in SERVICES]))
+
+
+@asked_by("scale")
+async def test_new_edges_use_every_router(cluster: Cluster, crowd: Crowd) -> None:
+    """One edge becomes three, and one again, under streams; each new one sends calls to each router."""
+    (first,) = await cluster.scale("edge", 1)
+    routers = await cluster.scale("llm-router", 3)
+    async with crowd.streaming(count=20):
+        edges = await cluster.scale("edge", 3)
+        answers = list(await crowd.ask(count=30))
+        answers += await crowd.ask(count=60)
+        ids = {transcript.request_id for transcript in answers}
+        logs = dict(
+            zip(
+                [*edges, *routers],
+                await asyncio.gather(*(cluster.log(pod) for pod in (*edges, *routers))),
+                strict=True,
+            )
+        )
+        asked_of = {pod: {request_id for request_id in ids if request_id in log} for pod, log in logs.items()}
+        await cluster.scale("edge", 1)
+        await cluster.scale("llm-router", 2)
+
+    pairs = {(edge, router) for edge in edges for router in routers if asked_of[edge] & asked_of[router]}
+    assert {(edge, router) for edge in edges if edge != first for router in routers} <= pairs
+    assert {"stop"} == set(crowd.ends)
+    await cluster.scale("edge", 2)
+    await crowd.reconcile()
