@@ -170,6 +170,27 @@ async def test_nothing_may_be_spent_that_cannot_be_recorded(away: Emitter, spool
     )
 
 
+async def test_what_waits_in_the_spool_is_told_before_the_process_ends(
+    emitter: Emitter, away: Emitter, spool: Spool, valkey: redis.Redis
+) -> None:
+    """Redis was slow for the last event of an edge that ends, and its spool may go with it: Redis has it in the end."""
+    await away.settle(event("last"), None)
+    assert ["last"] == await waiting(spool)
+    await emitter.close()
+
+    assert ["last"] == await recorded(valkey)
+    assert 0 == spool.depth
+
+
+async def test_a_redis_that_is_away_does_not_keep_the_process(away: Emitter, spool: Spool) -> None:
+    """The edge ends after some seconds, and the event is in the file."""
+    await away.settle(event("last"), None)
+    async with asyncio.timeout(60):
+        await away.close()
+
+    assert ["last"] == await waiting(spool)
+
+
 async def is_admitted(emitter: Emitter, admitted: ledgerpb.CostEvent) -> bool:
     """Tell whether a request may run."""
     try:

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 _REPLAY_BATCH = 200
 REPLAY_INTERVAL_SECONDS = 1.0
+_LAST_REPLAY_SECONDS = 4.0
+_LAST_REPLAY_PAUSE_SECONDS = 0.2
 
 
 class Emitter:
@@ -97,9 +99,19 @@ class Emitter:
             log.info("spool_replayed", events=len(waiting), left=self._spool.depth)
 
     async def close(self) -> None:
-        """Wait until every event that is under way is recorded."""
+        """Wait until every event that is under way is recorded, and for some seconds until Redis has what was spooled.
+
+        The spool's file may go with this process: a pod's volume does by default.
+        """
         if self._under_way:
             await asyncio.wait(self._under_way)
+        end = time.monotonic() + _LAST_REPLAY_SECONDS
+        while self._spool.depth and time.monotonic() < end:
+            await self.replay()
+            if self._spool.depth:
+                await asyncio.sleep(_LAST_REPLAY_PAUSE_SECONDS)
+        if self._spool.depth:
+            log.warning("spool_left", events=self._spool.depth)
 
     def _track(self, work: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
         task = asyncio.create_task(work)
