@@ -132,7 +132,7 @@ class Crowd:
             f"{self.name}: {_asked_at(each):%H:%M:%S.%f} {each.request_id} after {each.seconds:.2f} s: {end_of(each)}"
             f" {each.content[-200:].decode(errors='replace').strip()}"
             for each in self.transcripts
-            if end_of(each) != "stop"
+            if not read(each).is_success
         ][:_ODDITIES_TOLD]
 
     @property

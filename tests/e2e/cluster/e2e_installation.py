@@ -114,7 +114,7 @@ class Installation:
             f"http://{self.place.release}-vllm:8000/v1",
         )
         for name, target in routes["targets"].items():
-            if name.startswith("streams"):
+            if name.startswith("streams") and target["base_url"].startswith(PROVIDER_URL):
                 target["timeouts"] = _PATIENT
         values: Json = {
             "edge": {"extraEnv": [{"name": name, "value": value} for name, value in SETTINGS.items()]},
