@@ -70,7 +70,8 @@ async def test_what_a_killed_process_held_is_recorded_by_the_other(
             await until(parts.is_drained, 60.0)
             # The sweep that removes it comes every ten seconds.
             await until(lambda: _is_alone(parts, b"heir"), 60.0)
-            assert "members_removed" in {line["event"] for line in heir.log_lines()}
+            # It says so after it was done.
+            await until(lambda: _is_logged(heir, "members_removed"))
 
     assert [(600, 600)] == await parts.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
     assert 0 == await parts.pending()
