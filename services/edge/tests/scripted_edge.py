@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio as redis
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from edge.api import ChatEndpoints
 from edge.app import create_app
@@ -54,7 +54,7 @@ class Edge:
         }
     )
 
-    def app(self) -> FastAPI:
+    def app(self) -> ASGIApp:
         """Put the application together with the settings as they are now."""
         settings = Settings(**self.settings)
         endpoints = (ChatEndpoints, EmbeddingEndpoints)

@@ -11,8 +11,7 @@ from typing import Any
 
 import grpc
 import orjson
-from fastapi import FastAPI
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
@@ -186,7 +185,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
 class Visit:
     """One HTTP request to the edge, running; `gone` makes its client vanish."""
 
-    def __init__(self, app: FastAPI, path: str, body: object, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp, path: str, body: object, headers: Sequence[tuple[str, str]]) -> None:
         self._body: bytes | None = orjson.dumps(body)
         self._gone = asyncio.Event()
         self.status = 0

@@ -10,9 +10,9 @@ from functools import partial
 
 import redis.asyncio as redis
 import structlog
-from fastapi import FastAPI
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from starlette.types import ASGIApp
 
 from edge.api import ChatEndpoints
 from edge.app import create_app
@@ -106,7 +106,7 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def _serve_http(app: FastAPI, settings: Settings, stop: asyncio.Event, health: HealthEndpoints) -> None:
+async def _serve_http(app: ASGIApp, settings: Settings, stop: asyncio.Event, health: HealthEndpoints) -> None:
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; each connection has it from here
         milliseconds = int(settings.client_stall_timeout_seconds * 1000)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from edge.arrival import Arrival
 from edge.messages import ERROR_HEADER, is_messages_path
@@ -28,7 +29,7 @@ success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors
 """
 
 
-def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> FastAPI:
+def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> ASGIApp:
     """Put the application together from the endpoints."""
     # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
     app = FastAPIOffline(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
@@ -39,9 +40,9 @@ def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> FastAPI:
     app.add_exception_handler(HTTPException, errors.on_http_exception)
     app.add_exception_handler(RequestValidationError, errors.on_validation_error)
     app.add_exception_handler(Exception, errors.on_crash)
-    app.add_middleware(Arrival, metrics=metrics)
     describe(app)
-    return app
+    # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
+    return Arrival(app, metrics)
 
 
 class _Errors:
