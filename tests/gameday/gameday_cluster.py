@@ -139,12 +139,12 @@ class Prometheus:
             return dict(self._firing)
 
     def forget(self) -> None:
-        """Begin anew to note what was seen."""
+        """Begin anew to note what was seen; what fires now counts when it has ended and begins again."""
         with self._lock:
             self._seen = {}
 
     def seen(self) -> dict[str, tuple[float, dict[str, str]]]:
-        """Return when (on the monotonic clock) and with which labels each alert was first seen firing, ended or not."""
+        """Return when (on the monotonic clock) and with which labels each alert first began to fire, ended or not."""
         with self._lock:
             return dict(self._seen)
 
@@ -173,9 +173,9 @@ class Prometheus:
                 if alert["state"] == "firing":
                     firing.setdefault(alert["labels"]["alertname"], []).append(alert["labels"])
             with self._lock:
+                for name in firing.keys() - self._firing.keys():
+                    self._seen.setdefault(name, (time.monotonic(), firing[name][0]))
                 self._firing = firing
-                for name, labels in firing.items():
-                    self._seen.setdefault(name, (time.monotonic(), labels[0]))
 
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"

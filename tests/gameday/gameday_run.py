@@ -96,7 +96,7 @@ class GameDay:
         """Break, see the alerts fire, work through their pages, mend, see them end."""
         say(f"--- {wave.name}")
         for name in self._prometheus.firing().keys() & wave.alerts.keys():
-            say(f"{name} fires already")
+            say(f"{name} fires already, and would have to begin anew")
         self._prometheus.forget()
         began = time.monotonic()
         try:
@@ -142,6 +142,8 @@ class GameDay:
             time.sleep(0.5)
         for name in wave.alerts:
             self._work_through(name, ["Verify"], self.verdicts[name])
+        if besides := sorted(self._prometheus.seen().keys() - wave.alerts.keys()):
+            say(f"fired besides: {', '.join(besides)}")
 
     def _work_through(self, page: str, sections: Sequence[str] | None, verdict: Verdict) -> None:
         names = {name.upper(): value for name, value in verdict.labels.items()}

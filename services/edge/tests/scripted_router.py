@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import orjson
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
@@ -206,7 +206,10 @@ class Visit:
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
         }
-        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+        self.task = asyncio.create_task(self._run(app, scope))
+
+    async def _run(self, app: ASGIApp, scope: Scope) -> None:
+        await app(scope, self._receive, self._send)
 
     async def done(self) -> Visit:
         """Wait for the end of the response."""
