@@ -246,10 +246,10 @@ class GameDay:
     def _redis_away(self) -> Wave:
         def breaks() -> None:
             # Their ends come when the spool is full, and are more than the room that is kept for ends.
-            self._traffic.ask_once("longer", 20)
-            self.until("sum(edge_open_streams) > 15")
+            self._traffic.ask_once("longer", 40)
+            self.until("sum(edge_open_streams) > 35")
             self._scale("sts", "valkey", 0)
-            # Until the spool is full, which it has to be before those twenty end.
+            # Until the spool is full, which it has to be before those forty end.
             self._traffic.ask_once("default", 200)
             self._traffic.begin("default", 4)
 
@@ -269,7 +269,7 @@ class GameDay:
                 "SpillwayLedgerFreshnessBurnsFast": "Valkey is gone",
                 "SpillwayLedgerFreshnessBurnsSlowly": "Valkey is gone",
                 "SpillwaySpendUnrecordable": "a spool of 64 KiB is full",
-                "SpillwayCostEventsLost": "twenty streams end while the spool is full",
+                "SpillwayCostEventsLost": "forty streams end while the spool is full",
             },
             mends,
             procedures=[("replay-the-spool", ["Is there one?", "The pod has to go before Redis is back"])],

@@ -25,8 +25,8 @@ def rules_of(document: dict[str, Any]) -> list[dict[str, Any]]:
 def test_shortened_rules_differ_in_times_alone(file: Path) -> None:
     """No name, threshold or label is another one, and every time is shorter or at its bound."""
     shipped = yaml.safe_load(file.read_text())
-    times = re.compile(r"(?<=\[)\d+[smhd](?=[\]:])|(?<=offset )\d+[smhd]")
-    seconds = re.compile(r"(?<=\[)\d+s(?=\])|(?<=offset )\d+s")
+    times = re.compile(r"(?<=\[)\d+[smhd](?=[\]:])|(?<=:)\d+[smhd](?=\])|(?<=offset )\d+[smhd]")
+    seconds = re.compile(r"(?<=\[)\d+s(?=[\]:])|(?<=:)\d+s(?=\])|(?<=offset )\d+s")
 
     for before, after in zip(rules_of(shipped), rules_of(shortened(shipped)), strict=True):
         assert times.sub("T", before["expr"]) == times.sub("T", after["expr"])
@@ -39,12 +39,12 @@ def test_times_are_a_thirtieth_within_bounds() -> None:
     """A day is 48 minutes; a window holds some scrapes, and nothing waits for more than a minute."""
     rules = [
         {"alert": "A", "expr": "rate(a[1d]) > rate(a[5m] offset 1h)", "for": "3h"},
-        {"record": "b:rate1h", "expr": "rate(b[1h]) + c:rate5m"},
+        {"record": "b:rate1h", "expr": "rate(b[1h]) + c:rate5m + max_over_time(d[6h:1m])"},
     ]
     first, second = rules_of(shortened({"groups": [{"name": "g", "rules": rules}]}))
 
     assert ("rate(a[2880s]) > rate(a[20s] offset 120s)", "60s") == (first["expr"], first["for"])
-    assert {"record": "b:rate1h", "expr": "rate(b[120s]) + c:rate5m"} == second
+    assert {"record": "b:rate1h", "expr": "rate(b[120s]) + c:rate5m + max_over_time(d[720s:2s])"} == second
 
 
 @pytest.mark.parametrize("page", sorted(RUNBOOK.glob("*.md")), ids=lambda page: page.stem)
