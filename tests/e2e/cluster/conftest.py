@@ -55,7 +55,7 @@ async def cluster(place: Place) -> AsyncIterator[Cluster]:
     """Yield the cluster once nothing of an earlier installation ends any more."""
     async with connected(place) as cluster:
         for component in ("edge", "llm-router", "cost-ledger", "vllm"):
-            await cluster.rolled_out(f"deployment/{cluster.named(component)}")
+            await cluster.rolled_out(component)
         yield cluster
 
 

@@ -95,6 +95,12 @@ def name_of(pod: V1Pod) -> str:
     return pod.metadata.name
 
 
+def uid_of(pod: V1Pod) -> str:
+    """Return what tells the pod from another one of the same name."""
+    assert pod.metadata is not None
+    return pod.metadata.uid or ""
+
+
 def node_of(pod: V1Pod) -> str:
     """Return the name of the node it was put on; empty when it waits for one."""
     assert pod.spec is not None
@@ -144,32 +150,27 @@ class Cluster:
 
     async def until_replaced(self, component: str, gone: str) -> str:
         """Wait until a pod is gone and another one takes requests; return its name, which may be the same."""
-        before = await self._uid(gone)
+        before = uid_of(await self.core.read_namespaced_pod(gone, self.place.namespace))
 
         async def is_replaced() -> bool:
             pods = await self.pods(component)
-            return bool(pods) and all(is_ready(pod) and _uid_of(pod) != before for pod in pods)
+            return bool(pods) and all(is_ready(pod) and uid_of(pod) != before for pod in pods)
 
         await self.delete(gone)
         await until(is_replaced, f"another pod than {gone}")
         return (await self.ready_pods(component))[0]
 
-    async def _uid(self, pod: str) -> str:
-        return _uid_of(await self.core.read_namespaced_pod(pod, self.place.namespace))
-
     async def restart(self, *components: str) -> None:
         """Replace all pods of Deployments, all at the same time, and wait until that is done."""
         names = [f"deployment/{self.named(component)}" for component in components]
         await self.kubectl("rollout", "restart", *names)
-        for name in names:
-            await self.rolled_out(name)
+        for component in components:
+            await self.rolled_out(component)
 
-    async def rolled_out(self, name: str) -> None:
+    async def rolled_out(self, component: str, kind: str = "deployment") -> None:
         """Wait until a rollout is done and no pod of the old revision is left, also none that ends."""
-        await self.kubectl(
-            "rollout", "status", name, f"--timeout={PATIENCE_SECONDS:.0f}s", within_seconds=PATIENCE_SECONDS + 10
-        )
-        component = name.removeprefix(f"deployment/{self.place.release}-")
+        status = ("rollout", "status", f"{kind}/{self.named(component)}", f"--timeout={PATIENCE_SECONDS:.0f}s")
+        await self.kubectl(*status, within_seconds=PATIENCE_SECONDS + 10)
 
         async def is_settled() -> bool:
             return all(is_ready(pod) for pod in await self.pods(component))
@@ -296,11 +297,6 @@ def _harmless(image: str) -> dict[str, object]:
     command = ["python", "-c", "import time; time.sleep(3600)"]
     container = {"name": "idle", "image": image, "command": command, "securityContext": restricted}
     return {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "containers": [container]}
-
-
-def _uid_of(pod: V1Pod) -> str:
-    assert pod.metadata is not None
-    return pod.metadata.uid or ""
 
 
 @asynccontextmanager

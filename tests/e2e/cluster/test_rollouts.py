@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from e2e_cluster import Cluster
+from e2e_cluster import Cluster, uid_of
 from e2e_crowd import Crowd, asked_by
 from e2e_installation import Installation
 
 SERVICES = ("edge", "llm-router", "cost-ledger")
-_VALUES = {"edge": "edge", "llm-router": "llmRouter", "cost-ledger": "costLedger"}
+STORES = ("postgres", "valkey")
+_VALUES = {"llm-router": "llmRouter", "cost-ledger": "costLedger"}
 
 
 @asked_by("roll")
@@ -29,9 +30,9 @@ async def test_each_deployment_is_rolled_under_fifty_streams_and_none_is_cut(clu
 async def test_an_upgrade_and_a_rollback_under_fifty_streams_cut_none(
     cluster: Cluster, crowd: Crowd, installation: Installation
 ) -> None:
-    """Every pod of every service is another one afterwards, twice."""
+    """Every pod of every service and of both stores is another one afterwards, twice."""
     mark = {"e2e.spillway/upgraded": "yes"}
-    changed = {_VALUES[component]: {"podAnnotations": mark} for component in SERVICES}
+    changed = {_VALUES.get(component, component): {"podAnnotations": mark} for component in (*SERVICES, *STORES)}
     async with crowd.streaming():
         before = await _pods(cluster)
         await installation.upgrade(values=changed)
@@ -46,9 +47,13 @@ async def test_an_upgrade_and_a_rollback_under_fifty_streams_cut_none(
 
 
 async def _pods(cluster: Cluster) -> set[str]:
+    """Wait until all rollouts are done; return the ids of the pods."""
     for component in SERVICES:
-        await cluster.rolled_out(f"deployment/{cluster.named(component)}")
-    return set(itertools.chain(*[await cluster.ready_pods(component) for component in SERVICES]))
+        await cluster.rolled_out(component)
+    for component in STORES:
+        await cluster.rolled_out(component, "statefulset")
+    pods = itertools.chain(*[await cluster.pods(component) for component in (*SERVICES, *STORES)])
+    return set(map(uid_of, pods))
 
 
 @asked_by("scale")
