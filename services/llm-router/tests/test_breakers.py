@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from breaker_pods import DOWN, Pod
+from llm_router.breakers import Permit
 from llm_router.errors import (
     ContextTooLong,
     CredentialRefused,
@@ -17,6 +18,7 @@ from llm_router.errors import (
     StreamBroken,
     TargetUnreachable,
 )
+from llm_router.routes import Target, Timeouts
 
 BLAMED = [
     DOWN,
@@ -197,6 +199,29 @@ async def test_a_long_retry_after_is_obeyed(pod: Pod, retry_after: float, least:
 
     (await pod.admitted()).succeeded()
     assert 1 == pod.counted("llm_router_breaker_openings_total", target="t", reason="rate_limited")
+
+
+@pytest.mark.parametrize("error", [DOWN, REFUSED, ProviderRateLimited("x", retry_after=60)], ids=lambda e: e.code)
+async def test_openings_and_probes_are_counted_in_series_that_were_there(pod: Pod, error: ProviderError) -> None:
+    """One that begins with 1 has never risen for Prometheus, and the panel of openings would be empty for ever."""
+    pod.metrics.show([], [Target("t", "openai", "m", "http://127.0.0.1:9/v1", None, None, Timeouts())])
+    shown = series(pod)
+    for _ in range(5):
+        if not await pod.is_open():
+            await pod.fails(1, error)
+    for end in (Permit.abandoned, lambda probe: probe.failed(error), Permit.succeeded):
+        pod.clock.advance(100)
+        end(await pod.admitted())
+
+    assert 1 == pod.counted("llm_router_breaker_probes_total", target="t", outcome="ok")
+    assert shown == series(pod)
+
+
+def series(pod: Pod) -> set[tuple[str, ...]]:
+    """Return the series of openings and probes that there are."""
+    names = {"llm_router_breaker_openings_total", "llm_router_breaker_probes_total"}
+    samples = [sample for metric in pod.registry.collect() for sample in metric.samples]
+    return {(each.name, *each.labels.values()) for each in samples if each.name in names}
 
 
 async def test_the_last_target_is_never_taken_away(pod: Pod) -> None:

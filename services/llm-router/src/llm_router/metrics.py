@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from llm_router.errors import CredentialRefused, ModelMissing
+from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited
 from llm_router.routes import Target
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
@@ -140,3 +140,9 @@ class Metrics:
             self.target_demand.labels(target.name, target.provider)
             for error in (CredentialRefused, ModelMissing):
                 self.needs_hand.labels(target.name, error.code)
+            for reason in ("failure_ratio", CredentialRefused.code, ProviderRateLimited.code):
+                self.breaker_openings.labels(target.name, reason)
+            for outcome in ("ok", "failed", "abandoned"):
+                self.breaker_probes.labels(target.name, outcome)
+            for outcome in ("won", "lost"):
+                self.hedges.labels(target.name, outcome)
