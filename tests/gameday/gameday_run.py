@@ -49,6 +49,8 @@ class Wave:
     alerts: dict[str, str]
     """By name: how it was provoked."""
     mends: Callable[[], None]
+    by_pages: frozenset[str] = frozenset()
+    """Those of the alerts that fire for what the pages of the others did."""
     procedures: Sequence[tuple[str, Sequence[str] | None]] = ()
     """Pages, and the sections of them, that are worked through while it is broken."""
     afterwards: Sequence[tuple[str, Sequence[str] | None]] = ()
@@ -103,21 +105,29 @@ class GameDay:
             wave.breaks()
         except Failed as error:
             self.faults.append(f"{wave.name}: {error}")
-        waiting = dict(wave.alerts)
-        while waiting and time.monotonic() - began < _FIRE_SECONDS:
-            for name, (moment, labels) in self._prometheus.seen().items():
-                if name in waiting:
-                    how = waiting.pop(name)
-                    verdict = self.verdicts[name] = Verdict(max(moment - began, 0), labels)
-                    say(f"{name} fired after {verdict.fired_after:.0f} s ({how})")
-                    self._work_through(name, ["Diagnosis", "Mitigation"], verdict)
-            time.sleep(0.5)
-        for name in waiting:
-            self.verdicts[name] = Verdict()
-            say(f"{name} did NOT fire within {_FIRE_SECONDS:.0f} s ({wave.alerts[name]})")
+        self._meet({name: how for name, how in wave.alerts.items() if name not in wave.by_pages}, began)
+        self._meet({name: wave.alerts[name] for name in wave.by_pages}, began)
         for page, sections in wave.procedures:
             self._work_through(page, sections, Verdict())
         self._mend(wave)
+
+    def _meet(self, alerts: dict[str, str], began: float) -> None:
+        """Wait until all of these fire, then work through their pages: what one page does may end another alert."""
+        waiting = dict(alerts)
+        deadline = time.monotonic() + _FIRE_SECONDS
+        while waiting and time.monotonic() < deadline:
+            for name, (moment, labels) in self._prometheus.seen().items():
+                if name in waiting:
+                    how = waiting.pop(name)
+                    self.verdicts[name] = Verdict(max(moment - began, 0), labels)
+                    say(f"{name} fired after {moment - began:.0f} s ({how})")
+            time.sleep(0.5)
+        for name in waiting:
+            self.verdicts[name] = Verdict()
+            say(f"{name} did NOT fire within {_FIRE_SECONDS:.0f} s ({alerts[name]})")
+        for name in alerts:
+            if name not in waiting:
+                self._work_through(name, ["Diagnosis", "Mitigation"], self.verdicts[name])
 
     def _mend(self, wave: Wave) -> None:
         say(f"mending: {wave.name}")
@@ -216,6 +226,7 @@ class GameDay:
                 "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
             },
             mends,
+            frozenset({"SpillwayGpuPoolQueueing"}),
             afterwards=[
                 ("drain-a-target", None),
                 ("rotate-a-provider-key", None),
