@@ -19,8 +19,8 @@ _STEP = re.compile(r"(?<=:)(\d+)([smhd])(?=\])")
 def shortened(document: dict[str, Any]) -> dict[str, Any]:
     """Return a file of rules whose windows, offsets and waiting times are 30 times as short, within bounds.
 
-    A window has 20 s at least, a step of a subquery one; an alert waits for 4 to 60 s. Names of recorded series keep their
-    windows of before.
+    A window has 20 s at least, a step of a subquery one; an alert waits for 4 to 60 s. Names of recorded series keep
+    their windows of before.
     """
     groups = [{**group, "rules": [_rule(rule) for rule in group["rules"]]} for group in document["groups"]]
     return {"groups": groups}
