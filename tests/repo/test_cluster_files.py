@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ def releases(part: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the releases of the configuration or of a profile."""
     found: list[dict[str, Any]] = part["deploy"]["helm"]["releases"]
     return found
+
+
+def values_files(release: dict[str, Any]) -> list[str]:
+    """Return the files of values of a release as they are with nothing set in the environment."""
+    return [re.sub(r'\{\{ default "(.+)" \.\w+ \}\}', r"\1", file) for file in release.get("valuesFiles", [])]
+
+
+def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Return what helm takes as a whole from a file of values, by its path."""
+    if isinstance(values, dict) and values:
+        for name, value in values.items():
+            yield from leaves(value, f"{path}.{name}")
+    else:
+        yield path, values
 
 
 @pytest.mark.parametrize("artifacts", [SKAFFOLD["build"]["artifacts"], DEV_ARTIFACTS], ids=["run", "dev"])
@@ -75,8 +90,16 @@ def test_a_release_is_given_values_that_the_chart_has(part: dict[str, Any]) -> N
                 place = place[step]
         templates = " ".join(release["setValueTemplates"].values())
         assert all(f"IMAGE_TAG_{image.replace('/', '_').replace('-', '_')}}}" in templates for image in built)
-        files = [file for file in release.get("valuesFiles", []) if "{{" not in file]
+        files = values_files(release)
         assert all((ROOT / file).is_file() for file in files)
+        # The last one wins, and with no values of one's own nothing that another file says may be lost.
+        in_force = {path: value for file in files for path, value in leaves(yaml.safe_load((ROOT / file).read_text()))}
+        for file in files:
+            assert {} == {
+                path: value
+                for path, value in leaves(yaml.safe_load((ROOT / file).read_text()))
+                if in_force[path] != value
+            }, file
 
 
 def test_the_fault_provider_is_both_vendors_of_routes_that_are_valid(tmp_path: Path) -> None:
