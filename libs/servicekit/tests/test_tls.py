@@ -22,10 +22,10 @@ from structlog.testing import capture_logs
 from echo_clients import Callers, addresses_at, opened, reach_all
 from echo_server import EchoServer, asking, who
 from name_server import NameServer
-from servicekit import tls_channel
+from servicekit import lasting_channel
+from servicekit.lasting_channel import LastingChannel
 from servicekit.rpc import create_channel
 from servicekit.tls import Tls
-from servicekit.tls_channel import TlsChannel
 from servicekit.tls_files import Role, TlsFilesUnusable, try_files
 from tls_secret import Authority, SecretFolder
 
@@ -130,7 +130,7 @@ async def serving(side: Side, addresses: Sequence[str], **options: Any) -> Async
 @asynccontextmanager
 async def connected(
     server_side: Side, client_side: Side, names: NameServer, port: int
-) -> AsyncIterator[tuple[EchoServer, TlsChannel]]:
+) -> AsyncIterator[tuple[EchoServer, LastingChannel]]:
     """Run a server with TLS and a channel to it."""
     async with AsyncExitStack() as stack:
         (echo,) = await stack.enter_async_context(serving(server_side, addresses_at(port, 1)))
@@ -325,7 +325,7 @@ async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its new certificate is of an authority that no server trusts: told, and tried again until one does."""
-    monkeypatch.setattr(tls_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(lasting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
     both = authority.certificate + other_authority.certificate
     async with connected(server_side, client_side, names, port) as (_, channel):
         with capture_logs() as lines:

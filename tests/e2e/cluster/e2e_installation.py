@@ -27,7 +27,7 @@ _E2E = REPOSITORY / "tests" / "e2e"
 _VALUES = (_E2E / "values.yaml", _E2E / "values" / "gpu-pool.yaml")
 # A key each for the front-door tests' two tenants, and for each test that compares its own books.
 TENANTS = ("blue", "red")
-CROWDS = ("router", "roll", "valkey", "postgres", "drain", "scale", "upgrade", "pool")
+CROWDS = ("router", "away", "roll", "valkey", "postgres", "drain", "scale", "upgrade", "pool")
 # Image -> where the chart's values have it.
 IMAGES: Mapping[str, Sequence[str]] = {
     "spillway/edge": ("edge",),

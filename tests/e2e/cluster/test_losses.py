@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from e2e_cluster import Cluster
 from e2e_crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
+
+# gRPC's own pauses are 27 s then, give or take a fifth, and grow.
+_AWAY_SECONDS = 75.0
+# The cluster's DNS may remember for 5 s that there was nobody, and the search is begun anew every 4 s.
+_FOUND_SECONDS = 10.0
 
 
 @asked_by("router")
@@ -18,6 +25,21 @@ async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(clus
 
     assert {"stop", "stream_interrupted"} == set(crowd.ends)
     assert len(crowd.transcripts) >= 20
+    await crowd.reconcile()
+
+
+@asked_by("away")
+async def test_routers_that_were_all_away_for_long_are_found_when_they_are_back(cluster: Cluster, crowd: Crowd) -> None:
+    """Requests are refused meanwhile, before anything is spent; gRPC by itself would ask for the name every two minutes."""
+    routers = len(await cluster.ready_pods("llm-router"))
+    await cluster.scale("llm-router", 0)
+    await asyncio.sleep(_AWAY_SECONDS)
+    await crowd.ask()
+    await cluster.scale("llm-router", routers)
+    await asyncio.sleep(_FOUND_SECONDS)
+    await crowd.ask(count=10)
+
+    assert {"router_unavailable": 1, "stop": 10} == crowd.ends
     await crowd.reconcile()
 
 

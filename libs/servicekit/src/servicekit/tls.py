@@ -7,7 +7,7 @@ kubelet puts the new ones into the folder. What is wrong with them stays out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import grpc
 import structlog
 from prometheus_client import Gauge
 
+from servicekit.lasting_channel import LastingChannel
 from servicekit.lifecycle import repeat
 from servicekit.rpc import create_channel
-from servicekit.tls_channel import TlsChannel
 from servicekit.tls_files import CERTIFICATE, Role, TlsFiles, TlsFilesUnusable, read_files, try_files
 
 log = structlog.get_logger()
@@ -38,18 +38,21 @@ class Tls:
         self._role = role
         self._expires = expires
         self._stale = stale
-        self._channels: list[TlsChannel] = []
+        self._clients: list[_Client] = []
         self._seen: TlsFiles | str | None = None
         self._told: str | None = None
         self.files = read_files(folder)
         """What is in force."""
         self._take_up(self.files, try_files(folder, role))
 
-    def open_channel(self, address: str) -> TlsChannel:
-        """Return a channel to `address` that is renewed when the files change; see `create_channel`."""
-        channel = TlsChannel(address, self.files)
-        self._channels.append(channel)
-        return channel
+    def open_channel(self, address: str) -> LastingChannel:
+        """Return a channel to `address` that is renewed when the files change; see `create_channel`.
+
+        A gRPC channel keeps the certificate it was made with.
+        """
+        client = _Client(address, self.files)
+        self._clients.append(client)
+        return client.channel
 
     def open_brief_channel(self, address: str, server_name: str) -> grpc.aio.Channel:
         """Return a channel to one server, at `address`, of those that are called `server_name`.
@@ -83,7 +86,7 @@ class Tls:
             self._refuse(None)
         elif has_settled:
             await self._judge(found)
-        renewed = [await channel.renew(self.files) for channel in self._channels]
+        renewed = [await client.show(self.files) for client in self._clients]
         self._stale.set(not all(renewed) or self._told is not None)
 
     def _read(self) -> TlsFiles | str:
@@ -116,6 +119,28 @@ class Tls:
         if reason is not None and reason != self._told:
             log.error("tls_files_refused", reason=reason)
         self._told = reason
+
+
+class _Client:
+    """A channel, and the files that it shows."""
+
+    def __init__(self, address: str, files: TlsFiles) -> None:
+        self._address = address
+        self._files = files
+        self.channel = LastingChannel(self._opener(files))
+
+    async def show(self, files: TlsFiles) -> bool:
+        """Show the certificate in `files` from now on, as soon as a peer has accepted it; False when none did."""
+        if files == self._files:
+            return True
+        if not await self.channel.renew(self._opener(files)):
+            log.error("tls_channel_not_renewed", address=self._address, reason="no peer accepts the new files")
+            return False
+        self._files = files
+        return True
+
+    def _opener(self, files: TlsFiles) -> Callable[[], grpc.aio.Channel]:
+        return lambda: create_channel(self._address, files.channel_credentials())
 
 
 def read_tls(folder: Path | None, role: Role, *, expires: Gauge, stale: Gauge) -> Tls | None:

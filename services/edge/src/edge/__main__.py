@@ -33,6 +33,7 @@ from edge.reports import ReportEndpoints
 from edge.router_client import RouterClient
 from edge.settings import Settings
 from edge.spool import Spool, SpoolTaken
+from servicekit.lasting_channel import LastingChannel
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
@@ -44,6 +45,7 @@ from servicekit.tls_files import TlsFilesUnusable
 log = structlog.get_logger()
 
 _MODELS_INTERVAL_SECONDS = 5.0
+_FIND_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
 
 
@@ -60,8 +62,10 @@ async def serve(settings: Settings) -> None:
     redis_client = _redis_client(settings.redis_url)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
     emitter = Emitter(store, spool, metrics)
-    open_channel = create_channel if tls is None else tls.open_channel
-    router_channel, ledger_channel = open_channel(settings.router_address), open_channel(settings.ledger_address)
+    router_channel, ledger_channel = (
+        LastingChannel(partial(create_channel, address)) if tls is None else tls.open_channel(address)
+        for address in (settings.router_address, settings.ledger_address)
+    )
     router = RouterClient(
         router_channel,
         attempt_budget=settings.attempt_budget,
@@ -88,6 +92,8 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
+        asyncio.create_task(repeat("find_router", _FIND_INTERVAL_SECONDS, router_channel.look)),
+        asyncio.create_task(repeat("find_ledger", _FIND_INTERVAL_SECONDS, ledger_channel.look)),
     ]
     if tls is not None:
         background.append(asyncio.create_task(tls.watch()))

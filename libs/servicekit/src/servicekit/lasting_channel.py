@@ -1,55 +1,65 @@
-"""A channel that shows a certificate, and another one when that is replaced."""
+"""A channel to its callers for good, behind which gRPC's own are replaced."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import grpc
-import structlog
-
-from servicekit.rpc import create_channel
-from servicekit.tls_files import TlsFiles
-
-log = structlog.get_logger()
 
 # Longer than the longest call, as a server's patience with a connection that has its age.
 _RETIREMENT_SECONDS = 600.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
+# gRPC asks for a name right away, after 1 s and after 1.6 s more; then its pauses grow to two minutes.
+_SEARCH_SECONDS = 3.0
 
 
-class TlsChannel(grpc.aio.Channel):
-    """To its callers one channel for good; behind it a gRPC channel for each set of files.
+class LastingChannel(grpc.aio.Channel):
+    """To its callers one channel for good; behind it a gRPC channel, and another one when that is of no use any more.
 
-    A gRPC channel keeps the certificate it was made with. So a new one is made and connected beside it, then new calls
-    go there, and the old one ends with its last call.
+    The other one is connected beside it. Then new calls go there, and the old one ends with its last call.
     """
 
-    def __init__(self, address: str, files: TlsFiles) -> None:
-        """Prepare a channel to `address`; the peer's certificate must have the name or the IP address in it."""
-        self._address = address
-        self._files = files
-        self.current = _Generation(address, files)
+    def __init__(self, open_channel: Callable[[], grpc.aio.Channel]) -> None:
+        """`open_channel` makes a gRPC channel, now and whenever another one is wanted."""
+        self._open = open_channel
+        self._replacing = asyncio.Lock()
+        self.current = _Generation(open_channel())
         """Where new calls go."""
         self.retiring: set[asyncio.Task[None]] = set()
         """What goes on for calls that began before; each ends with the last of them."""
 
-    async def renew(self, files: TlsFiles) -> bool:
-        """Show the certificate in `files` from now on, as soon as a peer has accepted it; False when none did.
+    async def look(self) -> None:
+        """Replace a channel that reaches nobody by one that does; to be done once a second.
+
+        gRPC asks ever more seldom for a name without an address. Once all pods of a service had been away for five
+        minutes, they were found 66 s after the first of them was back.
+        """
+        async with self._replacing:
+            if self.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                await self._replace(self._open, _SEARCH_SECONDS)
+
+    async def renew(self, open_channel: Callable[[], grpc.aio.Channel]) -> bool:
+        """Use what `open_channel` makes from now on, as soon as it is connected; False when that is not so in time.
 
         Then all stays as it is, and whoever asked should do so again.
         """
-        if files == self._files:
-            return True
-        fresh = _Generation(self._address, files)
-        if not await fresh.is_accepted():
-            log.error("tls_channel_not_renewed", address=self._address, reason="no peer accepts the new files")
+        async with self._replacing:
+            is_renewed = await self._replace(open_channel, _CONNECT_TIMEOUT_SECONDS)
+            if is_renewed:
+                self._open = open_channel
+            return is_renewed
+
+    async def _replace(self, open_channel: Callable[[], grpc.aio.Channel], within_seconds: float) -> bool:
+        fresh = _Generation(open_channel())
+        if not await fresh.is_connected(within_seconds):
             return False
         retiring = asyncio.create_task(self.current.retire())
         self.retiring.add(retiring)
         retiring.add_done_callback(self.retiring.discard)
-        self.current, self._files = fresh, files
+        self.current = fresh
         return True
 
     async def close(self, grace: float | None = None) -> None:
@@ -60,7 +70,7 @@ class TlsChannel(grpc.aio.Channel):
             await asyncio.wait(self.retiring)
         await self.current.channel.close(grace)
 
-    async def __aenter__(self) -> TlsChannel:
+    async def __aenter__(self) -> LastingChannel:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -93,18 +103,18 @@ class TlsChannel(grpc.aio.Channel):
 
 
 class _Generation:
-    """A channel that shows one certificate, and the calls over it."""
+    """A channel of gRPC's, and the calls over it."""
 
-    def __init__(self, address: str, files: TlsFiles) -> None:
-        self.channel = create_channel(address, files.channel_credentials())
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         # gRPC ends a call that nobody holds any more, so this must not hold it.
         self.calls: weakref.WeakSet[grpc.aio.Call] = weakref.WeakSet()
 
-    async def is_accepted(self) -> bool:
+    async def is_connected(self, within_seconds: float) -> bool:
         """Connect; False, and the channel is closed, when no peer lets that happen in time."""
         is_connected = False
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
+            async with asyncio.timeout(within_seconds):
                 await self.channel.channel_ready()
             is_connected = True
         except TimeoutError:
@@ -132,7 +142,7 @@ class _Generation:
 class _Method:
     """A method of a service; made once for each channel, since that is slower than a call of it."""
 
-    def __init__(self, channel: TlsChannel, arity: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, channel: LastingChannel, arity: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._channel = channel
         self._arity = arity
         self._args, self._kwargs = args, kwargs

@@ -1,0 +1,133 @@
+"""A channel that has lost its servers is replaced by one that finds them, and nobody who calls sees more than that."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+import pytest
+
+from echo_clients import opened
+from echo_server import EchoServer, who
+from servicekit import lasting_channel
+from servicekit.lasting_channel import LastingChannel
+from servicekit.rpc import create_channel
+
+# Nobody listens there. A channel to it is like one that has asked for a name in vain and now pauses for two minutes.
+NOWHERE = "127.0.0.1:1"
+
+
+@asynccontextmanager
+async def serving(host: str) -> AsyncIterator[EchoServer]:
+    """Run a server."""
+    with socket.create_server((host, 0)) as probe:
+        port = probe.getsockname()[1]
+    echo = EchoServer(f"{host}:{port}")
+    await echo.server.start()
+    try:
+        yield echo
+    finally:
+        await echo.server.stop(0)
+
+
+@pytest.fixture(name="stack")
+async def _stack() -> AsyncIterator[AsyncExitStack]:
+    """Yield what closes channels and servers, the last one first."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def channel_to(stack: AsyncExitStack, *addresses: str) -> LastingChannel:
+    """Return a channel that goes to the first address, and to the next one with each gRPC channel that it opens."""
+    following: Iterator[str] = iter(addresses)
+    return await stack.enter_async_context(LastingChannel(lambda: create_channel(next(following))))
+
+
+async def assert_fails_at_once(channel: LastingChannel) -> None:
+    """A call over it finds nobody, and does not wait for anybody."""
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await asyncio.wait_for(who(channel), 5)
+    assert grpc.StatusCode.UNAVAILABLE == error.value.code()
+
+
+async def test_a_channel_that_reaches_nobody_is_replaced(stack: AsyncExitStack) -> None:
+    """By one that does; methods that were made before go there, too."""
+    echo = await stack.enter_async_context(serving("127.0.0.1"))
+    channel = await channel_to(stack, NOWHERE, echo.address)
+    await assert_fails_at_once(channel)
+
+    await channel.look()
+
+    assert echo.address == (await who(channel)).value
+
+
+async def test_a_channel_that_works_or_was_never_used_is_left_alone(stack: AsyncExitStack) -> None:
+    """Looking at it opens nothing: there is no second address."""
+    echo = await stack.enter_async_context(serving("127.0.0.1"))
+    channel = await channel_to(stack, echo.address)
+    before = channel.current
+
+    await channel.look()
+    assert echo.address == (await who(channel)).value
+    await channel.look()
+
+    assert before is channel.current
+
+
+async def test_while_nobody_is_found_calls_fail_at_once(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not wait for the search, and the next one may be luckier."""
+    monkeypatch.setattr(lasting_channel, "_SEARCH_SECONDS", 0.3)
+    echo = await stack.enter_async_context(serving("127.0.0.1"))
+    channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
+    await assert_fails_at_once(channel)
+
+    looking = asyncio.create_task(channel.look())
+    await asyncio.sleep(0.1)
+    assert not looking.done()
+    await assert_fails_at_once(channel)
+    await looking
+    await assert_fails_at_once(channel)
+    await channel.look()
+
+    assert echo.address == (await who(channel)).value
+
+
+async def test_a_stream_of_the_old_channel_comes_to_its_end(stack: AsyncExitStack) -> None:
+    """Its server takes no new calls and is the only one: those go elsewhere."""
+    going, coming = [await stack.enter_async_context(serving(host)) for host in ("127.0.0.1", "127.0.0.2")]
+    channel = await channel_to(stack, going.address, coming.address)
+    running = await opened(channel, going.address)
+    ending = asyncio.create_task(going.server.stop(20))
+    async with asyncio.timeout(20):
+        while channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            await asyncio.sleep(0.02)
+
+    await channel.look()
+
+    assert coming.address == (await who(channel)).value
+    going.end_streams.set()
+    assert "the end" == (await running.read()).value
+    await ending
+    async with asyncio.timeout(20):
+        while channel.retiring:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_search_that_is_cancelled_changes_nothing(stack: AsyncExitStack) -> None:
+    """The channel is as it was, and can be looked at again."""
+    echo = await stack.enter_async_context(serving("127.0.0.1"))
+    channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
+    await assert_fails_at_once(channel)
+    before = channel.current
+
+    looking = asyncio.create_task(channel.look())
+    await asyncio.sleep(0.1)
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert before is channel.current
+    await channel.look()
+
+    assert echo.address == (await who(channel)).value
