@@ -30,7 +30,7 @@ async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(clus
 
 @asked_by("away")
 async def test_routers_that_were_all_away_for_long_are_found_when_they_are_back(cluster: Cluster, crowd: Crowd) -> None:
-    """Requests are refused meanwhile, before anything is spent; gRPC by itself would ask for the name every two minutes."""
+    """Requests are refused meanwhile, before anything is spent; gRPC by itself asks for a lost name ever more seldom."""
     routers = len(await cluster.ready_pods("llm-router"))
     await cluster.scale("llm-router", 0)
     await asyncio.sleep(_AWAY_SECONDS)
