@@ -77,9 +77,28 @@ async def test_a_channel_that_works_or_was_never_used_is_left_alone(stack: Async
     assert before is channel.current
 
 
+async def test_the_pods_that_come_after_the_first_are_known_soon(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel keeps to the addresses that its name had at first; so it is replaced once more, and not again."""
+    monkeypatch.setattr(lasting_channel, "_SETTLE_SECONDS", 0.2)
+    first, second = [await stack.enter_async_context(serving(host)) for host in ("127.0.0.1", "127.0.0.2")]
+    channel = await channel_to(stack, NOWHERE, first.address, second.address)
+    await assert_fails_at_once(channel)
+
+    await channel.look()
+    await channel.look()
+    assert first.address == (await who(channel)).value
+    for _ in range(2):
+        await asyncio.sleep(0.3)
+        await channel.look()
+
+    assert second.address == (await who(channel)).value
+
+
 async def test_while_nobody_is_found_calls_fail_at_once(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """They do not wait for the search, and the next one may be luckier."""
-    monkeypatch.setattr(lasting_channel, "_SEARCH_SECONDS", 0.3)
+    monkeypatch.setattr(lasting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.3)
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
     await assert_fails_at_once(channel)

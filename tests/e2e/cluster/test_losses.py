@@ -9,10 +9,10 @@ import pytest
 from e2e_cluster import Cluster
 from e2e_crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
 
-# gRPC's own pauses are 27 s then, give or take a fifth, and grow.
-_AWAY_SECONDS = 75.0
-# The cluster's DNS may remember for 5 s that there was nobody, and the search is begun anew every 4 s.
-_FOUND_SECONDS = 10.0
+# gRPC's own pauses are above 40 s then, and grow.
+_AWAY_SECONDS = 120.0
+# The cluster's DNS may remember for 5 s that there was nobody and need 3 s for an answer; pauses are below 4 s.
+_FOUND_SECONDS = 15.0
 
 
 @asked_by("router")
@@ -30,7 +30,7 @@ async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(clus
 
 @asked_by("away")
 async def test_routers_that_were_all_away_for_long_are_found_when_they_are_back(cluster: Cluster, crowd: Crowd) -> None:
-    """Requests are refused meanwhile, before anything is spent; gRPC by itself asks for a lost name ever more seldom."""
+    """Requests are refused meanwhile, before anything is spent; gRPC by itself asks ever more seldom for the name."""
     routers = len(await cluster.ready_pods("llm-router"))
     await cluster.scale("llm-router", 0)
     await asyncio.sleep(_AWAY_SECONDS)

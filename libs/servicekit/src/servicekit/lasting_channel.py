@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +13,11 @@ import grpc
 
 # Longer than the longest call, as a server's patience with a connection that has its age.
 _RETIREMENT_SECONDS = 600.0
+# Also for the answer to a question for a name: 3 s where the DNS has to ask elsewhere for the address of IPv6. gRPC's
+# pauses between two such questions grow from 1 s to two minutes; within this time they are below 4 s.
 _CONNECT_TIMEOUT_SECONDS = 10.0
-# gRPC asks for a name right away, after 1 s and after 1.6 s more; then its pauses grow to two minutes.
-_SEARCH_SECONDS = 3.0
+# Pods come back one after the other, and a channel keeps to those that its name had when it was asked.
+_SETTLE_SECONDS = 15.0
 
 
 class LastingChannel(grpc.aio.Channel):
@@ -26,6 +30,7 @@ class LastingChannel(grpc.aio.Channel):
         """`open_channel` makes a gRPC channel, now and whenever another one is wanted."""
         self._open = open_channel
         self._replacing = asyncio.Lock()
+        self._settled_at = time.monotonic() + _SETTLE_SECONDS
         self.current = _Generation(open_channel())
         """Where new calls go."""
         self.retiring: set[asyncio.Task[None]] = set()
@@ -34,12 +39,16 @@ class LastingChannel(grpc.aio.Channel):
     async def look(self) -> None:
         """Replace a channel that reaches nobody by one that does; to be done once a second.
 
-        gRPC asks ever more seldom for a name without an address. Once all pods of a service had been away for five
-        minutes, they were found 66 s after the first of them was back.
+        gRPC asks ever more seldom for a name without an address: when all pods of a service had been away for five
+        minutes, they were found 66 s after the first of them was back. Some time after it has found somebody the
+        channel is replaced once more, by one that knows all who came after the first.
         """
         async with self._replacing:
-            if self.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                await self._replace(self._open, _SEARCH_SECONDS)
+            state = self.get_state()
+            is_lost = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+            is_new = state is grpc.ChannelConnectivity.READY and time.monotonic() >= self._settled_at
+            if (is_lost or is_new) and await self._replace(self._open):
+                self._settled_at = time.monotonic() + _SETTLE_SECONDS if is_lost else math.inf
 
     async def renew(self, open_channel: Callable[[], grpc.aio.Channel]) -> bool:
         """Use what `open_channel` makes from now on, as soon as it is connected; False when that is not so in time.
@@ -47,14 +56,14 @@ class LastingChannel(grpc.aio.Channel):
         Then all stays as it is, and whoever asked should do so again.
         """
         async with self._replacing:
-            is_renewed = await self._replace(open_channel, _CONNECT_TIMEOUT_SECONDS)
+            is_renewed = await self._replace(open_channel)
             if is_renewed:
                 self._open = open_channel
             return is_renewed
 
-    async def _replace(self, open_channel: Callable[[], grpc.aio.Channel], within_seconds: float) -> bool:
+    async def _replace(self, open_channel: Callable[[], grpc.aio.Channel]) -> bool:
         fresh = _Generation(open_channel())
-        if not await fresh.is_connected(within_seconds):
+        if not await fresh.is_connected():
             return False
         retiring = asyncio.create_task(self.current.retire())
         self.retiring.add(retiring)
@@ -110,11 +119,11 @@ class _Generation:
         # gRPC ends a call that nobody holds any more, so this must not hold it.
         self.calls: weakref.WeakSet[grpc.aio.Call] = weakref.WeakSet()
 
-    async def is_connected(self, within_seconds: float) -> bool:
+    async def is_connected(self) -> bool:
         """Connect; False, and the channel is closed, when no peer lets that happen in time."""
         is_connected = False
         try:
-            async with asyncio.timeout(within_seconds):
+            async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
                 await self.channel.channel_ready()
             is_connected = True
         except TimeoutError:
