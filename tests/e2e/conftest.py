@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import anthropic
 import orjson
 import pytest
 import yaml
@@ -164,6 +165,13 @@ async def provider(given: GivenSystem | None, request: pytest.FixtureRequest) ->
         await provider.forget()
     yield provider
     await provider.close()
+
+
+@pytest.fixture
+async def claude(door: Door) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    """Yield Anthropic's own client, for the front door; it asks once."""
+    async with anthropic.AsyncAnthropic(api_key=door.key, base_url=door.url, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real llm-router process in front of the real fault provider."""
+"""A real llm-router process in front of the real fault provider; pods that share a real Valkey."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import redis.asyncio as redis
 import yaml
 
+from breaker_pods import Pod
+from breaker_valkey import Pods, Valkey
 from router_process import Router, Seen, routes_file
 from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
@@ -53,3 +57,35 @@ async def router(fault_provider_url: str, router_log: Path) -> AsyncIterator[Rou
     finally:
         await channel.close()
         processes.stop(process, signal.SIGTERM, 10.0)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """Yield a running Valkey of this module's own, for it is stopped and paused."""
+    valkey = Valkey(tmp_path_factory.mktemp("breakers") / "valkey")
+    valkey.start()
+    yield valkey
+    valkey.stop()
+
+
+@pytest.fixture
+async def store(redis_server: Valkey) -> AsyncIterator[redis.Redis]:
+    """Yield a client of the empty server."""
+    client = redis.Redis.from_url(redis_server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def pods(redis_server: Valkey, store: redis.Redis) -> AsyncIterator[Pods]:
+    """Yield a function that makes another pod."""
+    async with AsyncExitStack() as stack:
+
+        def make(targets: tuple[str, ...] = ("t",), *, is_patient: bool = True) -> Pod:
+            pod = Pod(redis_server.url, targets=targets, is_patient=is_patient)
+            assert pod.share is not None
+            stack.push_async_callback(pod.share.close)
+            return pod
+
+        yield make
