@@ -19,6 +19,7 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RELEASE = "spillway"
+PARTS = [f"deploy/{RELEASE}-{each}" for each in ("edge", "llm-router", "cost-ledger")]
 
 
 class Failed(Exception):
@@ -62,6 +63,10 @@ class Cluster:
         """Wait until the newest pods of these are ready."""
         for name in deployments:
             self.kubectl("rollout", "status", name, f"--timeout={timeout}s", timeout=timeout + 20)
+
+    def scale(self, kind: str, component: str, replicas: int) -> None:
+        """Ask for so many pods of a component; `kind` is deploy or sts."""
+        self.kubectl("scale", f"{kind}/{RELEASE}-{component}", f"--replicas={replicas}")
 
     def pods(self, component: str) -> list[str]:
         """Return the names of the pods of a component."""
@@ -155,6 +160,14 @@ class Prometheus:
         except (OSError, ValueError):
             return None
         return float(answer[0]["value"][1]) if answer else None
+
+    def until(self, expression: str, timeout_seconds: float = 60) -> None:
+        """Wait until `expression` has a value; Failed when that takes longer."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.value(expression) is None:
+            if time.monotonic() > deadline:
+                raise Failed(f"not so after {timeout_seconds:.0f} s: {expression}")
+            time.sleep(1)
 
     def _watch(self) -> None:
         failures = 0

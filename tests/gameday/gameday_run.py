@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from gameday_cluster import HERE, RELEASE, ROOT, Cluster, Failed, Prometheus
+from gameday_cluster import HERE, PARTS, RELEASE, ROOT, Cluster, Failed, Prometheus
 from gameday_pages import blocks, run
 from gameday_rules import FACTOR, shortened
 from gameday_traffic import Traffic
+from gameday_waves import Wave, Waves
 
 ALERTS = ROOT / "charts/spillway/alerts"
-STREAM = "spillway:cost-events"
-PARTS = [f"deploy/{RELEASE}-{each}" for each in ("edge", "llm-router", "cost-ledger")]
 _FIRE_SECONDS = 240.0
 _RESOLVE_SECONDS = 240.0
 
@@ -38,23 +35,6 @@ def say(line: str) -> None:
     """Print a line at once."""
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stdout.flush()
-
-
-@dataclass(slots=True)
-class Wave:
-    """What is broken together, the alerts that have to fire, and how it is mended."""
-
-    name: str
-    breaks: Callable[[], None]
-    alerts: dict[str, str]
-    """By name: how it was provoked."""
-    mends: Callable[[], None]
-    by_pages: frozenset[str] = frozenset()
-    """Those of the alerts that fire for what the pages of the others did."""
-    procedures: Sequence[tuple[str, Sequence[str] | None]] = ()
-    """Pages, and the sections of them, that are worked through while it is broken."""
-    afterwards: Sequence[tuple[str, Sequence[str] | None]] = ()
-    """And after it was mended."""
 
 
 @dataclass(slots=True)
@@ -69,18 +49,13 @@ class Verdict:
 
 
 class GameDay:
-    """The waves, one after the other."""
+    """Plays waves, one after the other, and keeps what came out of it."""
 
-    def __init__(
-        self, cluster: Cluster, prometheus: Prometheus, traffic: Traffic, folder: Path, values: Sequence[Path]
-    ) -> None:
-        """`values` are the files that the chart was installed with."""
+    def __init__(self, cluster: Cluster, prometheus: Prometheus, folder: Path) -> None:
+        """Put what the pages ask of a reader into `folder`, where their commands run."""
         self._cluster = cluster
         self._prometheus = prometheus
-        self._traffic = traffic
         self._folder = folder
-        self._values = values
-        self._locks: list[subprocess.Popen[bytes]] = []
         self.verdicts: dict[str, Verdict] = {}
         self.faults: list[str] = []
         (folder / "new-key").write_text("sk-not-a-key-either")
@@ -88,11 +63,6 @@ class GameDay:
             "prices:\n  - {provider: openai, target_model: 'ok?test=unpriced', effective_from: 2026-01-01,"
             " rates: {input: 0.1, output: 0.1}, source: made up, source_date: 2026-01-01}\n"
         )
-
-    def waves(self) -> list[Wave]:
-        """Return all of them in their order."""
-        makers = (self._providers, self._edge_killed, self._redis_away, self._postgres_away, self._tables_locked)
-        return [*(make() for make in makers), self._ledger_away(), self._certificates()]
 
     def play(self, wave: Wave) -> None:
         """Break, see the alerts fire, work through their pages, mend, see them end."""
@@ -136,7 +106,7 @@ class GameDay:
             wave.mends()
             # Pages scale up; everything is one again for the next wave.
             for part, replicas in (("edge", 1), ("llm-router", 1), ("cost-ledger", 1), ("vllm", 0)):
-                self._scale("deploy", part, replicas)
+                self._cluster.scale("deploy", part, replicas)
         except Failed as error:
             self.faults.append(f"mending {wave.name}: {error}")
         for page, sections in wave.afterwards:
@@ -178,255 +148,6 @@ class GameDay:
                 self.faults.append(fault)
                 say(f"FAULT {fault}")
 
-    # What is broken, and how it is mended.
-
-    def _providers(self) -> Wave:
-        traffic = self._traffic
-
-        def breaks() -> None:
-            traffic.end()
-            for model, does in (("sick", "status-503"), ("refused", "status-401"), ("missing", "status-404")):
-                traffic.begin(model, 0.7, does)
-            traffic.begin("slow", 3.5)
-            for model in ("unpriced", "dear", "gpu"):
-                traffic.begin(model, 0.4)
-            self._valkey("xadd", STREAM, "*", "event", "rubbish")
-            self._routes("routes: [this is no file of routes\n")
-
-        def mends() -> None:
-            traffic.end()
-            # Without the target of the GPU pool: nobody would probe it any more, and so its breaker would stay open.
-            routes = yaml.safe_load(self._good_routes)
-            del routes["targets"]["gpu"], routes["routes"]["gpu"]
-            self._routes(yaml.safe_dump(routes))
-            for model in ("sick", "refused", "missing"):
-                traffic.begin(model, 1, "ok")
-            traffic.begin("default", 3)
-
-        self._good_routes = self._cluster.kubectl(
-            "get", "configmap", f"{RELEASE}-llm-router-routes", "-o", r"jsonpath={.data.routes\.yaml}"
-        )
-        return Wave(
-            "providers that fail, refuse, are slow or dear; broken routes; rubbish among the cost events",
-            breaks,
-            {
-                "SpillwayAllTargetsFail": "the only target of a model answers 503",
-                "SpillwayCredentialRefused": "a target answers 401",
-                "SpillwayTargetModelMissing": "a target answers 404",
-                "SpillwayBreakerOpen": "a target answers 503 for long",
-                "SpillwayAvailabilityBurnsFast": "many requests fail",
-                "SpillwayAvailabilityBurnsSlowly": "many requests fail",
-                "SpillwayFirstContentBurnsFast": "most answers begin after 3 s",
-                "SpillwayFirstContentBurnsSlowly": "most answers begin after 3 s",
-                "SpillwayModelUnpriced": "a model that the price book does not have",
-                "SpillwaySpendSpike": "a model that takes 100 USD a request",
-                "SpillwayDeadLetters": "an event that is no event",
-                "SpillwayRoutesStale": "a routes file that is no YAML",
-                "SpillwayGpuPoolEmpty": "a vLLM target without an engine",
-                "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
-            },
-            mends,
-            frozenset({"SpillwayGpuPoolQueueing"}),
-            afterwards=[
-                ("drain-a-target", None),
-                ("rotate-a-provider-key", None),
-                ("change-prices", None),
-                ("SpillwayDeadLetters", ["Mitigation"]),
-            ],
-        )
-
-    def _edge_killed(self) -> Wave:
-        def breaks() -> None:
-            self._traffic.ask_once("long", 8)
-            self.until("sum(edge_open_streams) > 6")
-            # As a node that vanishes: no SIGTERM, no draining.
-            for pod in self._cluster.pods("edge"):
-                self._cluster.kubectl("delete", pod, "--grace-period=0", "--force")
-
-        return Wave(
-            "an edge is killed in the middle of eight streams",
-            breaks,
-            {
-                "SpillwayRequestsUnsettled": "eight requests without an end",
-                "SpillwayHonestEndingsBurnsFast": "eight streams without a last frame",
-                "SpillwayHonestEndingsBurnsSlowly": "eight streams without a last frame",
-            },
-            lambda: self._cluster.wait_ready(f"deploy/{RELEASE}-edge"),
-        )
-
-    def _redis_away(self) -> Wave:
-        def breaks() -> None:
-            # Their ends come when the spool is full, and are more than the room that is kept for ends.
-            self._traffic.ask_once("longer", 40)
-            self.until("sum(edge_open_streams) > 35")
-            self._scale("sts", "valkey", 0)
-            # Until the spool is full, which it has to be before those forty end.
-            self._traffic.ask_once("default", 200)
-            self._traffic.begin("default", 4)
-
-        def mends() -> None:
-            self._traffic.begin("default", 3)
-            self._scale("sts", "valkey", 1)
-            self._cluster.wait_ready(f"sts/{RELEASE}-valkey")
-
-        return Wave(
-            "Valkey is gone while the spools are small",
-            breaks,
-            {
-                "SpillwaySpoolBacklog": "Valkey is gone",
-                "SpillwayCacheUnavailable": "Valkey is gone",
-                "SpillwayBreakersNotShared": "Valkey is gone",
-                "SpillwayCostEventsUnread": "Valkey is gone",
-                "SpillwayLedgerFreshnessBurnsFast": "Valkey is gone",
-                "SpillwayLedgerFreshnessBurnsSlowly": "Valkey is gone",
-                "SpillwaySpendUnrecordable": "a spool of 64 KiB is full",
-                "SpillwayCostEventsLost": "forty streams end while the spool is full",
-            },
-            mends,
-            procedures=[("replay-the-spool", ["Is there one?", "The pod has to go before Redis is back"])],
-            afterwards=[("replay-the-spool", ["A spool without an edge", "Check"])],
-        )
-
-    def _postgres_away(self) -> Wave:
-        def mends() -> None:
-            self._scale("sts", "postgres", 1)
-            self._cluster.wait_ready(f"sts/{RELEASE}-postgres")
-
-        return Wave(
-            "Postgres is gone",
-            lambda: self._scale("sts", "postgres", 0),
-            {"SpillwayPostgresUnavailable": "no Postgres"},
-            mends,
-        )
-
-    def _tables_locked(self) -> Wave:
-        def breaks() -> None:
-            self._sql(
-                "DO $$ DECLARE t text; BEGIN FOR t IN"
-                " SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"
-                " AND relname ~ '_[0-9]{4}_[0-9]{2}$' AND to_date(right(relname, 7), 'YYYY_MM') > now()"
-                " LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$"
-            )
-            lock = "BEGIN; LOCK TABLE requests, attempts IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(900)"
-            command = ["kubectl", "-n", self._cluster.namespace, "exec", f"sts/{RELEASE}-postgres", "--"]
-            self._locks.append(
-                subprocess.Popen(
-                    [*command, "psql", "-U", "spillway", "-d", "spillway", "-c", lock],
-                    env=self._cluster.environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-            # Its first look at the partitions comes at its start.
-            self._cluster.kubectl("rollout", "restart", f"deploy/{RELEASE}-cost-ledger")
-
-        def mends() -> None:
-            self._sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(900)%'"
-                      " AND pid <> pg_backend_pid()")  # fmt: skip
-            for process in self._locks:
-                process.terminate()
-
-        return Wave(
-            "somebody holds locks on the tables, and those of next month are gone",
-            breaks,
-            {
-                "SpillwayLedgerBehind": "the tables are locked",
-                "SpillwayPartitionsMissing": "the partitions of the next months are gone and cannot be made",
-            },
-            mends,
-            afterwards=[("SpillwayPartitionsMissing", ["Mitigation"])],
-        )
-
-    def _ledger_away(self) -> Wave:
-        return Wave(
-            "no ledger",
-            lambda: self._scale("deploy", "cost-ledger", 0),
-            {
-                "SpillwayLedgerUnreachable": "scaled to nothing",
-                "SpillwayComponentAbsent": "scaled to nothing",
-            },
-            lambda: self._scale("deploy", "cost-ledger", 1),
-            afterwards=[("restore-the-ledger", None)],
-        )
-
-    def _certificates(self) -> Wave:
-        def breaks() -> None:
-            self._certify(2)
-            secrets = [f"tls.existingSecrets.{each}=gameday-tls" for each in ("edge", "llmRouter", "costLedger")]
-            self._cluster.install(self._values, "tls.enabled=true", *secrets)
-            self._cluster.wait_ready(*PARTS)
-            self._cluster.kubectl(
-                "patch", "secret", "gameday-tls", "-p", '{"stringData": {"tls.crt": "no certificate"}}'
-            )
-            self._touch("edge")
-
-        def mends() -> None:
-            self._certify(30)
-            for component in ("edge", "llm-router", "cost-ledger"):
-                self._touch(component)
-
-        return Wave(
-            "mutual TLS with a certificate that ends in two days, and one that is none",
-            breaks,
-            {
-                "SpillwayCertificateExpires": "a certificate for two days",
-                "SpillwayTlsFilesStale": "a file that is no certificate",
-            },
-            mends,
-        )
-
-    def _certify(self, days: int) -> None:
-        """Put a certificate for so many days into the Secret, of one authority each time."""
-        names = ",".join(f"DNS:{RELEASE}-{each}" for each in ("edge", "llm-router", "cost-ledger"))
-        (self._folder / "names").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
-        commands = ["req -newkey rsa:2048 -nodes -keyout tls.key -out tls.csr -subj /CN=gameday"]
-        if not (self._folder / "ca.crt").exists():
-            commands.append(
-                "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 365 -subj /CN=gameday-ca"
-            )
-        sign = "x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out tls.crt -days"
-        for command in (*commands, f"{sign} {days}"):
-            subprocess.run(["openssl", *command.split()], cwd=self._folder, check=True, capture_output=True)
-        data = {name: (self._folder / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")}
-        metadata = {"name": "gameday-tls"}
-        self._cluster.apply_object(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": "kubernetes.io/tls",
-                "metadata": metadata,
-                "stringData": data,
-            }
-        )
-
-    def _scale(self, kind: str, component: str, replicas: int) -> None:
-        self._cluster.kubectl("scale", f"{kind}/{RELEASE}-{component}", f"--replicas={replicas}")
-
-    def _routes(self, text: str) -> None:
-        patch = json.dumps({"data": {"routes.yaml": text}})
-        self._cluster.kubectl("patch", "configmap", f"{RELEASE}-llm-router-routes", "--type", "merge", "-p", patch)
-        self._touch("llm-router")
-
-    def _touch(self, component: str) -> None:
-        """Have the kubelet look at the volumes of these pods at once."""
-        label = f"app.kubernetes.io/component={component}"
-        self._cluster.kubectl("annotate", "pods", "-l", label, "--overwrite", f"spillway/looked-at={time.time()}")
-
-    def _valkey(self, *command: str) -> str:
-        return self._cluster.kubectl("exec", f"sts/{RELEASE}-valkey", "--", "valkey-cli", *command)
-
-    def _sql(self, statement: str) -> str:
-        command = ["psql", "-U", "spillway", "-d", "spillway", "-c", statement]
-        return self._cluster.kubectl("exec", f"sts/{RELEASE}-postgres", "--", *command)
-
-    def until(self, expression: str, timeout_seconds: float = 60) -> None:
-        """Wait until `expression` has a value; Failed when that takes longer."""
-        deadline = time.monotonic() + timeout_seconds
-        while self._prometheus.value(expression) is None:
-            if time.monotonic() > deadline:
-                raise Failed(f"not so after {timeout_seconds:.0f} s: {expression}")
-            time.sleep(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Images:
@@ -453,10 +174,10 @@ def main() -> None:
         prometheus = Prometheus(cluster.forward("deployment/gameday-prometheus", 9090))
         traffic = Traffic(edge, _api_key(cluster))
         traffic.begin("default", 3)
-        game = GameDay(cluster, prometheus, traffic, folder, values)
-        game.until("sum(rate(cost_ledger_settled_events_total[20s])) > 0", 180)
+        prometheus.until("sum(rate(cost_ledger_settled_events_total[20s])) > 0", 180)
         time.sleep(30)
-        for wave in game.waves():
+        game = GameDay(cluster, prometheus, folder)
+        for wave in Waves(cluster, prometheus, traffic, folder, values).all():
             if not arguments.only or any(each in wave.alerts for each in arguments.only):
                 game.play(wave)
         traffic.close()
