@@ -199,7 +199,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--values", action="append", default=[], type=Path, help="for the chart: images")
     parser.add_argument("--fault-provider-image", default="spillway/fault-provider:dev")
     parser.add_argument("--prometheus-image", default="prom/prometheus:v3.5.0")
-    parser.add_argument("--only", action="append", help="the waves with these alerts")
+    parser.add_argument("--only", action="append", choices=_shipped(), metavar="ALERT", help="the wave with this alert")
     return parser.parse_args()
 
 
@@ -227,22 +227,22 @@ def _api_key(cluster: Cluster) -> str:
     return base64.b64decode(encoded).decode()
 
 
+def _shipped() -> list[str]:
+    """Return the names of the chart's alerts."""
+    groups = [group for file in ALERTS.glob("*.yaml") for group in yaml.safe_load(file.read_text())["groups"]]
+    return sorted(rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule)
+
+
 def _tell(game: GameDay, is_part: bool) -> bool:
     """Print a line for each alert; return whether all is well."""
-    shipped = {
-        rule["alert"]
-        for file in ALERTS.glob("*.yaml")
-        for group in yaml.safe_load(file.read_text())["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    }
     say("--- verdict")
     missed = 0
-    for name in sorted(shipped):
+    for name in _shipped():
         verdict = game.verdicts.get(name)
         if verdict is None:
             if not is_part:
-                say(f"{name}: not provoked here")
+                missed += 1
+                say(f"{name}: no wave provokes it")
             continue
         fired = "did NOT fire" if verdict.fired_after is None else f"fired after {verdict.fired_after:.0f} s"
         ended = (
