@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from llm_router.routes import RoutesError, load_routes
-from llm_router.sources import Sources
+from llm_router.routes.file import RoutesError, load_routes
+from llm_router.routes.sources import Sources
 
 _CREDENTIALS = "/etc/spillway/credentials"
 

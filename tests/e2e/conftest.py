@@ -51,7 +51,7 @@ def add_key(file: Path, tenant: str, user: str) -> str:
     command = [
         sys.executable,
         "-m",
-        "edge.keys",
+        "edge.guard.keys",
         "add",
         str(file),
         "--tenant",

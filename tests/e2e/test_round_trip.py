@@ -9,12 +9,12 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.body import validate
-from edge.messages import MessagesRequest
+from edge.contracts.messages.frames import MessagesRequest
+from edge.http.body import validate
 from edge.problems import Problem
 from llm_router.errors import ProviderError
-from llm_router.providers.anthropic_request import to_messages_body
-from llm_router.providers.openai_request import to_openai_body
+from llm_router.providers.anthropic.request import to_messages_body
+from llm_router.providers.openai.request import to_openai_body
 
 Json = dict[str, Any]
 

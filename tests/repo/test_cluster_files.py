@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from llm_router.routes import load_routes
-from llm_router.sources import Sources
+from llm_router.routes.file import load_routes
+from llm_router.routes.sources import Sources
 
 ROOT = Path(__file__).parents[2]
 SKAFFOLD: dict[str, Any] = yaml.safe_load((ROOT / "skaffold.yaml").read_text())

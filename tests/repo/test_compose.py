@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from cost_ledger.settings import Settings as LedgerSettings
-from edge.keys import load_keys
+from edge.guard.keys import load_keys
 from edge.settings import Settings as EdgeSettings
-from llm_router.routes import load_routes
+from llm_router.routes.file import load_routes
+from llm_router.routes.sources import Sources
 from llm_router.settings import Settings as RouterSettings
-from llm_router.sources import Sources
 from local_model.settings import Settings as ModelSettings
 
 ROOT = Path(__file__).parents[2]

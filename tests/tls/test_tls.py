@@ -128,7 +128,7 @@ async def _system(
         subprocess.run, migrate, env=environment("cost_ledger", {**stores}), check=True, timeout=120
     )
     owner = ["--tenant", "acme", "--user", "ada", "--tier", "gold"]
-    add_key = [sys.executable, "-m", "edge.keys", "add", str(folder / "keys.yaml"), *owner]
+    add_key = [sys.executable, "-m", "edge.guard.keys", "add", str(folder / "keys.yaml"), *owner]
     added = await asyncio.to_thread(subprocess.run, add_key, check=True, capture_output=True, text=True, timeout=60)
     async with AsyncExitStack() as stack:
         router = running("llm_router", folder, secrets["llm_router"], ROUTES_FILE=folder / "routes.yaml")

@@ -24,12 +24,12 @@ from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
 from cost_events import request, settled
-from cost_ledger.events import SettledEvent, read_event
-from cost_ledger.migrate import migrate
-from cost_ledger.price import price_settled
+from cost_ledger.recording.event import SettledEvent, read_event
+from cost_ledger.recording.price import price_settled
+from cost_ledger.recording.store import Store
+from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from cost_ledger.store import Store
-from edge.spool import Spool
+from edge.events.spool import Spool
 from ledger_process import PRICE_BOOK, database, parts_on
 from spillway_local import processes, valkey
 from spillway_local.ports import free_port

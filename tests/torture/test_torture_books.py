@@ -11,9 +11,9 @@ import pytest
 from pydantic import RedisDsn
 
 from cost_events import request, settled
-from cost_ledger.events import SettledEvent, read_event
-from cost_ledger.migrate import migrate
-from cost_ledger.price import price_settled
+from cost_ledger.recording.event import SettledEvent, read_event
+from cost_ledger.recording.price import price_settled
+from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from crowd_books import Booked, Entry
 from crowd_provider import Seen

@@ -25,7 +25,7 @@ import yaml
 from crowd_books import Entry, read_entries
 from crowd_provider import Provider, Seen
 from crowd_questions import routes_file
-from edge.keys import add_key
+from edge.guard.keys import add_key
 from spillway_local.home import Home, held
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.ports import free_port

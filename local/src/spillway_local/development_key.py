@@ -15,7 +15,7 @@ def ensure_development_key(home: Home, environment: Mapping[str, str]) -> None:
         return
     owner = ["--tenant", "local", "--user", "developer", "--tier", "standard"]
     made = subprocess.run(
-        [sys.executable, "-m", "edge.keys", "add", str(home.keys_file), *owner],
+        [sys.executable, "-m", "edge.guard.keys", "add", str(home.keys_file), *owner],
         env=dict(environment),
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import RedisDsn
 
-from cost_ledger.migrate import migrate
+from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger
 

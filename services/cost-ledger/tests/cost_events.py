@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from cost_ledger.events import AdmittedEvent, SettledEvent, read_event
+from cost_ledger.recording.event import AdmittedEvent, SettledEvent, read_event
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -20,11 +20,11 @@ import orjson
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
-from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.price import PriceList
-from cost_ledger.price_book import read_prices
-from cost_ledger.store import Store
+from cost_ledger.prices.book import read_prices
+from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
+from cost_ledger.recording.price import PriceList
+from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc

@@ -8,8 +8,8 @@ from typing import Any
 import redis.asyncio as redis
 
 from cost_events import admitted, request, settled
-from cost_ledger.backlog import Backlog, measure_backlog, remove_idle_members
-from cost_ledger.consume import DEAD_LETTERS, GROUP, STREAM
+from cost_ledger.recording.backlog import Backlog, measure_backlog, remove_idle_members
+from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
 from ledger_process import Parts, until
 
 

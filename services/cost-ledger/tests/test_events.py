@@ -8,7 +8,7 @@ import pytest
 
 from cost_events import attempt, request, settled, used
 from cost_ledger.errors import PoisonedEvent
-from cost_ledger.events import MAX_TOKENS, read_event
+from cost_ledger.recording.event import MAX_TOKENS, read_event
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

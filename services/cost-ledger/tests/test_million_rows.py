@@ -13,10 +13,10 @@ import asyncpg
 import pytest
 from pydantic import RedisDsn
 
-from cost_ledger import spend
-from cost_ledger.migrate import migrate
-from cost_ledger.reader import Reader, read_pool
-from cost_ledger.request_list import LONGEST_STRETCH, MOST_LOOKED_AT, RequestFilters
+from cost_ledger.reading import spend
+from cost_ledger.reading.reader import Reader, read_pool
+from cost_ledger.reading.requests import LONGEST_STRETCH, MOST_LOOKED_AT, RequestFilters
+from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from ledger_process import PRICE_BOOK, database
 from million_rows import fill

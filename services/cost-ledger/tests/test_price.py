@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 from cost_events import attempt, request, settled, used
-from cost_ledger.price import UnpricedModels
+from cost_ledger.recording.price import UnpricedModels
 from ledger_process import LedgerProcess, Parts, until
 
 

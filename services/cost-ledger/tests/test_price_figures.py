@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from cost_ledger.price_file import load_price_file
+from cost_ledger.prices.file import load_price_file
 from cost_ledger.settings import PACKAGED_PRICE_BOOK
 from pricing.cost import cost_of
 from pricing.price_book import PriceBook

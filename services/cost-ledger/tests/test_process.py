@@ -19,10 +19,10 @@ from pydantic import RedisDsn
 
 from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.__main__ import SERVICE
-from cost_ledger.consume import Consumer
-from cost_ledger.migrate import migrate
+from cost_ledger.recording.consumer import Consumer
+from cost_ledger.recording.store import Store
+from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from cost_ledger.store import Store
 from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
 from servicekit.rpc import is_serving
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from cost_events import MORNING, attempt, read_settled, request, settled, used
-from cost_ledger.price import price_settled
-from cost_ledger.reconcile import Line, NameMatcher, Reconciliation, reconcile
-from cost_ledger.usage_export import Figures, UsageExport
+from cost_ledger.books.reconcile import Line, NameMatcher, Reconciliation, reconcile
+from cost_ledger.books.usage_export import Figures, UsageExport
+from cost_ledger.recording.price import price_settled
 from ledger_process import Parts
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -24,7 +24,7 @@ from cost_events import (
     settled,
     used,
 )
-from cost_ledger.price import price_settled
+from cost_ledger.recording.price import price_settled
 from ledger_process import Parts
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
-from cost_ledger.price_file import load_price_file
+from cost_ledger.prices.file import load_price_file
 from ledger_process import PRICE_BOOK, Parts, running_ledger, until
 from pricing.price_book import Price
 from servicekit.rpc import is_serving

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from cost_events import admitted, request, settled
-from cost_ledger.consume import GROUP, STREAM
+from cost_ledger.recording.consumer import GROUP, STREAM
 from ledger_process import LedgerProcess, Parts, running_ledger, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cost_ledger.books.usage_export import Figures, UsageExport, Vendor, read_usage_exports
 from cost_ledger.errors import UsageExportInvalid
-from cost_ledger.usage_export import Figures, UsageExport, Vendor, read_usage_exports
 
 DAY = date(2026, 11, 20)
 NOON = 1795176000

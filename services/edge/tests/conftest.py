@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
+from edge.events.spool import Spool
 from edge.metrics import Metrics
-from edge.spool import Spool
 
 from .scripted_edge import Edge, running_edge
 from .scripted_redis import redis_client

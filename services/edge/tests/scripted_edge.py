@@ -12,21 +12,21 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from edge.api import ChatEndpoints
-from edge.app import create_app
-from edge.costs import Quotes
-from edge.embeddings_api import EmbeddingEndpoints
-from edge.emit import Emitter
-from edge.exchange import Parts
-from edge.guard import Guard
-from edge.keys import add_key, load_keys
-from edge.ledger_client import LedgerClient
+from edge.events.emitter import Emitter
+from edge.events.redis import COST_EVENTS, RedisStore
+from edge.events.spool import Spool
+from edge.exchange.exchange import Parts
+from edge.guard.guard import Guard
+from edge.guard.keys import add_key, load_keys
+from edge.http.app import create_app
+from edge.http.embeddings_endpoint import EmbeddingEndpoints
+from edge.http.endpoints import ChatEndpoints
+from edge.ledger.client import LedgerClient
+from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
-from edge.models import ModelList
-from edge.redis_store import COST_EVENTS, RedisStore
-from edge.router_client import RouterClient
+from edge.router.client import RouterClient
+from edge.router.models import ModelList
 from edge.settings import Settings
-from edge.spool import Spool
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 

@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
-from edge.app import create_app
+from edge.http.app import create_app
 from edge.metrics import Metrics
 
 from .scripted_router import Visit

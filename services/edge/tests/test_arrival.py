@@ -8,7 +8,7 @@ import uuid
 import pytest
 import uuid_utils.compat
 
-from edge.arrival import new_request_id, take_request_id
+from edge.http.accept import new_request_id, take_request_id
 
 
 def uuid7_at(seconds: float) -> uuid.UUID:

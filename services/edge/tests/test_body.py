@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Message
 
-from edge.body import read_json, validate
-from edge.chat import ChatRequest
-from edge.completions import CompletionRequest
+from edge.contracts.chat.frames import ChatRequest
+from edge.contracts.completions.frames import CompletionRequest
+from edge.http.body import read_json, validate
 from edge.problems import Problem
 
 SECRET = "xyzzy-0451"

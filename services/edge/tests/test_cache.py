@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cache import LARGEST_ANSWER_BYTES, Answer, CachePolicy, decode, encode, read_cache_control
+from edge.cache.cache import LARGEST_ANSWER_BYTES, Answer, CachePolicy, decode, encode, read_cache_control
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 

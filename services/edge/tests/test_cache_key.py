@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from edge.cache import cache_key
-from edge.chat import ChatRequest
-from edge.completions import CompletionRequest
+from edge.cache.cache import cache_key
+from edge.contracts.chat.frames import ChatRequest
+from edge.contracts.completions.frames import CompletionRequest
+from edge.contracts.messages.frames import MessagesRequest
 from edge.conversation import WITHOUT_EFFECT
-from edge.messages import MessagesRequest
 from edge.problems import Problem
 
 Json = dict[str, Any]

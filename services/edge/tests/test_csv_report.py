@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge.csv_report import CsvStream, csv_lines, prefers_csv
 from edge.problems import Problem
+from edge.reports.csv import CsvStream, csv_lines, prefers_csv
 
 HEADERS = {"content-type": "text/csv"}
 

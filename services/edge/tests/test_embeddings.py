@@ -12,12 +12,12 @@ import orjson
 import pytest
 import uuid_utils.compat
 
-from edge.arrival import new_request_id
-from edge.cost_event import RequestFacts
-from edge.embeddings import EmbeddingWish
-from edge.embeddings_exchange import EmbeddingExchange
-from edge.keys import Identity
-from edge.redis_store import COST_EVENTS
+from edge.contracts.embeddings.request import EmbeddingWish
+from edge.events.cost_event import RequestFacts
+from edge.events.redis import COST_EVENTS
+from edge.exchange.embeddings import EmbeddingExchange
+from edge.guard.keys import Identity
+from edge.http.accept import new_request_id
 from servicekit.errors import abort_with
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-from edge.cache import TTL_SECONDS
-from edge.emit import Emitter
+from edge.cache.cache import TTL_SECONDS
+from edge.events.emitter import Emitter
+from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
+from edge.events.spool import Spool
 from edge.metrics import Metrics
 from edge.problems import Problem
-from edge.redis_store import COST_EVENTS, RedisAway, RedisStore
-from edge.spool import Spool
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 from .scripted_redis import FakeRedis, OwnValkey, redis_client

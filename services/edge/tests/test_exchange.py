@@ -12,8 +12,8 @@ import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
-from edge.redis_store import COST_EVENTS
-from edge.spool import Spool, _Append
+from edge.events.redis import COST_EVENTS
+from edge.events.spool import Spool, _Append
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

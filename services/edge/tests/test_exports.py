@@ -12,11 +12,11 @@ import httpx2
 import pytest
 import uvicorn
 
-from edge import reports
-from edge.app import create_app
-from edge.ledger_client import LedgerClient
-from edge.models import ModelList
-from edge.router_client import RouterClient
+from edge.http.app import create_app
+from edge.ledger.client import LedgerClient
+from edge.reports import endpoints as reports
+from edge.router.client import RouterClient
+from edge.router.models import ModelList
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc

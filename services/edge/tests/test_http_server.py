@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from edge.http_server import HttpServer
+from edge.http.server import HttpServer
 
 LAST_CHUNK = b"0\r\n\r\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge.keys import Identity, KeysError, add_key, load_keys
+from edge.guard.keys import Identity, KeysError, add_key, load_keys
 
 
 @pytest.fixture(name="file")
@@ -26,7 +26,7 @@ def _key(file: Path) -> str:
 def add_command(file: Path, user: str) -> list[str]:
     """Return the command that adds a key for `user`."""
     options = ["--tenant", "acme", "--user", user, "--tier", "gold"]
-    return [sys.executable, "-m", "edge.keys", "add", str(file), *options]
+    return [sys.executable, "-m", "edge.guard.keys", "add", str(file), *options]
 
 
 def test_a_key_identifies_who_it_was_made_for(file: Path, key: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from edge import exchange
+from edge.exchange import exchange
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

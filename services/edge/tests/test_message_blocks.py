@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.assembly import MalformedChunk
-from edge.message_blocks import MessageBlocks, joined_blocks
+from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 
 Json = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from edge.recent_events import SAFE_AFTER_SECONDS, RecentEvents
+from edge.events.unsynced import SAFE_AFTER_SECONDS, RecentEvents
 
 
 def test_another_run_may_have_lost_what_was_taken_just_now() -> None:

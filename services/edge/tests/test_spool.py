@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.spool import Spool, SpoolFull, SpoolTaken, _Append
+from edge.events.spool import Spool, SpoolFull, SpoolTaken, _Append
 
 # Appends numbered events for ever and prints each number once its event counts as kept.
 WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
-from edge.spool import Spool
+from edge.events.spool import Spool
 
 async def write():
     spool = Spool(Path(sys.argv[1]))

@@ -7,8 +7,8 @@ import time
 
 from prometheus_client import CollectorRegistry
 
-from llm_router.breaker_share import RedisShare
-from llm_router.breakers import Breakers, Permit
+from llm_router.breaker.breakers import Breakers, Permit
+from llm_router.breaker.shared import RedisShare
 from llm_router.errors import ProviderError, ProviderUnavailable
 from llm_router.metrics import Metrics
 

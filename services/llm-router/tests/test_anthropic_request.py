@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from llm_router.errors import RequestRejected, RequestUntranslatable
-from llm_router.providers.anthropic_request import to_messages_body
+from llm_router.providers.anthropic.request import to_messages_body
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
-from llm_router.providers.anthropic_wire import AnthropicWire
+from llm_router.providers.anthropic.wire import AnthropicWire
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from llm_router.balance import order_targets
-from llm_router.hedging import HedgeAllowances, hedge_delay
-from llm_router.latency import Latencies
-from llm_router.routes import Hedge, Route, Target, Timeouts
+from llm_router.routes.file import Hedge, Route, Target, Timeouts
+from llm_router.strategies.balance import order_targets
+from llm_router.strategies.hedging import HedgeAllowances, hedge_delay
+from llm_router.strategies.latency import Latencies
 
 
 class Clock:

@@ -24,7 +24,7 @@ from breaker_valkey import (
     transitions,
     until_probes_are_due,
 )
-from llm_router.breaker_share import LEASE_SECONDS, Ask
+from llm_router.breaker.shared import LEASE_SECONDS, Ask
 
 
 async def test_one_pod_holds_the_lease_of_the_probe(pods: Pods) -> None:

@@ -29,9 +29,9 @@ from breaker_valkey import (
     transitions,
     until,
 )
-from llm_router.breaker import Breaker
-from llm_router.breaker_share import State, Told
-from llm_router.breaker_window import NOTHING, Totals
+from llm_router.breaker.breaker import Breaker
+from llm_router.breaker.shared import State, Told
+from llm_router.breaker.window import NOTHING, Totals
 from llm_router.errors import ProviderTimeout
 from llm_router.metrics import Metrics
 from llm_router.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.breaker_window import BUCKET_SECONDS, BUCKETS, Totals, Window
+from llm_router.breaker.window import BUCKET_SECONDS, BUCKETS, Totals, Window
 
 LONGEST = BUCKET_SECONDS * BUCKETS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from breaker_pods import DOWN, Pod
-from llm_router.breakers import Permit
+from llm_router.breaker.breakers import Permit
 from llm_router.errors import (
     ContextTooLong,
     CredentialRefused,
@@ -18,7 +18,7 @@ from llm_router.errors import (
     StreamBroken,
     TargetUnreachable,
 )
-from llm_router.routes import Target, Timeouts
+from llm_router.routes.file import Target, Timeouts
 
 BLAMED = [
     DOWN,

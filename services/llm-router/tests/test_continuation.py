@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from llm_router.continuation import Delivered, continuation_body, may_be_continued
+from llm_router.strategies.continuation import Delivered, continuation_body, may_be_continued
 
 ASKED = [{"role": "user", "content": "Tell me of the river."}]
 

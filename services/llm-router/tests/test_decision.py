@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_router.decision import exhausted
+from llm_router.chain.decision import exhausted
 from llm_router.errors import ContextTooLong, ProviderUnavailable
 
 TOO_LONG, DOWN = ContextTooLong("too long", param="messages"), ProviderUnavailable("down")

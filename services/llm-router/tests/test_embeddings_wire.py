@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from llm_router.errors import ContextTooLong, ProviderUnavailable, StreamBroken
-from llm_router.providers.embeddings_wire import EmbeddingsAnswer
+from llm_router.providers.openai.embeddings import EmbeddingsAnswer
 from pricing.usage import Usage
 
 

@@ -13,12 +13,12 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from llm_router.fleet import Fleets
 from llm_router.metrics import Metrics
-from llm_router.providers.answer import AnswerStream, Provider
-from llm_router.routes import Route, Routes, Target, Timeouts, load_routes
-from llm_router.routes_watch import RoutesWatch
-from llm_router.sources import Sources
+from llm_router.providers.provider import AnswerStream, Provider
+from llm_router.routes.file import Route, Routes, Target, Timeouts, load_routes
+from llm_router.routes.fleet import Fleets
+from llm_router.routes.sources import Sources
+from llm_router.routes.watch import RoutesWatch
 
 
 class FakeProvider:

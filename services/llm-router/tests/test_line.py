@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from breaker_pods import Pod
+from llm_router.chain.candidates import Line
 from llm_router.errors import ContextTooLong, TargetUnreachable
-from llm_router.line import Line
-from llm_router.routes import Target, Timeouts
+from llm_router.routes.file import Target, Timeouts
 
 
 def target(name: str, context_tokens: int | None = None) -> Target:

@@ -19,15 +19,15 @@ import orjson
 import yaml
 from prometheus_client import CollectorRegistry
 
-from llm_router.breakers import Breakers
-from llm_router.chain import Chain, ChatRequest, Parts
-from llm_router.fleet import Fleets
-from llm_router.hedging import HedgeAllowances
-from llm_router.latency import Latencies
+from llm_router.breaker.breakers import Breakers
+from llm_router.chain.chain import Chain, ChatRequest, Parts
+from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
-from llm_router.outbox import Outbox
 from llm_router.providers.catalogue import create_provider
-from llm_router.routes import load_routes
+from llm_router.routes.file import load_routes
+from llm_router.routes.fleet import Fleets
+from llm_router.strategies.hedging import HedgeAllowances
+from llm_router.strategies.latency import Latencies
 from router_process import Seen
 from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.errors import ContextTooLong, ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
-from llm_router.providers.openai_wire import OpenAIWire
+from llm_router.providers.openai.wire import OpenAIWire
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm_router.outbox import Outbox
+from llm_router.chain.outbox import Outbox
 from spillway.router.v1 import router_pb2 as routerpb
 
 STARTED = routerpb.StreamCompletionResponse(started=routerpb.Started(attempt_number=1))

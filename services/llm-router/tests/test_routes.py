@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_router.routes import Hedge, Route, Routes, RoutesError, Target, Timeouts, load_routes
-from llm_router.sources import Sources
+from llm_router.routes.file import Hedge, Route, Routes, RoutesError, Target, Timeouts, load_routes
+from llm_router.routes.sources import Sources
 
 GOOD = """\
 targets:

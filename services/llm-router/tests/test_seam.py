@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_router.errors import SeamNotFound
-from llm_router.providers.answer import Content
-from llm_router.seam import Seam, anchor_of
+from llm_router.providers.provider import Content
+from llm_router.strategies.splice import Seam, anchor_of
 
 FIRST = "The river rises in the hills behind the town, and runs for forty miles before it reaches the "
 REST = "sea. On the way it passes three mills."

@@ -13,7 +13,7 @@ import yaml
 
 from e2e_cluster import CommandFailed, Place, run
 from e2e_crowd import STREAM_ROUTES
-from edge.keys import add_key
+from edge.guard.keys import add_key
 from given_system import SETTINGS
 from scenarios import ROUTES, routes_file
 

@@ -15,7 +15,7 @@ because two templates need the same one. */}}
 {{- .Values.keys.generated -}}
 {{- end }}
 
-{{- /* keys.yaml for it, as services/edge/src/edge/keys.py reads it: SHA-256 over salt and secret. The salt follows from
+{{- /* keys.yaml for it, as services/edge/src/edge/guard/keys.py reads it: SHA-256 over salt and secret. The salt follows from
 the key, which has 256 random bits of its own, so that the same key gives the same file. */}}
 {{- define "spillway.keys.file" -}}
 {{- $key := include "spillway.keys.apiKey" . -}}

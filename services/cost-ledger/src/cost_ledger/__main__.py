@@ -14,20 +14,20 @@ import asyncpg
 import redis.asyncio as redis
 import structlog
 
-from cost_ledger.backlog import measure_backlog, remove_idle_members
-from cost_ledger.commands import run_command
+from cost_ledger.books.cli import run_command
 from cost_ledger.connections import OUTAGES, borrowed
-from cost_ledger.consume import Consumer
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.migrate import check, migrate
-from cost_ledger.partitions import PartitionKeeper
-from cost_ledger.price import PriceList
-from cost_ledger.price_book import read_prices
-from cost_ledger.reader import Reader, read_pool
-from cost_ledger.service import LedgerService
+from cost_ledger.prices.book import read_prices
+from cost_ledger.reading.reader import Reader, read_pool
+from cost_ledger.reading.service import LedgerService
+from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
+from cost_ledger.recording.consumer import Consumer
+from cost_ledger.recording.price import PriceList
+from cost_ledger.recording.store import Store
+from cost_ledger.schema.migrate import check, migrate
+from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
-from cost_ledger.store import Store
 from pricing.price_book import Price
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested

@@ -14,25 +14,25 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.types import ASGIApp
 
-from edge.api import ChatEndpoints
-from edge.app import create_app
-from edge.costs import Quotes
-from edge.embeddings_api import EmbeddingEndpoints
-from edge.emit import REPLAY_INTERVAL_SECONDS, Emitter
-from edge.exchange import Parts
-from edge.guard import Guard
-from edge.health import HealthEndpoints
-from edge.http_server import HttpServer
-from edge.keys import KeysError, load_keys
-from edge.ledger_client import LedgerClient
+from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
+from edge.events.redis import RedisStore
+from edge.events.spool import Spool, SpoolTaken
+from edge.exchange.exchange import Parts
+from edge.guard.guard import Guard
+from edge.guard.keys import KeysError, load_keys
+from edge.http.app import create_app
+from edge.http.embeddings_endpoint import EmbeddingEndpoints
+from edge.http.endpoints import ChatEndpoints
+from edge.http.health import HealthEndpoints
+from edge.http.server import HttpServer
+from edge.ledger.client import LedgerClient
+from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
-from edge.models import ModelList
 from edge.problems import Problem
-from edge.redis_store import RedisStore
-from edge.reports import ReportEndpoints
-from edge.router_client import RouterClient
+from edge.reports.endpoints import ReportEndpoints
+from edge.router.client import RouterClient
+from edge.router.models import ModelList
 from edge.settings import Settings
-from edge.spool import Spool, SpoolTaken
 from servicekit.lasting_channel import LastingChannel
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs

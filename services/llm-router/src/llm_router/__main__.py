@@ -14,19 +14,19 @@ from functools import partial
 import httpx2
 import structlog
 
-from llm_router.breaker_share import RedisShare
-from llm_router.breakers import Breakers
-from llm_router.chain import Parts
-from llm_router.fleet import Fleets
-from llm_router.hedging import HedgeAllowances
-from llm_router.latency import Latencies
+from llm_router.breaker.breakers import Breakers
+from llm_router.breaker.shared import RedisShare
+from llm_router.chain.chain import Parts
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
-from llm_router.routes import RoutesError, load_routes
-from llm_router.routes_watch import WATCH_INTERVAL_SECONDS, RoutesWatch
+from llm_router.routes.file import RoutesError, load_routes
+from llm_router.routes.fleet import Fleets
+from llm_router.routes.sources import Sources
+from llm_router.routes.watch import WATCH_INTERVAL_SECONDS, RoutesWatch
 from llm_router.service import RouterService
 from llm_router.settings import Settings
-from llm_router.sources import Sources
+from llm_router.strategies.hedging import HedgeAllowances
+from llm_router.strategies.latency import Latencies
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs

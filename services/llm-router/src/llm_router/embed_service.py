@@ -7,10 +7,10 @@ import time
 import grpc
 import structlog
 
-from llm_router.chain import Parts
-from llm_router.embed import Embedding, EmbedTask, candidates_for, read_body
+from llm_router.chain.chain import Parts
+from llm_router.chain.embed import Embedding, EmbedTask, candidates_for, read_body
 from llm_router.errors import CompletionFailed, unknown_model
-from llm_router.fleet import Fleet
+from llm_router.routes.fleet import Fleet
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited
-from llm_router.routes import Target
+from llm_router.routes.file import Target
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
 

@@ -10,13 +10,13 @@ import grpc
 import orjson
 import structlog
 
-from llm_router.chain import Chain, ChatRequest, Parts
-from llm_router.continuation import may_be_continued
+from llm_router.chain.chain import Chain, ChatRequest, Parts
+from llm_router.chain.outbox import Outbox
 from llm_router.embed_service import EmbedContext, EmbedService
 from llm_router.errors import CompletionFailed, stopped, unknown_model
-from llm_router.fleet import Fleet, Fleets
-from llm_router.outbox import Outbox
-from llm_router.routes import Route, Routes
+from llm_router.routes.file import Route, Routes
+from llm_router.routes.fleet import Fleet, Fleets
+from llm_router.strategies.continuation import may_be_continued
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc

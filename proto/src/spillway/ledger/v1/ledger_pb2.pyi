@@ -149,6 +149,7 @@ class Request(_message.Message):
     IS_STREAMING_FIELD_NUMBER: _builtins.int
     ADMITTED_AT_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    CLIENT_REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 in text form."""
     tenant: _builtins.str
@@ -161,6 +162,8 @@ class Request(_message.Message):
     is_streaming: _builtins.bool
     template: _builtins.str
     """The prompt template that the request was made from; empty when there was none."""
+    client_request_id: _builtins.str
+    """The client's own `x-request-id`, cut to 200 characters; empty when it sent none. Any text, and not unique."""
     @_builtins.property
     def admitted_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -176,10 +179,11 @@ class Request(_message.Message):
         is_streaming: _builtins.bool = ...,
         admitted_at: _timestamp_pb2.Timestamp | None = ...,
         template: _builtins.str = ...,
+        client_request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at", "endpoint", b"endpoint", "is_streaming", b"is_streaming", "key_id", b"key_id", "request_id", b"request_id", "requested_model", b"requested_model", "template", b"template", "tenant", b"tenant", "tier", b"tier", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_at", b"admitted_at", "client_request_id", b"client_request_id", "endpoint", b"endpoint", "is_streaming", b"is_streaming", "key_id", b"key_id", "request_id", b"request_id", "requested_model", b"requested_model", "template", b"template", "tenant", b"tenant", "tier", b"tier", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -701,6 +705,7 @@ class ListRequestsRequest(_message.Message):
     TEMPLATE_FIELD_NUMBER: _builtins.int
     ADMITTED_FROM_FIELD_NUMBER: _builtins.int
     ADMITTED_TO_FIELD_NUMBER: _builtins.int
+    CLIENT_REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     page_size: _builtins.int
     """1 to 1,000; 0: 50."""
@@ -717,6 +722,7 @@ class ListRequestsRequest(_message.Message):
     cache_status: Global___CacheStatus.ValueType
     state: Global___RequestState.ValueType
     template: _builtins.str
+    client_request_id: _builtins.str
     @_builtins.property
     def admitted_from(self) -> _timestamp_pb2.Timestamp:
         """Admitted within [from, to)."""
@@ -740,10 +746,11 @@ class ListRequestsRequest(_message.Message):
         template: _builtins.str = ...,
         admitted_from: _timestamp_pb2.Timestamp | None = ...,
         admitted_to: _timestamp_pb2.Timestamp | None = ...,
+        client_request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "cache_status", b"cache_status", "key_id", b"key_id", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "requested_model", b"requested_model", "state", b"state", "target_model", b"target_model", "template", b"template", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "cache_status", b"cache_status", "client_request_id", b"client_request_id", "key_id", b"key_id", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "requested_model", b"requested_model", "state", b"state", "target_model", b"target_model", "template", b"template", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -118,6 +118,8 @@ class StreamCompletionRequest(_message.Message):
     ATTEMPT_BUDGET_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     CONTINUATION_FIELD_NUMBER: _builtins.int
+    MESSAGES_FORM_FIELD_NUMBER: _builtins.int
+    ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 in text form, minted by the edge; in every log line of this request."""
     tenant: _builtins.str
@@ -132,6 +134,14 @@ class StreamCompletionRequest(_message.Message):
     """
     continuation: Global___Continuation.ValueType
     """Whether another target may carry on an answer that broke off."""
+    estimated_input_tokens: _builtins.int
+    """How many tokens the prompt has, by the edge's estimate: for the usage of attempts whose provider reported none."""
+    @_builtins.property
+    def messages_form(self) -> Global___MessagesForm:
+        """Set by the endpoint of Anthropic's Messages API and by no other: the same request in its native form. `body` is
+        then its translation.
+        """
+
     def __init__(
         self,
         *,
@@ -142,14 +152,50 @@ class StreamCompletionRequest(_message.Message):
         attempt_budget: _builtins.int = ...,
         body: _builtins.bytes = ...,
         continuation: Global___Continuation.ValueType = ...,
+        messages_form: Global___MessagesForm | None = ...,
+        estimated_input_tokens: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["messages_form", b"messages_form"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "continuation", b"continuation", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "continuation", b"continuation", "estimated_input_tokens", b"estimated_input_tokens", "messages_form", b"messages_form", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamCompletionRequest: _TypeAlias = StreamCompletionRequest  # noqa: Y015
+
+@_typing.final
+class MessagesForm(_message.Message):
+    """A request of the Messages API. A target that speaks this contract gets `body`; every other target gets the translation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    UNTRANSLATABLE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """The JSON body as the client sent it. `model` and `stream` are set by the router for each target."""
+    beta: _builtins.str
+    """The client's `anthropic-beta` header; empty: it sent none."""
+    @_builtins.property
+    def untranslatable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The fields that the translation cannot say and that would change the answer, by the client's names, e.g. `top_k`
+        or `messages.0.content.1`: a target that does not speak this contract is not asked.
+        """
+
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        beta: _builtins.str = ...,
+        untranslatable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beta", b"beta", "body", b"body", "untranslatable", b"untranslatable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessagesForm: _TypeAlias = MessagesForm  # noqa: Y015
 
 @_typing.final
 class StopRequest(_message.Message):
@@ -268,13 +314,14 @@ Global___Started: _TypeAlias = Started  # noqa: Y015
 
 @_typing.final
 class Delta(_message.Message):
-    """Content, in the order it arrived: exactly one of the two lists is filled."""
+    """Content, in the order it arrived: exactly one of the three lists is filled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXTS_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    MESSAGES_EVENTS_FIELD_NUMBER: _builtins.int
     attempt_number: _builtins.int
     """The attempt that this content is from, on the first delta of each answering attempt. 0: the one before, or, on
     the first delta of all, the attempt that was started last.
@@ -289,16 +336,23 @@ class Delta(_message.Message):
         tool calls, refusals, logprobs, reasoning text, and every choice when `n` > 1.
         """
 
+    @_builtins.property
+    def messages_events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Events of the Messages API that OpenAI JSON cannot say, as JSON without their `index`, one entry each: only in
+        answers to requests with a `messages_form`.
+        """
+
     def __init__(
         self,
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         choices: _abc.Iterable[_builtins.bytes] | None = ...,
         attempt_number: _builtins.int = ...,
+        messages_events: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "choices", b"choices", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "choices", b"choices", "messages_events", b"messages_events", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -592,6 +646,7 @@ class EmbedRequest(_message.Message):
     ROUTE_FIELD_NUMBER: _builtins.int
     ATTEMPT_BUDGET_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     tenant: _builtins.str
     user: _builtins.str
@@ -603,6 +658,8 @@ class EmbedRequest(_message.Message):
     """One OpenAI embeddings body as JSON. `model` and `encoding_format` are set by the router for each target; every
     other field passes through as it came.
     """
+    estimated_input_tokens: _builtins.int
+    """How many tokens the inputs have, by the edge's estimate: for the usage of attempts whose provider reported none."""
     def __init__(
         self,
         *,
@@ -612,10 +669,11 @@ class EmbedRequest(_message.Message):
         route: _builtins.str = ...,
         attempt_budget: _builtins.int = ...,
         body: _builtins.bytes = ...,
+        estimated_input_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "estimated_input_tokens", b"estimated_input_tokens", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

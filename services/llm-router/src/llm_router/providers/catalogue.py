@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
-from llm_router.providers.answer import Provider
-from llm_router.routes import Target
+from llm_router.providers.provider import Provider
+from llm_router.routes.file import Target
 
 
 def create_provider(target: Target, ssl_context: ssl.SSLContext) -> Provider:
@@ -15,11 +15,11 @@ def create_provider(target: Target, ssl_context: ssl.SSLContext) -> Provider:
     """
     match target.provider:
         case "openai":
-            from llm_router.providers.openai import OpenAIProvider
+            from llm_router.providers.openai.provider import OpenAIProvider
 
             return OpenAIProvider(target, ssl_context)
         case "anthropic":
-            from llm_router.providers.anthropic import AnthropicProvider
+            from llm_router.providers.anthropic.provider import AnthropicProvider
 
             return AnthropicProvider(target, ssl_context)
         case "vllm":

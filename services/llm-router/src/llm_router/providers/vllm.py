@@ -6,8 +6,8 @@ import ssl
 
 from openai import Omit
 
-from llm_router.providers.openai import OpenAIProvider
-from llm_router.routes import Target
+from llm_router.providers.openai.provider import OpenAIProvider
+from llm_router.routes.file import Target
 
 
 def create_vllm_provider(target: Target, ssl_context: ssl.SSLContext) -> OpenAIProvider:

@@ -1,0 +1,57 @@
+"""What the operator's commands share: output, a connection, days as arguments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+
+import asyncpg
+
+from cost_ledger.errors import CommandRefused
+from cost_ledger.schema.migrate import connect
+from cost_ledger.settings import Settings
+
+# For one statement; the longest adds up every row that is kept.
+_STATEMENT_TIMEOUT_SECONDS = 900.0
+
+
+def say(*lines: str) -> None:
+    """Print lines."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection of the command's own."""
+    connection = await connect(settings, command_timeout_seconds=_STATEMENT_TIMEOUT_SECONDS)
+    try:
+        yield connection
+    finally:
+        # Not `close`, which waits for a server that may hang; every transaction is over or given up by now.
+        connection.terminate()
+
+
+def day(text: str) -> date:
+    """Read an argument; ValueError unless it is YYYY-MM-DD."""
+    read = date.fromisoformat(text)
+    if read.isoformat() != text or not 1970 <= read.year <= 9998:
+        raise ValueError(text)
+    return read
+
+
+day.__name__ = "day (YYYY-MM-DD)"
+
+
+def add_days(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--from` and `--to` for UTC days, both included."""
+    parser.add_argument("--from", dest="first", type=day, metavar="DAY", help=f"only {what} this day or later")
+    parser.add_argument("--to", dest="last", type=day, metavar="DAY", help=f"only {what} this day or before")
+
+
+def check_days(arguments: argparse.Namespace) -> None:
+    """Refuse days in the wrong order: CommandRefused."""
+    if arguments.first is not None and arguments.last is not None and arguments.last < arguments.first:
+        raise CommandRefused("--to is before --from")

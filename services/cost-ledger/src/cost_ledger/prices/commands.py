@@ -1,0 +1,162 @@
+"""The operator's commands for the price book: list, check, import, missing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any
+
+from cost_ledger.books.command_line import add_days, check_days, connected, day, say
+from cost_ledger.books.text_table import table_lines
+from cost_ledger.prices.book import Import, import_price_book, read_prices
+from cost_ledger.prices.file import load_price_file
+from cost_ledger.prices.missing import missing_prices
+from cost_ledger.settings import Settings
+from pricing.price_book import Price, Rates
+
+
+def add_price_commands(parser: argparse.ArgumentParser) -> None:
+    """Add them to the parser of `prices`; each sets `work`, which returns the status."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    listing = commands.add_parser("list", help="show the recorded prices")
+    listing.add_argument("--at", type=day, metavar="DAY", help="only those in force on this day")
+    listing.add_argument("--provider", help="only this provider's")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(work=_prices_list)
+    for name, work, text in (
+        ("check", _prices_check, "say what an import of FILE would do; status 1 when it would be refused"),
+        ("import", _prices_import, "bring the prices of FILE into the book"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("file", type=Path, metavar="FILE")
+        command.add_argument(
+            "--backdate", action="store_true", help="allow prices that change what recorded attempts cost"
+        )
+        command.set_defaults(work=work)
+    missing = commands.add_parser("missing", help="models that were used and have no price")
+    add_days(missing, "requests admitted on")
+    missing.set_defaults(work=_prices_missing)
+
+
+async def _prices_list(settings: Settings, arguments: argparse.Namespace) -> int:
+    async with connected(settings) as connection:
+        prices = await read_prices(connection)
+    at = None if arguments.at is None else datetime.combine(arguments.at, time(), tzinfo=UTC)
+    chosen = sorted(
+        (
+            price
+            for price in prices
+            if (at is None or price.in_force(at)) and arguments.provider in (None, price.provider)
+        ),
+        key=lambda price: (price.provider, price.target_model, price.effective_from),
+    )
+    if arguments.json:
+        say(json.dumps([_price_object(price) for price in chosen], indent=2))
+        return 0
+    header = ("price version", "until", "input", "output", "cache read", "cache write", "reasoning", "long prompt")
+    say(
+        *table_lines((*header, "source"), [_price_cells(price) for price in chosen]),
+        "USD per million tokens; `until` is the first UTC day on which a price no longer holds",
+    )
+    return 0
+
+
+def _price_cells(price: Price) -> list[str]:
+    longer = price.long_prompt
+    return [
+        price.price_version,
+        "" if price.effective_to is None else f"{price.effective_to:%Y-%m-%d}",
+        *_rates_of(price.rates).values(),
+        "" if longer is None else f"over {longer.above_input_tokens}: {longer.rates.input} / {longer.rates.output}",
+        f"{price.source}, {price.source_date}",
+    ]
+
+
+def _rates_of(rates: Rates) -> dict[str, str]:
+    return {name: "" if (rate := getattr(rates, name)) is None else f"{rate.normalize():f}" for name in Rates.__slots__}
+
+
+def _price_object(price: Price) -> dict[str, Any]:
+    longer = price.long_prompt
+    return {
+        "price_version": price.price_version,
+        "provider": price.provider,
+        "target_model": price.target_model,
+        "effective_from": f"{price.effective_from:%Y-%m-%d}",
+        "effective_to": None if price.effective_to is None else f"{price.effective_to:%Y-%m-%d}",
+        "currency": "USD",
+        "rates": {name: rate or None for name, rate in _rates_of(price.rates).items()},
+        "long_prompt": None
+        if longer is None
+        else {
+            "above_input_tokens": longer.above_input_tokens,
+            "rates": {name: rate or None for name, rate in _rates_of(longer.rates).items()},
+        },
+        "source": price.source,
+        "source_date": price.source_date,
+    }
+
+
+async def _prices_import(settings: Settings, arguments: argparse.Namespace) -> int:
+    return await _import(settings, arguments, dry_run=False)
+
+
+async def _prices_check(settings: Settings, arguments: argparse.Namespace) -> int:
+    return await _import(settings, arguments, dry_run=True)
+
+
+async def _import(settings: Settings, arguments: argparse.Namespace, *, dry_run: bool) -> int:
+    file = load_price_file(arguments.file)
+    async with connected(settings) as connection:
+        done = await import_price_book(connection, file.prices, may_backdate=arguments.backdate, dry_run=dry_run)
+    say(*_import_lines(done, len(file.prices), dry_run=dry_run))
+    return 0
+
+
+def _import_lines(done: Import, prices: int, *, dry_run: bool) -> list[str]:
+    adds, ends = ("would add", "would end") if dry_run else ("added", "ended")
+    lines = [f"{adds} {price.price_version}" for price in done.plan.new]
+    for price, end in done.plan.moved:
+        before = "open" if price.effective_to is None else f"until {price.effective_to:%Y-%m-%d}"
+        lines.append(
+            f"{ends} {price.price_version}: {'open' if end is None else f'until {end:%Y-%m-%d}'}, was {before}"
+        )
+    for each in done.touched:
+        span = f"from {each.time.start:%Y-%m-%d}" + ("" if each.time.end is None else f" to {each.time.end:%Y-%m-%d}")
+        lines.append(
+            f"reprice is due: {each.attempts:,} attempts of {each.time.provider}/{each.time.target_model} {span} "
+            f"({each.priced_attempts:,} of them have a cost by now)"
+        )
+    if not done.changed:
+        return [f"nothing to do: all {prices} prices of the file are recorded"]
+    if not dry_run:
+        lines.append("running ledgers and edges take the prices within 30 s")
+    return lines
+
+
+async def _prices_missing(settings: Settings, arguments: argparse.Namespace) -> int:
+    check_days(arguments)
+    async with connected(settings) as connection:
+        missing = await missing_prices(connection, arguments.first, arguments.last)
+    if not missing:
+        say("every attempt with usage has a cost")
+        return 0
+    header = ("provider", "target model", "attempts", "uncounted", "input", "output", "first", "last", "price")
+    rows = [
+        [
+            each.provider,
+            each.target_model,
+            f"{each.attempts:,}",
+            f"{each.uncounted_attempts:,}",
+            f"{each.input_tokens:,}",
+            f"{each.output_tokens:,}",
+            each.first_used.isoformat(),
+            each.last_used.isoformat(),
+            "there is one: reprice" if each.has_price else "none",
+        ]
+        for each in missing
+    ]
+    say(*table_lines(header, rows), "`uncounted` attempts lack a token count: no price makes a cost of them")
+    return 0

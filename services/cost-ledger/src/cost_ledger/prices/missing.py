@@ -1,0 +1,66 @@
+"""Models that were used and are in no cost, because nobody knows their price or because nobody counted their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from cost_ledger.books.corrections import COUNTING_COST, JOIN_NEWEST
+from cost_ledger.connections import Connection
+from cost_ledger.prices.book import read_prices
+from pricing.price_book import PriceBook
+
+# spend_daily says which models and days to look at, so that only their attempts are read.
+_MISSING = f"""
+WITH models AS (
+    SELECT provider, target_model, min(day) AS first_day, max(day) AS last_day FROM spend_daily
+    WHERE unpriced_attempts > 0 AND ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
+    GROUP BY provider, target_model
+)
+SELECT a.provider, a.target_model, count(*) AS attempts,
+    count(*) FILTER (WHERE a.input_tokens IS NULL OR a.output_tokens IS NULL) AS uncounted_attempts,
+    coalesce(sum(a.input_tokens), 0)::int8 AS input_tokens, coalesce(sum(a.output_tokens), 0)::int8 AS output_tokens,
+    min(a.started_at) AS first_used, max(a.started_at) AS last_used
+FROM models JOIN attempts AS a ON a.provider = models.provider AND a.target_model = models.target_model
+    AND a.started_at >= models.first_day::timestamp AT TIME ZONE 'UTC'
+    AND a.started_at < (models.last_day + 2)::timestamp AT TIME ZONE 'UTC'
+{JOIN_NEWEST}
+WHERE a.has_usage AND ({COUNTING_COST}) IS NULL
+GROUP BY a.provider, a.target_model ORDER BY a.provider, a.target_model
+"""  # noqa: S608 - words of our own
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPrice:
+    """A model with attempts that are in no cost."""
+
+    provider: str
+    target_model: str
+    attempts: int
+    uncounted_attempts: int
+    """Those without an input or output count: no price can make a cost of them."""
+    input_tokens: int
+    output_tokens: int
+    first_used: date
+    last_used: date
+    has_price: bool
+    """Whether a price was in force when it was last used: then `reprice` is due."""
+
+
+async def missing_prices(connection: Connection, first: date | None, last: date | None) -> list[MissingPrice]:
+    """Return the models of these UTC days of admission, both included; None: any."""
+    book = PriceBook(await read_prices(connection))
+    return [
+        MissingPrice(
+            provider=row["provider"],
+            target_model=row["target_model"],
+            attempts=row["attempts"],
+            uncounted_attempts=row["uncounted_attempts"],
+            input_tokens=row["input_tokens"],
+            output_tokens=row["output_tokens"],
+            first_used=row["first_used"].date(),
+            last_used=row["last_used"].date(),
+            has_price=book.price_at(row["provider"], row["target_model"], row["last_used"]) is not None,
+        )
+        for row in await connection.fetch(_MISSING, first, last)
+    ]

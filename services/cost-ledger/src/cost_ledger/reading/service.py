@@ -1,0 +1,186 @@
+"""The RPCs of the cost-ledger: prices, spend, receipts, lists of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Coroutine
+from datetime import UTC, date, datetime
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cost_ledger import vocabulary
+from cost_ledger.connections import OUTAGES, RELEASE_SECONDS
+from cost_ledger.metrics import LedgerMetrics
+from cost_ledger.reading import spend
+from cost_ledger.reading.reader import Reader
+from cost_ledger.reading.requests import RequestFilters
+from cost_ledger.recording.price import PriceList
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.ledger.v1 import ledger_pb2_grpc
+
+log = structlog.get_logger()
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+ResultT = TypeVar("ResultT")
+
+_LONGEST_DAYS = 366
+_DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
+# More than these wait longer for a connection than their callers do.
+_MOST_OPEN_QUESTIONS = 64
+_DEFAULT_TIMEOUT_SECONDS = 10.0
+# Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
+_DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
+
+
+class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
+    """Answers from Postgres; UNAVAILABLE while it is away."""
+
+    def __init__(self, reader: Reader, prices: PriceList, metrics: LedgerMetrics) -> None:
+        self._reader = reader
+        self._prices = prices
+        self._metrics = metrics
+        self._open_questions = 0
+
+    async def GetPriceBook(  # noqa: N802
+        self, request: ledgerpb.GetPriceBookRequest, context: _Context
+    ) -> ledgerpb.GetPriceBookResponse:
+        """Return all prices, past and future."""
+        prices = await self._ask(context, self._prices.prices())
+        return ledgerpb.GetPriceBookResponse(prices=[price.to_proto() for price in prices])
+
+    async def GetSpend(  # noqa: N802
+        self, request: ledgerpb.GetSpendRequest, context: _Context
+    ) -> ledgerpb.GetSpendResponse:
+        """Return a tenant's figures between two days."""
+        await self._check_tenant(context, request.tenant)
+        try:
+            first, last = _day(request.from_day), _day(request.to_day)
+        except ValueError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "from_day and to_day must be days: YYYY-MM-DD")
+        if not 0 <= (last - first).days < _LONGEST_DAYS:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"to_day must not be before from_day, and the range at most {_LONGEST_DAYS} days",
+            )
+        group_by = list(request.group_by)
+        if any(dimension not in spend.COLUMNS for dimension in group_by) or len(set(group_by)) < len(group_by):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "group_by must name known dimensions, each once")
+        return await self._read(context, self._reader.spend(request.tenant, first, last, group_by))
+
+    async def GetRequest(  # noqa: N802
+        self, request: ledgerpb.GetRequestRequest, context: _Context
+    ) -> ledgerpb.GetRequestResponse:
+        """Return the receipt of one request."""
+        await self._check_tenant(context, request.tenant)
+        try:
+            request_id = uuid.UUID(request.request_id)
+        except ValueError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request_id must be a UUID")
+        record = await self._read(context, self._reader.request(request.tenant, request_id))
+        if record is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "this tenant has no such request")
+        return ledgerpb.GetRequestResponse(record=record)
+
+    async def ListRequests(  # noqa: N802
+        self, request: ledgerpb.ListRequestsRequest, context: _Context
+    ) -> ledgerpb.ListRequestsResponse:
+        """Return a page of a tenant's requests, newest first."""
+        await self._check_tenant(context, request.tenant)
+        if request.page_size > _LARGEST_PAGE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"page_size must be at most {_LARGEST_PAGE}")
+        try:
+            filters = _filters(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        try:
+            place = filters.place(request.page_token) if request.page_token else None
+        except ValueError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the cursor is not one of this list; go on with the filters it was made with, or begin without it",
+            )
+        page = await self._read(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE))
+        return ledgerpb.ListRequestsResponse(records=page.records, next_page_token=page.next_cursor or "")
+
+    async def _check_tenant(self, context: _Context, tenant: str) -> None:
+        if not tenant or "\0" in tenant:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
+
+    async def _read(self, context: _Context, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Ask, unless so many ask already that no connection would be free in time."""
+        if self._open_questions >= _MOST_OPEN_QUESTIONS:
+            answer.close()
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many questions at a time; nothing is lost, try again"
+            )
+        self._open_questions += 1
+        try:
+            return await self._ask(context, answer)
+        finally:
+            self._open_questions -= 1
+
+    async def _ask(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
+        """Wait for an answer of Postgres as long as the caller does; end the call when there is none."""
+        try:
+            async with asyncio.timeout(_timeout(context)):
+                return await answer
+        except OUTAGES as error:
+            self._metrics.database_errors.inc()
+            log.warning("question_not_answered", cause=type(error).__name__)
+            await _unavailable(context)
+
+
+async def _unavailable(context: _Context) -> NoReturn:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, "the database does not answer; nothing is lost, try again")
+
+
+def _day(text: str) -> date:
+    """Read YYYY-MM-DD and nothing else that ISO 8601 knows; ValueError."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError("not YYYY-MM-DD")
+    return day
+
+
+def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
+    """Read what a list is filtered by; ValueError with the reason when it makes no sense."""
+    names = ("user", "key_id", "requested_model", "provider", "target_model", "template")
+    if any("\0" in getattr(request, name) for name in names):
+        raise ValueError(f"{', '.join(names)} must be names")
+    return RequestFilters(
+        tenant=request.tenant,
+        state=vocabulary.REQUEST_STATE.word(request.state) or None,
+        outcome=vocabulary.OUTCOME.word(request.outcome) or None,
+        template=request.template or None,
+        key_id=request.key_id or None,
+        user_id=request.user or None,
+        requested_model=request.requested_model or None,
+        cache_status=vocabulary.CACHE_STATUS.word(request.cache_status) or None,
+        provider=request.provider or None,
+        target_model=request.target_model or None,
+        admitted_from=_moment(request.admitted_from) if request.HasField("admitted_from") else None,
+        admitted_to=_moment(request.admitted_to) if request.HasField("admitted_to") else None,
+    )
+
+
+def _moment(timestamp: Timestamp) -> datetime:
+    """Read a time that an id can have; ValueError."""
+    try:
+        moment = timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("admitted_from and admitted_to must be times") from error
+    if not 1970 <= moment.year < 9999:
+        raise ValueError("admitted_from and admitted_to must be times from 1970 to 9998")
+    return moment
+
+
+def _timeout(context: _Context) -> float:
+    """Return how many seconds a question may take: a little less than the caller will wait."""
+    remaining = context.time_remaining()
+    if remaining is None:
+        return _DEFAULT_TIMEOUT_SECONDS
+    return max(min(remaining - _DEADLINE_MARGIN_SECONDS, _DEFAULT_TIMEOUT_SECONDS), 0.05)

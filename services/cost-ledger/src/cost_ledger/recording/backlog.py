@@ -1,0 +1,69 @@
+"""What lies on the stream of cost events and beside it, and who reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio as redis
+from redis.exceptions import ResponseError
+
+from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
+
+# In one step: a member that reads something between a question and its removal would take that with it.
+_REMOVE_IDLE_MEMBERS = """
+local removed = {}
+for _, member in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    local facts = {}
+    for at = 1, #member, 2 do facts[member[at]] = member[at + 1] end
+    if facts.pending == 0 and facts.idle > tonumber(ARGV[2]) then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], facts.name)
+        removed[#removed + 1] = facts.name
+    end
+end
+return removed
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not recorded yet."""
+
+    events: int
+    oldest_seconds: float
+    """How long the oldest of them has been on the stream, by the clock of Redis; 0 when there is none."""
+    dead_letters: int
+    """What never will be, as it is."""
+
+
+async def measure_backlog(client: redis.Redis) -> Backlog:
+    """Look at the stream: what is recorded leaves it, hence its first entry is the oldest that is not. RedisError."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.xlen(STREAM)
+    pipeline.xrange(STREAM, count=1)
+    pipeline.time()
+    pipeline.xlen(DEAD_LETTERS)
+    answer: Any = await pipeline.execute()
+    events, first, (seconds, microseconds), dead_letters = answer
+    age = 0.0
+    if first:
+        appended_ms = int(first[0][0].split(b"-")[0])
+        age = max(seconds + microseconds / 1e6 - appended_ms / 1e3, 0.0)
+    return Backlog(events, age, dead_letters)
+
+
+async def remove_idle_members(client: redis.Redis, idle_seconds: float) -> list[str]:
+    """Remove members of the group that hold nothing and have not asked for so long; return their names. RedisError.
+
+    One that lives after all becomes a member again with its next question.
+    """
+    try:
+        # The client's types leave out that what it returns is awaited.
+        script: Any = client.eval(_REMOVE_IDLE_MEMBERS, 1, STREAM, GROUP, str(int(idle_seconds * 1000)))
+        removed: Any = await script
+    except ResponseError as error:
+        # Nothing has been sent or read yet.
+        if "no such key" in str(error) or "NOGROUP" in str(error):
+            return []
+        raise
+    return [name.decode() for name in removed]

@@ -1,0 +1,245 @@
+"""The contract of `/v1/chat/completions`: OpenAI's, to the letter."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.assembly import assemble
+from edge.cache.cache import Answer
+from edge.contracts.receipt_json import seam_comment
+from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
+from edge.exchange.exchange import Exchange, Receipt
+from edge.problems import Problem
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+_FINISH_REASONS = {
+    routerpb.FINISH_REASON_STOP: "stop",
+    routerpb.FINISH_REASON_LENGTH: "length",
+    routerpb.FINISH_REASON_CONTENT_FILTER: "content_filter",
+    routerpb.FINISH_REASON_TOOL_CALL: "tool_calls",
+}
+
+
+class Message(BaseModel):
+    """One turn of the conversation; fields not named here pass through."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Json] | None = None
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    include_usage: bool | None = None
+
+
+class CompletionRequest(BaseModel):
+    """Body of `POST /v1/chat/completions`; fields not named here pass through to the provider."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "default",
+                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                }
+            ]
+        },
+    )
+
+    model: Annotated[str, Field(min_length=1, description="A name from `GET /v1/models`.")]
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: Annotated[StreamOptions | None, Field(description="Only with `stream: true`.")] = None
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    n: Annotated[int | None, Field(ge=1, le=16)] = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    response_format: Json | None = None
+    tools: list[Json] | None = None
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    metadata: Json | None = None
+    store: bool | None = None
+    continuation: Annotated[
+        ContinuationWish | None,
+        Field(description="Not OpenAI's: whether another model may carry on an answer that broke off."),
+    ] = None
+
+    def to_conversation(self, endpoint: str, raw: Json) -> Conversation:
+        """Turn the body into a conversation; `raw` is the body as it came, and passes through unharmed."""
+        if self.stream_options is not None and not self.stream:
+            raise Problem("invalid_request", "stream_options is only allowed with stream: true", param="stream_options")
+        own = {"model", "stream", "stream_options", "continuation"}
+        return Conversation(
+            endpoint=endpoint,
+            requested_model=self.model,
+            body={name: value for name, value in raw.items() if name not in own and value is not None},
+            is_streaming=bool(self.stream),
+            include_usage=bool(self.stream_options and self.stream_options.include_usage),
+            continuation=CONTINUATIONS[self.continuation],
+        )
+
+
+class CompletionFrames:
+    """Writes `chat.completion.chunk` events."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._id = completion_id(exchange)
+        self._created = int(time.time())
+        self._usage = b',"usage":null' if exchange.conversation.include_usage else b""
+        self._before = b""
+        self._after = b""
+
+    def head(self) -> bytes:
+        """Return nothing: the status waits for the first content."""
+        return b""
+
+    def content(self, chunks: list[str | bytes]) -> bytes:
+        """Return a chunk for each chunk; before the first one, the role of each choice."""
+        frames = []
+        if not self._before:
+            self._open()
+            frames += [self._chunk(self._role(index)) for index in range(self._choices())]
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                text = b'[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}]'
+                frames.append(self._chunk(text % orjson.dumps(chunk)))
+            else:
+                frames.append(self._chunk(chunk))
+        return b"".join(frames)
+
+    def seam(self, continued: routerpb.Continued) -> bytes:
+        """Return a comment."""
+        return seam_comment(continued)
+
+    def end(self, receipt: Receipt) -> bytes:
+        """Return the finish chunks, the usage if it was asked for, and `[DONE]`; or the error and nothing else."""
+        if receipt.problem is not None:
+            return b"data: %b\n\n" % orjson.dumps(receipt.problem.body())
+        frames = [] if self._before else [self.content([])]
+        if receipt.answer.system_fingerprint:
+            self._open()
+        for index, reason in enumerate(finish_reasons(receipt.answer)):
+            choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+            frames.append(self._chunk(orjson.dumps([choice])))
+        if self._usage:
+            usage = orjson.dumps(usage_object(receipt.answer.usage))
+            frames.append(self._before + b"[]" + b',"usage":%b}\n\n' % usage)
+        return b"".join(frames) + b"data: [DONE]\n\n"
+
+    def _open(self) -> None:
+        """Prepare what each chunk has around its choices; the fingerprint is known at the end."""
+        answer = self._exchange.answer
+        fingerprint = {"system_fingerprint": answer.system_fingerprint} if answer.system_fingerprint else {}
+        head = orjson.dumps(
+            {
+                "id": self._id,
+                "object": "chat.completion.chunk",
+                "created": self._created,
+                "model": answer.target_model,
+                **fingerprint,
+            }
+        )
+        self._before = b"data: " + head[:-1] + b',"choices":'
+        self._after = self._usage + b"}\n\n"
+
+    def _chunk(self, choices: bytes) -> bytes:
+        return self._before + choices + self._after
+
+    def _choices(self) -> int:
+        return int(self._exchange.conversation.body.get("n") or 1)
+
+    def _role(self, index: int) -> bytes:
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        return orjson.dumps([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+
+class CompletionAnswers:
+    """Writes a `chat.completion` object."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def whole(self, receipt: Receipt) -> Json:
+        """Return the completion."""
+        answer = receipt.answer
+        choices = assemble(answer.chunks, len(answer.finish_reasons))
+        completion: Json = {
+            "id": completion_id(self._exchange),
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": answer.response_model or answer.target_model,
+            "choices": [
+                {"index": index, **choice, "finish_reason": reason}
+                for index, (choice, reason) in enumerate(zip(choices, finish_reasons(answer), strict=True))
+            ],
+            "usage": usage_object(answer.usage),
+        }
+        if answer.system_fingerprint:
+            completion["system_fingerprint"] = answer.system_fingerprint
+        return completion
+
+
+def completion_id(exchange: Exchange) -> str:
+    """Return the completion's id: the request id in OpenAI's manner."""
+    return "chatcmpl-" + exchange.facts.request_id
+
+
+def finish_reasons(answer: Answer) -> list[str]:
+    """Return why each choice ended, in OpenAI's words, which has one of its own for calls without tools."""
+    reasons = [_FINISH_REASONS[reason] for reason in answer.finish_reasons]
+    if "tool_calls" not in reasons:
+        return reasons
+    messages = [choice["message"] for choice in assemble(answer.chunks, len(reasons))]
+    return [
+        "function_call" if reason == "tool_calls" and "function_call" in message else reason
+        for reason, message in zip(reasons, messages, strict=True)
+    ]
+
+
+def usage_object(usage: Usage | None) -> Json | None:
+    """Write token counts under OpenAI's names; details that are unknown are left out."""
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    document: Json = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    cached = {
+        "cached_tokens": usage.provider_cache_read_input_tokens,
+        "cache_write_tokens": usage.provider_cache_write_input_tokens,
+    }
+    known = {name: count for name, count in cached.items() if count is not None}
+    if known:
+        document["prompt_tokens_details"] = known
+    if usage.reasoning_output_tokens is not None:
+        document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_output_tokens}
+    return document

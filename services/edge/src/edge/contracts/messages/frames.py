@@ -1,0 +1,193 @@
+"""The contract of `/v1/messages`: the Anthropic Messages API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.assembly import MalformedChunk
+from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
+from edge.contracts.messages.request import to_chat_body
+from edge.contracts.receipt_json import seam_comment
+from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
+from edge.exchange.exchange import Exchange, Receipt
+from edge.problems import Problem
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+MESSAGES_PATH = "/v1/messages"
+# Where Anthropic's clients look for the id to quote.
+ERROR_HEADER = "request-id"
+
+_STOP_REASONS = {
+    routerpb.FINISH_REASON_STOP: "end_turn",
+    routerpb.FINISH_REASON_LENGTH: "max_tokens",
+    routerpb.FINISH_REASON_CONTENT_FILTER: "refusal",
+    routerpb.FINISH_REASON_TOOL_CALL: "tool_use",
+}
+
+
+def is_messages_path(path: str) -> bool:
+    """Tell whether errors at this path have Anthropic's shape."""
+    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
+
+
+class Turn(BaseModel):
+    """One turn of the conversation."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Json]
+
+
+class MessagesRequest(BaseModel):
+    """Body of `POST /v1/messages`; fields not named here reach targets on Anthropic's wire as they came."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "default",
+                    "max_tokens": 100,
+                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                    "stream": True,
+                }
+            ]
+        },
+    )
+
+    model: Annotated[str, Field(min_length=1, description="A name from `GET /v1/models`.")]
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=0, description="Longest answer, in tokens.")]
+    system: str | list[Json] | None = None
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    temperature: Annotated[float | None, Field(ge=0, le=1)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    top_k: Annotated[int | None, Field(ge=0)] = None
+    tools: list[Json] | None = None
+    tool_choice: Json | None = None
+    thinking: Json | None = None
+    output_config: Json | None = None
+    metadata: Json | None = None
+    continuation: Annotated[
+        ContinuationWish | None,
+        Field(description="Not Anthropic's: whether another model may carry on an answer that broke off."),
+    ] = None
+
+    def to_conversation(self, endpoint: str, raw: Json, beta: str | None = None) -> Conversation:
+        """Turn the body into a conversation; `raw` is the body as it came, `beta` the header `anthropic-beta`.
+
+        Problem when a block makes no sense.
+        """
+        return Conversation(
+            endpoint=endpoint,
+            requested_model=self.model,
+            body=to_chat_body({name: value for name, value in raw.items() if name != "continuation"}, beta),
+            is_streaming=bool(self.stream),
+            continuation=CONTINUATIONS[self.continuation],
+        )
+
+
+class MessagesFrames:
+    """Writes the events of one message."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._blocks = MessageBlocks()
+        self._is_open = False
+
+    def head(self) -> bytes:
+        """Return nothing: the status waits for the first content."""
+        return b""
+
+    def content(self, chunks: list[str | bytes]) -> bytes:
+        """Return the events of these chunks; before the first ones, `message_start`."""
+        return self._start() + b"".join(map(_frame, self._blocks.take(chunks)))
+
+    def seam(self, continued: routerpb.Continued) -> bytes:
+        """Return a comment."""
+        return seam_comment(continued)
+
+    def end(self, receipt: Receipt) -> bytes:
+        """Return `message_delta` with the usage and `message_stop`; or the error and nothing else."""
+        if receipt.problem is not None:
+            return _frame(self.error_body(receipt.problem))
+        events = self._blocks.close()
+        delta = {"type": "message_delta", "delta": _stop(receipt, self._blocks), "usage": _usage(receipt.answer.usage)}
+        return self._start() + b"".join(map(_frame, [*events, delta, {"type": "message_stop"}]))
+
+    def error_body(self, problem: Problem) -> Json:
+        """Return an error in Anthropic's shape."""
+        return problem.anthropic_body(self._exchange.facts.request_id)
+
+    def _start(self) -> bytes:
+        if self._is_open:
+            return b""
+        self._is_open = True
+        answer = self._exchange.answer
+        message = _message(self._exchange, [], {"stop_reason": None, "stop_sequence": None}, answer.usage)
+        return _frame({"type": "message_start", "message": message})
+
+
+class MessagesAnswers:
+    """Writes a message in one piece."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def whole(self, receipt: Receipt) -> Json:
+        """Return the message; Problem when a provider's chunks make none."""
+        blocks = MessageBlocks()
+        try:
+            events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
+        except MalformedChunk as error:
+            raise Problem("stream_interrupted", "a provider's chunk made no sense") from error
+        return _message(self._exchange, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
+
+
+def _message(exchange: Exchange, content: list[Json], stop: Json, usage: Usage | None) -> Json:
+    answer = exchange.answer
+    return {
+        "id": "msg_" + exchange.facts.request_id,
+        "type": "message",
+        "role": "assistant",
+        "model": answer.response_model or answer.target_model,
+        "content": content,
+        **stop,
+        "usage": _usage(usage),
+    }
+
+
+def _stop(receipt: Receipt, blocks: MessageBlocks) -> Json:
+    """Return why the answer ended: in the provider's own words when it said more than an OpenAI chunk can."""
+    if blocks.stop is not None:
+        return blocks.stop
+    reason = _STOP_REASONS[receipt.answer.finish_reasons[0]]
+    return {"stop_reason": "refusal" if blocks.is_refusal else reason, "stop_sequence": None}
+
+
+def _usage(usage: Usage | None) -> Json:
+    """Write token counts as Anthropic does, cache reads and writes beside the input; 0 while nobody knows them yet."""
+    usage = usage or Usage()
+    read, written = usage.provider_cache_read_input_tokens, usage.provider_cache_write_input_tokens
+    document: Json = {
+        "input_tokens": max((usage.input_tokens or 0) - (read or 0) - (written or 0), 0),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "output_tokens": usage.output_tokens or 0,
+    }
+    if usage.reasoning_output_tokens is not None:
+        document["output_tokens_details"] = {"thinking_tokens": usage.reasoning_output_tokens}
+    return document
+
+
+def _frame(event: Json) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))

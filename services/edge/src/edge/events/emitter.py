@@ -1,0 +1,139 @@
+"""Step 7 of the request path: cost events leave the edge, into Redis or, while it is away, into the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from edge.events.redis import RedisAway, RedisStore
+from edge.events.spool import Spool, SpoolFull
+from edge.events.unsynced import RecentEvents
+from edge.metrics import Metrics
+from edge.problems import Problem
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+
+log = structlog.get_logger()
+
+_REPLAY_BATCH = 200
+REPLAY_INTERVAL_SECONDS = 1.0
+_LAST_REPLAY_SECONDS = 4.0
+_LAST_REPLAY_PAUSE_SECONDS = 0.2
+
+
+class Emitter:
+    """Records cost events so that none is lost, and moves cache entries in the same round trips."""
+
+    def __init__(self, store: RedisStore, spool: Spool, metrics: Metrics) -> None:
+        self._store = store
+        self._spool = spool
+        self._metrics = metrics
+        self._recent = RecentEvents()
+        self._under_way: set[asyncio.Task[bool]] = set()
+
+    async def claim(self, request_id: str, seconds: int) -> bool:
+        """Take a request id that a client chose; False when it was taken before, or when nobody can tell."""
+        try:
+            return await self._store.claim(request_id, seconds)
+        except RedisAway:
+            return False
+
+    async def admit(self, event: ledgerpb.CostEvent, key: str | None) -> tuple[bytes | None, bool]:
+        """Record an admitted event and look `key` up.
+
+        Returns what is stored under the key, and whether Redis could be asked. Problem (503) when the event could
+        be recorded nowhere: then nothing may be spent.
+        """
+        payload = event.SerializeToString()
+        try:
+            stored = await self._store.admit(payload, key)
+        except RedisAway:
+            try:
+                await self._into_spool(payload, into_reserve=False)
+            except SpoolFull as error:
+                log.error("cost_event_refused", reason="spool_full")  # noqa: TRY400 - expected, counted and told
+                raise Problem(
+                    "spend_unrecordable", "the gateway cannot record what this request would cost; try again later"
+                ) from error
+            return None, False
+        self._recent.took([payload])
+        return stored, True
+
+    async def settle(self, event: ledgerpb.CostEvent, entry: tuple[str, bytes] | None) -> bool:
+        """Record a settled event and store the cache entry; return whether the entry was stored.
+
+        Goes on to its end when the caller is cancelled.
+        """
+        return await asyncio.shield(self._track(self._settle(event.SerializeToString(), entry)))
+
+    async def replay(self) -> None:
+        """Give Redis what it may have lost when it ended, and what waits in the spool, each oldest first."""
+        with suppress(RedisAway):
+            await self._tell_again()
+            await self._empty_spool()
+
+    async def _tell_again(self) -> None:
+        """Send the events of the last seconds once more to a Redis that was started since; each still counts once."""
+        asked_at = time.monotonic()
+        run_id = await self._store.run_id()
+        doubtful = self._recent.doubtful(run_id, asked_at)
+        for start in range(0, len(doubtful), _REPLAY_BATCH):
+            await self._store.replay(doubtful[start : start + _REPLAY_BATCH])
+        if doubtful:
+            self._recent.told_again(len(doubtful), run_id)
+            self._metrics.cost_events_told_again.inc(len(doubtful))
+            log.warning("redis_restarted", events_told_again=len(doubtful))
+
+    async def _empty_spool(self) -> None:
+        while self._spool.depth:
+            waiting = await self._spool.oldest(_REPLAY_BATCH)
+            events = [event for _, event in waiting]
+            await self._store.replay(events)
+            self._recent.took(events)
+            await self._spool.remove_through(waiting[-1][0])
+            self._metrics.spool_depth.set(self._spool.depth)
+            log.info("spool_replayed", events=len(waiting), left=self._spool.depth)
+
+    async def close(self) -> None:
+        """Wait until every event that is under way is recorded, and for some seconds until Redis has what was spooled.
+
+        The spool's file may go with this process: a pod's volume does by default.
+        """
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        end = time.monotonic() + _LAST_REPLAY_SECONDS
+        while self._spool.depth and time.monotonic() < end:
+            await self.replay()
+            if self._spool.depth:
+                await asyncio.sleep(_LAST_REPLAY_PAUSE_SECONDS)
+        if self._spool.depth:
+            log.warning("spool_left", events=self._spool.depth)
+
+    def _track(self, work: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _settle(self, payload: bytes, entry: tuple[str, bytes] | None) -> bool:
+        try:
+            await self._store.settle(payload, entry)
+        except RedisAway:
+            try:
+                await self._into_spool(payload, into_reserve=True)
+            except SpoolFull:
+                # The admitted event is recorded, so the ledger will show this request as unsettled.
+                self._metrics.cost_events_lost.inc()
+                log.error("cost_event_lost", reason="spool_full")  # noqa: TRY400 - expected, counted and told
+            return False
+        self._recent.took([payload])
+        return entry is not None
+
+    async def _into_spool(self, payload: bytes, *, into_reserve: bool) -> None:
+        await self._spool.append(payload, into_reserve=into_reserve)
+        self._metrics.cost_events_spooled.inc()
+        self._metrics.spool_depth.set(self._spool.depth)

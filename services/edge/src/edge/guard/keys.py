@@ -1,0 +1,137 @@
+"""API keys: a file of salted hashes, and the command that adds to it.
+
+    keys:
+      - {key_id: ..., tenant: ..., user: ..., tier: ..., salt: ..., sha256: ...}
+
+A key reads `sk-spillway-KEYID-SECRET`. The secret has 256 random bits, so one round of SHA-256 over salt and secret
+is as hard to invert as any slow hash would be, and costs microseconds at each request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_PREFIX = "sk-spillway-"
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+Salt = Annotated[str, Field(pattern="^([0-9a-f]{2}){16,32}$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class KeysError(Exception):
+    """The key file cannot be used; the text says why."""
+
+
+class KeyEntry(BaseModel):
+    """One key as the file keeps it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    key_id: Word
+    tenant: Word
+    user: Word
+    tier: Word
+    salt: Salt
+    sha256: Sha256
+
+
+class _KeyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys: list[KeyEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks."""
+
+    key_id: str
+    tenant: str
+    user: str
+    tier: str
+
+
+class KeyRing:
+    """All keys, looked up by their id."""
+
+    def __init__(self, entries: Iterable[KeyEntry]) -> None:
+        self._entries = {entry.key_id: entry for entry in entries}
+
+    def identify(self, key: str) -> Identity | None:
+        """Return whose key this is; None when it is nobody's."""
+        key_id, _, secret = key.removeprefix(_PREFIX).partition("-")
+        entry = self._entries.get(key_id)
+        if entry is None or not key.startswith(_PREFIX):
+            return None
+        if not hmac.compare_digest(_hash(entry.salt, secret), entry.sha256):
+            return None
+        return Identity(entry.key_id, entry.tenant, entry.user, entry.tier)
+
+
+def load_keys(path: Path) -> KeyRing:
+    """Read the key file; KeysError when it is missing or malformed."""
+    return KeyRing(_read(path).keys)
+
+
+def add_key(path: Path, tenant: str, user: str, tier: str) -> str:
+    """Make a key, append its hash to the file (created if need be) and return the key: it is shown only now."""
+    key_id, secret, salt = secrets.token_hex(4), secrets.token_urlsafe(32), secrets.token_hex(16)
+    entry = KeyEntry(key_id=key_id, tenant=tenant, user=user, tier=tier, salt=salt, sha256=_hash(salt, secret))
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entries = _read(path).keys if path.exists() else []
+        document = {"keys": [known.model_dump() for known in (*entries, entry)]}
+        replacement = path.with_name(path.name + ".new")
+        replacement.touch(mode=0o600)
+        replacement.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        os.replace(replacement, path)  # noqa: PTH105 - Path.replace returns a path nobody wants
+    return f"{_PREFIX}{key_id}-{secret}"
+
+
+def _hash(salt: str, secret: str) -> str:
+    return hashlib.sha256(bytes.fromhex(salt) + secret.encode()).hexdigest()
+
+
+def _read(path: Path) -> _KeyFile:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KeysError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, or a date of no calendar
+        raise KeysError(f"{path}: not YAML") from error
+    try:
+        return _KeyFile.model_validate(document)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise KeysError(f"{path}: {where or 'the file'}: {error.errors()[0]['msg']}") from error
+
+
+def main() -> None:
+    """Command line: `python -m edge.guard.keys add FILE --tenant T --user U --tier R` prints the new key."""
+    parser = argparse.ArgumentParser(prog="python -m edge.guard.keys", description="Make API keys.")
+    add = parser.add_subparsers(required=True).add_parser("add", help="add a key and print it")
+    add.add_argument("file", type=Path)
+    for name in ("tenant", "user", "tier"):
+        add.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    try:
+        key = add_key(arguments.file, arguments.tenant, arguments.user, arguments.tier)
+    except (KeysError, OSError, ValidationError) as error:
+        sys.exit(f"keys: {error}")
+    sys.stdout.write(key + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The HTTP application: endpoints, error handlers, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from edge.contracts.messages.frames import ERROR_HEADER, is_messages_path
+from edge.http.accept import Arrival
+from edge.http.openapi import describe
+from edge.http.responses import json_response
+from edge.metrics import Metrics
+from edge.problems import Problem
+
+log = structlog.get_logger()
+
+_DESCRIPTION = """
+An LLM gateway: streaming answers, fallback between providers, a response cache, and every cent recorded.
+
+Send your API key as `Authorization: Bearer sk-spillway-...`. Errors have one shape; `retryable` tells whether the
+same request may succeed later. Once a stream has begun, an error is its last event and nothing that reads as
+success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors have Anthropic's shape.
+"""
+
+
+def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> ASGIApp:
+    """Put the application together from the endpoints."""
+    # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
+    app = FastAPIOffline(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    for router in routers:
+        app.include_router(router)
+    errors = _Errors(metrics)
+    app.add_exception_handler(Problem, errors.on_problem)
+    app.add_exception_handler(HTTPException, errors.on_http_exception)
+    app.add_exception_handler(RequestValidationError, errors.on_validation_error)
+    app.add_exception_handler(Exception, errors.on_crash)
+    describe(app)
+    # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
+    return Arrival(app, metrics)
+
+
+class _Errors:
+    """Answers what was raised before a request was admitted, and counts it where something would have been spent."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def on_problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
+        log.info("request_rejected", reason=error.code, param=error.param)
+        return self._answer(request, error)
+
+    async def on_http_exception(self, request: Request, error: Exception) -> Response:
+        """Answer a path or method that does not exist."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+        if error.status_code == 405:
+            problem = Problem("method_not_allowed", f"{request.url.path} does not take {request.method}")
+        else:
+            problem = Problem("not_found", f"there is nothing at {request.url.path}; see /docs")
+        return self._answer(request, problem)
+
+    async def on_validation_error(self, request: Request, error: Exception) -> Response:
+        """Answer a query parameter that makes no sense."""
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
+        fault = error.errors()[0]
+        name = str(fault["loc"][-1])
+        return self._answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
+
+    async def on_crash(self, request: Request, error: Exception) -> Response:
+        """Answer an error of our own, without telling more than that."""
+        log.error("request_crashed", endpoint=request.url.path, exc_info=error)
+        return self._answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
+
+    def _answer(self, request: Request, problem: Problem) -> Response:
+        if request.method == "POST":  # chat and embeddings; all other endpoints only read
+            self._metrics.refusals.labels(problem.code).inc()
+        if not is_messages_path(request.url.path):
+            return json_response(problem.body(), problem.kind.status, problem.headers())
+        request_id = request.state.request_id
+        headers = {ERROR_HEADER: request_id, **problem.headers()}
+        return json_response(problem.anthropic_body(request_id), problem.kind.status, headers)

@@ -1,0 +1,65 @@
+"""What the client is told a request cost, before the ledger has recorded it: same prices, same formula."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import structlog
+
+from edge.ledger.client import LedgerClient
+from edge.metrics import Metrics
+from edge.problems import Problem
+from pricing.cost import FREE, cost_of
+from pricing.price_book import PriceBook
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+log = structlog.get_logger()
+
+_REFRESH_INTERVAL_SECONDS = 15.0
+_FIRST_INTERVAL_SECONDS = 1.0
+
+
+class Quotes:
+    """Prices attempts with the ledger's price book."""
+
+    def __init__(self, ledger: LedgerClient, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._book: PriceBook | None = None
+
+    async def keep_fresh(self) -> None:
+        """Fetch the price book again and again, often until there is one; runs until cancelled."""
+        while True:
+            await self._refresh()
+            await asyncio.sleep(_FIRST_INTERVAL_SECONDS if self._book is None else _REFRESH_INTERVAL_SECONDS)
+
+    async def _refresh(self) -> None:
+        """Fetch the price book; when the ledger does not answer, the last one stays in use."""
+        try:
+            self._book = await self._ledger.price_book()
+        except Problem as problem:
+            self._metrics.price_book_failures.inc()
+            log.warning("price_book_refresh_failed", reason=problem.code)
+
+    def attempt_costs(self, attempts: Sequence[routerpb.Attempt]) -> list[Decimal | None]:
+        """Return the cost of each attempt in USD; None when it is unpriced."""
+        return [self._attempt_cost(attempt) for attempt in attempts]
+
+    def saved_cost(self, provider: str, target_model: str, usage: Usage | None) -> Decimal | None:
+        """Return what an answer would cost now."""
+        if self._book is None or usage is None:
+            return None
+        return cost_of(usage, self._book.price_at(provider, target_model, datetime.now(UTC)))
+
+    def _attempt_cost(self, attempt: routerpb.Attempt) -> Decimal | None:
+        if not attempt.HasField("usage"):
+            return FREE
+        started_at = attempt.started_at.ToDatetime(tzinfo=UTC)
+        price = self._book.price_at(attempt.provider, attempt.target_model, started_at) if self._book else None
+        if price is None:
+            self._metrics.unquoted_attempts.labels(attempt.provider).inc()
+        return cost_of(Usage.from_proto(attempt.usage), price)

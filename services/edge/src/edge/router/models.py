@@ -1,0 +1,46 @@
+"""Which models there are: the routes of the llm-router, asked now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from edge.problems import Problem
+from edge.router.client import RouterClient
+from spillway.router.v1 import router_pb2 as routerpb
+
+log = structlog.get_logger()
+
+_LONGEST_NAME_TOLD = 100
+
+
+class ModelList:
+    """The public models as the router last told them."""
+
+    def __init__(self, router: RouterClient) -> None:
+        self._router = router
+        self._models: dict[str, routerpb.Model] = {}
+
+    async def refresh(self) -> None:
+        """Ask the router anew; Problem when it does not answer."""
+        self._models = {model.route: model for model in await self._router.list_models()}
+
+    async def require(self, name: str) -> None:
+        """Return if the model exists; Problem (404) when not. A name not seen yet makes the list be fetched anew."""
+        if name in self._models:
+            return
+        await self.refresh()
+        if name not in self._models:
+            known = ", ".join(sorted(self._models))
+            raise Problem(
+                "model_not_found",
+                f"model {name[:_LONGEST_NAME_TOLD]!r} does not exist; there are: {known}",
+                param="model",
+            )
+
+    async def known(self) -> Mapping[str, routerpb.Model]:
+        """Return the models by name, fetched when none is known yet."""
+        if not self._models:
+            await self.refresh()
+        return self._models

@@ -1,0 +1,77 @@
+"""The targets of a request that are still to be asked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from llm_router.breaker.breakers import Breakers, Permit
+from llm_router.chain.decision import may_be_larger
+from llm_router.errors import ContextTooLong, ProviderError
+from llm_router.metrics import Metrics
+from llm_router.routes.file import Target
+
+
+class Line:
+    """Targets in order. One whose breaker is open is passed over as long as others are left.
+
+    Of those that were passed over, one is asked in the end: better a doubtful answer than none.
+    """
+
+    def __init__(self, targets: Iterable[Target], breakers: Breakers, metrics: Metrics) -> None:
+        """`targets` are asked in this order."""
+        self._waiting = deque(targets)
+        self._breakers = breakers
+        self._metrics = metrics
+        self._passed_over: list[Target] = []
+        self._insisted: Target | None = None
+        self._left: tuple[str, str] | None = None  # the target that was given up last, and why
+
+    @property
+    def waiting(self) -> int:
+        """How many targets have not had their turn."""
+        return len(self._waiting)
+
+    @property
+    def passed_over(self) -> list[str]:
+        """The names of the targets that were not asked because their breaker is open."""
+        return [target.name for target in self._passed_over]
+
+    async def next(self, *, insists: bool = True) -> tuple[Target, Permit] | None:
+        """Return the next target that may be asked, with the permit for a first attempt; None when there is none.
+
+        Without `insists` only a target whose breaker lets it be asked.
+        """
+        while self._waiting:
+            target = self._waiting.popleft()
+            self._metrics.target_demand.labels(target.name, target.provider).inc()
+            permit = await self._breakers.admit(target.name)
+            if permit is not None:
+                self._count_fallback(target)
+                return target, permit
+            self._passed_over.append(target)
+            self._metrics.passed_over.labels(target.name).inc()
+            self._left = self._left or (target.name, "breaker_open")
+        if insists and self._passed_over and self._insisted is None:
+            self._insisted = target = self._passed_over.pop()
+            self._count_fallback(target)
+            return target, self._breakers.insist(target.name)
+        return None
+
+    async def again(self, target: Target) -> Permit | None:
+        """Return the permit for another attempt at `target`; None while its breaker is open."""
+        if target is self._insisted:
+            return self._breakers.insist(target.name)
+        return await self._breakers.admit(target.name)
+
+    def leave(self, target: Target, error: ProviderError) -> None:
+        """Give `target` up; a prompt that was too long for it is not tried on targets that are no larger."""
+        self._left = (target.name, error.code)
+        if isinstance(error, ContextTooLong):
+            self._waiting = deque(other for other in self._waiting if may_be_larger(other, target))
+            self._passed_over = [other for other in self._passed_over if may_be_larger(other, target)]
+
+    def _count_fallback(self, target: Target) -> None:
+        if self._left is not None and self._left[0] != target.name:
+            self._metrics.fallbacks.labels(self._left[0], target.name, self._left[1]).inc()
+        self._left = None

@@ -1,0 +1,54 @@
+"""Rules of the decision table that hold for a stream and for an answer in one piece alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from llm_router.errors import (
+    CompletionFailed,
+    ProviderError,
+    ProviderRateLimited,
+    all_targets_failed,
+    callers_error,
+)
+from llm_router.routes.file import Target
+from spillway.router.v1 import router_pb2 as routerpb
+
+TRIES_PER_TARGET = 2
+# With less time left no attempt can end well; the cause of the last failure is worth more than another one.
+LEAST_SECONDS = 0.05
+# A rate limit that ends within this time is worth waiting for; the next target is nearer than a longer one.
+_LONGEST_RETRY_AFTER_SECONDS = 2.0
+_FIRST_BACKOFF_SECONDS = 0.1
+
+
+def pause_before_retry(error: ProviderError, tries: int, jitter: random.Random) -> float | None:
+    """Return how many seconds to wait before the same target is tried again after `tries` tries; None: it is not."""
+    if tries >= TRIES_PER_TARGET:
+        return None
+    if isinstance(error, ProviderRateLimited):
+        if error.retry_after is None or error.retry_after > _LONGEST_RETRY_AFTER_SECONDS:
+            return None
+        return error.retry_after + jitter.uniform(0, _FIRST_BACKOFF_SECONDS)
+    if error.retries_same_target:
+        return _FIRST_BACKOFF_SECONDS * 2.0 ** (tries - 1) * jitter.uniform(1, 2)
+    return None
+
+
+def may_be_larger(other: Target, target: Target) -> bool:
+    """Tell whether `other` may take a prompt that was too long for `target`; unknown sizes may."""
+    if other.context_tokens is None or target.context_tokens is None:
+        return True
+    return other.context_tokens > target.context_tokens
+
+
+def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()) -> CompletionFailed:
+    """Say that nobody answered: the caller's error when every target found fault with the request itself.
+
+    `passed_over` are targets that were not asked because their breaker is open: they might have answered.
+    """
+    rejections = [error for _, error in failures if error.outcome == routerpb.OUTCOME_REJECTED]
+    if rejections and len(rejections) == len(failures) and not passed_over:
+        return callers_error(rejections[0])
+    return all_targets_failed(failures, passed_over)

@@ -1,0 +1,115 @@
+"""What goes back to the edge: a bounded queue that joins the chunks that wait, so that gRPC carries few messages."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from llm_router.providers.provider import Content
+from spillway.router.v1 import router_pb2 as routerpb
+
+# Enough for any pause of the reader that is not the client's own slowness; then the provider is read no further.
+_MOST_WAITING = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _AnswersNow:
+    """Content that follows is from this attempt."""
+
+    attempt_number: int
+
+
+_Item = Content | routerpb.StreamCompletionResponse | _AnswersNow
+
+
+class Outbox:
+    """The queue of one stream: the chain puts, the RPC takes all there is, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: list[_Item] = []
+        self._answering = 0  # the attempt that the next delta has to name; 0: none
+        self._is_closed = False
+        self._taker: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._all_sent = asyncio.Event()
+
+    async def put_content(self, contents: list[Content]) -> None:
+        """Queue content; waits while too much is waiting already."""
+        while len(self._waiting) >= _MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting += contents
+        self._all_sent.clear()
+        self._wake()
+
+    def put_event(self, event: routerpb.StreamCompletionResponse) -> None:
+        """Queue anything that is not content."""
+        self._waiting.append(event)
+        self._all_sent.clear()
+        self._wake()
+
+    def answer_from(self, attempt_number: int) -> None:
+        """Say that the content that follows is from this attempt."""
+        self._waiting.append(_AnswersNow(attempt_number))
+
+    def close(self) -> None:
+        """Say that nothing more will come."""
+        self._is_closed = True
+        self._wake()
+
+    async def sent(self) -> None:
+        """Wait until the RPC has sent all that was put: it is on its way then, whatever happens to this process."""
+        await self._all_sent.wait()
+
+    async def take(self) -> list[routerpb.StreamCompletionResponse]:
+        """Wait until there is something and return all of it; an empty list when the outbox is closed and empty.
+
+        What was taken before has been sent by now.
+        """
+        if not self._waiting:
+            self._all_sent.set()
+        while not (self._waiting or self._is_closed):
+            self._taker = asyncio.get_running_loop().create_future()
+            try:
+                await self._taker
+            finally:
+                self._taker = None
+        taken, self._waiting = self._waiting, []
+        self._room.set()
+        return self._messages(taken)
+
+    def _wake(self) -> None:
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
+
+    def _messages(self, taken: list[_Item]) -> list[routerpb.StreamCompletionResponse]:
+        """Join runs of content of one kind into one message each."""
+        messages: list[routerpb.StreamCompletionResponse] = []
+        texts: list[str] = []
+        choices: list[bytes] = []
+
+        def flush() -> None:
+            if texts or choices:
+                delta = routerpb.Delta(texts=texts, choices=choices, attempt_number=self._answering)
+                messages.append(routerpb.StreamCompletionResponse(delta=delta))
+                texts.clear()
+                choices.clear()
+                self._answering = 0
+
+        for item in taken:
+            if isinstance(item, str):
+                if choices:
+                    flush()
+                texts.append(item)
+            elif isinstance(item, bytes):
+                if texts:
+                    flush()
+                choices.append(item)
+            elif isinstance(item, _AnswersNow):
+                flush()
+                self._answering = item.attempt_number
+            else:
+                flush()
+                messages.append(item)
+        flush()
+        return messages

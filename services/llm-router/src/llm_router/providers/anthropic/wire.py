@@ -1,0 +1,180 @@
+"""The Anthropic Messages stream, read event by event and told in OpenAI's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.providers.provider import Answer, Content
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+# A token count beyond this is nonsense, and would not fit into the attempt's record.
+_LARGEST_COUNT = 2**53
+
+_FINISH_REASONS = {
+    "end_turn": routerpb.FINISH_REASON_STOP,
+    "stop_sequence": routerpb.FINISH_REASON_STOP,
+    "max_tokens": routerpb.FINISH_REASON_LENGTH,
+    "model_context_window_exceeded": routerpb.FINISH_REASON_LENGTH,
+    "tool_use": routerpb.FINISH_REASON_TOOL_CALL,
+    "refusal": routerpb.FINISH_REASON_CONTENT_FILTER,
+}
+
+
+# How a turn may end for a client that knows Anthropic's contract: it sends the answer back to have it continued.
+_OWN_FINISH_REASONS = {**_FINISH_REASONS, "pause_turn": routerpb.FINISH_REASON_STOP}
+# What an OpenAI chunk can say of the end: the reason alone, and these.
+_PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
+
+
+class AnthropicWire:
+    """Reads the events of one message; an answer has one choice."""
+
+    def __init__(self, *, tells_own_words: bool = False) -> None:
+        """`tells_own_words`: the caller's contract is Anthropic's, so what OpenAI has no word for is told as it came.
+
+        Then a chunk may have the field `anthropic` in its delta: an event of Anthropic's without its index.
+        """
+        self.answer = Answer()
+        self._tells_own_words = tells_own_words
+        self._untold: list[Content] = []  # told with the next content: by itself it is none
+        self._block = ""  # the kind of the block that is open, or was last
+        self._usage: dict[str, int] = {}
+        self._tool_calls: dict[int, int] = {}  # index of a content block -> index of its tool call
+
+    def read(self, data: bytes) -> list[Content]:
+        """Take the data of one event; see `Wire.read`."""
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise StreamBroken("an event of the stream is not JSON") from error
+        try:
+            content = self._read(event)
+        except (TypeError, AttributeError, KeyError) as error:
+            raise StreamBroken("an event of the stream has the wrong shape") from error
+        if content is None:
+            return []
+        told, self._untold = [*self._untold, content], []
+        return told
+
+    def _read(self, event: Json) -> Content | None:
+        kind = event["type"]
+        if kind == "content_block_delta":
+            return self._delta(event["index"], event["delta"])
+        if kind == "content_block_start":
+            return self._block_start(event["index"], event["content_block"])
+        if kind == "content_block_stop" and self._block == "tool_use":
+            self._own_word({"type": kind})
+        elif kind == "message_start":
+            self.answer.response_model = _text(event["message"].get("model") or "")
+            self._add_usage(event["message"].get("usage"))
+        elif kind == "message_delta":
+            self._add_usage(event.get("usage"))
+            return self._finish(event["delta"])
+        elif kind == "message_stop":
+            self.answer.has_ended = True
+        elif kind == "error":
+            raise _error_in_stream(event.get("error") or {})
+        return None
+
+    def _delta(self, index: int, delta: Json) -> Content | None:
+        kind = delta["type"]
+        if kind == "text_delta":
+            return _text(delta["text"]) or None
+        if kind == "input_json_delta" and self._is_of_a_call(index):
+            arguments = _text(delta["partial_json"])
+            call = {"index": self._tool_calls[index], "function": {"arguments": arguments}}
+            return _choices({"tool_calls": [call]}) if arguments else None
+        if kind == "thinking_delta":
+            thinking = _text(delta["thinking"])
+            return _choices({"reasoning_content": thinking}) if thinking else None
+        self._own_word({"type": "content_block_delta", "delta": delta})
+        return None
+
+    def _is_of_a_call(self, index: int) -> bool:
+        """Tell whether arguments are of a call that is the caller's to answer, and not of one Anthropic runs itself."""
+        return index in self._tool_calls or not self._tells_own_words
+
+    def _block_start(self, index: int, block: Json) -> Content | None:
+        before, self._block = self._block, _text(block["type"])
+        if self._block == "tool_use":
+            number = self._tool_calls[index] = len(self._tool_calls)
+            function = {"name": _text(block["name"]), "arguments": ""}
+            call = {"index": number, "id": _text(block["id"]), "type": "function", "function": function}
+            return _choices({"tool_calls": [call]})
+        if self._block == "text":
+            if before == "text":
+                self._own_word({"type": "content_block_start", "content_block": {"type": "text", "text": ""}})
+            return _text(block.get("text") or "") or None
+        self._own_word({"type": "content_block_start", "content_block": block})
+        return None
+
+    def _own_word(self, event: Json) -> None:
+        if self._tells_own_words:
+            self._untold.append(_choices({"anthropic": event}))
+
+    def _finish(self, delta: Json) -> Content | None:
+        """Note how the answer ended; return what is left to tell of it."""
+        reason = delta.get("stop_reason")
+        if reason is None:
+            return None
+        known = _OWN_FINISH_REASONS if self._tells_own_words else _FINISH_REASONS
+        if reason not in known:
+            raise StreamBroken("the answer ended for a reason that is no end of an answer")
+        self.answer.finish_reasons[0] = known[reason]
+        if reason not in _PLAIN_ENDS or any(
+            value is not None for name, value in delta.items() if name != "stop_reason"
+        ):
+            self._own_word({"type": "message_delta", "delta": delta})
+        return self._untold.pop() if self._untold else None
+
+    def _add_usage(self, usage: Json | None) -> None:
+        """Keep the newest of each count; the counts of later events are cumulative."""
+        if not usage:
+            return
+        counts = {**usage, "reasoning": (usage.get("output_tokens_details") or {}).get("thinking_tokens")}
+        self._usage |= {name: count for name, count in counts.items() if _is_count(count)}
+        self.answer.usage = self._inclusive_usage()
+
+    def _inclusive_usage(self) -> Usage:
+        """Add cache reads and writes to the input, which Anthropic counts apart."""
+        counts = self._usage
+        read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
+        input_tokens = counts.get("input_tokens")
+        if input_tokens is not None:
+            input_tokens += (read or 0) + (written or 0)
+        return Usage(
+            input_tokens=input_tokens,
+            output_tokens=counts.get("output_tokens"),
+            provider_cache_read_input_tokens=read,
+            provider_cache_write_input_tokens=written,
+            reasoning_output_tokens=counts.get("reasoning"),
+        )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+
+
+def _choices(delta: Json) -> bytes:
+    return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+
+def _error_in_stream(error: Json) -> ProviderError:
+    kind = error.get("type")
+    if kind == "rate_limit_error":
+        return ProviderRateLimited("the provider is rate-limiting us", retry_after=None)
+    if kind in {"overloaded_error", "api_error"}:
+        return ProviderUnavailable("the provider reported an error in its stream")
+    return StreamBroken("the provider reported an error in its stream")

@@ -1,0 +1,84 @@
+"""The OpenAI embeddings wire, read in one piece: for the providers `openai` and `vllm`."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from llm_router.errors import StreamBroken
+from llm_router.providers.openai.wire import error_in_stream, read_usage
+from pricing.usage import Usage
+
+_BYTES_PER_NUMBER = 4
+
+
+@dataclass(slots=True)
+class EmbeddingsAnswer:
+    """What a reply says, as far as it could be read."""
+
+    response_model: str = ""
+    usage: Usage | None = None
+    vectors: list[bytes] = field(default_factory=list)
+    """By index; little-endian float32."""
+
+    def read(self, body: bytes, inputs: int) -> None:
+        """Take the whole body of a reply to `inputs` inputs. ProviderError when the vectors are not all there and good.
+
+        The facts are noted first: what was billed is known though the vectors are of no use. Takes up to a second for
+        the largest replies: not for the event loop.
+        """
+        reply = _parse(body)
+        if reply.get("error"):
+            raise error_in_stream(reply["error"])
+        if isinstance(reply.get("model"), str):
+            self.response_model = reply["model"]
+        usage = read_usage(reply["usage"]) if isinstance(reply.get("usage"), dict) else None
+        if usage is not None:
+            self.usage = replace(usage, output_tokens=0)  # vectors are not counted, so the wire has no word for it
+        self.vectors = _vectors(reply.get("data"), inputs)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise StreamBroken("the reply is not JSON") from error
+    if not isinstance(reply, dict):
+        raise StreamBroken("the reply is not an object")
+    return reply
+
+
+def _vectors(data: Any, inputs: int) -> list[bytes]:
+    if not isinstance(data, list) or len(data) != inputs:
+        raise StreamBroken("the reply has not as many vectors as there were inputs")
+    by_index: dict[int, bytes] = {}
+    for item in data:
+        index = item.get("index") if isinstance(item, dict) else None
+        if type(index) is not int or not 0 <= index < inputs or index in by_index:
+            raise StreamBroken("the indexes of the vectors are not those of the inputs")
+        by_index[index] = _vector(item.get("embedding"))
+    vectors = [by_index[index] for index in range(inputs)]
+    if len({len(vector) for vector in vectors}) > 1:
+        raise StreamBroken("the vectors have not all the same dimensions")
+    return vectors
+
+
+def _vector(embedding: Any) -> bytes:
+    """Return one vector as little-endian float32, from base64 of the same or from numbers."""
+    try:
+        if isinstance(embedding, str):
+            vector = base64.b64decode(embedding, validate=True)
+        else:
+            vector = struct.pack(f"<{len(embedding)}f", *embedding)
+        numbers = struct.unpack(f"<{len(vector) // _BYTES_PER_NUMBER}f", vector)
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise StreamBroken("a vector is neither base64 of float32 nor a list of numbers") from error
+    # The sum of float32 numbers cannot leave the range of a double: it is finite if and only if all of them are.
+    if not numbers or not math.isfinite(sum(numbers)):
+        raise StreamBroken("a vector is empty or holds a number that is not finite")
+    return vector

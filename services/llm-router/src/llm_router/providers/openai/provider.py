@@ -1,0 +1,104 @@
+"""The provider `openai`: its SDK opens the call, we read the bytes."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+from openai import AsyncOpenAI
+
+from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
+from llm_router.providers.openai.embedder import EmbeddingsReply
+from llm_router.providers.openai.request import to_openai_body
+from llm_router.providers.openai.wire import OpenAIWire
+from llm_router.providers.provider import AnswerStream
+from llm_router.providers.refusal import read_refusal
+from llm_router.providers.transport import PacedTransport
+from llm_router.routes.file import Target
+
+
+class OpenAIProvider:
+    """Chat completions at api.openai.com, or at whatever speaks its wire at the target's `base_url`."""
+
+    def __init__(
+        self,
+        target: Target,
+        ssl_context: ssl.SSLContext,
+        headers: Mapping[str, str | openai.Omit] | None = None,
+        own_words: frozenset[str] = frozenset(),
+    ) -> None:
+        """Prepare a client for `target`, with extra `headers`; it connects at the first call.
+
+        `own_words` are fields of Anthropic's contract that this engine knows besides OpenAI's.
+        """
+        self._model = target.model
+        self._headers = headers
+        self._own_words = own_words
+        self._client = AsyncOpenAI(
+            api_key=target.credential or "none",  # the SDK insists on one
+            base_url=target.base_url,
+            max_retries=0,  # retries belong to the chain, which counts them
+            timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
+            http_client=openai.DefaultAsyncHttpxClient(transport=PacedTransport(ssl_context)),
+        )
+
+    @asynccontextmanager
+    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
+        """Send `body`; see `Provider.open`."""
+        try:
+            plain = to_openai_body(body, self._own_words)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise RequestRejected("the field 'anthropic' has not the shape it needs", param="anthropic") from error
+        # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
+        call = self._client.chat.completions.with_streaming_response.create(
+            model=self._model,
+            messages=[],
+            stream=True,
+            extra_headers=self._headers,
+            extra_body={**plain, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
+        )
+        try:
+            response = await call.__aenter__()
+        except openai.OpenAIError as error:
+            raise _read_error(error) from error
+        try:
+            wire = OpenAIWire(choices=body.get("n") or 1)
+            yield AnswerStream(response.http_response, wire, response.headers.get("x-request-id", ""))
+        finally:
+            await response.close()
+
+    @asynccontextmanager
+    async def open_embeddings(self, body: dict[str, Any]) -> AsyncIterator[EmbeddingsReply]:
+        """Send `body`; see `Embedder.open_embeddings`.
+
+        Vectors are asked for as base64: a quarter of the bytes of decimal numbers, and no digit is lost. By name,
+        because vLLM refuses a null; who ignores it and sends numbers is understood too.
+        """
+        call = self._client.embeddings.with_streaming_response.create(
+            model=self._model,
+            input="",
+            encoding_format="base64",
+            extra_headers=self._headers,
+            extra_body={**body, "model": self._model, "encoding_format": "base64"},
+        )
+        try:
+            response = await call.__aenter__()
+        except openai.OpenAIError as error:
+            raise _read_error(error) from error
+        try:
+            yield EmbeddingsReply(response.http_response, response.headers.get("x-request-id", ""))
+        finally:
+            await response.close()
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self._client.close()
+
+
+def _read_error(error: openai.OpenAIError) -> ProviderError:
+    if isinstance(error, openai.APIStatusError):
+        return read_refusal(error.status_code, error.body, error.response.headers)
+    return TargetUnreachable("the connection failed before an answer began")

@@ -1,0 +1,83 @@
+"""Puts the routes on disk in force when they change, and keeps broken ones out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from llm_router.metrics import Metrics
+from llm_router.routes.file import Route, Routes, RoutesError, Target, load_routes
+from llm_router.routes.fleet import Fleets
+from llm_router.routes.sources import Sources
+
+log = structlog.get_logger()
+
+WATCH_INTERVAL_SECONDS = 1.0
+
+
+class RoutesWatch:
+    """Compares what the routes were read from with what is there now."""
+
+    def __init__(self, path: Path, sources: Sources, fleets: Fleets, metrics: Metrics) -> None:
+        """`sources` is what the routes in force were read from: the routes file `path` and the credentials."""
+        self._path = path
+        self._sources = sources
+        self._fleets = fleets
+        self._metrics = metrics
+
+    async def look(self) -> None:
+        """Put changed files in force if they are good; if not, say so once and keep what is in force.
+
+        Files are read in a thread: a disk may be slow. When this is cancelled or fails, the next look does it again.
+        """
+        if not await asyncio.to_thread(self._sources.have_changed):
+            return
+        sources = Sources()
+        try:
+            routes = await asyncio.to_thread(load_routes, self._path, sources)
+        except RoutesError as error:
+            self._sources = sources
+            self._refuse(error)
+            return
+        before = self._fleets.current.routes
+        await self._fleets.exchange(routes)
+        self._sources = sources
+        self._metrics.routes_reloads.labels("ok").inc()
+        self._metrics.routes_stale.set(0)
+        log.info(
+            "routes_reloaded",
+            **_differences("models", _models(before), _models(routes)),
+            **_differences("targets", _targets(before), _targets(routes)),
+        )
+
+    def _refuse(self, error: RoutesError) -> None:
+        self._metrics.routes_reloads.labels("rejected").inc()
+        self._metrics.routes_stale.set(1)
+        for fault in error.faults:
+            log.error("routes_refused", file=str(fault.file), line=fault.line, reason=fault.reason)
+
+
+def _models(routes: Routes) -> dict[str, object]:
+    """Return what each route is in itself; a target of it that has other settings is a matter of the target."""
+    return {name: _without_settings_of_targets(route) for name, route in routes.items()}
+
+
+def _without_settings_of_targets(route: Route) -> object:
+    names = tuple(tuple(target.name for target in rank) for rank in route.ranks)
+    return names, route.balance, route.hedge, route.may_continue
+
+
+def _targets(routes: Routes) -> dict[str, Target]:
+    return {target.name: target for route in routes.values() for target in route.targets}
+
+
+def _differences(kind: str, before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[str]]:
+    """Return log fields that name what was added, removed and changed."""
+    return {
+        f"{kind}_added": sorted(after.keys() - before.keys()),
+        f"{kind}_removed": sorted(before.keys() - after.keys()),
+        f"{kind}_changed": sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
+    }

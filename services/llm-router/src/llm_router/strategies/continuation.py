@@ -1,0 +1,86 @@
+"""An answer that broke off, carried on by another target: when that may be, and what the next one is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_router.providers.provider import Content
+from llm_router.strategies.splice import anchor_of
+from pricing.usage import estimate_tokens
+
+Json = dict[str, Any]
+
+MOST_SEAMS = 2
+# For the words that are repeated and left out again.
+_REPETITION_TOKENS = 32
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_JOINABLE_FIELDS = frozenset({"role", "content", "reasoning", "reasoning_content"})
+
+
+class Delivered:
+    """What of an answer has been sent on, over all its attempts."""
+
+    def __init__(self, *, keeps_text: bool) -> None:
+        """`keeps_text` says whether the answer may be continued, which takes its text."""
+        self._keeps_text = keeps_text
+        self._texts: list[str] = []
+        self.characters = 0
+        """Of the text of choice 0."""
+        self.is_plain = True
+        """Whether it is text and thoughts only: what can be carried on. Known only when the text is kept."""
+
+    def add(self, contents: list[Content]) -> None:
+        """Note what is sent on now."""
+        for content in contents:
+            if isinstance(content, str):
+                self.characters += len(content)
+                if self._keeps_text:
+                    self._texts.append(content)
+            elif self._keeps_text:
+                self.is_plain = self.is_plain and _is_plain(content)
+
+    @property
+    def text(self) -> str:
+        """The text so far; empty when it is not kept."""
+        return "".join(self._texts)
+
+
+def may_be_continued(body: Json) -> bool:
+    """Tell whether another target could carry on the answer to `body` without anyone being misled.
+
+    Not with several choices, probabilities or a format that a repetition breaks, and not when the caller has put
+    words into the model's mouth.
+    """
+    wanted_format = body.get("response_format")
+    is_text = wanted_format is None or (isinstance(wanted_format, dict) and wanted_format.get("type") == "text")
+    messages = body["messages"]
+    ends_with_assistant = bool(messages) and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
+    return is_text and not ends_with_assistant and body.get("n") in {None, 1} and not body.get("logprobs")
+
+
+def continuation_body(body: Json, delivered: str) -> Json:
+    """Return the chat body that asks to carry on after `delivered`.
+
+    What was delivered stands as a finished turn and a new turn asks for the rest: newer models refuse an answer
+    that is begun for them.
+    """
+    if not delivered.strip():
+        return body
+    request = (
+        "Your last message was cut off in the middle. Carry on exactly where it stopped. Begin by repeating its last "
+        f"words, between the marks, word for word: <<<{anchor_of(delivered)}>>> Then go straight on to the end of the "
+        "answer. Leave out the marks, and write no introduction and no apology."
+    )
+    turns = [{"role": "assistant", "content": delivered}, {"role": "user", "content": request}]
+    used = estimate_tokens(len(delivered.encode()))
+    limits = {
+        name: max(body[name] - used, 1) + _REPETITION_TOKENS for name in _LIMITS if isinstance(body.get(name), int)
+    }
+    return {**body, "messages": [*body["messages"], *turns], **limits}
+
+
+def _is_plain(choices: bytes) -> bool:
+    deltas = [choice.get("delta") or {} for choice in orjson.loads(choices)]
+    return all(name in _JOINABLE_FIELDS for delta in deltas for name, value in delta.items() if value)

@@ -1,0 +1,105 @@
+"""Where a continued answer joins what was delivered before: the repeated words are found and left out."""
+
+from __future__ import annotations
+
+import re
+
+from llm_router.errors import SeamNotFound
+from llm_router.providers.provider import Content
+
+# So many of the last characters the next target is asked to repeat: enough to be unmistakable, few enough to be cheap.
+_ANCHOR_CHARACTERS = 40
+# So much may come before the repeated words; an answer that still has not repeated them does not carry on.
+_LONGEST_PREAMBLE_CHARACTERS = 240
+
+
+def anchor_of(delivered: str) -> str:
+    """Return the last characters of `delivered`, from the beginning of a word where there is one."""
+    tail = delivered[-_ANCHOR_CHARACTERS:]
+    if len(tail) < len(delivered):
+        _, space, words = tail.partition(" ")
+        tail = words if space and words.strip() else tail
+    return tail
+
+
+class Seam:
+    """Holds back what the next target writes until it has repeated the end of `delivered`; lets pass what follows."""
+
+    def __init__(self, delivered: str) -> None:
+        """`delivered` is the text so far; with none of it there is nothing to repeat."""
+        self._delivered = _squeezed(delivered)
+        self._skips_blanks = delivered[-1:].isspace()
+        words = anchor_of(delivered).split()
+        # Models do not keep line breaks and runs of blanks as they were.
+        self._anchor = re.compile(r"\s+".join(re.escape(word) for word in words))
+        self._held = ""
+        self.is_found = not words
+
+    def join(self, contents: list[Content]) -> list[Content]:
+        """Return what of `contents` is new. SeamNotFound when this is no continuation.
+
+        Until the seam only text counts: the thoughts of a model that reads its own words again are nobody's business.
+        """
+        joined: list[Content] = []
+        for content in contents:
+            if isinstance(content, str):
+                text = self._skip_blanks(content if self.is_found else self._search(content))
+                joined += [text] if text else []
+            elif self.is_found:
+                joined.append(content)
+        return joined
+
+    def require(self) -> None:
+        """SeamNotFound when the answer ended and the seam never came."""
+        if not self.is_found:
+            raise SeamNotFound
+
+    def _search(self, text: str) -> str:
+        self._held += text
+        end = self._end_of_repetition()
+        if end is None:
+            return ""
+        self.is_found = True
+        return self._held[end:]
+
+    def _skip_blanks(self, text: str) -> str:
+        """Leave out blanks behind the seam when one was delivered before it."""
+        if not self._skips_blanks:
+            return text
+        rest = text.lstrip()
+        self._skips_blanks = not rest
+        return rest
+
+    def _end_of_repetition(self) -> int | None:
+        """Return where in the held text the repetition ends; None when that has not come yet."""
+        held = _squeezed(self._held)
+        if held.startswith(self._delivered):
+            return _raw_length(self._held, len(self._delivered))
+        if self._delivered.startswith(held):
+            return None  # it tells everything again, from the beginning; an earlier likeness is no seam
+        match = self._anchor.search(self._held)
+        if match is not None:
+            return match.end()
+        if len(self._held) > _LONGEST_PREAMBLE_CHARACTERS:
+            raise SeamNotFound
+        return None
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _raw_length(raw: str, squeezed_length: int) -> int:
+    """Return how much of `raw` makes up the first `squeezed_length` characters of its squeezed form."""
+    length = 0
+    is_between = True  # leading blanks count for nothing
+    for index, character in enumerate(raw):
+        if length == squeezed_length:
+            return index
+        if not character.isspace():
+            length += 1
+            is_between = False
+        elif not is_between:
+            length += 1
+            is_between = True
+    return len(raw)
