@@ -1,24 +1,87 @@
-"""A registry per process, and the HTTP port that a kubelet and Prometheus ask."""
+"""The collectors of a service as a table, a registry per process, and the HTTP port for kubelets and Prometheus."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import orjson
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_wsgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    make_wsgi_app,
+)
 from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.metrics import MetricWrapperBase
 
 from servicekit.health import Health
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Whoever connects and says nothing holds a thread for this long.
+# A client that connects and sends nothing holds a thread for this long.
 _REQUEST_TIMEOUT_SECONDS = 2.0
+
+CollectorT = TypeVar("CollectorT", bound=MetricWrapperBase)
+Present = Sequence[str | tuple[str, ...]]
+"""Label values to export from the start, at 0: a string for a collector with one label, a tuple for one with several.
+
+Prometheus sees no increase in a series that begins with 1, so an alert on it would miss the first event.
+"""
+
+
+class Declared(Generic[CollectorT]):
+    """One collector in a `MetricTable`; made by `counter`, `gauge` or `histogram`."""
+
+    def __init__(self, create: Callable[[CollectorRegistry], CollectorT], present: Present) -> None:
+        self._create = create
+        self._present = present
+
+    def __get__(self, table: MetricTable | None, owner: type[MetricTable]) -> CollectorT:
+        # A table keeps each collector in its own __dict__, which is looked up before this.
+        raise AttributeError(f"collectors belong to an instance of {owner.__name__}")
+
+    def register(self, registry: CollectorRegistry) -> CollectorT:
+        """Return the collector, registered and with its `present` series exported."""
+        collector = self._create(registry)
+        for values in self._present:
+            collector.labels(*((values,) if isinstance(values, str) else values))
+        return collector
+
+
+class MetricTable:
+    """Base of a service's table of collectors: `requests = counter("edge_requests_total", "Requests.", "outcome")`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register every collector that the class declares on `registry`."""
+        for name, declared in vars(type(self)).items():
+            if isinstance(declared, Declared):
+                vars(self)[name] = declared.register(registry)
+
+
+def counter(name: str, help_text: str, *labels: str, present: Present = ()) -> Declared[Counter]:
+    """Declare a counter."""
+    return Declared(lambda registry: Counter(name, help_text, labels, registry=registry), present)
+
+
+def gauge(name: str, help_text: str, *labels: str, present: Present = ()) -> Declared[Gauge]:
+    """Declare a gauge."""
+    return Declared(lambda registry: Gauge(name, help_text, labels, registry=registry), present)
+
+
+def histogram(
+    name: str, help_text: str, *labels: str, buckets: Sequence[float], present: Present = ()
+) -> Declared[Histogram]:
+    """Declare a histogram."""
+    return Declared(lambda registry: Histogram(name, help_text, labels, registry=registry, buckets=buckets), present)
 
 
 def create_registry() -> CollectorRegistry:
@@ -34,7 +97,7 @@ def create_registry() -> CollectorRegistry:
 def serve_metrics(registry: CollectorRegistry, health: Health, host: str, port: int) -> Iterator[None]:
     """Answer `GET /metrics`, `/health/live` and `/health/ready` on `host:port` from a thread while the block runs.
 
-    OSError when the port is taken. From a thread, so that an event loop that hangs can be told.
+    OSError when the port is taken. From a thread, so that a hung event loop can be reported.
     """
     server = make_server(host, port, _application(registry, health), _Server, _SilentHandler)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
