@@ -8,7 +8,7 @@ import asyncpg
 _REQUESTS = """
 INSERT INTO requests (
     request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at, state, outcome,
-    finish_reason, cache_status, settled_at, duration, time_to_first_token, cost_usd, template
+    finish_reason, cache_status, settled_at, duration, time_to_first_token, cost_usd, template, client_request_id
 )
 SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0')
         || '7' || substr(hash, 1, 3) || '8' || substr(hash, 4, 15))::uuid,
@@ -24,7 +24,8 @@ SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0')
        'stop',
        CASE WHEN is_seldom THEN 'bypass' WHEN n % 5 = 4 THEN 'hit' ELSE 'miss' END,
        moment + interval '2 seconds', interval '2 seconds', interval '300 milliseconds', 0.000123,
-       CASE WHEN is_seldom THEN 'seldom' WHEN n % 20 = 3 THEN 'summary' ELSE '' END
+       CASE WHEN is_seldom THEN 'seldom' WHEN n % 20 = 3 THEN 'summary' ELSE '' END,
+       CASE WHEN is_seldom THEN 'seldom' WHEN n % 20 = 5 THEN 'shared' WHEN n % 4 < 2 THEN 'client-' || n END
 FROM (
     SELECT n, n % 50000 = 1 AS is_seldom, n / 7 * 37 % 500 AS user_number, md5(n::text) AS hash,
            date_trunc('day', now(), 'UTC') - interval '29 days' + n * (interval '30 days' / 1000000) AS moment

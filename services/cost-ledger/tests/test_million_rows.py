@@ -144,6 +144,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     "model": {"requested_model": "fast"},
     "seldom model": {"requested_model": "seldom"},
     "no model": {"requested_model": "unknown"},
+    # Held to the bounds of a usual filter although it is rare: all of it comes from its own index.
+    "client's id": {"client_request_id": "seldom"},
+    "client's id of one request": {"client_request_id": "client-4"},
+    "client's id of many": {"client_request_id": "shared"},
+    "client's id of none": {"client_request_id": "unknown"},
     "outcome": {"outcome": "ok"},
     "failed": {"outcome": "provider_error"},
     "seldom outcome": {"outcome": "interrupted"},

@@ -252,6 +252,23 @@ async def test_a_template_is_recorded_and_told_apart(parts: Parts) -> None:
     assert expected == await parts.rows("spend_daily", "user_id, template")
 
 
+async def test_the_clients_own_id_is_recorded_whatever_it_is(parts: Parts) -> None:
+    """The same id on two requests, a NUL, a text longer than allowed: recorded; an empty one is none."""
+    ids = {"ada": "trace-1", "bob": "trace-1", "eve": "a\0b", "max": "ü" * 201, "zoe": ""}
+    asked = [request(user=user) for user in ids]
+    for each in asked:
+        each.client_request_id = ids[each.user]
+    await record(parts, [event for each in asked for event in (admitted(each), settled(each))])
+
+    assert [
+        ("ada", "trace-1"),
+        ("bob", "trace-1"),
+        ("eve", "a\N{REPLACEMENT CHARACTER}b"),
+        ("max", "ü" * 200),
+        ("zoe", None),
+    ] == await parts.rows("requests", "user_id, client_request_id")
+
+
 async def test_every_fact_of_an_attempt_has_an_id_of_its_own(parts: Parts) -> None:
     """The id of attempt n is uuid5(request id, n): whoever knows the request can derive it."""
     asked = request(new_id())

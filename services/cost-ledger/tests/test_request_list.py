@@ -125,6 +125,7 @@ async def record_one_of_each(ask: Asker) -> dict[str, ledgerpb.Request]:
         "user": request(user="bob"),
         "model": request(model="smart"),
         "key": request(),
+        "client's id": request(),
         "template": request(),
         "provider": request(),
         "target_model": request(),
@@ -135,6 +136,7 @@ async def record_one_of_each(ask: Asker) -> dict[str, ledgerpb.Request]:
         "old": request(at=OLD),
     }
     asked["key"].key_id = "key-2"
+    asked["client's id"].client_request_id = "trace/7 \0ü"
     failed = settled(asked["failed"])
     failed.settled.outcome = routerpb.OUTCOME_INTERRUPTED
     special = {
@@ -158,6 +160,8 @@ async def record_one_of_each(ask: Asker) -> dict[str, ledgerpb.Request]:
 FILTERS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "user": ({"user": "bob"}, {"user"}),
     "key": ({"key_id": "key-2"}, {"key"}),
+    "client's id": ({"client_request_id": "trace/7 \0ü"}, {"client's id"}),
+    "client's id of another": ({"client_request_id": "trace/7"}, set()),
     "model": ({"requested_model": "smart"}, {"model"}),
     "template": ({"template": "summary"}, {"template"}),
     "provider": ({"provider": "anthropic"}, {"provider"}),

@@ -58,6 +58,7 @@ async def refusal(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> tuple[grpc.StatusC
 async def test_a_receipt_gives_back_every_field_of_the_event(parts: Parts, stub: Stub) -> None:
     """What the edge told comes back as it was, with a price and a cost for each attempt and a sum."""
     asked = request()
+    asked.client_request_id = "trace-1"
     ending = settled(asked, [attempt(1, "anthropic", "claude-test"), attempt(2, usage=FULL)])
     ending.settled.error_code = "made_up"
     ending.settled.cache_status = ledgerpb.CACHE_STATUS_BYPASS

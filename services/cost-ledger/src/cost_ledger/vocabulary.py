@@ -1,4 +1,4 @@
-"""The words that stand in the tables for the enums of the contracts, as the glossary spells them."""
+"""How the tables spell what the contracts carry: the glossary's words for enums, a client's own ids."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
+
+MAX_CLIENT_REQUEST_ID = 200
 
 
 class Vocabulary:
@@ -30,6 +32,11 @@ class Vocabulary:
     def number(self, word: str) -> Any:
         """Return the number behind `word`, a word that this class has given out; its type is that of the enum."""
         return self._numbers[word]
+
+
+def client_request_id(text: str) -> str | None:
+    """Return the id as it is recorded and searched for: no longer than allowed, without NUL; None when empty."""
+    return text[:MAX_CLIENT_REQUEST_ID].replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 
 
 OUTCOME = Vocabulary(routerpb.Outcome.DESCRIPTOR, "OUTCOME_")

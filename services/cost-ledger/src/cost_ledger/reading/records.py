@@ -85,6 +85,7 @@ def _request(row: asyncpg.Record) -> ledgerpb.Request:
         requested_model=row["requested_model"],
         is_streaming=row["is_streaming"],
         template=row["template"],
+        client_request_id=row["client_request_id"] or "",
     )
     request.admitted_at.FromDatetime(row["admitted_at"])
     return request

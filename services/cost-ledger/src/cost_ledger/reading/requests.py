@@ -30,6 +30,7 @@ class RequestFilters:
     """Which requests of one tenant are listed; None: any. Times are [from, to)."""
 
     tenant: str
+    client_request_id: str | None = None
     state: str | None = None
     outcome: str | None = None
     template: str | None = None
@@ -75,7 +76,7 @@ class RequestFilters:
 
 
 # Each has an index of (tenant, column, request_id); some leave the usual values out. The narrowest first.
-_INDEXED = ("state", "outcome", "template", "key_id", "user_id", "requested_model")
+_INDEXED = ("client_request_id", "state", "outcome", "template", "key_id", "user_id", "requested_model")
 _LEFT_OUT = {"state": ("admitted", "settled"), "outcome": ("ok",)}
 _OF_REQUEST = (*_INDEXED, "cache_status")
 _OF_ATTEMPT = ("provider", "target_model")

@@ -153,6 +153,7 @@ def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
         raise ValueError(f"{', '.join(names)} must be names")
     return RequestFilters(
         tenant=request.tenant,
+        client_request_id=vocabulary.client_request_id(request.client_request_id),
         state=vocabulary.REQUEST_STATE.word(request.state) or None,
         outcome=vocabulary.OUTCOME.word(request.outcome) or None,
         template=request.template or None,

@@ -35,6 +35,8 @@ class RequestFacts:
     admitted_at: datetime
     # Empty when the request was not made from one.
     template: str
+    # The client's own id: any text, not unique; None when it sent none.
+    client_request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _request(message: ledgerpb.Request) -> RequestFacts:
         is_streaming=message.is_streaming,
         admitted_at=_moment(message, "admitted_at"),
         template=message.template,
+        client_request_id=vocabulary.client_request_id(message.client_request_id),
     )
 
 
