@@ -1,9 +1,9 @@
-"""Token counts of one attempt, and what to assume where a provider gave none."""
+"""Token counts of one attempt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -14,10 +14,6 @@ _FIELDS = (
     "provider_cache_write_input_tokens",
     "reasoning_output_tokens",
 )
-
-# English text has about four characters a token in the vocabularies of the default routes; a text in a script
-# that needs more bytes a character needs more tokens a character too, hence UTF-8 bytes and not characters.
-_BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +40,3 @@ class Usage:
             provider_cache_write_input_tokens=self.provider_cache_write_input_tokens,
             reasoning_output_tokens=self.reasoning_output_tokens,
         )
-
-
-def estimate_tokens(size_bytes: int) -> int:
-    """How many tokens a text of `size_bytes` UTF-8 bytes has, roughly; at least 1 unless it is empty."""
-    return -(-size_bytes // _BYTES_PER_TOKEN)
-
-
-def estimate_input_tokens(embedded: str | list[Any]) -> int:
-    """How many tokens the `input` of an embeddings request has, roughly: texts are estimated, tokens are counted."""
-    if isinstance(embedded, str):
-        return estimate_tokens(len(embedded.encode()))
-    return sum(1 if isinstance(each, int) else estimate_input_tokens(each) for each in embedded)

@@ -24,7 +24,8 @@ from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.router.client import CompletionCall, RouterClient, is_stopped, problem_of
 from pricing.cost import FREE, total_of
-from pricing.usage import Usage, estimate_tokens
+from pricing.estimate import estimate_tokens
+from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -6,7 +6,7 @@ from edge.conversation import Conversation
 from edge.guard.keys import Identity, KeyRing
 from edge.problems import Problem
 from edge.router.models import ModelList
-from pricing.usage import estimate_tokens
+from pricing.estimate import estimate_tokens
 
 
 class Guard:

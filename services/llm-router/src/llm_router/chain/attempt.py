@@ -15,7 +15,8 @@ from llm_router.providers.provider import Answer, AnswerStream, Content, Provide
 from llm_router.routes.file import Target
 from llm_router.strategies.continuation import Delivered
 from llm_router.strategies.splice import Seam
-from pricing.usage import Usage, estimate_tokens
+from pricing.estimate import estimate_tokens
+from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Once every choice has its finish reason, usage and the end marker follow at once or not at all.

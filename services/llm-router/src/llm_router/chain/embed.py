@@ -32,7 +32,7 @@ from llm_router.errors import (
 from llm_router.providers.openai.embedder import Embedder
 from llm_router.routes.file import Route, Target
 from llm_router.strategies.balance import order_targets
-from pricing.usage import estimate_input_tokens
+from pricing.estimate import estimate_input_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ import orjson
 
 from llm_router.providers.provider import Content
 from llm_router.strategies.splice import anchor_of
-from pricing.usage import estimate_tokens
+from pricing.estimate import estimate_tokens
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from pricing.usage import estimate_input_tokens
+from pricing.estimate import estimate_input_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
