@@ -22,10 +22,10 @@ from structlog.testing import capture_logs
 from echo_clients import Callers, addresses_at, opened, reach_all
 from echo_server import EchoServer, asking, who
 from name_server import NameServer
-from servicekit import lasting_channel
-from servicekit.lasting_channel import LastingChannel
+from servicekit import reconnecting_channel
+from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
-from servicekit.tls import Tls
+from servicekit.tls import TlsTransport
 from servicekit.tls_files import Role, TlsFilesUnusable, try_files
 from tls_secret import Authority, SecretFolder
 
@@ -37,14 +37,14 @@ class Side:
     """One side of the calls: its folder, what it made of it, and what it tells of it."""
 
     folder: SecretFolder
-    tls: Tls
+    tls: TlsTransport
     registry: CollectorRegistry
 
     async def put(self, certificate_and_key: tuple[bytes, bytes], authorities: bytes) -> None:
         """Replace the files, and let the process look at them as often as it takes."""
         self.folder.put(certificate_and_key, authorities)
-        await self.tls.look()
-        await self.tls.look()
+        await self.tls.check()
+        await self.tls.check()
 
     @property
     def is_stale(self) -> bool:
@@ -61,7 +61,7 @@ def read(folder: SecretFolder, role: Role) -> Side:
     registry = CollectorRegistry()
     expires = Gauge("expires_timestamp_seconds", "Ends.", ["file"], registry=registry)
     stale = Gauge("stale", "Stale.", registry=registry)
-    return Side(folder, Tls(folder.path, role, expires=expires, stale=stale), registry)
+    return Side(folder, TlsTransport(folder.path, role, expires=expires, stale=stale), registry)
 
 
 @pytest.fixture(name="authority", scope="module")
@@ -130,7 +130,7 @@ async def serving(side: Side, addresses: Sequence[str], **options: Any) -> Async
 @asynccontextmanager
 async def connected(
     server_side: Side, client_side: Side, names: NameServer, port: int
-) -> AsyncIterator[tuple[EchoServer, LastingChannel]]:
+) -> AsyncIterator[tuple[EchoServer, ReconnectingChannel]]:
     """Run a server with TLS and a channel to it."""
     async with AsyncExitStack() as stack:
         (echo,) = await stack.enter_async_context(serving(server_side, addresses_at(port, 1)))
@@ -325,7 +325,7 @@ async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its new certificate is of an authority that no server trusts: told, and tried again until one does."""
-    monkeypatch.setattr(lasting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(reconnecting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
     both = authority.certificate + other_authority.certificate
     async with connected(server_side, client_side, names, port) as (_, channel):
         with capture_logs() as lines:
@@ -335,13 +335,13 @@ async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
         assert "tls_channel_not_renewed" in {line["event"] for line in lines}
 
         monkeypatch.undo()
-        looking = asyncio.create_task(client_side.tls.look())
+        checking = asyncio.create_task(client_side.tls.check())
         await asyncio.sleep(0.2)
-        looking.cancel()
-        await asyncio.wait([looking])
-        looking = asyncio.create_task(client_side.tls.look())
+        checking.cancel()
+        await asyncio.wait([checking])
+        checking = asyncio.create_task(client_side.tls.check())
         await server_side.put(authority.sign(NAME), both)
-        await looking
+        await checking
         assert "edge-2" == (await who(channel, "who am I")).value
         assert not client_side.is_stale
 
@@ -455,7 +455,7 @@ async def test_files_that_become_unusable_are_told_and_kept_out(
         with capture_logs() as lines:
             bring_about(folder.path, faulty)
             for _ in range(4):
-                await server_side.tls.look()
+                await server_side.tls.check()
         assert before == await asyncio.to_thread(certificate_shown, port, client_side.folder)
     assert [("tls_files_refused", "error")] == [(line["event"], line["log_level"]) for line in lines]
     assert told in lines[0]["reason"]
@@ -467,7 +467,7 @@ async def test_files_that_become_unusable_are_told_and_kept_out(
     folder.path.rename(folder.path.with_name("broken"))
     folder.path.symlink_to(mended.path)
     for _ in range(2):
-        await server_side.tls.look()
+        await server_side.tls.check()
     assert not server_side.is_stale
     assert files != server_side.tls.files
 
@@ -478,11 +478,11 @@ async def test_files_that_are_broken_and_the_same_again_are_no_change(server_sid
     good, files = key.read_bytes(), server_side.tls.files
     key.write_bytes(b"what")
     for _ in range(2):
-        await server_side.tls.look()
+        await server_side.tls.check()
     assert server_side.is_stale
 
     key.write_bytes(good)
-    await server_side.tls.look()
+    await server_side.tls.check()
     assert not server_side.is_stale
     assert files is server_side.tls.files
 
@@ -492,11 +492,11 @@ async def test_files_that_are_replaced_one_by_one_are_waited_for(server_side: Si
     certificate, key = authority.sign(NAME)
     with capture_logs() as lines:
         (server_side.folder.path / "tls.crt").write_bytes(certificate)
-        await server_side.tls.look()
+        await server_side.tls.check()
         (server_side.folder.path / "tls.key").write_bytes(key)
-        await server_side.tls.look()
+        await server_side.tls.check()
         assert not server_side.is_stale
-        await server_side.tls.look()
+        await server_side.tls.check()
 
     assert (certificate, key) == (server_side.tls.files.certificate, server_side.tls.files.key)
     assert ["tls_files_reloaded"] == [line["event"] for line in lines]

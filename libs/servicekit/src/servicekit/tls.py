@@ -1,7 +1,7 @@
-"""Mutual TLS between services: each side shows a certificate, and trusts any of the authorities in its folder.
+"""Mutual TLS between services: each side shows a certificate and trusts the authorities in its folder.
 
-The files are looked at again and again, since certificates end: cert-manager replaces them in good time, and the
-kubelet puts the new ones into the folder. What is wrong with them stays out.
+The files are read again every second, since certificates expire: cert-manager replaces them in good time, and the
+kubelet puts the new ones into the folder. Files that cannot be used are refused, and the old ones stay in force.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import grpc
 import structlog
 from prometheus_client import Gauge
 
-from servicekit.lasting_channel import LastingChannel
 from servicekit.lifecycle import repeat
+from servicekit.reconnecting_channel import ReconnectingChannel, keep_connected
 from servicekit.rpc import create_channel
 from servicekit.tls_files import CERTIFICATE, Role, TlsFiles, TlsFilesUnusable, read_files, try_files
 
 log = structlog.get_logger()
 
-_WATCH_INTERVAL_SECONDS = 1.0
+_CHECK_INTERVAL_SECONDS = 1.0
 
 
-class Tls:
-    """The files of one folder that are in force, and those who use them."""
+class TlsTransport:
+    """A `Transport` that uses the files of one folder, and takes up new ones while calls are running."""
 
     def __init__(self, folder: Path, role: Role, *, expires: Gauge, stale: Gauge) -> None:
         """Read the files; TlsFilesUnusable, which names the file, when they cannot serve a process of this `role`.
 
-        `expires` has the label `file` and is told when each ends, in Unix time; `stale` is 1 while what is on disk is
-        not what is used.
+        `expires` has the label `file` and is set to the Unix time at which each expires; `stale` is 1 while the files
+        on disk are not the ones in force.
         """
         self._folder = folder
         self._role = role
@@ -40,12 +40,12 @@ class Tls:
         self._stale = stale
         self._clients: list[_Client] = []
         self._seen: TlsFiles | str | None = None
-        self._told: str | None = None
+        self._reported: str | None = None
         self.files = read_files(folder)
-        """What is in force."""
+        """The files in force."""
         self._take_up(self.files, try_files(folder, role))
 
-    def open_channel(self, address: str) -> LastingChannel:
+    def open_channel(self, address: str) -> ReconnectingChannel:
         """Return a channel to `address` that is renewed when the files change; see `create_channel`.
 
         A gRPC channel keeps the certificate it was made with.
@@ -55,30 +55,32 @@ class Tls:
         return client.channel
 
     def open_brief_channel(self, address: str, server_name: str) -> grpc.aio.Channel:
-        """Return a channel to one server, at `address`, of those that are called `server_name`.
+        """Return a channel, for a few calls, to the server at `address` among those that are called `server_name`.
 
-        It shows the certificate of now to its end, so it is for a few calls.
+        It keeps the certificate that is in force now.
         """
         return create_channel(address, self.files.channel_credentials(), server_name=server_name)
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for a server: each new connection gets the certificate that is in force then.
+        """Return credentials for a server: each new connection gets the certificate that is then in force.
 
-        A client that shows no certificate of the authority, or speaks no TLS, is turned away.
+        A client without a certificate of the authority, or without TLS, is refused.
         """
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self.files), lambda: _configuration(self.files), require_client_authentication=True
         )
 
     async def watch(self) -> None:
-        """Look once a second until cancelled."""
-        await repeat("watch_tls", _WATCH_INTERVAL_SECONDS, self.look)
+        """Take up changed files, and keep the channels connected, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(repeat("watch_tls", _CHECK_INTERVAL_SECONDS, self.check))
+            group.create_task(keep_connected([client.channel for client in self._clients]))
 
-    async def look(self) -> None:
-        """Put changed files in force if they are good; if not, say so once and keep what is in force.
+    async def check(self) -> None:
+        """Put changed files in force if they are usable; if not, log it once and keep those in force.
 
-        They must be the same as at the last look: files may be replaced one by one. When this is cancelled or fails,
-        the next look does it again.
+        They must be the same at two checks: files may be replaced one by one. A check that is cancelled or fails is
+        made up for by the next one.
         """
         found = await asyncio.to_thread(self._read)
         has_settled, self._seen = found == self._seen, found
@@ -86,8 +88,8 @@ class Tls:
             self._refuse(None)
         elif has_settled:
             await self._judge(found)
-        renewed = [await client.show(self.files) for client in self._clients]
-        self._stale.set(not all(renewed) or self._told is not None)
+        renewed = [await client.renew(self.files) for client in self._clients]
+        self._stale.set(not all(renewed) or self._reported is not None)
 
     def _read(self) -> TlsFiles | str:
         try:
@@ -105,7 +107,7 @@ class Tls:
             self._refuse(str(error))
             return
         if await asyncio.to_thread(self._read) != found:
-            return  # they changed meanwhile: who knows which were tried
+            return  # they changed meanwhile: it is not known which were tried
         self._refuse(None)
         self._take_up(found, ends)
         log.info("tls_files_reloaded", certificate_ends=datetime.fromtimestamp(ends[CERTIFICATE], UTC).isoformat())
@@ -116,21 +118,21 @@ class Tls:
             self._expires.labels(file).set(end)
 
     def _refuse(self, reason: str | None) -> None:
-        if reason is not None and reason != self._told:
+        if reason is not None and reason != self._reported:
             log.error("tls_files_refused", reason=reason)
-        self._told = reason
+        self._reported = reason
 
 
 class _Client:
-    """A channel, and the files that it shows."""
+    """A channel and the files that it uses."""
 
     def __init__(self, address: str, files: TlsFiles) -> None:
         self._address = address
         self._files = files
-        self.channel = LastingChannel(self._opener(files))
+        self.channel = ReconnectingChannel(self._opener(files))
 
-    async def show(self, files: TlsFiles) -> bool:
-        """Show the certificate in `files` from now on, as soon as a peer has accepted it; False when none did."""
+    async def renew(self, files: TlsFiles) -> bool:
+        """Use the certificate in `files` once a peer has accepted it; False when none did."""
         if files == self._files:
             return True
         if not await self.channel.renew(self._opener(files)):
@@ -141,11 +143,6 @@ class _Client:
 
     def _opener(self, files: TlsFiles) -> Callable[[], grpc.aio.Channel]:
         return lambda: create_channel(self._address, files.channel_credentials())
-
-
-def read_tls(folder: Path | None, role: Role, *, expires: Gauge, stale: Gauge) -> Tls | None:
-    """Return `Tls` for the files in `folder`; None, and with it plain text, when there is no folder."""
-    return None if folder is None else Tls(folder, role, expires=expires, stale=stale)
 
 
 def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:

@@ -35,8 +35,8 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
 from servicekit.settings import load_settings
-from servicekit.tls import read_tls
 from servicekit.tls_files import TlsFilesUnusable
+from servicekit.transport import open_transport
 from spillway.ledger.v1 import ledger_pb2_grpc
 
 log = structlog.get_logger()
@@ -151,7 +151,7 @@ async def serve(settings: Settings) -> None:
     health = Health(stop)
     registry = create_registry()
     metrics = LedgerMetrics(registry)
-    tls = read_tls(
+    transport = open_transport(
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
@@ -175,14 +175,12 @@ async def serve(settings: Settings) -> None:
                 f"{settings.host}:{settings.port}",
                 [SERVICE],
                 lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
-                credentials=tls.server_credentials() if tls else None,
+                credentials=transport.server_credentials(),
                 reflects=settings.reflection,
             )
             await server.start()
             health.is_serving = True
-            chores = ledger.start_chores()
-            if tls is not None:
-                chores.append(asyncio.create_task(tls.watch()))
+            chores = [*ledger.start_chores(), asyncio.create_task(transport.watch())]
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
             try:
                 await ledger.consumer.run(stop)

@@ -33,19 +33,17 @@ from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
-from servicekit.lasting_channel import LastingChannel
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
-from servicekit.rpc import create_channel, host_of
+from servicekit.rpc import host_of
 from servicekit.settings import load_settings
-from servicekit.tls import read_tls
 from servicekit.tls_files import TlsFilesUnusable
+from servicekit.transport import open_transport
 
 log = structlog.get_logger()
 
 _MODELS_INTERVAL_SECONDS = 5.0
-_FIND_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
 
 
@@ -54,7 +52,7 @@ async def serve(settings: Settings) -> None:
     stop = stop_requested()
     registry = create_registry()
     metrics = Metrics(registry)
-    tls = read_tls(
+    transport = open_transport(
         settings.tls_directory, "client", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
     keys = load_keys(settings.keys_file)
@@ -62,17 +60,13 @@ async def serve(settings: Settings) -> None:
     redis_client = _redis_client(settings.redis_url)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
     emitter = Emitter(store, spool, metrics)
-    router_channel, ledger_channel = (
-        LastingChannel(partial(create_channel, address)) if tls is None else tls.open_channel(address)
-        for address in (settings.router_address, settings.ledger_address)
-    )
+    router_channel = transport.open_channel(settings.router_address)
+    ledger_channel = transport.open_channel(settings.ledger_address)
     router = RouterClient(
         router_channel,
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
-        open_one=create_channel
-        if tls is None
-        else partial(tls.open_brief_channel, server_name=host_of(settings.router_address)),
+        open_one=partial(transport.open_brief_channel, server_name=host_of(settings.router_address)),
     )
     ledger = LedgerClient(ledger_channel)
     models, quotes = ModelList(router), Quotes(ledger, metrics)
@@ -92,11 +86,8 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
-        asyncio.create_task(repeat("find_router", _FIND_INTERVAL_SECONDS, router_channel.look)),
-        asyncio.create_task(repeat("find_ledger", _FIND_INTERVAL_SECONDS, ledger_channel.look)),
+        asyncio.create_task(transport.watch()),
     ]
-    if tls is not None:
-        background.append(asyncio.create_task(tls.watch()))
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         await _serve_http(app, settings, stop, health)

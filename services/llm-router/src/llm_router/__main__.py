@@ -33,8 +33,8 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
 from servicekit.settings import load_settings
-from servicekit.tls import read_tls
 from servicekit.tls_files import TlsFilesUnusable
+from servicekit.transport import open_transport
 from spillway.router.v1 import router_pb2_grpc
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ async def serve(settings: Settings) -> None:
     health = Health(stop)
     registry = create_registry()
     metrics = Metrics(registry)
-    tls = read_tls(
+    transport = open_transport(
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
     sources = Sources()
@@ -84,7 +84,7 @@ async def serve(settings: Settings) -> None:
         f"{settings.host}:{settings.port}",
         [SERVICE],
         lambda server: router_pb2_grpc.add_RouterServiceServicer_to_server(service, server),
-        credentials=tls.server_credentials() if tls else None,
+        credentials=transport.server_credentials(),
         reflects=settings.reflection,
     )
     with ExitStack() as stack:
@@ -96,9 +96,8 @@ async def serve(settings: Settings) -> None:
                 repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _look_for_routes(watch, fleets, parts))
             ),
             asyncio.create_task(parts.breakers.keep_shared()),
+            asyncio.create_task(transport.watch()),
         ]
-        if tls is not None:
-            background.append(asyncio.create_task(tls.watch()))
         targets = sorted({target.name for route in routes.values() for target in route.targets})
         log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=targets)
         await stop.wait()

@@ -1,4 +1,4 @@
-"""A channel that has lost its servers is replaced by one that finds them, and nobody who calls sees more than that."""
+"""A channel that has lost its servers is replaced by one that finds them, unseen by its callers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from echo_clients import opened
 from echo_server import EchoServer, who
-from servicekit import lasting_channel
-from servicekit.lasting_channel import LastingChannel
+from servicekit import reconnecting_channel
+from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
 
 # Nobody listens there. A channel to it is like one that has asked for a name in vain and now pauses for two minutes.
@@ -40,13 +40,13 @@ async def _stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-async def channel_to(stack: AsyncExitStack, *addresses: str) -> LastingChannel:
+async def channel_to(stack: AsyncExitStack, *addresses: str) -> ReconnectingChannel:
     """Return a channel that goes to the first address, and to the next one with each gRPC channel that it opens."""
     following: Iterator[str] = iter(addresses)
-    return await stack.enter_async_context(LastingChannel(lambda: create_channel(next(following))))
+    return await stack.enter_async_context(ReconnectingChannel(lambda: create_channel(next(following))))
 
 
-async def assert_fails_at_once(channel: LastingChannel) -> None:
+async def assert_fails_at_once(channel: ReconnectingChannel) -> None:
     """A call over it finds nobody, and does not wait for anybody."""
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await asyncio.wait_for(who(channel), 5)
@@ -59,7 +59,7 @@ async def test_a_channel_that_reaches_nobody_is_replaced(stack: AsyncExitStack) 
     channel = await channel_to(stack, NOWHERE, echo.address)
     await assert_fails_at_once(channel)
 
-    await channel.look()
+    await channel.check()
 
     assert echo.address == (await who(channel)).value
 
@@ -70,9 +70,9 @@ async def test_a_channel_that_works_or_was_never_used_is_left_alone(stack: Async
     channel = await channel_to(stack, echo.address)
     before = channel.current
 
-    await channel.look()
+    await channel.check()
     assert echo.address == (await who(channel)).value
-    await channel.look()
+    await channel.check()
 
     assert before is channel.current
 
@@ -81,35 +81,35 @@ async def test_the_pods_that_come_after_the_first_are_known_soon(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A channel keeps to the addresses that its name had at first; so it is replaced once more, and not again."""
-    monkeypatch.setattr(lasting_channel, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(reconnecting_channel, "_SETTLE_SECONDS", 0.2)
     first, second = [await stack.enter_async_context(serving(host)) for host in ("127.0.0.1", "127.0.0.2")]
     channel = await channel_to(stack, NOWHERE, first.address, second.address)
     await assert_fails_at_once(channel)
 
-    await channel.look()
-    await channel.look()
+    await channel.check()
+    await channel.check()
     assert first.address == (await who(channel)).value
     for _ in range(2):
         await asyncio.sleep(0.3)
-        await channel.look()
+        await channel.check()
 
     assert second.address == (await who(channel)).value
 
 
 async def test_while_nobody_is_found_calls_fail_at_once(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """They do not wait for the search, and the next one may be luckier."""
-    monkeypatch.setattr(lasting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(reconnecting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.3)
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
     await assert_fails_at_once(channel)
 
-    looking = asyncio.create_task(channel.look())
+    checking = asyncio.create_task(channel.check())
     await asyncio.sleep(0.1)
-    assert not looking.done()
+    assert not checking.done()
     await assert_fails_at_once(channel)
-    await looking
+    await checking
     await assert_fails_at_once(channel)
-    await channel.look()
+    await channel.check()
 
     assert echo.address == (await who(channel)).value
 
@@ -124,7 +124,7 @@ async def test_a_stream_of_the_old_channel_comes_to_its_end(stack: AsyncExitStac
         while channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             await asyncio.sleep(0.02)
 
-    await channel.look()
+    await channel.check()
 
     assert coming.address == (await who(channel)).value
     going.end_streams.set()
@@ -142,11 +142,11 @@ async def test_a_search_that_is_cancelled_changes_nothing(stack: AsyncExitStack)
     await assert_fails_at_once(channel)
     before = channel.current
 
-    looking = asyncio.create_task(channel.look())
+    checking = asyncio.create_task(channel.check())
     await asyncio.sleep(0.1)
-    looking.cancel()
-    await asyncio.wait([looking])
+    checking.cancel()
+    await asyncio.wait([checking])
     assert before is channel.current
-    await channel.look()
+    await channel.check()
 
     assert echo.address == (await who(channel)).value

@@ -1,4 +1,4 @@
-"""A channel to its callers for good, behind which gRPC's own are replaced."""
+"""A gRPC channel that is replaced behind its callers when it has lost its servers or its certificate has changed."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import asyncio
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 
-# Longer than the longest call, as a server's patience with a connection that has its age.
+from servicekit.lifecycle import repeat
+
+# Longer than the longest call, like the grace that a server gives a connection of the maximum age.
 _RETIREMENT_SECONDS = 600.0
-# Also for the answer to a question for a name: 3 s where the DNS has to ask elsewhere for the address of IPv6. gRPC's
-# pauses between two such questions grow from 1 s to two minutes; within this time they are below 4 s.
+# Includes resolving the name: 3 s where the DNS has to ask elsewhere for the IPv6 address. gRPC's pauses between two
+# resolutions grow from 1 s to two minutes; within this time they stay below 4 s.
 _CONNECT_TIMEOUT_SECONDS = 10.0
-# Pods come back one after the other, and a channel keeps to those that its name had when it was asked.
+# Pods come back one after the other, and a channel keeps to those that its name had when it was resolved.
 _SETTLE_SECONDS = 15.0
+_CHECK_INTERVAL_SECONDS = 1.0
 
 
-class LastingChannel(grpc.aio.Channel):
-    """To its callers one channel for good; behind it a gRPC channel, and another one when that is of no use any more.
+class ReconnectingChannel(grpc.aio.Channel):
+    """One channel for its callers; behind it a gRPC channel that is replaced when it is of no use any more.
 
-    The other one is connected beside it. Then new calls go there, and the old one ends with its last call.
+    Its successor is connected beside it. Then new calls use the successor, and the old one is closed after its last
+    call.
     """
 
     def __init__(self, open_channel: Callable[[], grpc.aio.Channel]) -> None:
-        """`open_channel` makes a gRPC channel, now and whenever another one is wanted."""
+        """`open_channel` makes a gRPC channel, now and whenever a successor is needed."""
         self._open = open_channel
         self._replacing = asyncio.Lock()
         self._settled_at = time.monotonic() + _SETTLE_SECONDS
         self.current = _Generation(open_channel())
         """Where new calls go."""
         self.retiring: set[asyncio.Task[None]] = set()
-        """What goes on for calls that began before; each ends with the last of them."""
+        """One for each replaced channel with calls in progress; ends with the last of them."""
 
-    async def look(self) -> None:
-        """Replace a channel that reaches nobody by one that does; to be done once a second.
+    async def check(self) -> None:
+        """Replace a channel that reaches no server by one that does; call it once a second.
 
-        gRPC asks ever more seldom for a name without an address: when all pods of a service had been away for five
-        minutes, they were found 66 s after the first of them was back. Some time after it has found somebody the
-        channel is replaced once more, by one that knows all who came after the first.
+        gRPC resolves a name without an address ever more seldom: when all pods of a service had been away for five
+        minutes, they were found 66 s after the first of them was back. Some time after the successor has connected it
+        is replaced once more, by one that knows all the pods that came after the first.
         """
         async with self._replacing:
             state = self.get_state()
@@ -51,10 +55,7 @@ class LastingChannel(grpc.aio.Channel):
                 self._settled_at = time.monotonic() + _SETTLE_SECONDS if is_lost else math.inf
 
     async def renew(self, open_channel: Callable[[], grpc.aio.Channel]) -> bool:
-        """Use what `open_channel` makes from now on, as soon as it is connected; False when that is not so in time.
-
-        Then all stays as it is, and whoever asked should do so again.
-        """
+        """Switch to channels made by `open_channel` once one is connected; False, and nothing changes, on a timeout."""
         async with self._replacing:
             is_renewed = await self._replace(open_channel)
             if is_renewed:
@@ -72,21 +73,21 @@ class LastingChannel(grpc.aio.Channel):
         return True
 
     async def close(self, grace: float | None = None) -> None:
-        """Cancel what runs, after `grace` seconds, and end."""
+        """Close, and cancel the calls in progress after `grace` seconds."""
         for retiring in self.retiring:
             retiring.cancel()
         if self.retiring:
             await asyncio.wait(self.retiring)
         await self.current.channel.close(grace)
 
-    async def __aenter__(self) -> LastingChannel:
+    async def __aenter__(self) -> ReconnectingChannel:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a method that goes by whatever channel is current when it is called; so do the other three."""
+        """Return a method that uses the channel that is current at each call; so do the other three."""
         return _Method(self, "unary_unary", args, kwargs)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
@@ -99,11 +100,11 @@ class LastingChannel(grpc.aio.Channel):
         return _Method(self, "stream_stream", args, kwargs)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Tell how the current channel is."""
+        """Return the connectivity of the current channel."""
         return self.current.channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the current channel is not like that any more."""
+        """Wait until the current channel has left that state."""
         await self.current.channel.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
@@ -112,15 +113,15 @@ class LastingChannel(grpc.aio.Channel):
 
 
 class _Generation:
-    """A channel of gRPC's, and the calls over it."""
+    """A gRPC channel and the calls over it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
-        # gRPC ends a call that nobody holds any more, so this must not hold it.
+        # gRPC ends a call that is not referenced any more, so this must not keep it.
         self.calls: weakref.WeakSet[grpc.aio.Call] = weakref.WeakSet()
 
     async def is_connected(self) -> bool:
-        """Connect; False, and the channel is closed, when no peer lets that happen in time."""
+        """Connect; False, and the channel is closed, when that does not succeed in time."""
         is_connected = False
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS):
@@ -136,7 +137,7 @@ class _Generation:
     async def retire(self) -> None:
         """Close the channel when its last call has ended, or at once when this is cancelled.
 
-        gRPC's own `close` with a time of grace leaves the channel open for good when it is cancelled.
+        gRPC's own `close` with a grace leaves the channel open for good when it is cancelled.
         """
         try:
             async with asyncio.timeout(_RETIREMENT_SECONDS):
@@ -149,9 +150,9 @@ class _Generation:
 
 
 class _Method:
-    """A method of a service; made once for each channel, since that is slower than a call of it."""
+    """A method of a service, made once for each channel: making one takes longer than calling it."""
 
-    def __init__(self, channel: LastingChannel, arity: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, channel: ReconnectingChannel, arity: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._channel = channel
         self._arity = arity
         self._args, self._kwargs = args, kwargs
@@ -166,3 +167,10 @@ class _Method:
         call = self._callable(*args, **kwargs)
         generation.calls.add(call)
         return call
+
+
+async def keep_connected(channels: Iterable[ReconnectingChannel]) -> None:
+    """Check each of `channels` once a second until cancelled; one that is connecting delays no other."""
+    async with asyncio.TaskGroup() as group:
+        for channel in channels:
+            group.create_task(repeat("check_channel", _CHECK_INTERVAL_SECONDS, channel.check))
