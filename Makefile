@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 # The interpreter the environment is made with; any from 3.11 on.
 PYTHON ?= python3
 PACKAGES := proto libs/servicekit libs/pricing services/edge services/llm-router services/cost-ledger \
-            services/local-model local tests/fault-provider
+            services/local-model local tests/fault-provider tests/kit
 MANIFESTS := $(addsuffix /pyproject.toml,$(PACKAGES))
 PROTOS := spillway/router/v1/router.proto spillway/ledger/v1/ledger.proto
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-           --no-emit-package spillway-proto --no-emit-package spillway-servicekit --no-emit-package spillway-pricing \
+           $(addprefix --no-emit-package spillway-,cost-ledger fault-provider llm-router local pricing proto servicekit) \
            --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .PHONY: help
@@ -35,15 +35,15 @@ test: setup ## Unit and integration tests over real processes
 
 .PHONY: soak
 soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)
-	@PYTHONPATH=tests/crowd $(BIN)/python tests/soak/soak_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.soak.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: torture
 torture: setup ## Kill everything under fifty clients for SECONDS=600, compare the books, end with a verdict (SEED=N)
-	@PYTHONPATH=tests/crowd $(BIN)/python tests/torture/torture_run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.torture.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: gameday
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
-	@$(BIN)/python tests/gameday/gameday_run.py $(GAMEDAY_ARGS)
+	@$(BIN)/python -m tests.gameday.run $(GAMEDAY_ARGS)
 
 # The NodePorts of the edge and the fault provider, as this machine reaches them.
 E2E_DOOR ?= http://127.0.0.1:30080
@@ -51,7 +51,7 @@ E2E_PROVIDER ?= http://127.0.0.1:30090
 
 .PHONY: e2e
 e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAMESPACE=spillway-e2e E2E_VALUES=file KEEP=1
-	@PYTHONPATH=tests/e2e:tests/crowd:tests/torture $(BIN)/python tests/e2e/cluster/e2e_run.py --context $(or $(KUBE_CONTEXT),kind-kind) --namespace $(or $(NAMESPACE),spillway-e2e) \
+	@$(BIN)/python -m tests.e2e.cluster.run --context $(or $(KUBE_CONTEXT),kind-kind) --namespace $(or $(NAMESPACE),spillway-e2e) \
 		--door $(E2E_DOOR) --provider $(E2E_PROVIDER) $(addprefix --values ,$(E2E_VALUES)) $(if $(KEEP),--keep) $(E2E_ARGS) \
 		-- $(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""The system under test: one that is given (`given_system.py`), or a whole local stack for all front-door tests,
+"""The system under test: one that is given (`kit.front_door.given_system`), or one local stack for all these tests,
 `spillway up` with the fault provider as both vendors."""
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import orjson
 import pytest
 import yaml
 
-from front_door import Behind, Door, Provider, Stores
-from given_system import SETTINGS, GivenSystem, Incomplete, given_system
-from scenarios import ROUTES, routes_file
+from kit.front_door.door import Behind, Door, Provider, Stores
+from kit.front_door.given_system import PRICE_BOOK, SETTINGS, GivenSystem, Incomplete, given_system
+from kit.front_door.scenarios import ROUTES, routes_file
 from spillway_local import processes
 from spillway_local.ports import free_port
 
-PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
 _FOLDER = Path(__file__).parent
 
 

@@ -15,8 +15,8 @@ import pytest
 import redis.asyncio as redis
 
 from fault_provider.answers import expected_text
-from front_door import Behind, Door, Provider, Stores, nano, read_events
-from scenarios import CLAUDE, HAPPY
+from kit.front_door.door import Behind, Door, Provider, Stores, nano, read_events
+from kit.front_door.scenarios import CLAUDE, HAPPY
 
 WHOLE = expected_text("ok")
 

@@ -13,8 +13,8 @@ import pytest
 import uuid_utils.compat
 
 from fault_provider.answers import expected_text
-from front_door import Door, Json, Provider
-from scenarios import BRIEF
+from kit.front_door.door import Door, Json, Provider
+from kit.front_door.scenarios import BRIEF
 
 GRACE_SECONDS = 2.0  # the edge's default
 CONTRACTS = {

@@ -18,7 +18,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from fault_provider.answers import expected_text
-from front_door import Behind, Door, Provider, Stores
+from kit.front_door.door import Behind, Door, Provider, Stores
 
 WHOLE = expected_text("ok")
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from decision_table import INTERRUPTED, MOVED_ON, ORDERS, REJECTED, Row
 
 from fault_provider.answers import expected_text
-from front_door import Door, Provider
+from kit.front_door.decision_table import INTERRUPTED, MOVED_ON, ORDERS, REJECTED, Row
+from kit.front_door.door import Door, Provider
 
 WHOLE = expected_text("ok")
 IN_BOTH_ORDERS = pytest.mark.parametrize(("first", "second"), ORDERS, ids=[f"{order[0]}-first" for order in ORDERS])

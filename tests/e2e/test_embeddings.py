@@ -14,7 +14,7 @@ import uuid_utils.compat
 import yaml
 
 from fault_provider.embeddings import expected_vector
-from front_door import Behind, Door, Json, Provider, Stores, nano
+from kit.front_door.door import Behind, Door, Json, Provider, Stores, nano
 
 
 @pytest.fixture(name="client")

@@ -10,7 +10,7 @@ import openai
 import orjson
 import pytest
 
-from front_door import Door, Provider
+from kit.front_door.door import Door, Provider
 
 Json = dict[str, Any]
 

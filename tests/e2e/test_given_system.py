@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from given_system import Incomplete, given_system
+from kit.front_door.given_system import Incomplete, given_system
 
 NEEDED = {
     "E2E_URL": "http://door.test:8080/",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from front_door import Behind, Door
+from kit.front_door.door import Behind, Door
 
 pytestmark = pytest.mark.local
 

@@ -11,10 +11,10 @@ import httpx2
 import orjson
 import pytest
 
-from anthropic_requests import TALK, WEATHER, asked
 from fault_provider.answers import TOOL_ARGUMENTS, TOOL_NAME, expected_text
-from front_door import Door, Provider, nano, read_events
-from scenarios import CLAUDE
+from kit.front_door.anthropic_requests import TALK, WEATHER, asked
+from kit.front_door.door import Door, Provider, nano, read_events
+from kit.front_door.scenarios import CLAUDE
 
 WHOLE = expected_text("ok")
 

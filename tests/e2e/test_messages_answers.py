@@ -8,8 +8,8 @@ import anthropic
 import orjson
 import pytest
 
-from anthropic_requests import Json, asked
-from front_door import Door, read_events
+from kit.front_door.anthropic_requests import Json, asked
+from kit.front_door.door import Door, read_events
 
 
 def scripted(*events: Json) -> list[Any]:

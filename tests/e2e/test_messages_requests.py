@@ -6,9 +6,9 @@ import anthropic
 import orjson
 import pytest
 
-from anthropic_requests import HELLO, TALK, UNCACHED, WEATHER, Json, asked, last_body
 from fault_provider.answers import TOOL_NAME
-from front_door import Door, Provider
+from kit.front_door.anthropic_requests import HELLO, TALK, UNCACHED, WEATHER, Json, asked, last_body
+from kit.front_door.door import Door, Provider
 
 CACHED = {"cache_control": {"type": "ephemeral"}}
 PIXEL = "iVBORw0KGgo="

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from front_door import Door, Stores
+from kit.front_door.door import Door, Stores
 
 Json = dict[str, Any]
 NAMES = {

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from front_door import Door, Provider, Stores
+from kit.front_door.door import Door, Provider, Stores
 
 WHOLE = "".join(f"w{number} " for number in range(30))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gameday_pages import ROOT, RUNBOOK, Block, blocks, run
-from gameday_rules import shortened
+from .pages import ROOT, RUNBOOK, Block, blocks, run
+from .rules import shortened
 
 RULE_FILES = sorted((ROOT / "charts/spillway/alerts").glob("*.yaml"))
 

@@ -10,16 +10,17 @@ import orjson
 import pytest
 import yaml
 
-from crowd_books import Booked, Entry
-from crowd_provider import Seen
-from crowd_questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Question, make_question, routes_file
-from crowd_reading import End, Transcript
 from fault_provider.answers import TOOL_ARGUMENTS, expected_text
 from fault_provider.plan import BEHAVIOURS as ALL_BEHAVIOURS
 from fault_provider.plan import parse_model
-from soak_books import faults_of_books
-from soak_growth import Sample, memory_growth, most_memory_growth
-from soak_judge import ATTEMPT_BUDGET, budget_faults, faults_of
+from kit.load.books import Booked, Entry
+from kit.load.provider import Seen
+from kit.load.questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Question, make_question, routes_file
+from kit.load.reading import End, Transcript
+
+from .books import faults_of_books
+from .growth import Sample, memory_growth, most_memory_growth
+from .judge import ATTEMPT_BUDGET, budget_faults, faults_of
 
 OK = Seen("ok?chunks=3&text=a&place=1", "openai", 200, "completed")
 OTHER = Seen("ok?chunks=3&text=b&place=2", "anthropic", 200, "completed")

@@ -24,10 +24,10 @@ import redis.asyncio as redis
 import yaml
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from kit.tls_secret import Authority, SecretFolder
 from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
 from spillway_local.ports import free_port
-from tls_secret import Authority, SecretFolder
 
 _LONGEST_SECONDS = 60.0
 _CALLED = ("llm_router", "cost_ledger")

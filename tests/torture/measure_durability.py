@@ -1,6 +1,6 @@
 """What durability costs on this machine: the figures of docs/durability.md.
 
-    PYTHONPATH=tests/crowd:services/cost-ledger/tests python tests/torture/measure_durability.py
+    python -m tests.torture.measure_durability
 
 Valkey under each setting: the round trip of an admission, and what a SIGKILL loses of what it had acknowledged. The
 spool: an event until it is on the disk. Postgres: a batch of the ledger with and without waiting for its disk.
@@ -23,14 +23,14 @@ import redis.asyncio as redis
 from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
-from cost_events import request, settled
 from cost_ledger.recording.event import SettledEvent, read_event
 from cost_ledger.recording.price import price_settled
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from edge.events.spool import Spool
-from ledger_process import PRICE_BOOK, database, parts_on
+from kit.ledger.cost_events import request, settled
+from kit.ledger.process import PRICE_BOOK, database, parts_on
 from spillway_local import processes, valkey
 from spillway_local.ports import free_port
 from spillway_local.postgres import running_postgres

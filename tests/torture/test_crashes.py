@@ -16,14 +16,15 @@ import httpx2
 import orjson
 import pytest
 
-from crowd_clients import Client, FrontDoor
-from crowd_provider import Provider
-from crowd_questions import CHAT, Question
-from crowd_reading import Transcript, read
+from kit.load.clients import Client, FrontDoor
+from kit.load.comparison import Verdict, judge, judge_spend
+from kit.load.provider import Provider
+from kit.load.questions import CHAT, Question
+from kit.load.reading import Transcript, read
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local.ports import free_port
-from torture_books import Verdict, judge, judge_spend
-from torture_system import STREAM, VICTIMS, Patient, quiet_books, running_system
+
+from .system import STREAM, VICTIMS, Patient, quiet_books, running_system
 
 NAMES = ("stream", "ledger", "valkey", "postgres", "spool", "full", "all")
 SPOOL_BYTES = 2**16

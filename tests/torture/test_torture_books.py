@@ -10,17 +10,17 @@ import orjson
 import pytest
 from pydantic import RedisDsn
 
-from cost_events import request, settled
 from cost_ledger.recording.event import SettledEvent, read_event
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from crowd_books import Booked, Entry
-from crowd_provider import Seen
-from crowd_questions import CHAT, Question
-from crowd_reading import End, Transcript
-from ledger_process import PRICE_BOOK, database, parts_on
-from torture_books import Verdict, judge, judge_spend
+from kit.ledger.cost_events import request, settled
+from kit.ledger.process import PRICE_BOOK, database, parts_on
+from kit.load.books import Booked, Entry
+from kit.load.comparison import Verdict, judge, judge_spend
+from kit.load.provider import Seen
+from kit.load.questions import CHAT, Question
+from kit.load.reading import End, Transcript
 
 KEY_IDS = {"ada": "0a", "bob": "0b"}
 SEEN = Seen("ok?chunks=3&text=a&place=1&test=t1", "openai", 200, "completed")

@@ -14,16 +14,15 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
-from echo_clients import Callers, addresses_at, opened, reach_all
-from echo_server import SERVICE, EchoServer, who
-from name_server import NameServer
+from kit.echo.clients import Callers, addresses_at, opened, reach_all
+from kit.echo.name_server import NameServer
+from kit.echo.server import SERVICE, EchoServer, who
 from servicekit.rpc import MAX_MESSAGE_BYTES, create_channel
 
 
@@ -61,7 +60,7 @@ async def channel_to(*addresses: str) -> AsyncIterator[grpc.aio.Channel]:
 @contextmanager
 def process_at(address: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in a process of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("echo_server.py")), address]
+    command = [sys.executable, "-m", "kit.echo.server", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"serving\n"

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 import pytest
 
-from echo_clients import opened
-from echo_server import EchoServer, who
+from kit.echo.clients import opened
+from kit.echo.server import EchoServer, who
 from servicekit import reconnecting_channel
 from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel

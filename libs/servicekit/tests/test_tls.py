@@ -19,15 +19,15 @@ from google.protobuf.wrappers_pb2 import StringValue
 from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
 
-from echo_clients import Callers, addresses_at, opened, reach_all
-from echo_server import EchoServer, asking, who
-from name_server import NameServer
+from kit.echo.clients import Callers, addresses_at, opened, reach_all
+from kit.echo.name_server import NameServer
+from kit.echo.server import EchoServer, asking, who
+from kit.tls_secret import Authority, SecretFolder
 from servicekit import reconnecting_channel
 from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
 from servicekit.tls import TlsTransport
 from servicekit.tls_files import Role, TlsFilesUnusable, try_files
-from tls_secret import Authority, SecretFolder
 
 NAME = "pods.test"
 

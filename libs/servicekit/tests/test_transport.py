@@ -12,10 +12,10 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from echo_server import EchoServer, who
+from kit.echo.server import EchoServer, who
+from kit.tls_secret import Authority, SecretFolder
 from servicekit.tls_files import Role, TlsFilesUnusable
 from servicekit.transport import Transport, open_transport
-from tls_secret import Authority, SecretFolder
 
 NAME = "localhost"
 

@@ -11,7 +11,7 @@ from pydantic import RedisDsn
 
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger
+from kit.ledger.process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from decimal import Decimal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cost_events import admitted, attempt, hit, request, settled
-from ledger_process import Parts
+from kit.ledger.cost_events import admitted, attempt, hit, request, settled
+from kit.ledger.process import Parts
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from cost_events import admitted, request, settled
 from cost_ledger.recording.backlog import Backlog, measure_backlog, remove_idle_members
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
-from ledger_process import Parts, until
+from kit.ledger.cost_events import admitted, request, settled
+from kit.ledger.process import Parts, until
 
 
 async def members(client: redis.Redis) -> set[str]:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cost_events import attempt, read_settled, request, settled, used
 from cost_ledger.books.cli import run_command
 from cost_ledger.recording.price import price_settled
-from ledger_process import Parts, environment, run_ledger_command, running_ledger, until
+from kit.ledger.cost_events import attempt, read_settled, request, settled, used
+from kit.ledger.process import Parts, environment, run_ledger_command, running_ledger, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

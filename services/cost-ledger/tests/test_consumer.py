@@ -11,11 +11,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.recording.event import MAX_TOKENS
 from cost_ledger.recording.store import Store
-from ledger_process import Parts, parts_on, until
+from kit.ledger.cost_events import admitted, attempt, request, settled, used
+from kit.ledger.process import Parts, parts_on, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 PROMPT = "Tell me how to open the red box"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cost_events import attempt, request, settled, used
 from cost_ledger.errors import PoisonedEvent
 from cost_ledger.recording.event import MAX_TOKENS, read_event
+from kit.ledger.cost_events import attempt, request, settled, used
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -17,12 +17,12 @@ import orjson
 import pytest
 from pydantic import RedisDsn
 
-from cost_events import read_settled, request, settled
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.migrate import check, migrate, revisions, sql_between
 from cost_ledger.schema.partitions import ensure_partitions
 from cost_ledger.settings import PACKAGED_PRICE_BOOK, Settings
-from ledger_process import PRICE_BOOK, database, environment, parts_on, reason_of, run_migrate, until
+from kit.ledger.cost_events import read_settled, request, settled
+from kit.ledger.process import PRICE_BOOK, database, environment, parts_on, reason_of, run_migrate, until
 from spillway_local.ports import free_port
 
 ROWS = ("requests", "attempts", "spend_daily")

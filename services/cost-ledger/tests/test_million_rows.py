@@ -18,8 +18,8 @@ from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.requests import LONGEST_STRETCH, MOST_LOOKED_AT, RequestFilters
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from ledger_process import PRICE_BOOK, database
-from million_rows import fill
+from kit.ledger.million_rows import fill
+from kit.ledger.process import PRICE_BOOK, database
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 pytestmark = pytest.mark.million

@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from cost_events import new_id, read_settled, request, settled
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.partitions import PartitionKeeper, drop_partitions, ensure_partitions, lowest_id, month_after
-from ledger_process import Parts, until
+from kit.ledger.cost_events import new_id, read_settled, request, settled
+from kit.ledger.process import Parts, until
 
 WHERE = "request_id::text, tableoid::regclass::text"
 

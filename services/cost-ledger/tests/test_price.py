@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx2
 
-from cost_events import attempt, request, settled, used
 from cost_ledger.recording.price import UnpricedModels
-from ledger_process import LedgerProcess, Parts, until
+from kit.ledger.cost_events import attempt, request, settled, used
+from kit.ledger.process import LedgerProcess, Parts, until
 
 
 def test_a_model_without_a_price_is_told_once_an_hour() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cost_ledger.errors import ImportRefused, PriceBookInvalid, PriceChanged, PriceGap
 from cost_ledger.prices.book import Import, import_price_book, plan_import, read_prices
 from cost_ledger.prices.file import load_price_file
-from ledger_process import PRICE_BOOK, Parts, someone_waits_for_a_lock, until
+from kit.ledger.process import PRICE_BOOK, Parts, someone_waits_for_a_lock, until
 from pricing.price_book import Price, Rates
 
 ENTRY = """

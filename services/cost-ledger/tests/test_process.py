@@ -17,13 +17,13 @@ import psutil
 import pytest
 from pydantic import RedisDsn
 
-from cost_events import admitted, attempt, request, settled, used
 from cost_ledger.__main__ import SERVICE
 from cost_ledger.recording.consumer import Consumer
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from ledger_process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
+from kit.ledger.cost_events import admitted, attempt, request, settled, used
+from kit.ledger.process import PRICE_BOOK, LedgerProcess, Parts, database, parts_on, running_ledger, stopped, until
 from servicekit.rpc import is_serving
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local import postgres, processes, valkey

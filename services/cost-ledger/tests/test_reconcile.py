@@ -10,11 +10,11 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from cost_events import MORNING, attempt, read_settled, request, settled, used
 from cost_ledger.books.reconcile import Line, NameMatcher, Reconciliation, reconcile
 from cost_ledger.books.usage_export import Figures, UsageExport
 from cost_ledger.recording.price import price_settled
-from ledger_process import Parts
+from kit.ledger.cost_events import MORNING, attempt, read_settled, request, settled, used
+from kit.ledger.process import Parts
 from spillway.router.v1 import router_pb2 as routerpb
 
 DAY = date(2026, 11, 21)

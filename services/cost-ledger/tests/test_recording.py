@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cost_events import (
+from cost_ledger.recording.price import price_settled
+from kit.ledger.cost_events import (
     MORNING,
     admitted,
     attempt,
@@ -24,8 +25,7 @@ from cost_events import (
     settled,
     used,
 )
-from cost_ledger.recording.price import price_settled
-from ledger_process import Parts
+from kit.ledger.process import Parts
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cost_events import MORNING, attempt, read_settled, request, settled, used
 from cost_ledger.books.reprice import Difference, Reprice, RepriceScope
 from cost_ledger.books.verify import Verification
 from cost_ledger.errors import CommandRefused
 from cost_ledger.prices.book import import_price_book
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.partitions import ensure_partitions
-from ledger_process import Parts, someone_waits_for_a_lock, until
+from kit.ledger.cost_events import MORNING, attempt, read_settled, request, settled, used
+from kit.ledger.process import Parts, someone_waits_for_a_lock, until
 from pricing.price_book import Price, Rates
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb

@@ -13,10 +13,10 @@ import asyncpg
 import grpc
 import pytest
 
-from cost_events import MORNING, admitted, attempt, hit, request, settled, used
 from cost_ledger.reading import requests as request_list
 from cost_ledger.reading.reader import Reader
-from ledger_process import Parts, running_ledger, until
+from kit.ledger.cost_events import MORNING, admitted, attempt, hit, request, settled, used
+from kit.ledger.process import Parts, running_ledger, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 from spillway.router.v1 import router_pb2 as routerpb

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 
-from cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
 from cost_ledger.prices.file import load_price_file
-from ledger_process import PRICE_BOOK, Parts, running_ledger, until
+from kit.ledger.cost_events import MORNING, admitted, attempt, hit, new_id, request, settled, used
+from kit.ledger.process import PRICE_BOOK, Parts, running_ledger, until
 from pricing.price_book import Price
 from servicekit.rpc import is_serving
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb

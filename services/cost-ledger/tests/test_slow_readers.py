@@ -10,10 +10,10 @@ import grpc
 import pytest
 from pydantic import RedisDsn
 
-from cost_events import request, settled
 from cost_ledger.reading.reader import read_pool
 from cost_ledger.settings import Settings
-from ledger_process import LedgerProcess, Parts, until
+from kit.ledger.cost_events import request, settled
+from kit.ledger.process import LedgerProcess, Parts, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 

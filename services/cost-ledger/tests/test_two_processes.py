@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx2
 
-from cost_events import admitted, request, settled
 from cost_ledger.recording.consumer import GROUP, STREAM
-from ledger_process import LedgerProcess, Parts, running_ledger, until
+from kit.ledger.cost_events import admitted, request, settled
+from kit.ledger.process import LedgerProcess, Parts, running_ledger, until
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 

@@ -11,11 +11,22 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from cost_events import MORNING, admitted, attempt, hit, new_id, read_admitted, read_settled, request, settled, used
 from cost_ledger.books.verify import Mismatch, Verification
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.partitions import ensure_partitions
-from ledger_process import Parts
+from kit.ledger.cost_events import (
+    MORNING,
+    admitted,
+    attempt,
+    hit,
+    new_id,
+    read_admitted,
+    read_settled,
+    request,
+    settled,
+    used,
+)
+from kit.ledger.process import Parts
 from pricing.price_book import Price, PriceBook, Rates
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb

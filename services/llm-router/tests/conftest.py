@@ -13,9 +13,9 @@ import pytest
 import redis.asyncio as redis
 import yaml
 
-from breaker_pods import Pod
-from breaker_valkey import Pods, Valkey
-from router_process import Router, Seen, routes_file
+from kit.router.breaker_pods import Pod
+from kit.router.breaker_valkey import Pods, Valkey
+from kit.router.process import Router, Seen, routes_file
 from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
 from spillway_local.ports import free_port

@@ -9,8 +9,8 @@ from contextlib import suppress
 import redis.asyncio as redis
 from structlog.testing import capture_logs
 
-from breaker_pods import DOWN
-from breaker_valkey import (
+from kit.router.breaker_pods import DOWN
+from kit.router.breaker_valkey import (
     FAILURES,
     PATIENCE_SECONDS,
     Pods,

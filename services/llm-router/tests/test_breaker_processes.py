@@ -21,7 +21,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from fault_provider.answers import expected_text
-from router_process import Router, Seen
+from kit.router.process import Router, Seen
 from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
 from spillway_local.ports import free_port

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from breaker_pods import DOWN
-from breaker_valkey import (
+from kit.router.breaker_pods import DOWN
+from kit.router.breaker_valkey import (
     FAILURES,
     PATIENCE_SECONDS,
     Pods,

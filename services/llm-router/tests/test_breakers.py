@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from breaker_pods import DOWN, Pod
+from kit.router.breaker_pods import DOWN, Pod
 from llm_router.breaker.breakers import Permit
 from llm_router.errors import (
     ContextTooLong,

@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from embed_router import EmbedRouter, running_embed_router
 from fault_provider.embeddings import expected_vector
-from router_process import Seen
+from kit.router.embeddings import EmbedRouter, running_embed_router
+from kit.router.process import Seen
 from spillway.router.v1 import router_pb2 as routerpb
 
 HELLO = struct.pack("<8f", *expected_vector("hello"))

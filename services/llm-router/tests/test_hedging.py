@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fault_provider.answers import expected_text
-from router_process import Router, Seen
+from kit.router.process import Router, Seen
 from spillway.router.v1 import router_pb2 as routerpb
 
 WHOLE = expected_text("ok")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breaker_pods import Pod
+from kit.router.breaker_pods import Pod
 from llm_router.chain.candidates import Line
 from llm_router.errors import ContextTooLong, TargetUnreachable
 from llm_router.routes.file import Target, Timeouts

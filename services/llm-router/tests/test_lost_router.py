@@ -19,6 +19,7 @@ import orjson
 import yaml
 from prometheus_client import CollectorRegistry
 
+from kit.router.process import Seen
 from llm_router.breaker.breakers import Breakers
 from llm_router.chain.chain import Chain, ChatRequest, Parts
 from llm_router.chain.outbox import Outbox
@@ -28,7 +29,6 @@ from llm_router.routes.file import load_routes
 from llm_router.routes.fleet import Fleets
 from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies
-from router_process import Seen
 from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from fault_provider.answers import expected_text
-from router_process import Router, Seen
+from kit.router.process import Router, Seen
 from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway_local import processes

@@ -10,7 +10,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from router_process import Router, Seen, Stream
+from kit.router.process import Router, Seen, Stream
 from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc

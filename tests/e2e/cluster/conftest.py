@@ -1,4 +1,4 @@
-"""The cluster under attack: `make e2e` says which (`e2e_run.py`)."""
+"""The cluster under attack: `make e2e` says which (`run.py`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from crowd_provider import Provider as SeenByProvider
-from e2e_cluster import Cluster, Place, connected
-from e2e_crowd import Crowd
-from e2e_installation import Installation
+from kit.load.provider import Provider as SeenByProvider
+
+from .cluster import Cluster, Place, connected
+from .crowd import Crowd
+from .installation import Installation
 
 _FIGURES = pytest.StashKey[list[str]]()
 

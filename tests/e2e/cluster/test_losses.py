@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from e2e_cluster import Cluster
-from e2e_crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
+from .cluster import Cluster
+from .crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
 
 # gRPC's own pauses are above 40 s then, and grow.
 _AWAY_SECONDS = 120.0

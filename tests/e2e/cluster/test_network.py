@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from e2e_cluster import Cluster, run
+from .cluster import Cluster, run
 
 CLIENT = {"spillway-e2e": "client"}
 # What each may reach, as `component:port`; nothing else.

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from e2e_cluster import Cluster, name_of, node_of, until
-from e2e_crowd import Crowd, asked_by, end_of
-from e2e_installation import Installation
-from front_door import Door, Json
+from kit.front_door.door import Door, Json
+
+from .cluster import Cluster, name_of, node_of, until
+from .crowd import Crowd, asked_by, end_of
+from .installation import Installation
 
 GPU = "nvidia.com/gpu"
 QUESTION: Json = {"query": "What is the capital of France?", "temperature": 0, "max_tokens": 20}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from e2e_cluster import Cluster, uid_of
-from e2e_crowd import Crowd, asked_by
-from e2e_installation import Installation
+from .cluster import Cluster, uid_of
+from .crowd import Crowd, asked_by
+from .installation import Installation
 
 SERVICES = ("edge", "llm-router", "cost-ledger")
 STORES = ("postgres", "valkey")

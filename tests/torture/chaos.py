@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from torture_system import VICTIMS, Patient
+from .system import VICTIMS, Patient
 
 _PAUSES_SECONDS = (0.2, 3.0)
 _MOST_SUFFERING = 2

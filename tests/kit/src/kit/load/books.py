@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from crowd_provider import Seen
 from fault_provider.plan import parse_model
+from kit.load.provider import Seen
 
 _NEVER_ANSWERED = frozenset({"target_unreachable", "hedge_lost", "timeout", "router_lost"})
 

@@ -22,10 +22,10 @@ import psutil
 import redis.asyncio as redis
 import yaml
 
-from crowd_books import Entry, read_entries
-from crowd_provider import Provider, Seen
-from crowd_questions import routes_file
 from edge.guard.keys import add_key
+from kit.load.books import Entry, read_entries
+from kit.load.provider import Provider, Seen
+from kit.load.questions import routes_file
 from spillway_local.home import Home, held
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.ports import free_port

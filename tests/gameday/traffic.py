@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from gameday_cluster import Forward
+from .cluster import Forward
 
 _TIMEOUT_SECONDS = 90.0
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from crowd_books import Booked, Entry, gaps_of
-from crowd_provider import Seen
-from crowd_reading import Transcript, read
+from kit.load.books import Booked, Entry, gaps_of
+from kit.load.provider import Seen
+from kit.load.reading import Transcript, read
 
 PoolConnection = asyncpg.pool.PoolConnectionProxy
 # Every figure of spend_daily against the rows that it is the sum of, over provider and model: one row for each

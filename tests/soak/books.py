@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from crowd_books import Booked, Entry, gaps_of
-from crowd_provider import Seen
-from crowd_reading import Transcript, read
+from kit.load.books import Booked, Entry, gaps_of
+from kit.load.provider import Seen
+from kit.load.reading import Transcript, read
 
 
 def faults_of_books(

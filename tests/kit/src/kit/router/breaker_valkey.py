@@ -14,7 +14,7 @@ from typing import Any
 import redis.asyncio as redis
 from structlog.testing import capture_logs
 
-from breaker_pods import DOWN, Pod
+from kit.router.breaker_pods import DOWN, Pod
 from llm_router.breaker.breakers import Permit
 from spillway_local import processes, valkey
 from spillway_local.ports import free_port

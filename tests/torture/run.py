@@ -19,14 +19,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from crowd_books import Entry
-from crowd_clients import Client, FrontDoor
-from crowd_provider import Provider, running_provider
-from crowd_reading import Transcript, read
+from kit.load.books import Entry
+from kit.load.clients import Client, FrontDoor
+from kit.load.comparison import Verdict, judge, judge_spend
+from kit.load.provider import Provider, running_provider
+from kit.load.reading import Transcript, read
 from spillway_local.supervisor import ChildDied
-from torture_books import Verdict, judge, judge_spend
-from torture_chaos import Tormentor
-from torture_system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, quiet_books, running_system
+
+from .chaos import Tormentor
+from .system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, quiet_books, running_system
 
 CLIENTS = 50
 _PROGRESS_SECONDS = 10.0

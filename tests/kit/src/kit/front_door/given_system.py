@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
 # Fast enough for a person, slow enough for a busy test machine: here the cache must not be passed by for a hiccup.
 SETTINGS: Mapping[str, str] = {
     "EDGE_LOOK_UP_TIMEOUT_SECONDS": "2",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from gameday_cluster import PARTS, RELEASE, Cluster, Prometheus
-from gameday_traffic import Traffic
+from .cluster import PARTS, RELEASE, Cluster, Prometheus
+from .traffic import Traffic
 
 _STREAM = "spillway:cost-events"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import httpx2
 import uuid_utils.compat
 
-from crowd_questions import MESSAGES, Question, make_question
-from crowd_reading import End, Transcript, read
+from kit.load.questions import MESSAGES, Question, make_question
+from kit.load.reading import End, Transcript, read
 
 _ASK_AGAIN = 0.1
 # Nobody is there, at the front door or behind it, and will be again soon.

@@ -2,7 +2,7 @@
 
 For each alert it shows that the shipped rule fires when that happens, that every command on its page works in that
 moment, and that the alert ends when it was mended. The rules are the shipped ones with shorter times
-(gameday_rules.py); what scrapes the pods and evaluates the rules is a real Prometheus.
+(rules.py); what scrapes the pods and evaluates the rules is a real Prometheus.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import yaml
 
-from gameday_cluster import HERE, PARTS, RELEASE, ROOT, Cluster, Failed, Prometheus
-from gameday_pages import blocks, run
-from gameday_rules import FACTOR, shortened
-from gameday_traffic import Traffic
-from gameday_waves import Wave, Waves
+from .cluster import HERE, PARTS, RELEASE, ROOT, Cluster, Failed, Prometheus
+from .pages import blocks, run
+from .rules import FACTOR, shortened
+from .traffic import Traffic
+from .waves import Wave, Waves
 
 ALERTS = ROOT / "charts/spillway/alerts"
 _FIRE_SECONDS = 240.0

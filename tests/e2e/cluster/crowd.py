@@ -17,14 +17,15 @@ import httpx2
 import pytest
 from redis.exceptions import RedisError
 
-from crowd_books import Entry, read_entries
-from crowd_clients import Client, FrontDoor
-from crowd_provider import Provider, Seen
-from crowd_questions import CHAT, Question
-from crowd_reading import Transcript, read
-from e2e_cluster import PATIENCE_SECONDS, Cluster, CommandFailed
-from scenarios import LOCAL
-from torture_books import Verdict, judge, judge_spend
+from kit.front_door.scenarios import LOCAL
+from kit.load.books import Entry, read_entries
+from kit.load.clients import Client, FrontDoor
+from kit.load.comparison import Verdict, judge, judge_spend
+from kit.load.provider import Provider, Seen
+from kit.load.questions import CHAT, Question
+from kit.load.reading import Transcript, read
+
+from .cluster import PATIENCE_SECONDS, Cluster, CommandFailed
 
 Json = dict[str, Any]
 
@@ -219,5 +220,5 @@ def end_of(transcript: Transcript) -> str:
 
 
 def asked_by(name: str) -> pytest.MarkDecorator:
-    """Give the test the crowd of this name; each has an API key (CROWDS in e2e_installation.py)."""
+    """Give the test the crowd of this name; each has an API key (CROWDS in installation.py)."""
     return pytest.mark.parametrize("crowd", [name], indirect=True, ids=[""])

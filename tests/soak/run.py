@@ -17,14 +17,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crowd_books import Entry
-from crowd_clients import Client
-from crowd_provider import Seen
-from crowd_reading import Transcript, read
-from soak_books import faults_of_books
-from soak_growth import Sample, memory_growth, most_memory_growth, most_more_sockets
-from soak_judge import budget_faults, faults_of
-from soak_system import System, running_system
+from kit.load.books import Entry
+from kit.load.clients import Client
+from kit.load.provider import Seen
+from kit.load.reading import Transcript, read
+
+from .books import faults_of_books
+from .growth import Sample, memory_growth, most_memory_growth, most_more_sockets
+from .judge import budget_faults, faults_of
+from .system import System, running_system
 
 CLIENTS = 50
 _ROUNDS, _LONGEST_ROUND_SECONDS = 4, 60.0

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import orjson
 
-from e2e_cluster import CommandFailed, Place, connected, run
-from e2e_installation import REPOSITORY, Installation
+from .cluster import CommandFailed, Place, connected, run
+from .installation import REPOSITORY, Installation
 
 _BUILD_SECONDS = 1800
 _GPUS = 2

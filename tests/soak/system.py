@@ -15,10 +15,10 @@ import asyncpg
 import orjson
 import yaml
 
-from crowd_books import Entry, read_entries
-from crowd_clients import FrontDoor
-from crowd_provider import Provider, running_provider
-from crowd_questions import routes_file
+from kit.load.books import Entry, read_entries
+from kit.load.clients import FrontDoor
+from kit.load.provider import Provider, running_provider
+from kit.load.questions import routes_file
 from spillway_local import processes
 from spillway_local.ports import free_port
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from crowd_questions import CHAT, COMPLETIONS, MESSAGES, Question
+from kit.load.questions import CHAT, COMPLETIONS, MESSAGES, Question
 
 Json = dict[str, Any]
 End = Literal["complete", "cut", "left", "hung"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from echo_server import stream, who
+from kit.echo.server import stream, who
 
 
 def addresses_at(port: int, count: int) -> list[str]:

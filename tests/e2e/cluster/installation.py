@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 import yaml
 
-from e2e_cluster import CommandFailed, Place, run
-from e2e_crowd import STREAM_ROUTES
 from edge.guard.keys import add_key
-from given_system import SETTINGS
-from scenarios import ROUTES, routes_file
+from kit.front_door.given_system import PRICE_BOOK, SETTINGS
+from kit.front_door.scenarios import ROUTES, routes_file
+
+from .cluster import CommandFailed, Place, run
+from .crowd import STREAM_ROUTES
 
 Json = dict[str, Any]
 
@@ -118,7 +119,7 @@ class Installation:
                 target["timeouts"] = _PATIENT
         values: Json = {
             "edge": {"extraEnv": [{"name": name, "value": value} for name, value in SETTINGS.items()]},
-            "costLedger": {"priceBook": (_E2E / "price_book.yaml").read_text()},
+            "costLedger": {"priceBook": PRICE_BOOK.read_text()},
             "keys": {"existingSecret": KEYS_SECRET},
             "routes": routes,
         }

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from fault_provider.answers import TOOL_NAME
-from front_door import Provider
+from kit.front_door.door import Provider
 
 Json = dict[str, Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from crowd_provider import Seen
-from crowd_reading import Reading, Transcript, read
 from fault_provider.answers import TOOL_ARGUMENTS, finish_reason
 from fault_provider.plan import parse_model
+from kit.load.provider import Seen
+from kit.load.reading import Reading, Transcript, read
 
 ATTEMPT_BUDGET = 6
 # Answers that are whole. The others must never be told as such. `missing-done` has said why it ends.
