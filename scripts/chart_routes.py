@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from llm_router.routes.file import RoutesError, load_routes
+from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
 
 _CREDENTIALS = "/etc/spillway/credentials"

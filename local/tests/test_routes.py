@@ -29,7 +29,7 @@ def test_without_keys_every_route_leads_to_the_local_model(home: Home) -> None:
     assert URL == routes["targets"]["local-smollm2"]["base_url"]
 
 
-def test_with_both_keys_the_vendors_come_first_and_stand_in_for_each_other(home: Home) -> None:
+def test_with_both_keys_the_vendors_come_first_and_are_each_others_fallback(home: Home) -> None:
     """Each model's route: itself, the other vendor's counterpart, the local model."""
     routes = render_routes(collect_vendors(home, BOTH), URL)
 
@@ -43,7 +43,7 @@ def test_with_both_keys_the_vendors_come_first_and_stand_in_for_each_other(home:
 
 
 def test_with_openais_key_there_are_embeddings_of_one_model(home: Home) -> None:
-    """Nothing stands in for them, least of all a model of other vectors; without the key there is no such route."""
+    """They have no fallback, since another model has other vectors; without the key there is no such route."""
     routes = render_routes(collect_vendors(home, {"OPENAI_API_KEY": "sk-open"}), URL)
     without = render_routes(collect_vendors(home, {"ANTHROPIC_API_KEY": "sk-ant"}), URL)
 
@@ -52,8 +52,8 @@ def test_with_openais_key_there_are_embeddings_of_one_model(home: Home) -> None:
     assert "text-embedding-3-small" not in without["routes"]
 
 
-def test_keys_lie_in_files_of_their_own_and_go_when_they_are_no_longer_set(home: Home) -> None:
-    """Mode 0600, never in the routes; a key that was withdrawn is forgotten."""
+def test_keys_are_written_to_their_own_files_and_deleted_when_no_longer_set(home: Home) -> None:
+    """The files have mode 0600, and no key is in the routes."""
     vendors = collect_vendors(home, BOTH)
     text = write_routes(home, vendors, URL, None).read_text()
     files = [vendor.credential_file for vendor in vendors]
@@ -66,7 +66,7 @@ def test_keys_lie_in_files_of_their_own_and_go_when_they_are_no_longer_set(home:
 
 
 def test_routes_of_the_users_own_get_the_local_models_address(home: Home, tmp_path: Path) -> None:
-    """Only ${LOCAL_MODEL_URL} is replaced; whatever else looks like a variable stays."""
+    """Only ${LOCAL_MODEL_URL} is replaced; all else that looks like a variable is kept."""
     own = tmp_path / "own.yaml"
     own.write_text("targets: {a: {base_url: '${LOCAL_MODEL_URL}', model: 'x$y ${z}'}}\n")
 

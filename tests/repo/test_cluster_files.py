@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llm_router.routes.file import load_routes
+from llm_router.routes.load import load_routes
 from llm_router.routes.sources import Sources
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import yaml
 from cost_ledger.settings import Settings as LedgerSettings
 from edge.guard.keys import load_keys
 from edge.settings import Settings as EdgeSettings
-from llm_router.routes.file import load_routes
+from llm_router.routes.load import load_routes
 from llm_router.routes.sources import Sources
 from llm_router.settings import Settings as RouterSettings
 from local_model.settings import Settings as ModelSettings

@@ -14,10 +14,7 @@ from spillway_local.home import Home, Refusal, write_secret
 
 _LOCAL = "local-smollm2"
 _LOCAL_MODEL = "smollm2-135m-instruct"
-_VENDOR_TIMEOUTS = {"connect_seconds": 2, "first_content_seconds": 8, "gap_seconds": 20}
-# The first answer of a small CPU may wait behind others.
-_LOCAL_TIMEOUTS = {"connect_seconds": 2, "first_content_seconds": 30, "gap_seconds": 20}
-# Small and large models; those of one row stand in for each other.
+# Small and large models; those of one row are each other's fallback.
 _COUNTERPARTS = (
     (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-5-5")),
     (("openai", "gpt-6-sol"), ("anthropic", "claude-sonnet-5-5")),
@@ -28,7 +25,7 @@ _EMBEDDING_MODEL = "text-embedding-3-small"
 
 @dataclass(frozen=True)
 class Vendor:
-    """A provider whose key the user has: the file that holds it, and its address unless it is the vendor's own."""
+    """A provider whose key the user has: the file with the key, and its address unless it is the default."""
 
     provider: str
     credential_file: Path
@@ -36,7 +33,7 @@ class Vendor:
 
 
 def collect_vendors(home: Home, environment: Mapping[str, str]) -> list[Vendor]:
-    """Write OPENAI_API_KEY and ANTHROPIC_API_KEY to files only the owner can read; forget those no longer set."""
+    """Write OPENAI_API_KEY and ANTHROPIC_API_KEY to files only the owner can read; delete those no longer set."""
     folder = home.path / "credentials"
     folder.mkdir(mode=0o700, exist_ok=True)
     vendors = []
@@ -73,7 +70,6 @@ def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]
         "model": _LOCAL_MODEL,
         "base_url": local_model_url,
         "context_tokens": 2048,
-        "timeouts": dict(_LOCAL_TIMEOUTS),
     }
     return {"targets": targets, "routes": routes}
 
@@ -101,5 +97,4 @@ def _vendor_target(vendor: Vendor, model: str) -> dict[str, Any]:
         "model": model,
         **({"base_url": vendor.base_url} if vendor.base_url else {}),
         "credential_file": str(vendor.credential_file),
-        "timeouts": dict(_VENDOR_TIMEOUTS),
     }

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from llm_router.routes.file import Hedge, Route, Target, Timeouts
+from llm_router.routes.file import Balance, Hedge, Route, Target
 from llm_router.strategies.balance import order_targets
 from llm_router.strategies.hedging import HedgeAllowances, hedge_delay
 from llm_router.strategies.latency import Latencies
@@ -26,21 +26,12 @@ class Clock:
 
 def target(name: str, weight: float = 1.0) -> Target:
     """Make a target."""
-    return Target(
-        name=name,
-        provider="vllm",
-        model="m",
-        base_url="http://127.0.0.1:9/v1",
-        credential=None,
-        context_tokens=None,
-        weight=weight,
-        timeouts=Timeouts(),
-    )
+    return Target(name=name, provider="vllm", model="m", base_url="http://127.0.0.1:9/v1", weight=weight)
 
 
-def route(*ranks: tuple[Target, ...], balance: str = "weighted") -> Route:
+def route(*ranks: tuple[Target, ...], balance: Balance = "weighted") -> Route:
     """Make a route."""
-    return Route(name="r", ranks=ranks, balance=balance, hedge=None, may_continue=False)  # type: ignore[arg-type]
+    return Route(name="r", ranks=ranks, balance=balance)
 
 
 A, B, C, LAST = target("a", 3.0), target("b"), target("c"), target("last")
@@ -121,7 +112,7 @@ def test_a_slow_target_is_tried_again_after_a_while() -> None:
 
 def test_the_hedge_waits_for_the_usual_time_within_its_bounds() -> None:
     """The 95th percentile of lately; the upper bound while too little is known."""
-    hedge = Hedge(after_least_seconds=0.2, after_most_seconds=2.0, most_extra_ratio=0.1)
+    hedge = Hedge(min_delay_seconds=0.2, max_delay_seconds=2.0, max_extra_ratio=0.1)
     latencies = Latencies(Clock())
     assert 2.0 == hedge_delay(hedge, "b", latencies)
     for number in range(100):
@@ -136,7 +127,7 @@ def test_the_hedge_waits_for_the_usual_time_within_its_bounds() -> None:
 
 def test_hedging_costs_no_more_than_its_share() -> None:
     """A tenth of the requests, and two saved up at most."""
-    hedge, allowances = Hedge(after_least_seconds=0.2, after_most_seconds=4.0, most_extra_ratio=0.1), HedgeAllowances()
+    hedge, allowances = Hedge(min_delay_seconds=0.2, max_delay_seconds=4.0, max_extra_ratio=0.1), HedgeAllowances()
     taken = 0
     for _ in range(1000):
         allowances.add_request("r", hedge)

@@ -1,4 +1,4 @@
-"""Routes are exchanged under running requests: nothing that is in use is closed, nothing stays open for ever."""
+"""Routes are replaced under running requests: nothing in use is closed, nothing stays open for ever."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from llm_router.metrics import Metrics
 from llm_router.providers.provider import AnswerStream, Provider
-from llm_router.routes.file import Route, Routes, Target, Timeouts, load_routes
+from llm_router.routes.file import Route, Routes, Target
 from llm_router.routes.fleet import Fleets
+from llm_router.routes.load import load_routes
 from llm_router.routes.sources import Sources
 from llm_router.routes.watch import RoutesWatch
 
@@ -44,34 +45,34 @@ class FakeProvider:
 
 
 class FakeFactory:
-    """Makes providers and remembers each, in the order in which they were made."""
+    """Creates providers and keeps them in the order of their creation."""
 
     def __init__(self) -> None:
         self.made: list[FakeProvider] = []
 
     def __call__(self, target: Target) -> Provider:
-        """Make one."""
+        """Create one."""
         provider = FakeProvider(target)
         self.made.append(provider)
         return provider
 
     def of(self, name: str, number: int = 0) -> FakeProvider:
-        """Return the provider that was made for the target `name`, the `number`-th of several."""
+        """Return the provider that was created for the target `name`, the `number`-th of several."""
         return [provider for provider in self.made if provider.target.name == name][number]
 
 
 def target(name: str, model: str = "m") -> Target:
     """Return a target."""
-    return Target(name, "vllm", model, "http://127.0.0.1:1/v1", None, None, Timeouts())
+    return Target(name=name, provider="vllm", model=model, base_url="http://127.0.0.1:1/v1")
 
 
 def routes(*targets: Target) -> Routes:
     """Return one route to `targets`."""
-    return {"model": Route("model", tuple((target,) for target in targets))}
+    return {"model": Route(name="model", ranks=tuple((target,) for target in targets))}
 
 
 async def settle() -> None:
-    """Let every task that can go on go on."""
+    """Let every runnable task run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -87,9 +88,9 @@ def _fleets(factory: FakeFactory) -> Fleets:
 
 
 async def test_an_equal_target_keeps_its_provider(fleets: Fleets, factory: FakeFactory) -> None:
-    """Only what changed is made anew, and what it replaces is closed."""
-    await fleets.exchange(routes(target("a"), target("b")))
-    await fleets.exchange(routes(target("b"), target("a", "other"), target("c")))
+    """Only a changed target gets a new provider, and the one it replaces is closed."""
+    await fleets.replace(routes(target("a"), target("b")))
+    await fleets.replace(routes(target("b"), target("a", "other"), target("c")))
     await asyncio.wait_for(factory.of("a").closed.wait(), 10)
 
     assert ["a", "b", "a", "c"] == [provider.target.name for provider in factory.made]
@@ -99,12 +100,12 @@ async def test_an_equal_target_keeps_its_provider(fleets: Fleets, factory: FakeF
     await fleets.close()
 
 
-async def test_what_is_borrowed_stays_open_until_the_last_one_has_gone(fleets: Fleets, factory: FakeFactory) -> None:
-    """Two requests of before: the provider is closed when the second has ended, once."""
-    await fleets.exchange(routes(target("a")))
+async def test_a_borrowed_fleet_stays_open_until_its_last_request_ends(fleets: Fleets, factory: FakeFactory) -> None:
+    """With two earlier requests the provider is closed once, when the second has ended."""
+    await fleets.replace(routes(target("a")))
     with fleets.borrow() as first, fleets.borrow():
         with fleets.borrow() as second:
-            await fleets.exchange(routes(target("b")))
+            await fleets.replace(routes(target("b")))
             await settle()
             assert first is second
             assert ["a"] == [target.name for target in second.providers]
@@ -117,11 +118,11 @@ async def test_what_is_borrowed_stays_open_until_the_last_one_has_gone(fleets: F
     assert [1, 1] == [provider.closings for provider in factory.made]
 
 
-async def test_who_borrows_after_an_exchange_gets_the_new_routes(fleets: Fleets) -> None:
+async def test_a_request_after_a_replacement_gets_the_new_routes(fleets: Fleets) -> None:
     """A request keeps the routes it began with; the next one has the new ones."""
-    await fleets.exchange(routes(target("a")))
+    await fleets.replace(routes(target("a")))
     with fleets.borrow() as before:
-        await fleets.exchange(routes(target("b")))
+        await fleets.replace(routes(target("b")))
         with fleets.borrow() as after:
             assert ["a"] == [target.name for target in before.routes["model"].targets]
             assert ["b"] == [target.name for target in after.routes["model"].targets]
@@ -129,11 +130,11 @@ async def test_who_borrows_after_an_exchange_gets_the_new_routes(fleets: Fleets)
 
 
 async def test_a_fleet_between_two_borrowed_ones_is_closed_at_once(fleets: Fleets, factory: FakeFactory) -> None:
-    """What is shared with the oldest or with the newest stays; what only the middle one had goes."""
-    await fleets.exchange(routes(target("old"), target("shared")))
+    """Providers shared with the oldest or the newest stay open; those only the middle one had are closed."""
+    await fleets.replace(routes(target("old"), target("shared")))
     with fleets.borrow():
-        await fleets.exchange(routes(target("shared"), target("middle"), target("kept")))
-        await fleets.exchange(routes(target("kept")))
+        await fleets.replace(routes(target("shared"), target("middle"), target("kept")))
+        await fleets.replace(routes(target("kept")))
         await asyncio.wait_for(factory.of("middle").closed.wait(), 10)
         await settle()
         assert ["middle"] == [provider.target.name for provider in factory.made if provider.closings]
@@ -144,11 +145,11 @@ async def test_a_fleet_between_two_borrowed_ones_is_closed_at_once(fleets: Fleet
     await fleets.close()
 
 
-async def test_the_end_closes_everything_once(fleets: Fleets, factory: FakeFactory) -> None:
-    """Also what is still borrowed by a request that unwinds late, and also when a close fails."""
-    await fleets.exchange(routes(target("a", "bad"), target("b")))
+async def test_close_closes_every_provider_once(fleets: Fleets, factory: FakeFactory) -> None:
+    """Even one that a request still borrows while it unwinds, and even when another fails to close."""
+    await fleets.replace(routes(target("a", "bad"), target("b")))
     with fleets.borrow():
-        await fleets.exchange(routes(target("c", "bad"), target("d")))
+        await fleets.replace(routes(target("c", "bad"), target("d")))
         with structlog.testing.capture_logs() as lines:
             await fleets.close()
     await settle()
@@ -157,8 +158,8 @@ async def test_the_end_closes_everything_once(fleets: Fleets, factory: FakeFacto
     assert ["provider_close_failed"] * 2 == [line["event"] for line in lines]
 
 
-async def test_an_exchange_that_is_cancelled_or_fails_changes_nothing() -> None:
-    """The old routes stay whole and can be exchanged later."""
+async def test_a_replacement_that_is_cancelled_or_fails_changes_nothing() -> None:
+    """The old routes stay in force and can be replaced later."""
     hold, entered = threading.Event(), threading.Event()
     factory = FakeFactory()
 
@@ -171,20 +172,20 @@ async def test_an_exchange_that_is_cancelled_or_fails_changes_nothing() -> None:
         return factory(target)
 
     fleets = Fleets(create)
-    await fleets.exchange(routes(target("a")))
+    await fleets.replace(routes(target("a")))
     before = fleets.current
-    exchange = asyncio.create_task(fleets.exchange(routes(target("b", "slow"))))
+    replacement = asyncio.create_task(fleets.replace(routes(target("b", "slow"))))
     await asyncio.to_thread(entered.wait, 30)
-    exchange.cancel()
-    await asyncio.wait((exchange,))
+    replacement.cancel()
+    await asyncio.wait((replacement,))
     hold.set()
     with pytest.raises(ValueError, match="no such provider"):
-        await fleets.exchange(routes(target("c", "impossible")))
+        await fleets.replace(routes(target("c", "impossible")))
 
-    assert exchange.cancelled()
+    assert replacement.cancelled()
     assert before is fleets.current
     assert 0 == factory.of("a").closings
-    await fleets.exchange(routes(target("d")))
+    await fleets.replace(routes(target("d")))
     assert ["d"] == [target.name for target in fleets.current.providers]
     await fleets.close()
     assert 1 == factory.of("a").closings
@@ -217,8 +218,8 @@ class Watched:
         return self.registry.get_sample_value(name, labels)
 
     @property
-    def told(self) -> tuple[float | None, float | None, float | None]:
-        """Return reloads that went well, those that were refused, and whether the routes are stale."""
+    def counters(self) -> tuple[float | None, float | None, float | None]:
+        """Return the reloads that succeeded and that were refused, and whether the routes are stale."""
         reloads = "llm_router_routes_reloads_total"
         return (
             self.value(reloads, outcome="ok"),
@@ -226,10 +227,10 @@ class Watched:
             self.value("llm_router_routes_stale"),
         )
 
-    async def look(self) -> list[dict[str, Any]]:
-        """Look once and return the log lines."""
+    async def check(self) -> list[dict[str, Any]]:
+        """Check once and return the log lines."""
         with structlog.testing.capture_logs() as lines:
-            await self.watch.look()
+            await self.watch.check()
         return [dict(line) for line in lines]
 
 
@@ -238,26 +239,26 @@ async def _watched(tmp_path: Path, fleets: Fleets) -> AsyncIterator[Watched]:
     path = tmp_path / "routes.yaml"
     path.write_text(file_with(20, "a", "b"))
     watched = Watched(path, fleets)
-    await fleets.exchange(watched.routes)
+    await fleets.replace(watched.routes)
     yield watched
     await fleets.close()
 
 
-async def test_nothing_is_said_while_nothing_changes(watched: Watched) -> None:
-    """A look at files that are as they were does nothing."""
+async def test_nothing_is_logged_while_nothing_changes(watched: Watched) -> None:
+    """A check of unchanged files does nothing."""
     before = watched.fleets.current
 
-    assert [] == await watched.look()
+    assert [] == await watched.check()
     assert before is watched.fleets.current
-    assert (0, 0, 0) == watched.told
+    assert (0, 0, 0) == watched.counters
 
 
-async def test_a_reload_names_what_it_changed(watched: Watched) -> None:
-    """Models and targets: added, removed, changed. A target's settings are no change of the model."""
+async def test_a_reload_names_its_changes(watched: Watched) -> None:
+    """Models and targets: added, removed, changed. Other settings of a target are no change of the model."""
     watched.path.write_text(file_with(20, "b", "c").replace("targets: [b]", "targets: [b, c]"))
-    first = await watched.look()
+    first = await watched.check()
     watched.path.write_text(file_with(21, "b", "c").replace("targets: [b]", "targets: [b, c]"))
-    second = await watched.look()
+    second = await watched.check()
 
     assert [
         {
@@ -272,21 +273,21 @@ async def test_a_reload_names_what_it_changed(watched: Watched) -> None:
         }
     ] == first
     assert ([], ["b", "c"]) == (second[0]["models_changed"], second[0]["targets_changed"])
-    assert [] == await watched.look()
-    assert (2, 0, 0) == watched.told
+    assert [] == await watched.check()
+    assert (2, 0, 0) == watched.counters
 
 
-async def test_a_refused_file_is_told_once_and_kept_out(watched: Watched) -> None:
-    """One line a fault and content, however often it is looked at; mending it ends the matter."""
+async def test_a_refused_file_is_logged_once_and_kept_out(watched: Watched) -> None:
+    """One line per fault and content, however often it is checked; a corrected file is loaded."""
     before = watched.fleets.current
     watched.path.write_text(file_with(0, "a", "b"))
-    first, again = await watched.look(), await watched.look()
-    refused = watched.told
+    first, again = await watched.check(), await watched.check()
+    refused = watched.counters
     watched.path.write_text(file_with(0, "a"))
-    other = await watched.look()
+    other = await watched.check()
     kept = watched.fleets.current
     watched.path.write_text(file_with(20, "a", "b"))
-    mended = await watched.look()
+    mended = await watched.check()
 
     reason = "timeouts.gap_seconds: Input should be greater than 0"
     assert [
@@ -298,18 +299,18 @@ async def test_a_refused_file_is_told_once_and_kept_out(watched: Watched) -> Non
     assert ["routes_refused"] == [line["event"] for line in other]
     assert before is kept
     assert ["routes_reloaded"] == [line["event"] for line in mended]
-    assert (1, 2, 0) == watched.told
+    assert (1, 2, 0) == watched.counters
 
 
-async def test_a_credential_that_comes_back_mends_a_refused_file(watched: Watched, tmp_path: Path) -> None:
-    """The routes file stays the same; what it lacked is there now."""
+async def test_a_credential_that_comes_back_makes_a_refused_file_valid(watched: Watched, tmp_path: Path) -> None:
+    """The routes file is unchanged; the credential it lacked is there now."""
     key = tmp_path / "key"
     watched.path.write_text(file_with(20, "a", key=key))
-    refused = await watched.look()
+    refused = await watched.check()
     key.write_text("sk-1")
-    mended = await watched.look()
+    mended = await watched.check()
     key.write_text("sk-2")
-    rotated = await watched.look()
+    rotated = await watched.check()
 
     assert [f"targets.a.credential_file: {key}: No such file or directory"] == [line["reason"] for line in refused]
     assert ["routes_reloaded"] == [line["event"] for line in mended]
@@ -318,21 +319,21 @@ async def test_a_credential_that_comes_back_mends_a_refused_file(watched: Watche
     assert "sk-" not in str([*refused, *mended, *rotated])
 
 
-async def test_a_file_that_goes_away_keeps_the_routes(watched: Watched) -> None:
-    """A deleted file is a refused one; the same file again is good again."""
+async def test_a_deleted_file_keeps_the_routes(watched: Watched) -> None:
+    """A deleted file is refused; the same file is loaded again when it is back."""
     text = watched.path.read_text()
     watched.path.unlink()
-    gone = await watched.look()
+    gone = await watched.check()
     watched.path.write_text(text)
-    back = await watched.look()
+    back = await watched.check()
 
     assert [(None, "No such file or directory")] == [(line["line"], line["reason"]) for line in gone]
     assert ["a", "b"] == list(watched.fleets.current.routes)
     assert ["routes_reloaded"] == [line["event"] for line in back]
 
 
-async def test_a_look_that_fails_is_made_again(tmp_path: Path, factory: FakeFactory) -> None:
-    """A good file whose providers could not be made, for want of memory or so, is not forgotten."""
+async def test_a_check_that_fails_is_repeated(tmp_path: Path, factory: FakeFactory) -> None:
+    """A valid file whose providers could not be created is loaded by the next check."""
     failures = [OSError("no more files")]
 
     def create(target: Target) -> Provider:
@@ -343,13 +344,13 @@ async def test_a_look_that_fails_is_made_again(tmp_path: Path, factory: FakeFact
     path = tmp_path / "routes.yaml"
     path.write_text(file_with(20, "a"))
     watched = Watched(path, Fleets(create))
-    await watched.fleets.exchange(watched.routes)
+    await watched.fleets.replace(watched.routes)
     path.write_text(file_with(20, "a", "b"))
     with pytest.raises(OSError, match="no more files"):
-        await watched.look()
+        await watched.check()
     assert ["a"] == list(watched.fleets.current.routes)
 
-    await watched.look()
+    await watched.check()
 
     assert ["a", "b"] == list(watched.fleets.current.routes)
     await watched.fleets.close()

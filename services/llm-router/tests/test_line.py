@@ -5,12 +5,14 @@ from __future__ import annotations
 from kit.router.breaker_pods import Pod
 from llm_router.chain.candidates import Line
 from llm_router.errors import ContextTooLong, TargetUnreachable
-from llm_router.routes.file import Target, Timeouts
+from llm_router.routes.file import Target
 
 
 def target(name: str, context_tokens: int | None = None) -> Target:
     """Make a target."""
-    return Target(name, "vllm", "m", "http://127.0.0.1:9/v1", None, context_tokens, Timeouts())
+    return Target(
+        name=name, provider="vllm", model="m", base_url="http://127.0.0.1:9/v1", context_tokens=context_tokens
+    )
 
 
 A, B, C = target("a", 8000), target("b", 4000), target("c", 16000)

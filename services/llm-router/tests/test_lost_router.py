@@ -25,8 +25,8 @@ from llm_router.chain.chain import Chain, ChatRequest, Parts
 from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
-from llm_router.routes.file import load_routes
 from llm_router.routes.fleet import Fleets
+from llm_router.routes.load import load_routes
 from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies
 from servicekit.rpc import create_channel
@@ -152,7 +152,7 @@ async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
     latencies, allowances = Latencies(time.monotonic), HedgeAllowances()
     parts = Parts(breakers, latencies, allowances, metrics, chance, frame_interval_seconds=0.0, router_address="")
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
-    await fleets.exchange(load_routes(file))
+    await fleets.replace(load_routes(file))
     with fleets.borrow() as fleet:
         route = fleet.routes["r"]
         breakers.keep({target.name for target in route.targets})

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_router.routes.file import Hedge, Route, Routes, RoutesError, Target, Timeouts, load_routes
+from llm_router.routes.file import Hedge, Route, Routes, Target, Timeouts
+from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
 
 GOOD = """\
@@ -26,7 +27,7 @@ routes:
   default: {{targets: [primary, local]}}
   small: {{targets: [local]}}
 """
-# What follows stands on line 9 and below.
+# What follows starts on line 9.
 FIVE_TARGETS = """\
 targets:
   a: {provider: vllm, model: m, base_url: "http://127.0.0.1:1/v1"}
@@ -63,8 +64,18 @@ def names(route: Route) -> list[list[str]]:
     return [[target.name for target in rank] for rank in route.ranks]
 
 
+def seconds(timeouts: Timeouts) -> tuple[float, ...]:
+    """Return the timers in the order of the class."""
+    return (
+        timeouts.connect_seconds,
+        timeouts.first_content_seconds,
+        timeouts.gap_seconds,
+        timeouts.stream_seconds,
+    )
+
+
 def faults(path: Path) -> list[str]:
-    """Return what is told about a file that is refused, without its name."""
+    """Return the faults of a file that is refused, without its name."""
     with pytest.raises(RoutesError) as caught:
         load_routes(path)
     return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
@@ -85,7 +96,7 @@ def test_reads_targets_in_the_order_of_the_route(tmp_path: Path, key: Path) -> N
             base_url=None,
             credential="sk-secret",
             context_tokens=None,
-            timeouts=Timeouts(1.5, 4.0, 20.0, 120.0),
+            timeouts=Timeouts(connect_seconds=1.5, first_content_seconds=4.0, gap_seconds=20.0, stream_seconds=120.0),
             weight=1.0,
         )
         == primary
@@ -93,20 +104,20 @@ def test_reads_targets_in_the_order_of_the_route(tmp_path: Path, key: Path) -> N
     assert (None, 2048) == (local.credential, local.context_tokens)
 
 
-def test_our_own_engine_gets_more_patience(tmp_path: Path, key: Path) -> None:
-    """Behind the last target nobody is quicker: 30 s to its first content unless the file says otherwise."""
+def test_our_own_engine_gets_more_time(tmp_path: Path, key: Path) -> None:
+    """`vllm` is the last target of a route: it has 30 s for its first content unless the file says otherwise."""
     path = write(
         tmp_path, GOOD.format(key=key).replace("timeouts: {connect_seconds: 1.5, first_content_seconds: 4}", "")
     )
 
     primary, local = load_routes(path)["default"].targets
 
-    assert Timeouts(2.0, 8.0, 20.0, 120.0) == primary.timeouts
-    assert Timeouts(2.0, 30.0, 20.0, 120.0) == local.timeouts
+    assert (2.0, 8.0, 20.0, 120.0) == seconds(primary.timeouts)
+    assert (2.0, 30.0, 20.0, 120.0) == seconds(local.timeouts)
 
 
 def test_a_target_never_prints_its_credential(tmp_path: Path, key: Path) -> None:
-    """A target may end up in a log line or an assertion; its key must not."""
+    """A target may appear in a log line or an assertion; its key must not."""
     routes = load_routes(write(tmp_path, GOOD.format(key=key)))
 
     assert "sk-secret" not in repr(routes)
@@ -126,7 +137,7 @@ def test_equal_settings_make_equal_targets(tmp_path: Path, key: Path) -> None:
     assert before.targets[1] == rotated.targets[1]
 
 
-def test_targets_of_equal_rank_stand_in_a_list(tmp_path: Path) -> None:
+def test_targets_of_equal_rank_are_a_list(tmp_path: Path) -> None:
     """A list in the list is one rank; weights are kept."""
     routes = load(tmp_path, "  m: {targets: [[a, b], c]}\n")
 
@@ -134,8 +145,8 @@ def test_targets_of_equal_rank_stand_in_a_list(tmp_path: Path) -> None:
     assert [1.0, 3.0, 1.0] == [target.weight for target in routes["m"].targets]
 
 
-def test_a_route_may_stand_in_a_route(tmp_path: Path) -> None:
-    """Its ranks stand where it is named, at any depth and wherever in the file it is."""
+def test_a_route_may_include_a_route(tmp_path: Path) -> None:
+    """Its ranks replace the reference, at any depth and in any order of the file."""
     routes = load(
         tmp_path,
         "  outer: {targets: [e, {route: middle}]}\n"
@@ -149,7 +160,7 @@ def test_a_route_may_stand_in_a_route(tmp_path: Path) -> None:
 
 
 def test_an_included_route_brings_its_targets_only(tmp_path: Path) -> None:
-    """How to balance, hedge and continue is the say of the route that was asked for."""
+    """How to balance, hedge and continue is decided by the route that was asked for."""
     routes = load(
         tmp_path,
         "  inner: {targets: [[a, b]], balance: least_latency, hedge: {}, continuation: allow}\n"
@@ -157,16 +168,20 @@ def test_an_included_route_brings_its_targets_only(tmp_path: Path) -> None:
     )
 
     inner, outer = routes["inner"], routes["outer"]
-    assert ("least_latency", Hedge(0.2, 4.0, 0.1), True) == (inner.balance, inner.hedge, inner.may_continue)
+    assert ("least_latency", Hedge(min_delay_seconds=0.2, max_delay_seconds=4.0, max_extra_ratio=0.1), True) == (
+        inner.balance,
+        inner.hedge,
+        inner.may_continue,
+    )
     assert ("weighted", None, False) == (outer.balance, outer.hedge, outer.may_continue)
     assert inner.ranks == outer.ranks
 
 
-def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
-    """Each bound can be set by itself."""
-    routes = load(tmp_path, "  m: {targets: [a, b], hedge: {after_most_seconds: 1, most_extra_ratio: 1}}\n")
+def test_each_setting_of_a_hedge_can_be_set_alone(tmp_path: Path) -> None:
+    """What the file leaves out keeps its default."""
+    routes = load(tmp_path, "  m: {targets: [a, b], hedge: {max_delay_seconds: 1, max_extra_ratio: 1}}\n")
 
-    assert Hedge(0.2, 1.0, 1.0) == routes["m"].hedge
+    assert Hedge(min_delay_seconds=0.2, max_delay_seconds=1.0, max_extra_ratio=1.0) == routes["m"].hedge
 
 
 @pytest.mark.parametrize(
@@ -174,7 +189,7 @@ def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
     [
         ("    model: gpt-6-luna\n=>", 2, "targets.primary.model: Field required"),
         ("targets: [primary, local]=>targets: [primary, nowhere]", 13, "no target 'nowhere'; there are local, primary"),
-        ("targets: [primary, local]=>targets: [primary, primary]", 13, "stands in this route twice"),
+        ("targets: [primary, local]=>targets: [primary, primary]", 13, "is in this route twice"),
         ("targets: [primary, local]=>targets: []", 13, "at least 1 item"),
         ("targets: [primary, local]=>targets: [7]", 13, "expected a target, a list of targets"),
         ("{key}=>/no/such/file", 5, "credential_file: /no/such/file: No such file or directory"),
@@ -189,11 +204,15 @@ def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
         ("first_content_seconds: 4=>stream_seconds: 0", 6, "stream_seconds: Input should be greater than 0"),
         ("first_content_seconds: 4=>stream_seconds: .inf", 6, "stream_seconds: Input should be less than or equal"),
         ("first_content_seconds: 4=>stream_seconds: .nan", 6, "stream_seconds: Input should be"),
-        ("connect_seconds: 1.5=>conect_seconds: 1.5", 6, "conect_seconds: Extra inputs are not permitted"),
+        (
+            "connect_seconds: 1.5=>conect_seconds: 1.5",
+            6,
+            "conect_seconds: unknown key; the keys here are connect_seconds, ",
+        ),
         ("context_tokens: 2048=>weight: 0", 11, "targets.local.weight: Input should be greater than 0"),
         ("context_tokens: 2048=>weight: -1", 11, "targets.local.weight: Input should be greater than 0"),
         ("context_tokens: 2048=>weight: .inf", 11, "targets.local.weight: Input should be less than or equal"),
-        ("context_tokens: 2048=>timeouts: 5", 11, "targets.local.timeouts: expected names with values below it"),
+        ("context_tokens: 2048=>timeouts: 5", 11, "targets.local.timeouts: expected a mapping"),
         ("provider: vllm=>provider: vlm", 8, "Input should be 'openai', 'anthropic' or 'vllm'"),
         ("    base_url: http://127.0.0.1:8000/v1\n=>", 7, "provider 'vllm' needs a base_url"),
         ("    credential_file: {key}\n=>", 2, "provider 'openai' needs a credential_file"),
@@ -210,25 +229,25 @@ def test_a_hedge_keeps_what_it_is_told(tmp_path: Path) -> None:
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http://host:port'", 10, "targets.local.base_url: expected"),
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'ftp://host/v1'", 10, "targets.local.base_url: expected"),
         ("base_url: http://127.0.0.1:8000/v1=>base_url: 'http:///v1'", 10, "targets.local.base_url: expected"),
-        ("default: {{targets: [primary, local]}}=>default:", 13, "routes.default: expected names with values below it"),
-        ("routes:=>paths:", 12, "paths: Extra inputs are not permitted"),
+        ("default: {{targets: [primary, local]}}=>default:", 13, "routes.default: expected a mapping"),
+        ("routes:=>paths:", 12, "paths: unknown key; the keys here are targets, routes"),
     ],
 )
 def test_refuses_a_wrong_file_with_line_and_reason(
     tmp_path: Path, key: Path, broken: str, line: int, reason: str
 ) -> None:
-    """Each fault is told with the file, the line it stands on and what is wrong."""
+    """Each fault is reported with its file, its line and what is wrong."""
     old, new = broken.split("=>")
     assert old in GOOD
     text = GOOD.replace(old, new, 1).replace("{key}", str(key)).replace("{{", "{").replace("}}", "}")
 
-    told = faults(write(tmp_path, text))
+    reported = faults(write(tmp_path, text))
 
-    assert [fault for fault in told if fault.startswith(f"{line}: ") and reason in fault], told
+    assert [fault for fault in reported if fault.startswith(f"{line}: ") and reason in fault], reported
 
 
 @pytest.mark.parametrize(
-    ("routes", "told"),
+    ("routes", "reported"),
     [
         (
             "  a: {targets: [{route: b}]}\n  b: {targets: [{route: a}]}\n",
@@ -249,13 +268,13 @@ def test_refuses_a_wrong_file_with_line_and_reason(
             ["10: routes.n.targets.0: no target 'm'; there are a, b, c, d, e; a route is written {route: m}"],
         ),
         ("  m: {targets: [[a, x]]}\n", ["9: routes.m.targets.0.1: no target 'x'; there are a, b, c, d, e"]),
-        ("  m: {targets: [[a, a]]}\n", ["9: routes.m.targets.0.1: target 'a' stands in this rank twice"]),
+        ("  m: {targets: [[a, a]]}\n", ["9: routes.m.targets.0.1: target 'a' is in this rank twice"]),
         (
             "  m: {targets: [b]}\n  n:\n    targets:\n      - [a, b]\n      - {route: m}\n",
-            ["13: routes.n.targets.1: target 'b' stands in this route twice"],
+            ["13: routes.n.targets.1: target 'b' is in this route twice"],
         ),
         ("  m: {targets: [a, {route: n}]}\n  n: {targets: [b, b]}\n", [
-            "10: routes.n.targets.1: target 'b' stands in this route twice"]),
+            "10: routes.n.targets.1: target 'b' is in this route twice"]),
         *(
             (
                 f"  m: {{targets: [a, {entry}]}}\n",
@@ -267,38 +286,76 @@ def test_refuses_a_wrong_file_with_line_and_reason(
             "9: routes.m.balance: Input should be 'weighted' or 'least_latency'"]),
         ("  m: {targets: [a], continuation: yes}\n", ["9: routes.m.continuation: Input should be 'allow' or 'never'"]),
         (
-            "  m: {targets: [a], hedge: {after_least_seconds: 5}}\n",
-            ["9: routes.m.hedge: after_least_seconds is greater than after_most_seconds"],
+            "  m: {targets: [a], hedge: {min_delay_seconds: 5}}\n",
+            ["9: routes.m.hedge: min_delay_seconds is greater than max_delay_seconds"],
         ),
         (
-            "  m: {targets: [a], hedge: {most_extra_ratio: 0}}\n",
-            ["9: routes.m.hedge.most_extra_ratio: Input should be greater than 0"],
+            "  m: {targets: [a], hedge: {max_extra_ratio: 0}}\n",
+            ["9: routes.m.hedge.max_extra_ratio: Input should be greater than 0"],
         ),
         (
-            "  m: {targets: [a], hedge: {most_extra_ratio: 1.1}}\n",
-            ["9: routes.m.hedge.most_extra_ratio: Input should be less than or equal to 1"],
+            "  m: {targets: [a], hedge: {max_extra_ratio: 1.1}}\n",
+            ["9: routes.m.hedge.max_extra_ratio: Input should be less than or equal to 1"],
         ),
         (
-            "  m: {targets: [a], hedge: {after_least_seconds: 0}}\n",
-            ["9: routes.m.hedge.after_least_seconds: Input should be greater than 0"],
+            "  m: {targets: [a], hedge: {min_delay_seconds: 0}}\n",
+            ["9: routes.m.hedge.min_delay_seconds: Input should be greater than 0"],
         ),
     ],
 )  # fmt: skip
-def test_refuses_routes_that_lead_nowhere(tmp_path: Path, routes: str, told: list[str]) -> None:
-    """Cycles, strangers and targets that would be asked twice are told where they stand, each once."""
-    assert told == faults(write(tmp_path, FIVE_TARGETS + routes))
+def test_refuses_routes_that_lead_nowhere(tmp_path: Path, routes: str, reported: list[str]) -> None:
+    """Cycles, unknown names and targets that would be tried twice are reported with their line, each once."""
+    assert reported == faults(write(tmp_path, FIVE_TARGETS + routes))
 
 
-def test_routes_may_stand_in_each_other_only_so_deep(tmp_path: Path) -> None:
-    """A chain of routes that no person can follow is told as such, before the interpreter gives up."""
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("after_least_seconds", "min_delay_seconds"),
+        ("after_most_seconds", "max_delay_seconds"),
+        ("most_extra_ratio", "max_extra_ratio"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_known_ones(tmp_path: Path, old: str, new: str) -> None:
+    """A key of an earlier version is refused, with the line it is on and the keys that replace it."""
+    path = write(tmp_path, FIVE_TARGETS + f"  m:\n    targets: [a]\n    hedge:\n      {old}: 0.5\n")
+
+    (reported,) = faults(path)
+
+    assert f"12: routes.m.hedge.{old}: unknown key; the keys here are" == reported.split(" min_delay")[0]
+    assert new in reported.partition(";")[2]
+
+
+def test_a_target_without_what_its_provider_needs_is_reported_with_its_other_faults(tmp_path: Path) -> None:
+    """What depends on the provider is checked although another setting of the target is wrong."""
+    path = write(
+        tmp_path,
+        "targets:\n"
+        "  a: {provider: openai, model: m, base_url: nowhere, weight: 0}\n"
+        "  b: {provider: vllm, model: '', credential_file: /no/such/file}\n"
+        "routes:\n"
+        "  m: {targets: [a, b]}\n",
+    )
+
+    assert [
+        "2: targets.a.base_url: expected an address such as https://host:8000/v1",
+        "2: targets.a.credential_file: provider 'openai' needs a credential_file",
+        "2: targets.a.weight: Input should be greater than 0",
+        "3: targets.b.base_url: provider 'vllm' needs a base_url",
+        "3: targets.b.model: String should have at least 1 character",
+    ] == faults(path)
+
+
+def test_routes_may_be_nested_only_so_deep(tmp_path: Path) -> None:
+    """A chain of routes that no person can follow is refused before the interpreter's recursion limit is."""
     chain = "".join(f"  m{number}: {{targets: [{{route: m{number + 1}}}]}}\n" for number in range(2000))
     path = write(tmp_path, FIVE_TARGETS + chain + "  m2000: {targets: [a]}\n")
 
-    assert "28: routes.m19.targets.0: routes stand in each other more than 20 deep" == faults(path)[0]
+    assert "28: routes.m19.targets.0: routes are nested more than 20 deep" == faults(path)[0]
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
-    """Whoever mends the file need not start the process once for each fault."""
+def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
+    """A file with several faults is corrected in one go."""
     path = write(
         tmp_path,
         "targets:\n"
@@ -312,6 +369,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 
     assert [
         "2: targets.a.credential_file: /no/such/file: No such file or directory",
+        "3: targets.b.base_url: provider 'vllm' needs a base_url",
         "3: targets.b.timeouts.gap_seconds: Input should be greater than 0",
         "5: routes.m.targets.1: no target 'c'; there are a, b",
         "6: routes.n.balance: Input should be 'weighted' or 'least_latency'",
@@ -320,7 +378,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "just text", "- a\n- b\n", "{}", "# nothing\n"])
-def test_refuses_what_is_no_routes_file(tmp_path: Path, text: str) -> None:
+def test_refuses_a_file_that_is_no_routes_file(tmp_path: Path, text: str) -> None:
     """An empty or unrelated file is an error, not an empty gateway."""
     with pytest.raises(RoutesError, match=r"routes\.yaml:1"):
         load_routes(write(tmp_path, text))
@@ -331,28 +389,28 @@ def test_refuses_what_is_no_routes_file(tmp_path: Path, text: str) -> None:
     [
         (b" \n", "the file is empty"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
-        (b"sk-one\nsk-two\n", "expected one line of plain characters"),
-        ("sk-\N{BULLET}\N{BULLET}".encode(), "expected one line of plain characters"),
+        (b"sk-one\nsk-two\n", "expected one line of printable ASCII"),
+        ("sk-\N{BULLET}\N{BULLET}".encode(), "expected one line of printable ASCII"),
     ],
 )
-def test_refuses_what_is_no_credential(tmp_path: Path, key: Path, credential: bytes, reason: str) -> None:
-    """A key that cannot be sent is found at the start; what stands in the file is not told."""
+def test_refuses_a_malformed_credential(tmp_path: Path, key: Path, credential: bytes, reason: str) -> None:
+    """A key that cannot be sent is found at the start; the content of its file is not printed."""
     key.write_bytes(credential)
 
-    (told,) = faults(write(tmp_path, GOOD.format(key=key)))
+    (reported,) = faults(write(tmp_path, GOOD.format(key=key)))
 
-    assert told.startswith(f"5: targets.primary.credential_file: {key}: {reason}")
-    assert "sk-" not in told
+    assert reported.startswith(f"5: targets.primary.credential_file: {key}: {reason}")
+    assert "sk-" not in reported
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    """The most common mistake gets the plainest words."""
+    """The most common mistake gets the shortest message."""
     with pytest.raises(RoutesError, match=r"absent\.yaml: No such file or directory$"):
         load_routes(tmp_path / "absent.yaml")
 
 
 def test_a_file_that_is_not_text_is_one_line(tmp_path: Path) -> None:
-    """Bytes that are no text are told as that."""
+    """The message says where the text ends."""
     path = tmp_path / "routes.yaml"
     path.write_bytes(b"targets: \xff")
 
@@ -397,7 +455,7 @@ def test_a_folder_that_is_swapped_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_file_that_was_missing_is_noticed_when_it_comes(tmp_path: Path) -> None:
-    """A refused file is looked at again when what it lacked is there, though it is itself the same."""
+    """A refused file is read again when the credential it lacked appears, though the file itself is unchanged."""
     key = tmp_path / "late"
     path = write(tmp_path, GOOD.format(key=key))
     sources = Sources()

@@ -23,5 +23,5 @@ provider: vllm
 model: {{ include "spillway.model.name" . | quote }}
 base_url: http://{{ include "spillway.fullname" . }}-vllm:8000/v1
 context_tokens: {{ if .Values.vllm.enabled }}{{ .Values.vllm.maxModelLen }}{{ else }}2048{{ end }}
-timeouts: {connect_seconds: 1, first_content_seconds: 30, gap_seconds: 20}
+timeouts: {connect_seconds: 1}
 {{- end }}

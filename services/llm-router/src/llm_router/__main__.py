@@ -19,8 +19,8 @@ from llm_router.breaker.shared import RedisShare
 from llm_router.chain.chain import Parts
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
-from llm_router.routes.file import RoutesError, load_routes
 from llm_router.routes.fleet import Fleets
+from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
 from llm_router.routes.watch import WATCH_INTERVAL_SECONDS, RoutesWatch
 from llm_router.service import RouterService
@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
     sources = Sources()
     routes = load_routes(settings.routes_file, sources)
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
-    await fleets.exchange(routes)
+    await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     share = RedisShare.connect(settings.redis_url, metrics) if settings.redis_url else None
     chance = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
@@ -93,7 +93,7 @@ async def serve(settings: Settings) -> None:
         health.is_serving = True
         background = [
             asyncio.create_task(
-                repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _look_for_routes(watch, fleets, parts))
+                repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _check_routes(watch, fleets, parts))
             ),
             asyncio.create_task(parts.breakers.keep_shared()),
             asyncio.create_task(transport.watch()),
@@ -112,9 +112,9 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def _look_for_routes(watch: RoutesWatch, fleets: Fleets, parts: Parts) -> None:
+async def _check_routes(watch: RoutesWatch, fleets: Fleets, parts: Parts) -> None:
     before = fleets.current
-    await watch.look()
+    await watch.check()
     if fleets.current is not before:
         _keep_known(fleets, parts)
 

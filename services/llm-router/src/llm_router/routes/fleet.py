@@ -1,4 +1,4 @@
-"""The routes in force and the providers that call their targets; they can be exchanged while requests run."""
+"""The routes in force and the providers that call their targets; both can be replaced while requests run."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """Routes and what calls their targets, as they are at one moment."""
+    """Routes and the providers of their targets, as they are at one moment."""
 
     routes: Routes
     providers: Mapping[Target, Provider]
-    """One for each target that stands in a route."""
+    """One for each target of a route."""
 
 
 class Fleets:
-    """The fleet of now, and those of before that a request still uses. Only to be used on one event loop."""
+    """The current fleet, and earlier ones that a request still uses. Bound to one event loop."""
 
     def __init__(self, create_provider: Callable[[Target], Provider]) -> None:
         """Start without any routes. `create_provider` is called in a thread: it may import an SDK, which takes long."""
         self._create_provider = create_provider
         self._current = Fleet({}, {})
         self._borrowers = {self._current: 0}
-        """How often each living fleet is borrowed; whoever is current lives."""
+        """Reference count per fleet; the current fleet is never closed."""
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> Fleet:
-        """The fleet of now. Its providers may be closed at the next await: `borrow` it to call them."""
+        """The current fleet. Its providers may be closed at the next await: `borrow` it to call them."""
         return self._current
 
     @contextmanager
     def borrow(self) -> Iterator[Fleet]:
-        """Lend the fleet of now; its providers stay open until the block is left, whatever is exchanged meanwhile."""
+        """Lend the current fleet; its providers stay open until the block is left, even when the fleet is replaced."""
         fleet = self._current
         self._borrowers[fleet] += 1
         try:
@@ -51,11 +51,11 @@ class Fleets:
             self._borrowers[fleet] -= 1
             self._retire(fleet)
 
-    async def exchange(self, routes: Routes) -> None:
-        """Put `routes` in force for whoever borrows from now on; one exchange at a time.
+    async def replace(self, routes: Routes) -> None:
+        """Put `routes` in force for every later `borrow`; one call at a time.
 
-        A target that stays as it is keeps its provider, and so its connections. When this is cancelled, or a provider
-        cannot be made, nothing has changed.
+        An unchanged target keeps its provider, and so its connections. When this is cancelled, or a provider cannot be
+        created, nothing has changed.
         """
         targets = dict.fromkeys(target for route in routes.values() for target in route.targets)
         kept = self._current.providers
@@ -66,9 +66,9 @@ class Fleets:
         self._retire(old)
 
     async def close(self) -> None:
-        """Close every provider. To be called when nothing is borrowed any more, and no exchange follows."""
+        """Close every provider. Call it when nothing is borrowed any more and no `replace` follows."""
         for fleet in self._borrowers:
-            self._borrowers[fleet] += 1  # for good, so that a borrower who is late closes nothing a second time
+            self._borrowers[fleet] += 1  # never released, so that a late borrower closes nothing a second time
         living = {id(provider): provider for fleet in self._borrowers for provider in fleet.providers.values()}
         await _close(living.values())
         if self._closing:

@@ -1,4 +1,4 @@
-"""The files that routes are read from, remembered so that a change of any of them can be noticed."""
+"""The files that routes are read from, kept so that a change of any of them can be detected."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class Unreadable(Exception):
 
 
 class Sources:
-    """Reads each file once. What is compared later is the content itself.
+    """Reads each file once and compares contents later.
 
-    Kubernetes swaps a folder's symlink to change a ConfigMap or Secret; times and inodes of the paths tell nothing.
+    Kubernetes swaps a folder's symlink to change a ConfigMap or Secret, so times and inodes of the paths say nothing.
     """
 
     def __init__(self) -> None:
         self._contents: dict[Path, bytes | str] = {}
 
     def read(self, path: Path) -> str:
-        """Return the text in `path`, the same at every call; Unreadable when there is none."""
+        """Return the text in `path`, the same at every call. Raises Unreadable when it has none."""
         if path not in self._contents:
             self._contents[path] = _content(path)
         content = self._contents[path]
@@ -31,7 +31,7 @@ class Sources:
             raise Unreadable(f"not UTF-8 at byte {error.start}") from error
 
     def have_changed(self) -> bool:
-        """Tell whether any file that was read would now be read differently, a missing one that came included."""
+        """Return whether any file has another content than when it was read, including one that was missing then."""
         return any(_content(path) != content for path, content in self._contents.items())
 
 

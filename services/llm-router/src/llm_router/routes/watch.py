@@ -1,4 +1,4 @@
-"""Puts the routes on disk in force when they change, and keeps broken ones out."""
+"""Puts the routes on disk in force when they change, and refuses broken ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import structlog
 
 from llm_router.metrics import Metrics
-from llm_router.routes.file import Route, Routes, RoutesError, Target, load_routes
+from llm_router.routes.file import Route, Routes, Target
 from llm_router.routes.fleet import Fleets
+from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
 
 log = structlog.get_logger()
@@ -19,19 +20,19 @@ WATCH_INTERVAL_SECONDS = 1.0
 
 
 class RoutesWatch:
-    """Compares what the routes were read from with what is there now."""
+    """Compares the files that the routes were read from with those on disk."""
 
     def __init__(self, path: Path, sources: Sources, fleets: Fleets, metrics: Metrics) -> None:
-        """`sources` is what the routes in force were read from: the routes file `path` and the credentials."""
+        """`sources` has the contents that the routes in force were read from: the file `path` and the credentials."""
         self._path = path
         self._sources = sources
         self._fleets = fleets
         self._metrics = metrics
 
-    async def look(self) -> None:
-        """Put changed files in force if they are good; if not, say so once and keep what is in force.
+    async def check(self) -> None:
+        """Put changed files in force if they are valid; if not, log their faults once and keep the routes in force.
 
-        Files are read in a thread: a disk may be slow. When this is cancelled or fails, the next look does it again.
+        Files are read in a thread, for a disk may be slow. When this is cancelled or fails, the next check repeats it.
         """
         if not await asyncio.to_thread(self._sources.have_changed):
             return
@@ -43,7 +44,7 @@ class RoutesWatch:
             self._refuse(error)
             return
         before = self._fleets.current.routes
-        await self._fleets.exchange(routes)
+        await self._fleets.replace(routes)
         self._sources = sources
         self._metrics.routes_reloads.labels("ok").inc()
         self._metrics.routes_stale.set(0)
@@ -61,13 +62,13 @@ class RoutesWatch:
 
 
 def _models(routes: Routes) -> dict[str, object]:
-    """Return what each route is in itself; a target of it that has other settings is a matter of the target."""
+    """Return what identifies each route; a target with other settings counts as a change of the target only."""
     return {name: _without_settings_of_targets(route) for name, route in routes.items()}
 
 
 def _without_settings_of_targets(route: Route) -> object:
     names = tuple(tuple(target.name for target in rank) for rank in route.ranks)
-    return names, route.balance, route.hedge, route.may_continue
+    return names, route.balance, route.hedge, route.continuation
 
 
 def _targets(routes: Routes) -> dict[str, Target]:
@@ -75,7 +76,7 @@ def _targets(routes: Routes) -> dict[str, Target]:
 
 
 def _differences(kind: str, before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, list[str]]:
-    """Return log fields that name what was added, removed and changed."""
+    """Return the log fields with the names that were added, removed and changed."""
     return {
         f"{kind}_added": sorted(after.keys() - before.keys()),
         f"{kind}_removed": sorted(before.keys() - after.keys()),

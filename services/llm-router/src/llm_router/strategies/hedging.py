@@ -17,7 +17,7 @@ class HedgeAllowances:
 
     def add_request(self, route: str, hedge: Hedge) -> None:
         """Count a request of `route`, which earns a part of a hedge."""
-        self._saved[route] = min(self._saved.get(route, 1.0) + hedge.most_extra_ratio, _MOST_SAVED)
+        self._saved[route] = min(self._saved.get(route, 1.0) + hedge.max_extra_ratio, _MOST_SAVED)
 
     def take(self, route: str) -> bool:
         """Take one hedge; False when it would cost more than the route allows."""
@@ -36,5 +36,5 @@ def hedge_delay(hedge: Hedge, target: str, latencies: Latencies) -> float:
     """Return after how many seconds of silence of `target` the next one starts too."""
     usual = latencies.percentile_95(target)
     if usual is None:
-        return hedge.after_most_seconds
-    return min(max(usual, hedge.after_least_seconds), hedge.after_most_seconds)
+        return hedge.max_delay_seconds
+    return min(max(usual, hedge.min_delay_seconds), hedge.max_delay_seconds)

@@ -106,7 +106,7 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
 
 # What stands in a route besides its targets.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
-    "hedged": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3, "most_extra_ratio": 1.0}},
+    "hedged": {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.3, "max_extra_ratio": 1.0}},
 }
 
 

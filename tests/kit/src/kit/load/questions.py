@@ -28,14 +28,14 @@ ROUTES: Mapping[str, tuple[list[Any], Json]] = {
     "equal": ([[("openai", 1), ("anthropic", 2)], ("vllm", 3)], {"balance": "least_latency"}),
     "hedged": (
         [("openai", 1), ("anthropic", 2), ("openai", 3)],
-        {"hedge": {"after_least_seconds": 0.05, "after_most_seconds": 0.3, "most_extra_ratio": 0.5}},
+        {"hedge": {"min_delay_seconds": 0.05, "max_delay_seconds": 0.3, "max_extra_ratio": 0.5}},
     ),
     "continued": ([("openai", 1), ("anthropic", 2), ("openai", 3)], {"continuation": "allow"}),
     "hedged-continued": (
         [("anthropic", 1), ("openai", 2), ("anthropic", 3)],
         {
             "continuation": "allow",
-            "hedge": {"after_least_seconds": 0.05, "after_most_seconds": 0.2, "most_extra_ratio": 0.5},
+            "hedge": {"min_delay_seconds": 0.05, "max_delay_seconds": 0.2, "max_extra_ratio": 0.5},
         },
     ),
 }

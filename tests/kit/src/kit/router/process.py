@@ -151,11 +151,11 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
 # What stands in a route besides its targets.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     **{
-        route: {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.3, "most_extra_ratio": 1.0}}
+        route: {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.3, "max_extra_ratio": 1.0}}
         for route in ROUTES
         if route.startswith("hedge-")
     },
-    "hedge-capped": {"hedge": {"after_least_seconds": 0.1, "after_most_seconds": 0.2, "most_extra_ratio": 0.1}},
+    "hedge-capped": {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.2, "max_extra_ratio": 0.1}},
     **{route: {"continuation": "allow"} for route in ROUTES if route.startswith("carry-")},
 }
 TIMEOUTS: Mapping[str, Mapping[str, float]] = {"endless": {"stream_seconds": 1.0}}

@@ -1,4 +1,4 @@
-"""What the `targets` of routes come to: ranks of target names, each `route:` replaced by the ranks of that route."""
+"""Resolves the `targets` of routes to ranks of target names; a `route:` is replaced by the ranks of that route."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 
 from servicekit.lined_yaml import Where
 
-# Deeper than anyone can follow.
-_DEEPEST = 20
+# A person cannot follow routes that are nested deeper.
+_MAX_DEPTH = 20
 
 NamedRanks = tuple[tuple[str, ...], ...]
 
 
 class RankResolver:
-    """Resolves the routes of one file. What is wrong goes into `faults`, each fault once, and is left out."""
+    """Resolves the routes of one file. An entry that is wrong is left out and added to `faults`, once."""
 
     def __init__(self, entries: Mapping[str, Sequence[object]], targets: Collection[str]) -> None:
-        """`entries` are the `targets` of each route as they stand in the file; `targets` are the names that exist."""
+        """`entries` are the `targets` of each route as the file has them; `targets` are the names that exist."""
         self.faults: list[tuple[Where, str]] = []
         self._entries = entries
         self._targets = targets
@@ -35,7 +35,7 @@ class RankResolver:
             where = ("routes", route, "targets", index)
             for rank in self._ranks_of_entry(entry, where):
                 ranks.append(tuple(name for name in rank if name not in seen))
-                self._note_repeated(rank, seen, where)
+                self._report_repeated(rank, seen, where)
         self._path.pop()
         self._resolved[route] = tuple(ranks)
         return self._resolved[route]
@@ -53,11 +53,11 @@ class RankResolver:
                 return ()
 
     def _known(self, names: Sequence[str], places: Sequence[Where]) -> tuple[str, ...]:
-        """Return the `names` that are targets, each once; `places` is where each stands."""
+        """Return the `names` that are targets, each once; `places` says where each is in the file."""
         known: list[str] = []
         for name, where in zip(names, places, strict=True):
             if name in known:
-                self.faults.append((where, f"target {name!r} stands in this rank twice"))
+                self.faults.append((where, f"target {name!r} is in this rank twice"))
             elif name in self._targets:
                 known.append(name)
             else:
@@ -73,13 +73,13 @@ class RankResolver:
             cycle = [*self._path[self._path.index(route) :], route]
             self.faults.append((where, f"the routes include each other in a cycle: {' -> '.join(cycle)}"))
             return ()
-        if len(self._path) == _DEEPEST:
-            self.faults.append((where, f"routes stand in each other more than {_DEEPEST} deep"))
+        if len(self._path) == _MAX_DEPTH:
+            self.faults.append((where, f"routes are nested more than {_MAX_DEPTH} deep"))
             return ()
         return self.ranks_of(route)
 
-    def _note_repeated(self, rank: Sequence[str], seen: set[str], where: Where) -> None:
+    def _report_repeated(self, rank: Sequence[str], seen: set[str], where: Where) -> None:
         for name in rank:
             if name in seen:
-                self.faults.append((where, f"target {name!r} stands in this route twice"))
+                self.faults.append((where, f"target {name!r} is in this route twice"))
             seen.add(name)
