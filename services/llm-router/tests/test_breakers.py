@@ -204,7 +204,7 @@ async def test_a_long_retry_after_is_obeyed(pod: Pod, retry_after: float, least:
 @pytest.mark.parametrize("error", [DOWN, REFUSED, ProviderRateLimited("x", retry_after=60)], ids=lambda e: e.code)
 async def test_openings_and_probes_are_counted_in_series_that_were_there(pod: Pod, error: ProviderError) -> None:
     """One that begins with 1 has never risen for Prometheus, and the panel of openings would be empty for ever."""
-    pod.metrics.show([], [Target(name="t", provider="openai", model="m")])
+    pod.metrics.export_zeros([], [Target(name="t", provider="openai", model="m")])
     shown = series(pod)
     for _ in range(5):
         if not await pod.is_open():

@@ -100,7 +100,7 @@ async def test_a_fallback_is_counted_with_where_it_came_from() -> None:
 async def test_the_demand_for_a_target_is_counted_once_a_request() -> None:
     """Asked, passed over, or asked in the end after it was passed over; a second try is no second demand."""
     line, pod = await line_with_open("a", "c")
-    pod.metrics.show([], [A, B, C])
+    pod.metrics.export_zeros([], [A, B, C])
     following = await line.next()
     assert following is not None
     assert await line.again(following[0]) is not None

@@ -133,7 +133,7 @@ def _own_address(host: str, port: int) -> str:
 
 def _keep_known(fleets: Fleets, parts: Parts) -> None:
     """Forget what was learned of targets that are in no route any more, and count for those that are."""
-    parts.metrics.show(fleets.current.routes, fleets.current.providers)
+    parts.metrics.export_zeros(fleets.current.routes, fleets.current.providers)
     targets = {target.name for target in fleets.current.providers}
     parts.breakers.keep(targets)
     parts.latencies.keep(targets)

@@ -43,14 +43,14 @@ class ProviderError(Exception):
     """Whether the next target may be asked; False: every target would say the same."""
     was_billable: ClassVar[bool] = False
     """Whether the provider may bill for the attempt though it failed."""
-    needs_hand: ClassVar[bool] = False
-    """Whether only a person can mend it."""
+    needs_operator: ClassVar[bool] = False
+    """Whether only an operator can resolve it."""
     blames_target: ClassVar[bool] = False
-    """Whether it speaks against the target, so that its breaker counts it."""
+    """Whether the target is at fault, so that its breaker counts it."""
     opens_breaker: ClassVar[bool] = False
-    """Whether once is enough for the breaker to open: the next attempt would fail in the same way."""
-    shows_life: ClassVar[bool] = False
-    """Whether the target itself found fault with the request, so that it works."""
+    """Whether one failure opens the breaker: the next attempt would fail in the same way."""
+    target_is_healthy: ClassVar[bool] = False
+    """Whether the target itself rejected the request, which shows that it works."""
 
     def __init__(self, message: str, *, http_status: int = 0, param: str = "") -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class CredentialRefused(ProviderError):
     """The account behind the credential may not, or can no longer pay."""
 
     code = "credential_refused"
-    needs_hand = True
+    needs_operator = True
     blames_target = True
     opens_breaker = True
 
@@ -122,7 +122,7 @@ class SeamNotFound(StreamBroken):
 
     code = "seam_not_found"
     blames_target = False
-    shows_life = True
+    target_is_healthy = True
 
     def __init__(self) -> None:
         super().__init__("the answer does not carry on the one before")
@@ -155,7 +155,7 @@ class ContextTooLong(ProviderError):
 
     code = "context_length_exceeded"
     outcome = routerpb.OUTCOME_REJECTED
-    shows_life = True
+    target_is_healthy = True
 
 
 class AnswerTooLarge(ProviderError):
@@ -165,7 +165,7 @@ class AnswerTooLarge(ProviderError):
     outcome = routerpb.OUTCOME_REJECTED
     moves_on = False
     was_billable = True
-    shows_life = True
+    target_is_healthy = True
 
 
 class RequestUntranslatable(ProviderError):
@@ -181,14 +181,14 @@ class RequestRejected(ProviderError):
     code = "invalid_request"
     outcome = routerpb.OUTCOME_REJECTED
     moves_on = False
-    shows_life = True
+    target_is_healthy = True
 
 
 class ModelMissing(RequestRejected):
     """The provider knows no such model: our routes are wrong."""
 
     code = "target_model_not_found"
-    needs_hand = True
+    needs_operator = True
 
 
 class CompletionFailed(Exception):

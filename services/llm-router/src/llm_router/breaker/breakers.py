@@ -173,7 +173,7 @@ class Permit:
         """Say why there is no whole answer; an error that is not the target's is counted neither way."""
         if self._is_over:
             return
-        if error.shows_life:
+        if error.target_is_healthy:
             self._show_life()
         if not error.blames_target:
             self.abandoned()

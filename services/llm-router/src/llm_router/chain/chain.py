@@ -326,8 +326,8 @@ class Chain:
             metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
         if error is None or isinstance(error, HedgeLost | CallerGone):
             return
-        if error.needs_hand:
-            metrics.needs_hand.labels(record.target, error.code).inc()
+        if error.needs_operator:
+            metrics.target_refusals.labels(record.target, error.code).inc()
         log.warning(
             "attempt_failed",
             attempt_number=record.attempt_number,

@@ -213,8 +213,8 @@ class Embedding:
             metrics.time_to_first_chunk.labels(record.target).observe(attempt.time_to_first_chunk)
         if error is None:
             return
-        if error.needs_hand:
-            metrics.needs_hand.labels(record.target, error.code).inc()
+        if error.needs_operator:
+            metrics.target_refusals.labels(record.target, error.code).inc()
         log.warning(
             "attempt_failed",
             attempt_number=record.attempt_number,
