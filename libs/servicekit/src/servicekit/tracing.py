@@ -25,7 +25,7 @@ _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 def step(name: str) -> AbstractContextManager[None]:
     """Return the span of a step of the request path. Spans are started here, and nowhere else.
 
-    There is no tracer yet. OpenTelemetry's own no-op span was measured at 5 to 14 microseconds, more than most steps.
+    There is no tracer yet: without one OpenTelemetry's `start_as_current_span` takes 12 microseconds, a step 1.
     """
     return _NO_SPAN
 

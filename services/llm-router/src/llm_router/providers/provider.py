@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import httpx2
 
 from llm_router.errors import ProviderError, StreamBroken
-from llm_router.providers.sse import LineTooLong, SseDecoder
 from llm_router.providers.transport import PacedStream
 from pricing.usage import Usage
+from servicekit.sse import EventTooLong, SseDecoder
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Text of choice 0 on the fast path, or the `choices` array of an OpenAI chunk as JSON.
@@ -85,12 +85,12 @@ class AnswerStream:
             return None
         try:
             events = self._decoder.feed(chunk)
-        except LineTooLong as error:
-            raise StreamBroken("a line of the stream was too long") from error
+        except EventTooLong as error:
+            raise StreamBroken("an event of the stream was too long") from error
         content: list[Content] = []
         try:
-            for data in events:
-                content += self._wire.read(data)
+            for event in events:
+                content += self._wire.read(event.data)
         except ProviderError as error:
             if not content:
                 raise

@@ -1,0 +1,189 @@
+"""The SSE decoder against the standard, however the bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from servicekit.sse import MAX_EVENT_BYTES, EventTooLong, ServerSentEvent, SseDecoder
+
+STREAM = (
+    "\N{BYTE ORDER MARK}: comment\r\n"
+    "data: first\n\n"
+    "event: named\r\ndata:no space\r\nid: 7\r\n\r\n"
+    "data: one\rdata: two\r\r"
+    "data\n\n"
+    "unknown: field\ndata: ümlaut 東\n\n"
+    "event: nothing\n\n"
+    "retry: 1500\nretry: soon\n\n"
+    "id: 8\n\ndata:  two spaces\n\n"
+    "id: \0\nevent\ndata: : colon\n\n"
+    "id\ndata: {}\n\n"
+    "\n\n"
+    "event: never\ndata: dispatched"
+).encode()
+EVENTS = [
+    ServerSentEvent(b"first"),
+    ServerSentEvent(b"no space", "named", "7"),
+    ServerSentEvent(b"one\ntwo", "message", "7"),
+    ServerSentEvent(b"", "message", "7"),
+    ServerSentEvent("ümlaut 東".encode(), "message", "7"),
+    ServerSentEvent(b" two spaces", "message", "8"),
+    ServerSentEvent(b": colon", "message", "8"),
+    ServerSentEvent(b"{}", "message", ""),
+]
+
+
+def decode(chunks: list[bytes]) -> list[ServerSentEvent]:
+    """Feed the chunks one after the other."""
+    decoder = SseDecoder()
+    return [event for chunk in chunks for event in decoder.feed(chunk)]
+
+
+def in_bytes(stream: bytes) -> list[bytes]:
+    """Cut a stream after each byte."""
+    return [stream[i : i + 1] for i in range(len(stream))]
+
+
+def by_the_book(stream: bytes) -> list[ServerSentEvent]:
+    """Interpret a whole stream as the standard's prose says, line by line, with no thought for chunks or speed."""
+    text = stream.decode("utf-8", "surrogateescape").removeprefix("\N{BYTE ORDER MARK}")
+    *lines, _unfinished = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    events: list[ServerSentEvent] = []
+    data, name, last_id = "", "", ""
+    for line in lines:
+        if not line:
+            if data:
+                encoded = data.removesuffix("\n").encode("utf-8", "surrogateescape")
+                events.append(ServerSentEvent(encoded, _replaced(name) or "message", _replaced(last_id)))
+            data, name = "", ""
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            data += value + "\n"
+        elif field == "event":
+            name = value
+        elif field == "id" and "\0" not in value:
+            last_id = value
+    return events
+
+
+def _replaced(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def test_reads_every_line_end_and_drops_the_unfinished_block() -> None:
+    """LF, CRLF and CR end lines; comments and unknown fields are ignored; an unfinished event is discarded."""
+    assert EVENTS == decode([STREAM])
+    assert EVENTS == by_the_book(STREAM)
+
+
+def test_reads_one_byte_at_a_time() -> None:
+    """A network may deliver each byte by itself, and nothing at all in between."""
+    assert EVENTS == decode(in_bytes(STREAM))
+    assert EVENTS == decode([chunk for byte in in_bytes(STREAM) for chunk in (b"", byte)])
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_where_the_network_cuts_changes_nothing(cuts: list[int]) -> None:
+    """Any way of cutting the bytes gives the same events."""
+    edges = [0, *sorted(cuts), len(STREAM)]
+
+    assert EVENTS == decode([STREAM[a:b] for a, b in itertools.pairwise(edges)])
+
+
+PIECES = [
+    b"data: x",
+    b"data",
+    b"data:",
+    b"event: e",
+    b"event:",
+    b"id: 1",
+    b"id: a\0b",
+    b"retry: 5",
+    b": c",
+    b":",
+    b"y: z",
+]
+ENDS = [b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n", b"\xef\xbb\xbf", b" ", b"\xff", b""]
+
+
+@given(st.lists(st.sampled_from([*PIECES, *ENDS]), max_size=30), st.integers(1, 7))
+@example([b"\xef\xbb\xbf", b"\xef\xbb\xbf", b"data: x", b"\n\n"], 1)
+@example([b"data: x", b"\r", b"\n", b"\n"], 1)
+def test_any_stream_is_read_by_the_book(pieces: list[bytes], step: int) -> None:
+    """Fields, line ends and broken UTF-8 in any order, cut anywhere."""
+    stream = b"".join(pieces)
+
+    assert by_the_book(stream) == decode([stream[i : i + step] for i in range(0, len(stream), step)])
+
+
+@given(st.binary(max_size=300))
+def test_never_fails_on_garbage(garbage: bytes) -> None:
+    """Bytes that are no event stream give no error and, cut or not, the same result."""
+    assert decode([garbage]) == decode(in_bytes(garbage))
+
+
+def test_keeps_the_time_to_reconnect() -> None:
+    """The last one that is a number of a sensible length."""
+    decoder = SseDecoder()
+    assert decoder.retry_milliseconds is None
+
+    decoder.feed(b"retry: 1500\n\nretry: 5s\nretry: -1\nretry:\nretry: " + b"9" * 5000 + b"\n\n")
+    assert 1500 == decoder.retry_milliseconds
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"x" * 1024,
+        b": comment " * 100,
+        b"data: " + b"x" * 1024 + b"\n",
+        b"event: " + b"x" * 1024 + b"\n",
+        b"data\n" * 200,
+    ],
+    ids=["line", "comment", "data", "event", "empty"],
+)
+def test_refuses_an_event_without_end(chunk: bytes) -> None:
+    """A peer that never ends a line or an event must not fill the memory, however small its chunks are."""
+    decoder = SseDecoder()
+    for _ in range(MAX_EVENT_BYTES // len(chunk)):
+        decoder.feed(chunk)
+
+    with pytest.raises(EventTooLong):
+        decoder.feed(chunk)
+
+
+def test_refuses_an_event_that_is_too_long_in_one_chunk() -> None:
+    """The bound does not depend on how the bytes are cut."""
+    with pytest.raises(EventTooLong):
+        SseDecoder().feed(b"data: " + b"x" * MAX_EVENT_BYTES + b"\n\n")
+    with pytest.raises(EventTooLong):
+        SseDecoder().feed(b"data: " + b"x" * MAX_EVENT_BYTES)
+
+
+def test_takes_an_event_that_is_just_short_enough() -> None:
+    """Also after others, whose bytes do not count."""
+    whole = b"data: " + b"x" * (MAX_EVENT_BYTES - 8) + b"\n\n"
+    decoder = SseDecoder()
+
+    for _ in range(3):
+        assert [MAX_EVENT_BYTES - 8] == [len(event.data) for event in decoder.feed(whole)]
+
+
+def test_a_long_line_in_small_pieces_takes_no_more_than_its_bytes() -> None:
+    """4 MB in pieces of 1 kB are joined once, not four thousand times."""
+    decoder = SseDecoder()
+    decoder.feed(b"data: ")
+    started = time.process_time()
+    for _ in range(4096):
+        decoder.feed(b"x" * 1024)
+    (event,) = decoder.feed(b"\n\n")
+
+    assert 4096 * 1024 == len(event.data)
+    assert time.process_time() - started < 1.0
