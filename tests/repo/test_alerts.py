@@ -73,7 +73,7 @@ def pages() -> dict[str, Path]:
 def counted() -> frozenset[str]:
     """Return the names of all series that the services have, histograms with their suffixes, and of recorded ones."""
     names = set(FOREIGN)
-    parts = (edge.metrics.Metrics, llm_router.metrics.Metrics, cost_ledger.metrics.LedgerMetrics)
+    parts = (edge.metrics.Metrics, llm_router.metrics.Metrics, cost_ledger.metrics.Metrics)
     registries = [CollectorRegistry() for _ in parts]
     for part, registry in zip(parts, registries, strict=True):
         part(registry)

@@ -15,7 +15,7 @@ from pydantic import RedisDsn
 
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader, read_pool
-from cost_ledger.reading.requests import LONGEST_STRETCH, MOST_LOOKED_AT, RequestFilters
+from cost_ledger.reading.requests import MAX_ROWS_READ, MAX_STRETCH, RequestFilters
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from kit.ledger.million_rows import fill
@@ -193,7 +193,7 @@ async def test_each_page_of_a_list_is_read_from_an_index(ledger: MillionRows, na
             read = sum(work[table].fetched for table in ("requests", "attempts"))
             assert 0 == work["requests"].scanned == work["attempts"].scanned, name
             # Of each row looked at: where the stretch ends, the row, the attempt if that is asked for.
-            assert read <= (3 * (MOST_LOOKED_AT + LONGEST_STRETCH) if is_seldom else 10_000), (name, number, work)
+            assert read <= (3 * (MAX_ROWS_READ + MAX_STRETCH) if is_seldom else 10_000), (name, number, work)
             assert quickest < (1000 if is_seldom else 50), (name, number, quickest)
         found, pages = found + len(page.records), number
         if page.next_cursor is None:

@@ -57,7 +57,7 @@ async def record(parts: Parts, *events: ledgerpb.CostEvent) -> None:
 
 async def run(connection: asyncpg.Connection, scope: RepriceScope = EVERYTHING, *, dry_run: bool = False) -> Reprice:
     """Reprice, telling nobody."""
-    done = Reprice(connection, scope, dry_run=dry_run, told=lambda _: None)
+    done = Reprice(connection, scope, dry_run=dry_run, report=lambda _: None)
     await done.run()
     return done
 
@@ -181,7 +181,7 @@ async def test_an_interrupted_run_is_finished_by_the_next(
             raise Stopped
 
     own = await asyncpg.connect(database_url)
-    interrupted = Reprice(own, EVERYTHING, dry_run=False, told=stop, batch=3)
+    interrupted = Reprice(own, EVERYTHING, dry_run=False, report=stop, batch=3)
     with pytest.raises(Stopped):
         await interrupted.run()
     await own.close()
@@ -198,7 +198,7 @@ async def test_attempts_of_one_moment_are_each_looked_at(parts: Parts, connectio
     several = [attempt(number, model="new", usage=used(10**6, 0)) for number in range(1, 8)]
     await record(parts, settled(request(), several), *(settled(request(), several[:1]) for _ in range(6)))
     await import_price_book(connection, [price("new", "2026-11-01")], may_backdate=False)
-    done = Reprice(connection, EVERYTHING, dry_run=False, told=lambda _: None, batch=2)
+    done = Reprice(connection, EVERYTHING, dry_run=False, report=lambda _: None, batch=2)
     await done.run()
 
     assert (13, Decimal(13)) == (done.seen, (await spent(parts))[0])

@@ -201,8 +201,8 @@ async def test_what_no_index_has_is_looked_for_in_stretches(
     asked = [request(at=OLD + timedelta(seconds=second)) for second in range(60)]
     await ask.record(*(hit(each, used()) if not place % 10 else settled(each) for place, each in enumerate(asked)))
     monkeypatch.setattr(request_list, "FIRST_STRETCH", 2)
-    monkeypatch.setattr(request_list, "LONGEST_STRETCH", 8)
-    monkeypatch.setattr(request_list, "MOST_LOOKED_AT", 15)
+    monkeypatch.setattr(request_list, "MAX_STRETCH", 8)
+    monkeypatch.setattr(request_list, "MAX_ROWS_READ", 15)
     reader, place, told, lengths = Reader(parts.pool), None, [], []
     filters = request_list.RequestFilters(tenant="acme", cache_status="hit")
     while True:

@@ -15,20 +15,18 @@ import redis.asyncio as redis
 import structlog
 
 from cost_ledger.books.cli import run_command
-from cost_ledger.connections import OUTAGES, borrowed
+from cost_ledger.connections import OUTAGES
 from cost_ledger.errors import LedgerError
-from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.prices.book import read_prices
+from cost_ledger.metrics import Metrics
+from cost_ledger.prices.price_list import PriceList
 from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.service import LedgerService
 from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
 from cost_ledger.recording.consumer import Consumer
-from cost_ledger.recording.price import PriceList
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import check, migrate
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
-from pricing.price_book import Price
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
@@ -66,7 +64,7 @@ class Ledger:
         pool: asyncpg.Pool,
         readers: asyncpg.Pool,
         client: redis.Redis,
-        metrics: LedgerMetrics,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -79,7 +77,7 @@ class Ledger:
             retention_months=settings.retention_months,
             timeout_seconds=_STATEMENT_TIMEOUT_SECONDS,
         )
-        self.prices = PriceList(self._read_prices)
+        self.prices = PriceList(pool, _STATEMENT_TIMEOUT_SECONDS)
         self.reader = Reader(readers)
         self.consumer = Consumer(
             client,
@@ -100,10 +98,6 @@ class Ledger:
             "keep_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._keep_partitions),
         }
         return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]
-
-    async def _read_prices(self) -> list[Price]:
-        async with borrowed(self._pool, _STATEMENT_TIMEOUT_SECONDS) as connection:
-            return await read_prices(connection)
 
     async def _give_up(self) -> None:
         backlog = await measure_backlog(self._client)
@@ -150,7 +144,7 @@ async def serve(settings: Settings) -> None:
     stop = stop_requested()
     health = Health(stop)
     registry = create_registry()
-    metrics = LedgerMetrics(registry)
+    metrics = Metrics(registry)
     transport = open_transport(
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )

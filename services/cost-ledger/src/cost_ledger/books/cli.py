@@ -85,7 +85,7 @@ async def _reprice(settings: Settings, arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"reprice: {progress}\n")
 
     async with connected(settings) as connection:
-        run = Reprice(connection, scope, dry_run=arguments.dry_run, told=tell)
+        run = Reprice(connection, scope, dry_run=arguments.dry_run, report=tell)
         try:
             await run.run()
         finally:

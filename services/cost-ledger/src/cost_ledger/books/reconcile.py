@@ -15,8 +15,8 @@ from decimal import Decimal
 
 import asyncpg
 
-from cost_ledger.books.corrections import COUNTING_COST, JOIN_NEWEST
 from cost_ledger.books.usage_export import FIGURES, Figures, UsageExport, Vendor
+from cost_ledger.rows import COUNTING_COST, JOIN_NEWEST_CORRECTION
 
 _DATE_AT_END = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 _USED = f"""
@@ -27,7 +27,7 @@ SELECT (a.started_at AT TIME ZONE 'UTC')::date AS day, a.target_model, a.respons
     coalesce(sum(a.provider_cache_write_input_tokens), 0)::int8 AS provider_cache_write_input_tokens,
     coalesce(sum(a.output_tokens), 0)::int8 AS output_tokens,
     coalesce(sum({COUNTING_COST}), 0) AS cost_usd, count(*) FILTER (WHERE ({COUNTING_COST}) IS NULL) AS unpriced
-FROM attempts AS a {JOIN_NEWEST}
+FROM attempts AS a {JOIN_NEWEST_CORRECTION}
 WHERE a.provider = $1 AND a.started_at >= $2 AND a.started_at < $3 AND a.has_usage
 GROUP BY 1, 2, 3, 4
 """  # noqa: S608 - words of our own

@@ -1,25 +1,13 @@
-"""Adds the rows up anew, in SQL, and compares the sums with spend_daily."""
+"""Adds up the rows again, in SQL, and compares the sums with spend_daily."""
 
 from __future__ import annotations
 
-from cost_ledger.books.corrections import COUNTING_COST, JOIN_NEWEST
+from cost_ledger.rows import COUNTING_COST, JOIN_NEWEST_CORRECTION
+from cost_ledger.spend_daily import KEY, SUMS
 
-KEY = ("tenant", "day", "user_id", "key_id", "requested_model", "provider", "target_model", "template")
-SUMS = (
-    "requests",
-    "attempts",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "unpriced_attempts",
-    "cache_hits",
-    "cache_misses",
-    "cache_bypasses",
-    "saved_cost_usd",
-)
 _WHO = "r.tenant, r.day, r.user_id, r.key_id, r.requested_model"
 
-# $1 and $2: the days, both included; $3 and $4: between which ids the requests of these days lie.
+# $1 and $2: the days, both included; $3 and $4: the bounds of the ids of their requests.
 # A request counts under the answer that it replayed, else under its last attempt; an attempt under its own model.
 DIFFERENCES = f"""
 WITH r AS MATERIALIZED (
@@ -41,9 +29,11 @@ parts AS (
         WHERE attempts.request_id = r.request_id ORDER BY attempt_number DESC LIMIT 1
     ) AS l ON true
     UNION ALL
-    SELECT {_WHO}, a.provider, a.target_model, r.template, 0, 1, coalesce(a.input_tokens, 0),
-        coalesce(a.output_tokens, 0), coalesce({COUNTING_COST}, 0), (({COUNTING_COST}) IS NULL)::int, 0, 0, 0, 0
-    FROM r JOIN attempts AS a ON a.request_id = r.request_id {JOIN_NEWEST}
+    SELECT {_WHO}, a.provider, a.target_model, r.template, 0 AS requests, 1 AS attempts,
+        coalesce(a.input_tokens, 0) AS input_tokens, coalesce(a.output_tokens, 0) AS output_tokens,
+        coalesce({COUNTING_COST}, 0) AS cost_usd, (({COUNTING_COST}) IS NULL)::int AS unpriced_attempts,
+        0 AS cache_hits, 0 AS cache_misses, 0 AS cache_bypasses, 0 AS saved_cost_usd
+    FROM r JOIN attempts AS a ON a.request_id = r.request_id {JOIN_NEWEST_CORRECTION}
 ),
 rows AS (
     SELECT {", ".join(KEY)}, {", ".join(f"sum({column}) AS {column}" for column in SUMS)}
@@ -57,4 +47,4 @@ FROM rows FULL JOIN kept USING ({", ".join(KEY)})
 WHERE ({", ".join(f"coalesce(rows.{column}, 0)" for column in SUMS)})
     <> ({", ".join(f"coalesce(kept.{column}, 0)" for column in SUMS)})
 ORDER BY {", ".join(KEY)}
-"""  # noqa: S608 - words of our own
+"""  # noqa: S608 - columns of our own

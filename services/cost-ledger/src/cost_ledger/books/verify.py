@@ -1,4 +1,4 @@
-"""Checks the books against themselves: every cost from usage and its recorded price, every sum from its rows."""
+"""Checks the books: every cost against usage and its recorded price, every sum against its rows."""
 
 from __future__ import annotations
 
@@ -8,47 +8,49 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 
-from cost_ledger.books.rollup import DIFFERENCES, KEY, SUMS
+from cost_ledger.books.rollup import DIFFERENCES
+from cost_ledger.columns import USAGE, usage_in
 from cost_ledger.prices.book import read_prices
+from cost_ledger.rows import ATTEMPT_COLUMNS, CORRECTION_COLUMNS, AttemptRow, CorrectionRow, Cost
 from cost_ledger.schema.partitions import lowest_id
+from cost_ledger.spend_daily import KEY, SUMS
 from pricing.cost import FREE, cost_of, total_of
 from pricing.price_book import Price
 from pricing.usage import Usage
 
 _BATCH = 1000
-# An id is minted within minutes of the admission, or is a client's own of about then; two days are far from that.
+# An id is minted within minutes of the admission; two days are far more.
 _ID_MARGIN = timedelta(days=2)
 _FIRST_ID, _LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 _FIRST_DAY, _LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
-_USAGE = tuple(Usage.__slots__)
 
 _REQUESTS = f"""
 SELECT request_id, tenant, state, admitted_at, cost_usd, saved_cost_usd, saved_price_version,
-    {", ".join(f"saved_{count}" for count in _USAGE)}
+    {", ".join(f"saved_{count}" for count in USAGE)}
 FROM requests
 WHERE request_id > $1 AND request_id BETWEEN $2 AND $3
     AND admitted_at >= $4::date AT TIME ZONE 'UTC' AND admitted_at < ($5::date + 1) AT TIME ZONE 'UTC'
 ORDER BY request_id LIMIT {_BATCH}
-"""  # noqa: S608 - words of our own
+"""  # noqa: S608 - columns of our own
 _ATTEMPTS = f"""
-SELECT request_id, attempt_number, event_id, provider, target_model, has_usage, {", ".join(_USAGE)}, cost_usd,
-    price_version
-FROM attempts WHERE request_id BETWEEN $1 AND $2 ORDER BY request_id, attempt_number
-"""  # noqa: S608 - words of our own
-_CORRECTIONS = """
-SELECT * FROM corrections WHERE request_id BETWEEN $1 AND $2 ORDER BY request_id, attempt_number, correction_number
-"""
+SELECT {", ".join(ATTEMPT_COLUMNS)} FROM attempts
+WHERE request_id BETWEEN $1 AND $2 ORDER BY request_id, attempt_number
+"""  # noqa: S608 - columns of our own
+_CORRECTIONS = f"""
+SELECT {", ".join(CORRECTION_COLUMNS)} FROM corrections
+WHERE request_id BETWEEN $1 AND $2 ORDER BY request_id, attempt_number, correction_number
+"""  # noqa: S608 - columns of our own
 _ATTEMPTS_ALONE = """
 SELECT request_id, attempt_number FROM attempts
 WHERE request_id BETWEEN $1 AND $2
     AND NOT EXISTS (SELECT FROM requests WHERE requests.request_id = attempts.request_id)
 ORDER BY request_id, attempt_number
 """
-# A correction outlives its attempt when the attempt's partition is dropped: only months that are kept can be checked.
+# A correction outlives its attempt when the attempt's partition is dropped: only months that are there can be checked.
 _CORRECTIONS_ALONE = """
 SELECT request_id, attempt_number, correction_number FROM corrections
 WHERE request_id BETWEEN greatest($1::uuid, $3::uuid) AND $2 AND NOT EXISTS (
@@ -73,10 +75,28 @@ class Mismatch:
     expected: str
 
 
+class _Request(NamedTuple):
+    """What a check needs of a request."""
+
+    request_id: uuid.UUID
+    tenant: str
+    state: str
+    cost_usd: Decimal | None
+    saved: Usage
+    saved_cost: Cost
+
+
+class _Model(NamedTuple):
+    """What a price must be of; None: any model."""
+
+    provider: str
+    target_model: str
+
+
 class Verification:
     """One check of the days from `first` to `last` (UTC, by admission, both included; None: no bound).
 
-    It sees the books as they are at one moment, however long it takes and whatever the ledger writes meanwhile.
+    It reads one snapshot of the books, however long it takes and whatever the ledger writes meanwhile.
     """
 
     def __init__(self, connection: asyncpg.Connection, first: date | None, last: date | None) -> None:
@@ -109,95 +129,90 @@ class Verification:
         return None if found is None else datetime.strptime(found, "%Y_%m").replace(tzinfo=UTC).date()
 
     async def _rows(self) -> AsyncIterator[Mismatch]:
-        after = self._low
-        # The first id itself is looked at too.
-        after = uuid.UUID(int=max(after.int - 1, 0))
-        while True:
-            requests = await self._connection.fetch(_REQUESTS, after, self._low, self._high, self._first, self._last)
-            if not requests:
-                return
-            span = (requests[0]["request_id"], requests[-1]["request_id"])
-            attempts = _by_request(await self._connection.fetch(_ATTEMPTS, *span))
-            corrections = _by_request(await self._connection.fetch(_CORRECTIONS, *span))
+        # The next batch comes after an id, and the first one begins with the lowest id itself.
+        after = uuid.UUID(int=max(self._low.int - 1, 0))
+        while rows := await self._connection.fetch(_REQUESTS, after, self._low, self._high, self._first, self._last):
+            requests = [_request(row) for row in rows]
+            first, after = requests[0].request_id, requests[-1].request_id
+            attempts = _by_request(
+                [AttemptRow.read(row) for row in await self._connection.fetch(_ATTEMPTS, first, after)]
+            )
+            corrections = _by_request(
+                [CorrectionRow(**row) for row in await self._connection.fetch(_CORRECTIONS, first, after)]
+            )
             for request in requests:
-                request_id = request["request_id"]
+                of_request = attempts[request.request_id], corrections[request.request_id]
                 self.requests += 1
-                self.attempts += len(attempts[request_id])
-                self.corrections += len(corrections[request_id])
-                for mismatch in self._of_request(request, attempts[request_id], corrections[request_id]):
+                self.attempts += len(of_request[0])
+                self.corrections += len(of_request[1])
+                for mismatch in self._of_request(request, *of_request):
                     yield mismatch
-            after = span[1]
 
     def _of_request(
-        self, request: asyncpg.Record, attempts: Sequence[asyncpg.Record], corrections: Sequence[asyncpg.Record]
+        self, request: _Request, attempts: Sequence[AttemptRow], corrections: Sequence[CorrectionRow]
     ) -> Iterator[Mismatch]:
-        where = f"request {request['request_id']}"
+        where = f"request {request.request_id}"
         for attempt in attempts:
-            of_attempt = [each for each in corrections if each["attempt_number"] == attempt["attempt_number"]]
-            yield from self._of_attempt(f"{where} attempt {attempt['attempt_number']}", attempt)
-            yield from self._of_corrections(request, attempt, of_attempt)
-        if request["state"] != "settled":
-            if attempts or request["cost_usd"] is not None:
-                yield Mismatch("request_state", where, f"{request['state']} with attempts or a cost", "settled")
+            number = attempt.facts.attempt_number
+            yield from self._of_attempt(f"{where} attempt {number}", attempt)
+            yield from self._of_corrections(
+                request, attempt, [each for each in corrections if each.attempt_number == number]
+            )
+        if request.state != "settled":
+            if attempts or request.cost_usd is not None:
+                yield Mismatch("request_state", where, f"{request.state} with attempts or a cost", "settled")
             return
-        total = total_of(attempt["cost_usd"] for attempt in attempts)
-        if request["cost_usd"] != total:
-            yield Mismatch("request_cost", where, _usd(request["cost_usd"]), f"{_usd(total)}, the sum of its attempts")
-        yield from self._of_saved(where, request)
+        total = total_of(attempt.cost.usd for attempt in attempts)
+        if request.cost_usd != total:
+            yield Mismatch("request_cost", where, _usd(request.cost_usd), f"{_usd(total)}, the sum of its attempts")
+        yield from self._of_cost("saved_cost", where, request.saved, request.saved_cost)
 
-    def _of_attempt(self, where: str, attempt: asyncpg.Record) -> Iterator[Mismatch]:
-        event_id = uuid.uuid5(attempt["request_id"], str(attempt["attempt_number"]))
-        if attempt["event_id"] != event_id:
-            yield Mismatch("event_id", where, str(attempt["event_id"]), f"{event_id}; another one may stand twice")
-        usage = Usage(*(attempt[count] for count in _USAGE))
-        if not attempt["has_usage"]:
-            if attempt["cost_usd"] != FREE or attempt["price_version"]:
-                found = f"{_usd(attempt['cost_usd'])} {attempt['price_version']}"
-                yield Mismatch("attempt_cost", where, found, f"{_usd(FREE)} without a price: it used nothing")
-            return
-        model = (attempt["provider"], attempt["target_model"])
-        yield from self._of_cost("attempt_cost", where, usage, attempt["cost_usd"], attempt["price_version"], model)
+    def _of_attempt(self, where: str, attempt: AttemptRow) -> Iterator[Mismatch]:
+        facts, cost = attempt.facts, attempt.cost
+        event_id = uuid.uuid5(attempt.request_id, str(facts.attempt_number))
+        if facts.event_id != event_id:
+            yield Mismatch("event_id", where, str(facts.event_id), f"{event_id}; with another id it may be there twice")
+        if attempt.usage is not None:
+            model = _Model(facts.provider, facts.target_model)
+            yield from self._of_cost("attempt_cost", where, attempt.usage, cost, model)
+        elif cost != Cost(FREE):
+            found = f"{_usd(cost.usd)} {cost.price_version}"
+            yield Mismatch("attempt_cost", where, found, f"{_usd(FREE)} without a price: it used nothing")
 
     def _of_cost(
-        self,
-        kind: str,
-        where: str,
-        usage: Usage,
-        found: Decimal | None,
-        price_version: str,
-        model: tuple[str, str] | None = None,
+        self, kind: str, where: str, usage: Usage, found: Cost, model: _Model | None = None
     ) -> Iterator[Mismatch]:
         """Compare a cost with what its usage costs by its price version."""
-        if not price_version:
-            if found is not None:
-                yield Mismatch(kind, where, f"{_usd(found)} without a price version", "unpriced")
+        if not found.price_version:
+            if found.usd is not None:
+                yield Mismatch(kind, where, f"{_usd(found.usd)} without a price version", "unpriced")
             return
-        price = self._prices.get(price_version)
-        if price is None or (model is not None and model != (price.provider, price.target_model)):
-            yield Mismatch("price_version", where, price_version, "a recorded price of its provider and model")
+        price = self._prices.get(found.price_version)
+        if price is None or (model is not None and model != _Model(price.provider, price.target_model)):
+            yield Mismatch("price_version", where, found.price_version, "a recorded price of its provider and model")
             return
         expected = cost_of(usage, price)
-        if found != expected:
-            yield Mismatch(kind, where, _usd(found), f"{_usd(expected)} by {price_version}")
+        if found.usd != expected:
+            yield Mismatch(kind, where, _usd(found.usd), f"{_usd(expected)} by {found.price_version}")
 
     def _of_corrections(
-        self, request: asyncpg.Record, attempt: asyncpg.Record, corrections: Sequence[asyncpg.Record]
+        self, request: _Request, attempt: AttemptRow, corrections: Sequence[CorrectionRow]
     ) -> Iterator[Mismatch]:
-        before = (attempt["cost_usd"], attempt["price_version"])
-        usage = Usage(*(attempt[count] for count in _USAGE))
-        model = (attempt["provider"], attempt["target_model"])
-        for number, each in enumerate(corrections, 1):
-            where = f"request {request['request_id']} attempt {attempt['attempt_number']} correction {number}"
-            found = (each["correction_number"], each["tenant"], each["before_cost_usd"], each["before_price_version"])
-            expected = (number, request["tenant"], *before)
+        facts, before = attempt.facts, attempt.cost
+        for number, found in enumerate(corrections, 1):
+            where = f"request {request.request_id} attempt {facts.attempt_number} correction {number}"
+            expected = found._replace(
+                correction_number=number,
+                tenant=request.tenant,
+                before_cost_usd=before.usd,
+                before_price_version=before.price_version,
+            )
             if found != expected:
-                yield Mismatch("correction", where, _words(found), f"{_words(expected)}, as what it corrects has it")
-            yield from self._of_cost("correction", where, usage, each["cost_usd"], each["price_version"], model)
-            before = (each["cost_usd"], each["price_version"])
-
-    def _of_saved(self, where: str, request: asyncpg.Record) -> Iterator[Mismatch]:
-        usage = Usage(*(request[f"saved_{count}"] for count in _USAGE))
-        yield from self._of_cost("saved_cost", where, usage, request["saved_cost_usd"], request["saved_price_version"])
+                words = f"{_origin(expected)}, as in what it corrects"
+                yield Mismatch("correction", where, _origin(found), words)
+            before = Cost(found.cost_usd, found.price_version)
+            model = _Model(facts.provider, facts.target_model)
+            yield from self._of_cost("correction", where, attempt.usage or Usage(), before, model)
 
     async def _alone(self, oldest: date | None) -> AsyncIterator[Mismatch]:
         async for row in self._connection.cursor(_ATTEMPTS_ALONE, self._low, self._high):
@@ -225,19 +240,33 @@ class Verification:
             )
 
 
-def _by_request(rows: Sequence[asyncpg.Record]) -> defaultdict[uuid.UUID, list[asyncpg.Record]]:
-    grouped: defaultdict[uuid.UUID, list[asyncpg.Record]] = defaultdict(list)
+_RowT = TypeVar("_RowT", AttemptRow, CorrectionRow)
+
+
+def _by_request(rows: Sequence[_RowT]) -> defaultdict[uuid.UUID, list[_RowT]]:
+    grouped: defaultdict[uuid.UUID, list[_RowT]] = defaultdict(list)
     for row in rows:
-        grouped[row["request_id"]].append(row)
+        grouped[row.request_id].append(row)
     return grouped
+
+
+def _request(row: asyncpg.Record) -> _Request:
+    return _Request(
+        request_id=row["request_id"],
+        tenant=row["tenant"],
+        state=row["state"],
+        cost_usd=row["cost_usd"],
+        saved=usage_in(row, prefix="saved_"),
+        saved_cost=Cost(row["saved_cost_usd"], row["saved_price_version"]),
+    )
 
 
 def _usd(value: Decimal | None) -> str:
     return "unpriced" if value is None else f"{value:.9f}"
 
 
-def _words(values: Sequence[Any]) -> str:
-    return " ".join(_usd(value) if value is None or isinstance(value, Decimal) else str(value) for value in values)
+def _origin(row: CorrectionRow) -> str:
+    return f"{row.correction_number} {row.tenant} {_usd(row.before_cost_usd)} {row.before_price_version}"
 
 
 def _midnight(day: date) -> datetime:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from cost_ledger.books.corrections import COUNTING_COST, JOIN_NEWEST
 from cost_ledger.connections import Connection
 from cost_ledger.prices.book import read_prices
+from cost_ledger.rows import COUNTING_COST, JOIN_NEWEST_CORRECTION
 from pricing.price_book import PriceBook
 
 # spend_daily says which models and days to look at, so that only their attempts are read.
@@ -24,7 +24,7 @@ SELECT a.provider, a.target_model, count(*) AS attempts,
 FROM models JOIN attempts AS a ON a.provider = models.provider AND a.target_model = models.target_model
     AND a.started_at >= models.first_day::timestamp AT TIME ZONE 'UTC'
     AND a.started_at < (models.last_day + 2)::timestamp AT TIME ZONE 'UTC'
-{JOIN_NEWEST}
+{JOIN_NEWEST_CORRECTION}
 WHERE a.has_usage AND ({COUNTING_COST}) IS NULL
 GROUP BY a.provider, a.target_model ORDER BY a.provider, a.target_model
 """  # noqa: S608 - words of our own

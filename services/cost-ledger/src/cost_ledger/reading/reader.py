@@ -6,61 +6,65 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from cost_ledger.connections import Connection, borrowed
 from cost_ledger.reading import spend
-from cost_ledger.reading.records import listed, receipt
+from cost_ledger.reading.records import Correction, listed, receipt
 from cost_ledger.reading.requests import RequestFilters, RequestListSql, stretches
+from cost_ledger.rows import (
+    ATTEMPT_COLUMNS,
+    COUNTING_COST,
+    JOIN_NEWEST_CORRECTION,
+    REQUEST_COLUMNS,
+    AttemptRow,
+    RequestRow,
+)
 from cost_ledger.settings import Settings
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
-# PostgreSQL itself ends what nobody waits for any more, also when this process is gone.
-_LONGEST_STATEMENT_SECONDS = 10.0
+# PostgreSQL itself ends a statement that nothing waits for any more, also when this process is gone.
+_MAX_STATEMENT_SECONDS = 10.0
 _READ_SETTINGS = {
     "application_name": "cost-ledger-reads",
     "default_transaction_read_only": "on",
-    "statement_timeout": f"{_LONGEST_STATEMENT_SECONDS:.0f}s",
-    "idle_in_transaction_session_timeout": f"{_LONGEST_STATEMENT_SECONDS:.0f}s",
-    # A plan for the tenant, day and filter that was asked for: a plan for all may leave the indexes that some have.
+    "statement_timeout": f"{_MAX_STATEMENT_SECONDS:.0f}s",
+    "idle_in_transaction_session_timeout": f"{_MAX_STATEMENT_SECONDS:.0f}s",
+    # A plan for the tenant, day and filter that was asked for: a generic plan may not use the partial indexes.
     "plan_cache_mode": "force_custom_plan",
-    # The fewest rows are the best plan. PostgreSQL takes what an index of several columns finds for scattered, and
-    # would rather read the rows of all tenants by their ids.
+    # The plan with the fewest rows is the best. PostgreSQL assumes that rows found by an index of several columns are
+    # scattered, and would rather read the rows of all tenants by their ids.
     "random_page_cost": "0.01",
     "seq_page_cost": "0.01",
-    # Compiling takes longer than any of these statements; more than one core for one question is too much.
+    # Compiling takes longer than any of these statements; more than one core for one query is too much.
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
 }
-_CORRECTIONS = """
-SELECT * FROM corrections WHERE request_id = $1 ORDER BY attempt_number, correction_number
-"""
-# The newest correction of an attempt counts instead of what was recorded; one unpriced attempt makes the sum unknown.
-_CORRECTED = """
-SELECT request_id, CASE WHEN bool_and(cost_usd IS NOT NULL) THEN sum(cost_usd) END AS cost_usd
-FROM (
-    SELECT a.request_id, CASE WHEN c.request_id IS NULL THEN a.cost_usd ELSE c.cost_usd END AS cost_usd
-    FROM attempts a LEFT JOIN LATERAL (
-        SELECT request_id, cost_usd FROM corrections
-        WHERE request_id = a.request_id AND attempt_number = a.attempt_number
-        ORDER BY correction_number DESC LIMIT 1
-    ) c ON true
-    WHERE a.request_id = ANY($1)
-) AS counted GROUP BY request_id
-"""
+_REQUEST = f"SELECT {', '.join(REQUEST_COLUMNS)} FROM requests WHERE request_id = $1 AND tenant = $2"  # noqa: S608
+_ATTEMPTS = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts WHERE request_id = $1 ORDER BY attempt_number"  # noqa: S608
+_CORRECTIONS = (
+    f"SELECT {', '.join(Correction._fields)} FROM corrections WHERE request_id = $1 "  # noqa: S608
+    "ORDER BY attempt_number, correction_number"
+)
+# One unpriced attempt makes the sum unknown.
+_CORRECTED_TOTALS = f"""
+SELECT a.request_id, CASE WHEN bool_and(({COUNTING_COST}) IS NOT NULL) THEN sum({COUNTING_COST}) END AS cost_usd
+FROM attempts AS a {JOIN_NEWEST_CORRECTION} WHERE a.request_id = ANY($1) GROUP BY a.request_id
+"""  # noqa: S608 - columns of our own
 
 
 def read_pool(settings: Settings) -> asyncpg.Pool:
-    """Return connections for reading, apart from those that record: slow questions wait for each other, not events."""
+    """Return connections for reading, apart from those that record: slow queries delay each other, not events."""
     return asyncpg.create_pool(
         settings.postgres_url,
         password=settings.postgres_password(),
         min_size=0,
         max_size=settings.read_pool_size,
-        command_timeout=_LONGEST_STATEMENT_SECONDS,
-        timeout=_LONGEST_STATEMENT_SECONDS,
+        command_timeout=_MAX_STATEMENT_SECONDS,
+        timeout=_MAX_STATEMENT_SECONDS,
         server_settings=_READ_SETTINGS,
     )
 
@@ -73,8 +77,15 @@ class Page:
     next_cursor: str | None
 
 
+class _Found(NamedTuple):
+    """Rows of a list, and the id below which the list goes on; None when there are no more."""
+
+    rows: list[RequestRow]
+    end: UUID | None
+
+
 class Reader:
-    """Answers questions of one tenant at a time; how long one may take is the caller's to limit.
+    """Answers queries of one tenant at a time; the caller limits how long one may take.
 
     Raises what asyncpg raises, and TimeoutError.
     """
@@ -100,9 +111,9 @@ class Reader:
             if group_by:
                 combinations = await connection.fetch(spend.combinations_statement(group_by), tenant, first, last)
         response = spend.spend_response(summary, today_row, today.isoformat())
-        told = combinations[: spend.MOST_COMBINATIONS]
-        response.groups.extend(spend.combination(row, group_by) for row in told)
-        response.is_truncated = len(combinations) > len(told)
+        returned = combinations[: spend.MAX_COMBINATIONS]
+        response.groups.extend(spend.combination(row, group_by) for row in returned)
+        response.is_truncated = len(combinations) > len(returned)
         return response
 
     async def request(self, tenant: str, request_id: UUID) -> ledgerpb.RequestRecord | None:
@@ -111,15 +122,16 @@ class Reader:
             borrowed(self._pool) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            row = await connection.fetchrow(
-                "SELECT * FROM requests WHERE request_id = $1 AND tenant = $2", request_id, tenant
-            )
+            row = await connection.fetchrow(_REQUEST, request_id, tenant)
             if row is None:
                 return None
-            attempts = await connection.fetch(
-                "SELECT * FROM attempts WHERE request_id = $1 ORDER BY attempt_number", request_id
-            )
-            return receipt(row, attempts, await connection.fetch(_CORRECTIONS, request_id))
+            attempts = await connection.fetch(_ATTEMPTS, request_id)
+            corrections = await connection.fetch(_CORRECTIONS, request_id)
+        return receipt(
+            RequestRow.read(row),
+            [AttemptRow.read(each) for each in attempts],
+            [Correction(**each) for each in corrections],
+        )
 
     async def requests(self, filters: RequestFilters, place: UUID | None, size: int) -> Page:
         """Return up to `size` requests below the id `place` (None: the newest), newest first.
@@ -131,38 +143,35 @@ class Reader:
         if place is not None:
             highest = min(highest, place)
         async with borrowed(self._pool) as connection:
-            rows, end = await _find(connection, sql, lowest, highest, size)
-            request_ids = [row["request_id"] for row in rows]
-            corrected = await _corrected(connection, request_ids)
-        records = [listed(row, corrected) for row in rows]
-        return Page(records, None if end is None else filters.cursor(end))
+            found = await _find(connection, sql, lowest, highest, size)
+            corrected = await _corrected(connection, [row.facts.request_id for row in found.rows])
+        records = [listed(row, corrected) for row in found.rows]
+        return Page(records, None if found.end is None else filters.cursor(found.end))
 
 
-async def _find(
-    connection: Connection, sql: RequestListSql, lowest: UUID, highest: UUID, size: int
-) -> tuple[list[asyncpg.Record], UUID | None]:
-    """Return up to `size` rows, and the id below which the list goes on; None when there is nothing more."""
-    found: list[asyncpg.Record] = []
+async def _find(connection: Connection, sql: RequestListSql, lowest: UUID, highest: UUID, size: int) -> _Found:
+    """Find up to `size` rows."""
+    found: list[RequestRow] = []
     for stretch in stretches():
         end = None
         if not sql.is_by_index_alone:
-            statement, arguments = sql.end_of_stretch(lowest, highest, stretch)
-            end = await connection.fetchval(statement, *arguments)
-        statement, arguments = sql.rows(end or lowest, highest, stretch, size - len(found) + 1)
-        found += await connection.fetch(statement, *arguments)
+            query = sql.end_of_stretch(lowest, highest, stretch)
+            end = await connection.fetchval(query.statement, *query.arguments)
+        query = sql.rows(end or lowest, highest, stretch, size - len(found) + 1)
+        found += [RequestRow.read(row) for row in await connection.fetch(query.statement, *query.arguments)]
         if len(found) > size:
             found.pop()
-            return found, found[-1]["request_id"]
+            return _Found(found, found[-1].facts.request_id)
         if end is None:
-            return found, None
+            return _Found(found, None)
         highest = end
-    return found, highest
+    return _Found(found, highest)
 
 
-async def _corrected(connection: Connection, request_ids: Sequence[UUID]) -> dict[object, Decimal | None]:
+async def _corrected(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
     """Return the corrected totals of those of the requests that have corrections."""
     rows = await connection.fetch("SELECT DISTINCT request_id FROM corrections WHERE request_id = ANY($1)", request_ids)
     if not rows:
         return {}
-    totals = await connection.fetch(_CORRECTED, [row["request_id"] for row in rows])
+    totals = await connection.fetch(_CORRECTED_TOTALS, [row["request_id"] for row in rows])
     return {row["request_id"]: row["cost_usd"] for row in totals}

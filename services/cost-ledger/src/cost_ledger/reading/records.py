@@ -1,51 +1,62 @@
-"""What the rows of a request say, in the words of the contract."""
+"""Rows of a request as messages of the contract."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
-
-import asyncpg
+from typing import NamedTuple
+from uuid import UUID
 
 from cost_ledger import vocabulary
-from pricing.cost import FREE
-from pricing.usage import Usage
+from cost_ledger.rows import AttemptRow, RequestEnd, RequestFacts, RequestRow, SavedAnswer
+from pricing.cost import total_of
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
 
+class Correction(NamedTuple):
+    """What a receipt shows of a row of `corrections`: the fields are columns."""
+
+    attempt_number: int
+    cost_usd: Decimal | None
+    price_version: str
+    reason: str
+    corrected_at: datetime
+
+
 def receipt(
-    row: asyncpg.Record, attempts: Sequence[asyncpg.Record], corrections: Sequence[asyncpg.Record]
+    row: RequestRow, attempts: Sequence[AttemptRow], corrections: Sequence[Correction]
 ) -> ledgerpb.RequestRecord:
-    """Write one request with its attempts; `corrections` are all of it, those of an attempt in their order."""
-    by_attempt: dict[int, list[asyncpg.Record]] = {}
+    """Return one request with its attempts; `corrections` are all of the request's, in order for each attempt."""
+    by_attempt: dict[int, list[Correction]] = {}
     for correction in corrections:
-        by_attempt.setdefault(correction["attempt_number"], []).append(correction)
+        by_attempt.setdefault(correction.attempt_number, []).append(correction)
     record = without_attempts(row)
-    record.attempts.extend(_attempt(each, by_attempt.get(each["attempt_number"], [])) for each in attempts)
-    if by_attempt and record.HasField("settled"):
+    record.attempts.extend(_attempt(each, by_attempt.get(each.facts.attempt_number, [])) for each in attempts)
+    if by_attempt and row.end is not None:
         _set_cost(record, _corrected_total(attempts, by_attempt))
     return record
 
 
-def without_attempts(row: asyncpg.Record) -> ledgerpb.RequestRecord:
-    """Write one request as it was recorded."""
+def without_attempts(row: RequestRow) -> ledgerpb.RequestRecord:
+    """Return one request as it was recorded."""
     record = ledgerpb.RequestRecord(
-        request=_request(row),
-        state=vocabulary.REQUEST_STATE.number(row["state"]),
-        cost_usd=money(row["cost_usd"]),
-        saved_cost_usd=money(row["saved_cost_usd"]),
+        request=_request(row.facts),
+        state=vocabulary.REQUEST_STATE.number(row.state),
+        saved_cost_usd=money(row.saved_cost.usd),
     )
-    if row["state"] == "settled":
-        record.settled.CopyFrom(_settled(row))
+    if row.end is not None:
+        record.settled.CopyFrom(_settled(row.end, row.saved))
+        _set_cost(record, row.end.cost_usd)
     return record
 
 
-def listed(row: asyncpg.Record, corrected: Mapping[object, Decimal | None]) -> ledgerpb.RequestRecord:
-    """Write one request for a list; `corrected` has the total of each request that was corrected."""
+def listed(row: RequestRow, corrected: Mapping[UUID, Decimal | None]) -> ledgerpb.RequestRecord:
+    """Return one request for a list; `corrected` has the total of each request that was corrected."""
     record = without_attempts(row)
-    if row["request_id"] in corrected:
-        _set_cost(record, corrected[row["request_id"]])
+    if row.facts.request_id in corrected:
+        _set_cost(record, corrected[row.facts.request_id])
     return record
 
 
@@ -54,17 +65,10 @@ def money(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:.9f}"
 
 
-def _corrected_total(
-    attempts: Sequence[asyncpg.Record], corrections: Mapping[int, Sequence[asyncpg.Record]]
-) -> Decimal | None:
-    """Sum what counts now; None when that of any attempt is unpriced, as in the sum that was recorded."""
-    total = FREE
-    for attempt in attempts:
-        newest = corrections.get(attempt["attempt_number"], [attempt])[-1]
-        if newest["cost_usd"] is None:
-            return None
-        total += newest["cost_usd"]
-    return total
+def _corrected_total(attempts: Sequence[AttemptRow], corrections: Mapping[int, Sequence[Correction]]) -> Decimal | None:
+    """Add up what counts now; None when that of any attempt is unpriced, as in the sum that was recorded."""
+    newest = {number: of_attempt[-1].cost_usd for number, of_attempt in corrections.items()}
+    return total_of(newest.get(each.facts.attempt_number, each.cost.usd) for each in attempts)
 
 
 def _set_cost(record: ledgerpb.RequestRecord, cost: Decimal | None) -> None:
@@ -74,76 +78,72 @@ def _set_cost(record: ledgerpb.RequestRecord, cost: Decimal | None) -> None:
         record.cost_usd = f"{cost:.9f}"
 
 
-def _request(row: asyncpg.Record) -> ledgerpb.Request:
+def _request(facts: RequestFacts) -> ledgerpb.Request:
     request = ledgerpb.Request(
-        request_id=str(row["request_id"]),
-        tenant=row["tenant"],
-        user=row["user_id"],
-        key_id=row["key_id"],
-        tier=row["tier"],
-        endpoint=row["endpoint"],
-        requested_model=row["requested_model"],
-        is_streaming=row["is_streaming"],
-        template=row["template"],
-        client_request_id=row["client_request_id"] or "",
+        request_id=str(facts.request_id),
+        tenant=facts.tenant,
+        user=facts.user_id,
+        key_id=facts.key_id,
+        tier=facts.tier,
+        endpoint=facts.endpoint,
+        requested_model=facts.requested_model,
+        is_streaming=facts.is_streaming,
+        template=facts.template,
+        client_request_id=facts.client_request_id or "",
     )
-    request.admitted_at.FromDatetime(row["admitted_at"])
+    request.admitted_at.FromDatetime(facts.admitted_at)
     return request
 
 
-def _settled(row: asyncpg.Record) -> ledgerpb.Settled:
+def _settled(end: RequestEnd, saved: SavedAnswer | None) -> ledgerpb.Settled:
     settled = ledgerpb.Settled(
-        outcome=vocabulary.OUTCOME.number(row["outcome"]),
-        finish_reason=vocabulary.FINISH_REASON.number(row["finish_reason"]),
-        error_code=row["error_code"],
-        cache_status=vocabulary.CACHE_STATUS.number(row["cache_status"]),
-        cache_bypass_reason=row["cache_bypass_reason"],
+        outcome=vocabulary.OUTCOME.number(end.outcome),
+        finish_reason=vocabulary.FINISH_REASON.number(end.finish_reason),
+        error_code=end.error_code,
+        cache_status=vocabulary.CACHE_STATUS.number(end.cache_status),
+        cache_bypass_reason=end.cache_bypass_reason,
     )
-    settled.settled_at.FromDatetime(row["settled_at"])
-    settled.duration.FromTimedelta(row["duration"])
-    if row["time_to_first_token"] is not None:
-        settled.time_to_first_token.FromTimedelta(row["time_to_first_token"])
-    if row["saved_target_model"]:
-        usage = Usage(*(row[f"saved_{count}"] for count in Usage.__slots__))
-        saved = ledgerpb.SavedAnswer(
-            provider=row["saved_provider"], target_model=row["saved_target_model"], usage=usage.to_proto()
+    settled.settled_at.FromDatetime(end.settled_at)
+    settled.duration.FromTimedelta(end.duration)
+    if end.time_to_first_token is not None:
+        settled.time_to_first_token.FromTimedelta(end.time_to_first_token)
+    if saved is not None:
+        settled.saved.CopyFrom(
+            ledgerpb.SavedAnswer(provider=saved.provider, target_model=saved.target_model, usage=saved.usage.to_proto())
         )
-        settled.saved.CopyFrom(saved)
     return settled
 
 
-def _attempt(row: asyncpg.Record, corrections: Sequence[asyncpg.Record]) -> ledgerpb.AttemptRecord:
+def _attempt(row: AttemptRow, corrections: Sequence[Correction]) -> ledgerpb.AttemptRecord:
+    facts = row.facts
     attempt = routerpb.Attempt(
-        attempt_number=row["attempt_number"],
-        target=row["target"],
-        provider=row["provider"],
-        target_model=row["target_model"],
-        response_model=row["response_model"],
-        outcome=vocabulary.OUTCOME.number(row["outcome"]),
-        error_code=row["error_code"],
-        usage_source=vocabulary.USAGE_SOURCE.number(row["usage_source"]),
-        http_status=row["http_status"],
-        provider_request_id=row["provider_request_id"],
-        finish_reason=vocabulary.FINISH_REASON.number(row["finish_reason"]),
+        attempt_number=facts.attempt_number,
+        target=facts.target,
+        provider=facts.provider,
+        target_model=facts.target_model,
+        response_model=facts.response_model,
+        outcome=vocabulary.OUTCOME.number(facts.outcome),
+        error_code=facts.error_code,
+        usage=None if row.usage is None else row.usage.to_proto(),
+        usage_source=vocabulary.USAGE_SOURCE.number(facts.usage_source),
+        http_status=facts.http_status,
+        provider_request_id=facts.provider_request_id,
+        finish_reason=vocabulary.FINISH_REASON.number(facts.finish_reason),
     )
-    if row["has_usage"]:
-        attempt.usage.CopyFrom(Usage(*(row[count] for count in Usage.__slots__)).to_proto())
-    attempt.started_at.FromDatetime(row["started_at"])
-    attempt.duration.FromTimedelta(row["duration"])
-    if row["time_to_first_chunk"] is not None:
-        attempt.time_to_first_chunk.FromTimedelta(row["time_to_first_chunk"])
+    attempt.started_at.FromDatetime(facts.started_at)
+    attempt.duration.FromTimedelta(facts.duration)
+    if facts.time_to_first_chunk is not None:
+        attempt.time_to_first_chunk.FromTimedelta(facts.time_to_first_chunk)
     return ledgerpb.AttemptRecord(
         attempt=attempt,
-        event_id=str(row["event_id"]),
-        cost_usd=money(row["cost_usd"]),
-        price_version=row["price_version"],
+        event_id=str(facts.event_id),
+        cost_usd=money(row.cost.usd),
+        price_version=row.cost.price_version,
         corrections=[_correction(correction) for correction in corrections],
     )
 
 
-def _correction(row: asyncpg.Record) -> ledgerpb.Correction:
-    correction = ledgerpb.Correction(
-        cost_usd=money(row["cost_usd"]), price_version=row["price_version"], reason=row["reason"]
-    )
-    correction.corrected_at.FromDatetime(row["corrected_at"])
+def _correction(row: Correction) -> ledgerpb.Correction:
+    correction = ledgerpb.Correction(cost_usd=money(row.cost_usd), price_version=row.price_version, reason=row.reason)
+    correction.corrected_at.FromDatetime(row.corrected_at)
     return correction

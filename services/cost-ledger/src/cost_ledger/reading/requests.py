@@ -1,8 +1,8 @@
-"""Lists of requests: what they are filtered by, where a page begins, and the statements that find its rows.
+"""Lists of requests: their filters, where a page begins, and the statements that find its rows.
 
-A page is found from one index, in the order of the ids, which is that of time. The index is the narrowest one that a
-filter has; what other filters let through is looked at row by row, in stretches of the index, and no further than
-MOST_LOOKED_AT rows for one page. So a page costs little whatever is asked for, and may be short.
+A page is read from one index, in the order of the ids, which is that of time: the narrowest index that a filter has.
+The other filters are applied to its rows, in stretches of the index, for at most MAX_ROWS_READ rows a page. So a page
+is cheap whatever the filters, and may be short.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-MOST_LOOKED_AT = 50_000
+from cost_ledger.rows import REQUEST_COLUMNS
+
+MAX_ROWS_READ = 50_000
 # Rows of the first stretch of a page and of the longest one; most pages are full after the first.
-FIRST_STRETCH, LONGEST_STRETCH = 1_000, 20_000
+FIRST_STRETCH, MAX_STRETCH = 1_000, 20_000
 BEYOND_ALL_IDS = UUID(int=(1 << 128) - 1)
-# A request is admitted after its id was minted, as soon as its body is there. A client's own id may be up to five
-# minutes off (`edge/http/accept.py`).
+# A request is admitted after its id was minted, as soon as its body is there. In old rows an id may be a client's own,
+# up to five minutes off.
 _ID_BEFORE, _ID_AFTER = timedelta(hours=1), timedelta(minutes=6)
 _DIGEST_BYTES = 8
 
@@ -44,21 +47,21 @@ class RequestFilters:
     admitted_to: datetime | None = None
 
     def lowest_id(self) -> UUID:
-        """Return an id that no request of the time asked for is below."""
+        """Return a lower bound of the ids of the requests admitted in this time."""
         return _id_of(self.admitted_from - _ID_BEFORE) if self.admitted_from else UUID(int=0)
 
     def highest_id(self) -> UUID:
-        """Return an id that all requests of the time asked for are below."""
+        """Return an id above all those of the requests admitted in this time."""
         return _id_of(self.admitted_to + _ID_AFTER) if self.admitted_to else BEYOND_ALL_IDS
 
     def cursor(self, request_id: UUID) -> str:
-        """Return what names the place below `request_id` in this list."""
+        """Return the cursor of the place below `request_id` in this list."""
         return base64.urlsafe_b64encode(request_id.bytes + self._digest(request_id)).decode()
 
     def place(self, cursor: str) -> UUID:
         """Return the id that a cursor of this list was made of; ValueError for any other text.
 
-        No secret is in it: who forges one gets nothing but another page of the tenant's own list.
+        It holds no secret: a forged one gives another page of the tenant's own list.
         """
         try:
             data = base64.b64decode(cursor, altchars=b"-_", validate=True)
@@ -70,20 +73,32 @@ class RequestFilters:
         return UUID(bytes=request_id)
 
     def _digest(self, request_id: UUID) -> bytes:
-        # Filters that are not set are left out: one that is added to this class leaves the cursors valid.
-        asked = [(field.name, str(value)) for field in fields(self) if (value := getattr(self, field.name)) is not None]
-        return hashlib.blake2b(repr((request_id, asked)).encode(), digest_size=_DIGEST_BYTES).digest()
+        # Filters that are not set are left out, so that cursors stay valid when this class gets another filter.
+        applied = [
+            (field.name, str(value)) for field in fields(self) if (value := getattr(self, field.name)) is not None
+        ]
+        return hashlib.blake2b(repr((request_id, applied)).encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-# Each has an index of (tenant, column, request_id); some leave the usual values out. The narrowest first.
+# Each has an index of (tenant, column, request_id), the narrowest first; some indexes leave out the usual values.
 _INDEXED = ("client_request_id", "state", "outcome", "template", "key_id", "user_id", "requested_model")
 _LEFT_OUT = {"state": ("admitted", "settled"), "outcome": ("ok",)}
 _OF_REQUEST = (*_INDEXED, "cache_status")
 _OF_ATTEMPT = ("provider", "target_model")
 
 
+_COLUMNS = ", ".join(REQUEST_COLUMNS)
+
+
+class Query(NamedTuple):
+    """A statement and its arguments."""
+
+    statement: str
+    arguments: list[object]
+
+
 class RequestListSql:
-    """The statements for one set of filters, each with its arguments.
+    """The queries for one set of filters.
 
     A stretch is what lies between two ids: at or above `lowest`, below `highest`.
     """
@@ -92,12 +107,12 @@ class RequestListSql:
         index = next((column for column in _INDEXED if _is_in_index(column, getattr(filters, column))), None)
         self._arguments: list[object] = [filters.tenant]
         self._along = "tenant = $1"
-        """What the index gives."""
+        """The condition that the index answers."""
         if index is not None:
             self._arguments.append(getattr(filters, index))
             self._along += f" AND {index} = $2"
         first = len(self._arguments) + 1
-        self._lowest, self._highest, self._most = (f"${first + number}" for number in range(3))
+        self._lowest, self._highest, self._rows = (f"${first + number}" for number in range(3))
         self._filter_arguments: list[object] = []
         self._where = [
             f"{column} = {self._filter_argument(value)}"
@@ -114,8 +129,8 @@ class RequestListSql:
             if (value := getattr(filters, column)) is not None
         ]
         if of_attempt:
-            # OFFSET 0 and || '': a look into the primary key for each row that is left. PostgreSQL would else join, or
-            # go by the index of providers, and read each row's attempts among all of the provider.
+            # OFFSET 0 and || '' force one look-up by primary key for each row that is left. Otherwise PostgreSQL would
+            # join, or search the index of providers among all rows of the provider.
             self._where.append(
                 "EXISTS (SELECT FROM attempts a WHERE a.request_id = r.request_id "
                 f"AND {' AND '.join(of_attempt)} OFFSET 0)"
@@ -123,28 +138,28 @@ class RequestListSql:
 
     @property
     def is_by_index_alone(self) -> bool:
-        """Tell whether every row of the index is one of the list."""
+        """Whether every row that the index finds is in the list."""
         return not self._where
 
-    def end_of_stretch(self, lowest: UUID, highest: UUID, rows: int) -> tuple[str, list[object]]:
-        """Return the question for the lowest id of a stretch with so many rows of the index; no answer: it has fewer.
+    def end_of_stretch(self, lowest: UUID, highest: UUID, rows: int) -> Query:
+        """Return the query for the lowest id of a stretch of `rows` rows of the index; no row if it has fewer.
 
         Its OFFSET skips within the index, and no further than a stretch is long.
         """
-        statement = f"SELECT request_id FROM requests WHERE {self._stretch} OFFSET {self._most} - 1 LIMIT 1"  # noqa: S608
-        return statement, [*self._arguments, lowest, highest, rows]
+        statement = f"SELECT request_id FROM requests WHERE {self._stretch} OFFSET {self._rows} - 1 LIMIT 1"  # noqa: S608
+        return Query(statement, [*self._arguments, lowest, highest, rows])
 
-    def rows(self, lowest: UUID, highest: UUID, rows: int, most: int) -> tuple[str, list[object]]:
-        """Return the question for `most` rows of a stretch of at most `rows` rows of the index, newest first."""
+    def rows(self, lowest: UUID, highest: UUID, rows: int, limit: int) -> Query:
+        """Return the query for up to `limit` rows of a stretch of at most `rows` rows of the index, newest first."""
         if self.is_by_index_alone:
-            statement = f"SELECT * FROM requests WHERE {self._stretch} LIMIT {self._most}"  # noqa: S608
-            return statement, [*self._arguments, lowest, highest, most]
-        # The inner LIMIT takes nothing away. It makes PostgreSQL go along the index, whatever else is asked for.
+            statement = f"SELECT {_COLUMNS} FROM requests WHERE {self._stretch} LIMIT {self._rows}"  # noqa: S608
+            return Query(statement, [*self._arguments, lowest, highest, limit])
+        # The inner LIMIT removes nothing: it makes PostgreSQL follow the index whatever the other filters are.
         statement = (
-            f"SELECT * FROM (SELECT * FROM requests WHERE {self._stretch} LIMIT {self._most}) r "  # noqa: S608
-            f"WHERE {' AND '.join(self._where)} ORDER BY request_id DESC LIMIT {int(most)}"
+            f"SELECT * FROM (SELECT {_COLUMNS} FROM requests WHERE {self._stretch} LIMIT {self._rows}) r "  # noqa: S608
+            f"WHERE {' AND '.join(self._where)} ORDER BY request_id DESC LIMIT {int(limit)}"
         )
-        return statement, [*self._arguments, lowest, highest, rows, *self._filter_arguments]
+        return Query(statement, [*self._arguments, lowest, highest, rows, *self._filter_arguments])
 
     @property
     def _stretch(self) -> str:
@@ -161,13 +176,13 @@ def _is_in_index(column: str, value: str | None) -> bool:
 
 
 def stretches() -> Sequence[int]:
-    """Return how many rows of the index are looked at in each turn for one page."""
-    sizes, left = [], MOST_LOOKED_AT
+    """Return how many rows of the index each of a page's queries may read."""
+    sizes, left = [], MAX_ROWS_READ
     size = FIRST_STRETCH
     while left > 0:
         sizes.append(min(size, left))
         left -= size
-        size = min(size * 4, LONGEST_STRETCH)
+        size = min(size * 4, MAX_STRETCH)
     return sizes
 
 

@@ -14,11 +14,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cost_ledger import vocabulary
 from cost_ledger.connections import OUTAGES, RELEASE_SECONDS
-from cost_ledger.metrics import LedgerMetrics
+from cost_ledger.metrics import Metrics
+from cost_ledger.prices.price_list import PriceList
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader
 from cost_ledger.reading.requests import RequestFilters
-from cost_ledger.recording.price import PriceList
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 
@@ -39,7 +39,7 @@ _DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     """Answers from Postgres; UNAVAILABLE while it is away."""
 
-    def __init__(self, reader: Reader, prices: PriceList, metrics: LedgerMetrics) -> None:
+    def __init__(self, reader: Reader, prices: PriceList, metrics: Metrics) -> None:
         self._reader = reader
         self._prices = prices
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""What is asked of `spend_daily`, and the figures it answers with."""
+"""Queries of `spend_daily`, and the figures that answer them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from cost_ledger.spend_daily import MONEY, SUMS
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
-MOST_GROUPS = 1000
-MOST_COMBINATIONS = 10_000
+MAX_GROUPS = 1000
+MAX_COMBINATIONS = 10_000
 COLUMNS: dict[int, str] = {
     ledgerpb.SPEND_DIMENSION_DAY: "day",
     ledgerpb.SPEND_DIMENSION_USER: "user_id",
@@ -19,24 +20,12 @@ COLUMNS: dict[int, str] = {
     ledgerpb.SPEND_DIMENSION_PROVIDER: "provider",
     ledgerpb.SPEND_DIMENSION_TEMPLATE: "template",
 }
-_SUMS = (
-    "requests",
-    "attempts",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "unpriced_attempts",
-    "cache_hits",
-    "cache_misses",
-    "cache_bypasses",
-    "saved_cost_usd",
-)
-# As the contract has them: whole numbers, and money in nine places. Decimals would take longer to read than to sum.
+# As in the contract: integers, and money as text with nine places. Decimals would take longer to read than to add up.
 _SUM_LIST = ", ".join(
     f"round(coalesce(sum({column}), 0), 9)::text AS {column}"
-    if column.endswith("_usd")
+    if column in MONEY
     else f"coalesce(sum({column}), 0)::int8 AS {column}"
-    for column in _SUMS
+    for column in SUMS
 )
 # `grouping` is a bit mask of the columns that a row sums over: day 4, user_id 2, requested_model 1.
 _SUMS_OVER = "grouping(day, user_id, requested_model)"
@@ -50,18 +39,21 @@ SELECT * FROM (
            ) AS place
     FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3
     GROUP BY GROUPING SETS ((), (day), (user_id), (requested_model))
-) AS summary WHERE place <= {MOST_GROUPS} ORDER BY place
-"""  # noqa: S608 - column names of our own
-TODAY = f"SELECT {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day = $2"  # noqa: S608 - column names of our own
+) AS summary WHERE place <= {MAX_GROUPS} ORDER BY place
+"""  # noqa: S608 - columns of our own
+TODAY = f"SELECT {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day = $2"  # noqa: S608 - columns of our own
 
 
 def combinations_statement(group_by: Sequence[int]) -> str:
-    """Return the statement that sums by these dimensions, each at most once; one row more than may be told."""
+    """Return the statement that sums by these dimensions, each at most once.
+
+    It fetches MAX_COMBINATIONS + 1 rows to detect truncation.
+    """
     columns = ", ".join(COLUMNS[dimension] for dimension in group_by)
     by_day = "day, " if group_by[0] == ledgerpb.SPEND_DIMENSION_DAY else ""
     return (
         f"SELECT {columns}, {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3 "  # noqa: S608
-        f"GROUP BY {columns} ORDER BY {by_day}{_DEAREST_FIRST}, {columns} LIMIT {MOST_COMBINATIONS + 1}"
+        f"GROUP BY {columns} ORDER BY {by_day}{_DEAREST_FIRST}, {columns} LIMIT {MAX_COMBINATIONS + 1}"
     )
 
 
@@ -89,7 +81,7 @@ def combination(row: asyncpg.Record, group_by: Sequence[int]) -> ledgerpb.SpendC
 
 def figures(row: asyncpg.Record) -> ledgerpb.SpendFigures:
     """Write a row of sums."""
-    return ledgerpb.SpendFigures(**{column: row[column] for column in _SUMS})
+    return ledgerpb.SpendFigures(**{column: row[column] for column in SUMS})
 
 
 def _groups(rows: Sequence[asyncpg.Record], sums_over: int, column: str) -> list[ledgerpb.SpendGroup]:

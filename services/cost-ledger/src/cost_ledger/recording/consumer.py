@@ -16,9 +16,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from cost_ledger.connections import OUTAGES
 from cost_ledger.errors import PoisonedEvent
-from cost_ledger.metrics import LedgerMetrics
+from cost_ledger.metrics import Metrics
+from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.event import AdmittedEvent, LedgerEvent, SettledEvent, read_event
-from cost_ledger.recording.price import PriceList, UnpricedModels, price_settled
+from cost_ledger.recording.price import UnpricedModels, price_settled
 from cost_ledger.recording.store import Recorded, Store
 from pricing.price_book import PriceBook
 
@@ -66,7 +67,7 @@ class Consumer:
         client: redis.Redis,
         store: Store,
         prices: PriceList,
-        metrics: LedgerMetrics,
+        metrics: Metrics,
         *,
         name: str,
         claim_after_seconds: float,

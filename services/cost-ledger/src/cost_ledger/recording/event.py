@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -12,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cost_ledger import vocabulary
 from cost_ledger.errors import PoisonedEvent
+from cost_ledger.rows import AttemptFacts, RequestFacts, SavedAnswer
 from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
@@ -20,54 +22,11 @@ from spillway.router.v1 import router_pb2 as routerpb
 MAX_TOKENS = 10**12
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
-    """Who asked for what."""
-
-    request_id: uuid.UUID
-    tenant: str
-    user_id: str
-    key_id: str
-    tier: str
-    endpoint: str
-    requested_model: str
-    is_streaming: bool
-    admitted_at: datetime
-    # Empty when the request was not made from one.
-    template: str
-    # The client's own id: any text, not unique; None when it sent none.
-    client_request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFacts:
+class Attempt(NamedTuple):
     """One call to one target; `usage` is None when the provider did no billable work."""
 
-    attempt_number: int
-    event_id: uuid.UUID
-    target: str
-    provider: str
-    target_model: str
-    response_model: str
-    outcome: str
-    error_code: str
+    facts: AttemptFacts
     usage: Usage | None
-    usage_source: str
-    started_at: datetime
-    duration: timedelta
-    time_to_first_chunk: timedelta | None
-    http_status: int
-    provider_request_id: str
-    finish_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SavedAnswer:
-    """The answer that a cache hit replayed."""
-
-    provider: str
-    target_model: str
-    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +48,7 @@ class SettledEvent:
     error_code: str
     cache_status: str
     cache_bypass_reason: str
-    attempts: tuple[AttemptFacts, ...]
+    attempts: tuple[Attempt, ...]
     settled_at: datetime
     duration: timedelta
     time_to_first_token: timedelta | None
@@ -165,11 +124,11 @@ def _request(message: ledgerpb.Request) -> RequestFacts:
     )
 
 
-def _attempt(request: RequestFacts, message: routerpb.Attempt) -> AttemptFacts:
+def _attempt(request: RequestFacts, message: routerpb.Attempt) -> Attempt:
     if message.attempt_number < 1 or message.attempt_number > 10_000:
         raise ValueError(f"attempt number {message.attempt_number} is not within 1 and 10,000")
     first_chunk = message.time_to_first_chunk
-    return AttemptFacts(
+    facts = AttemptFacts(
         attempt_number=message.attempt_number,
         event_id=uuid.uuid5(request.request_id, str(message.attempt_number)),
         target=message.target,
@@ -178,7 +137,6 @@ def _attempt(request: RequestFacts, message: routerpb.Attempt) -> AttemptFacts:
         response_model=message.response_model,
         outcome=vocabulary.OUTCOME.word(message.outcome),
         error_code=message.error_code,
-        usage=_usage(message.usage) if message.HasField("usage") else None,
         usage_source=vocabulary.USAGE_SOURCE.word(message.usage_source),
         started_at=_moment(message, "started_at"),
         duration=_span(message.duration),
@@ -187,6 +145,7 @@ def _attempt(request: RequestFacts, message: routerpb.Attempt) -> AttemptFacts:
         provider_request_id=message.provider_request_id,
         finish_reason=vocabulary.FINISH_REASON.word(message.finish_reason),
     )
+    return Attempt(facts, _usage(message.usage) if message.HasField("usage") else None)
 
 
 def _usage(message: routerpb.Usage) -> Usage:
@@ -196,8 +155,8 @@ def _usage(message: routerpb.Usage) -> Usage:
     return Usage.from_proto(message)
 
 
-def _number(attempt: AttemptFacts) -> int:
-    return attempt.attempt_number
+def _number(attempt: Attempt) -> int:
+    return attempt.facts.attempt_number
 
 
 def _uuid(text: str, field: str) -> uuid.UUID:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
-from cost_ledger.recording.event import AttemptFacts, SettledEvent
+from cost_ledger.recording.event import Attempt, SettledEvent
+from cost_ledger.rows import NOTHING_SAVED, AttemptFacts, Cost
 from pricing.cost import FREE, cost_of, total_of
-from pricing.price_book import Price, PriceBook
+from pricing.price_book import PriceBook
 from pricing.usage import Usage
 
 _HOUR_SECONDS = 3600.0
-_MOST_MODELS = 1000
+_MAX_MODELS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What usage cost in USD (None: unpriced) and by which row of the price book (empty: by none)."""
-
-    usd: Decimal | None
-    price_version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PricedAttempt:
+class PricedAttempt(NamedTuple):
     """An attempt and its cost."""
 
     facts: AttemptFacts
+    usage: Usage | None
     cost: Cost
 
     @property
     def is_unpriced(self) -> bool:
-        """Whether the provider did billable work that nobody can price."""
+        """Whether the provider did billable work that has no price."""
         return self.cost.usd is None
 
 
@@ -44,25 +37,25 @@ class PricedSettled:
     event: SettledEvent
     attempts: tuple[PricedAttempt, ...]
     cost_usd: Decimal | None
-    # None unless it was a cache hit.
-    saved: Cost | None
+    saved_cost: Cost
 
 
 def price_settled(event: SettledEvent, book: PriceBook) -> PricedSettled:
     """Price every attempt of `event`, and what a cache hit saved."""
-    attempts = tuple(PricedAttempt(attempt, _attempt_cost(attempt, book)) for attempt in event.attempts)
-    saved = None
-    if event.saved is not None:
-        saved = _cost(
-            event.saved.usage, book, event.saved.provider, event.saved.target_model, event.request.admitted_at
-        )
-    return PricedSettled(event, attempts, total_of(attempt.cost.usd for attempt in attempts), saved)
+    attempts = tuple(
+        PricedAttempt(attempt.facts, attempt.usage, _attempt_cost(attempt, book)) for attempt in event.attempts
+    )
+    saved, saved_cost = event.saved, NOTHING_SAVED
+    if saved is not None:
+        saved_cost = _cost(saved.usage, book, saved.provider, saved.target_model, event.request.admitted_at)
+    return PricedSettled(event, attempts, total_of(attempt.cost.usd for attempt in attempts), saved_cost)
 
 
-def _attempt_cost(attempt: AttemptFacts, book: PriceBook) -> Cost:
+def _attempt_cost(attempt: Attempt, book: PriceBook) -> Cost:
     if attempt.usage is None:
         return Cost(FREE)
-    return _cost(attempt.usage, book, attempt.provider, attempt.target_model, attempt.started_at)
+    facts = attempt.facts
+    return _cost(attempt.usage, book, facts.provider, facts.target_model, facts.started_at)
 
 
 def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, moment: datetime) -> Cost:
@@ -88,34 +81,9 @@ class UnpricedModels:
         if now_seconds < self._due.get(model, now_seconds):
             self._attempts[model] = attempts
             return None
-        if len(self._due) >= _MOST_MODELS:
+        if len(self._due) >= _MAX_MODELS:
             # Names come from routes, which are few; whatever invents them must not fill the memory.
             self._due.clear()
             self._attempts.clear()
         self._due[model] = now_seconds + _HOUR_SECONDS
         return attempts
-
-
-class PriceList:
-    """The price book as the `prices` table had it when it was last read."""
-
-    def __init__(self, read_prices: Callable[[], Awaitable[list[Price]]]) -> None:
-        self._read_prices = read_prices
-        self._prices: list[Price] | None = None
-        self._book = PriceBook(())
-
-    async def refresh(self) -> None:
-        """Read the table again; on an error the prices read before stay."""
-        self._prices = await self._read_prices()
-        self._book = PriceBook(self._prices)
-
-    async def prices(self) -> list[Price]:
-        """Return all rows, reading them first if that has never succeeded."""
-        if self._prices is None:
-            await self.refresh()
-        return self._prices or []
-
-    async def book(self) -> PriceBook:
-        """Return the book, reading it first if that has never succeeded: nothing is priced by an unread book."""
-        await self.prices()
-        return self._book

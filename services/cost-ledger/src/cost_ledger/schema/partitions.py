@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from cost_ledger.connections import LOCK_TIMEOUT_MS, Connection, borrowed
-from cost_ledger.metrics import LedgerMetrics
+from cost_ledger.metrics import Metrics
 
 log = structlog.get_logger()
 
@@ -72,9 +72,7 @@ async def drop_partitions(connection: Connection, today: date, retention_months:
 class PartitionKeeper:
     """Makes the months to come and drops those that were kept long enough; tells how far both have got."""
 
-    def __init__(
-        self, pool: asyncpg.Pool, metrics: LedgerMetrics, *, retention_months: int, timeout_seconds: float
-    ) -> None:
+    def __init__(self, pool: asyncpg.Pool, metrics: Metrics, *, retention_months: int, timeout_seconds: float) -> None:
         """`retention_months`: whole months before the current one that are kept; 0: all."""
         self._pool = pool
         self._metrics = metrics

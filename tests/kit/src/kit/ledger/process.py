@@ -20,10 +20,9 @@ import orjson
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
-from cost_ledger.metrics import LedgerMetrics
-from cost_ledger.prices.book import read_prices
+from cost_ledger.metrics import Metrics
+from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
-from cost_ledger.recording.price import PriceList
 from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -136,8 +135,8 @@ class Parts:
         self.client = client
         self.store = Store(pool, 10.0)
         self.registry = CollectorRegistry()
-        self.metrics = LedgerMetrics(self.registry)
-        self.prices = PriceList(self._read_prices)
+        self.metrics = Metrics(self.registry)
+        self.prices = PriceList(pool, 10.0)
 
     def consumer(self, name: str = "one", claim_after_seconds: float = 30.0) -> Consumer:
         """Return a member of the consumer group."""
@@ -194,10 +193,6 @@ class Parts:
             "DELETE FROM requests; DELETE FROM attempts; DELETE FROM corrections; DELETE FROM spend_daily"
         )
         await self.client.flushall()
-
-    async def _read_prices(self) -> Any:
-        async with self.pool.acquire() as connection:
-            return await read_prices(connection)
 
 
 @asynccontextmanager
