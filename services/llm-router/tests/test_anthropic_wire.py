@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
 from llm_router.providers.anthropic.wire import AnthropicWire
+from llm_router.providers.provider import MessagesEvent
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -247,7 +248,9 @@ def test_no_event_raises_anything_but_a_provider_error(events: list[object]) -> 
     wire = AnthropicWire()
     try:
         for document in events:
-            assert all(isinstance(content, str | bytes) for content in wire.read(orjson.dumps(document)))
+            assert all(
+                isinstance(content, str | bytes | MessagesEvent) for content in wire.read(orjson.dumps(document))
+            )
     except ProviderError:
         return
 
@@ -255,10 +258,13 @@ def test_no_event_raises_anything_but_a_provider_error(events: list[object]) -> 
     routerpb.Finished(response_model=wire.answer.response_model, usage=usage.to_proto())
 
 
-def own_words(wire: AnthropicWire, *events: bytes) -> list[Json]:
-    """Return what the events became besides text, as deltas."""
-    told = [content for data in events for content in wire.read(data) if isinstance(content, bytes)]
-    return [orjson.loads(content)[0]["delta"] for content in told]
+def written(wire: AnthropicWire, *events: bytes) -> list[Json]:
+    """Return what the events became besides text: deltas of OpenAI's chunks and events of Anthropic's."""
+    contents = [content for data in events for content in wire.read(data) if not isinstance(content, str)]
+    return [
+        orjson.loads(content.data) if isinstance(content, MessagesEvent) else orjson.loads(content)[0]["delta"]
+        for content in contents
+    ]
 
 
 def start(index: int, kind: str, **more: object) -> bytes:
@@ -273,26 +279,26 @@ SIGNED = [
 ]
 
 
-def test_own_words_are_told_with_the_next_content_and_are_none_by_themselves() -> None:
+def test_native_events_travel_with_the_next_content() -> None:
     """A signature commits nothing: until a word comes another target may still answer."""
-    wire = AnthropicWire(tells_own_words=True)
+    wire = AnthropicWire(MessagesEvent)
     assert [] == [content for data in SIGNED for content in wire.read(data)]
 
-    *told, text = wire.read(delta("text_delta", 1, text="Hi"))
+    *events, text = wire.read(delta("text_delta", 1, text="Hi"))
     assert "Hi" == text
     assert [
         {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
         {"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "c2ln"}},
-    ] == [orjson.loads(content)[0]["delta"]["anthropic"] for content in told if isinstance(content, bytes)]
+    ] == [orjson.loads(content.data) for content in events if isinstance(content, MessagesEvent)]
     assert ["again"] == wire.read(delta("text_delta", 1, text="again"))
 
 
-def test_own_words_without_content_are_told_at_the_end() -> None:
-    """An answer may be nothing else."""
-    wire = AnthropicWire(tells_own_words=True)
-    told = own_words(wire, *SIGNED, event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}))
+def test_native_events_without_content_travel_at_the_end() -> None:
+    """An answer may consist of nothing else."""
+    wire = AnthropicWire(MessagesEvent)
+    events = written(wire, *SIGNED, event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}))
 
-    assert ["content_block_start", "content_block_delta"] == [delta["anthropic"]["type"] for delta in told]
+    assert ["content_block_start", "content_block_delta"] == [each["type"] for each in events]
     assert wire.answer.is_whole
 
 
@@ -305,28 +311,26 @@ def test_own_words_without_content_are_told_at_the_end() -> None:
         {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio"}},
     ],
 )
-def test_an_end_that_says_more_than_openai_can_is_told_as_it_came(end: Json) -> None:
+def test_an_end_that_openai_cannot_say_is_a_native_event(end: Json) -> None:
     """The sequence that stopped it, a pause, why it was refused."""
-    wire = AnthropicWire(tells_own_words=True)
+    wire = AnthropicWire(MessagesEvent)
 
-    assert [{"anthropic": {"type": "message_delta", "delta": end}}] == own_words(
-        wire, event("message_delta", delta=end)
-    )
+    assert [{"type": "message_delta", "delta": end}] == written(wire, event("message_delta", delta=end))
     assert wire.answer.is_whole
 
 
 @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use", "refusal"])
-def test_an_end_that_openai_can_say_needs_no_own_word(reason: str) -> None:
-    """It is told as a finish reason."""
+def test_an_end_that_openai_can_say_is_no_native_event(reason: str) -> None:
+    """It becomes a finish reason."""
     end = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None})
 
-    assert [] == AnthropicWire(tells_own_words=True).read(end)
+    assert [] == AnthropicWire(MessagesEvent).read(end)
 
 
-def test_a_tool_that_anthropic_runs_itself_is_not_the_callers_to_answer() -> None:
-    """Its call and its result are told as they came, the caller's own calls as OpenAI's."""
-    wire = AnthropicWire(tells_own_words=True)
-    told = own_words(
+def test_a_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
+    """Its call and its result are not the caller's to answer; the caller's own calls become OpenAI's."""
+    wire = AnthropicWire(MessagesEvent)
+    contents = written(
         wire,
         start(0, "server_tool_use", id="s", name="web_fetch", input={}),
         delta("input_json_delta", 0, partial_json="{}"),
@@ -336,16 +340,16 @@ def test_a_tool_that_anthropic_runs_itself_is_not_the_callers_to_answer() -> Non
         start(2, "tool_use", id="u", name="look", input={}),
     )
 
-    assert ["anthropic", "anthropic", "tool_calls", "tool_calls", "anthropic", "tool_calls"] == [
-        name for delta in told for name in delta
-    ]
-    assert {"type": "content_block_stop"} == told[4]["anthropic"]
+    assert [
+        *("content_block_start", "content_block_delta", "tool_calls", "tool_calls", "content_block_stop", "tool_calls")
+    ] == [each.get("type", "tool_calls") for each in contents]
+    assert {"type": "content_block_stop"} == contents[4]
 
 
-def test_who_asks_in_openais_contract_is_told_nothing_in_anthropics_words() -> None:
-    """There a pause is no end, and what has no counterpart is left out."""
+def test_without_a_native_form_native_events_are_left_out() -> None:
+    """Then a pause is no end either."""
     wire = AnthropicWire()
-    told = own_words(
+    contents = written(
         wire,
         *SIGNED,
         start(1, "redacted_thinking", data="b3Bh"),
@@ -358,13 +362,15 @@ def test_who_asks_in_openais_contract_is_told_nothing_in_anthropics_words() -> N
         event("message_delta", delta={"stop_reason": "stop_sequence", "stop_sequence": "END"}),
     )
 
-    assert [["tool_calls"]] == [list(delta) for delta in told]
+    assert [["tool_calls"]] == [list(each) for each in contents]
 
 
 @given(st.lists(documents | nearly, max_size=5))
-def test_no_event_in_anthropics_words_raises_anything_but_a_provider_error(events: list[object]) -> None:
-    """The same for who knows Anthropic's contract."""
-    wire = AnthropicWire(tells_own_words=True)
+def test_no_native_event_raises_anything_but_a_provider_error(events: list[object]) -> None:
+    """The same for a request with a native form."""
+    wire = AnthropicWire(MessagesEvent)
     with suppress(ProviderError):
         for document in events:
-            assert all(isinstance(content, str | bytes) for content in wire.read(orjson.dumps(document)))
+            assert all(
+                isinstance(content, str | bytes | MessagesEvent) for content in wire.read(orjson.dumps(document))
+            )

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from llm_router.strategies.continuation import Delivered, continuation_body, may_be_continued
+from llm_router.providers.chat_body import ChatBody, MessagesForm
+from llm_router.strategies.continuation import Delivered, continuation_of, may_be_continued
 
 ASKED = [{"role": "user", "content": "Tell me of the river."}]
 
@@ -28,7 +29,7 @@ ASKED = [{"role": "user", "content": "Tell me of the river."}]
 )
 def test_only_plain_text_may_be_carried_on(fields: dict[str, Any], may: bool) -> None:
     """Several choices, probabilities, a format, words in the model's mouth: no."""
-    assert may == may_be_continued({"messages": ASKED, **fields})
+    assert may == may_be_continued(ChatBody({"messages": ASKED, **fields}))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,8 @@ def test_an_open_tool_call_cannot_be_carried_on(delta: dict[str, Any], is_plain:
 
 def test_the_next_target_is_never_made_to_speak_on_with_words_in_its_mouth() -> None:
     """What was delivered is a finished turn, and the last turn is the user's."""
-    body = continuation_body({"messages": ASKED, "temperature": 0, "tools": [1]}, "It rises in the hills and")
+    chat = ChatBody({"messages": ASKED, "temperature": 0, "tools": [1]})
+    body = continuation_of(chat, "It rises in the hills and").openai
 
     roles = [message["role"] for message in body["messages"]]
     assert ["user", "assistant", "user"] == roles
@@ -66,11 +68,11 @@ def test_the_next_target_is_never_made_to_speak_on_with_words_in_its_mouth() -> 
 @pytest.mark.parametrize(("limit", "left"), [(1000, 1000 - 25 + 32), (20, 1 + 32)])
 def test_the_longest_answer_is_counted_over_both(name: str, limit: int, left: int) -> None:
     """What was delivered is taken off, with room for the words that are repeated."""
-    assert left == continuation_body({"messages": ASKED, name: limit}, "x" * 100)[name]
+    assert left == continuation_of(ChatBody({"messages": ASKED, name: limit}), "x" * 100).openai[name]
 
 
 def test_with_nothing_delivered_the_question_is_asked_as_it_was() -> None:
     """Only thoughts had come."""
-    body = {"messages": ASKED}
+    chat = ChatBody({"messages": ASKED}, MessagesForm({"messages": ASKED, "max_tokens": 5}))
 
-    assert body == continuation_body(body, " ")
+    assert chat == continuation_of(chat, " ")

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from llm_router.metrics import Metrics
+from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import AnswerStream, Provider
 from llm_router.routes.file import Route, Routes, Target
 from llm_router.routes.fleet import Fleets
@@ -31,9 +32,9 @@ class FakeProvider:
         self.closed = asyncio.Event()
 
     @asynccontextmanager
-    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
+    async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Answer nothing."""
-        raise AssertionError(body)
+        raise AssertionError(chat)
         yield
 
     async def close(self) -> None:

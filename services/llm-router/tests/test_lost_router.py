@@ -25,6 +25,7 @@ from llm_router.chain.chain import Chain, ChatRequest, Parts
 from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
+from llm_router.providers.chat_body import ChatBody
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import load_routes
 from llm_router.strategies.hedging import HedgeAllowances
@@ -159,8 +160,8 @@ async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
         latencies.keep({target.name for target in route.targets})
         chat = ChatRequest(
             route=route,
-            body={"messages": [{"role": "user", "content": "x"}]},
-            prompt_bytes=1,
+            chat=ChatBody({"messages": [{"role": "user", "content": "x"}]}),
+            input_tokens=1,
             attempt_budget=2,
             deadline=asyncio.get_running_loop().time() + 30.0,
             may_continue=False,

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from llm_router.chain.outbox import Outbox
+from llm_router.providers.provider import MessagesEvent
 from spillway.router.v1 import router_pb2 as routerpb
 
 STARTED = routerpb.StreamCompletionResponse(started=routerpb.Started(attempt_number=1))
@@ -14,9 +15,9 @@ FINISHED = routerpb.StreamCompletionResponse(finished=routerpb.Finished(response
 
 
 def kinds(messages: list[routerpb.StreamCompletionResponse]) -> list[object]:
-    """Show messages as plain values: texts as a list of str, choices as a list of bytes, others by name."""
+    """Show messages as plain values: texts as a list of str, choices and native events of bytes, others by name."""
     return [
-        list(message.delta.texts) or list(message.delta.choices)
+        list(message.delta.texts) or list(message.delta.choices) or list(message.delta.messages_events)
         if message.HasField("delta")
         else message.WhichOneof("event")
         for message in messages
@@ -56,11 +57,13 @@ async def test_a_taker_is_woken_by_whatever_comes(kind: str) -> None:
 
 
 async def test_kinds_of_content_keep_their_order() -> None:
-    """Text and other choices are never reordered by the joining."""
+    """Text, other choices and native events are never reordered by the joining."""
     outbox = Outbox()
-    await outbox.put_content(["a", "b", b"[1]", b"[2]", "c"])
+    await outbox.put_content(["a", "b", b"[1]", b"[2]", MessagesEvent(b"{}"), b"[3]", "c"])
+    messages = await outbox.take()
 
-    assert kinds(await outbox.take()) == [["a", "b"], [b"[1]", b"[2]"], ["c"]]
+    assert [["a", "b"], [b"[1]", b"[2]"], [b"{}"], [b"[3]"], ["c"]] == kinds(messages)
+    assert [0, 0, 1, 0, 0] == [len(message.delta.messages_events) for message in messages]
 
 
 async def test_a_reader_that_stops_stops_the_writer() -> None:

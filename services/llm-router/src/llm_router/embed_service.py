@@ -11,6 +11,7 @@ from llm_router.chain.chain import Parts
 from llm_router.chain.embed import Embedding, EmbedTask, candidates_for, read_body
 from llm_router.errors import CompletionFailed, unknown_model
 from llm_router.routes.fleet import Fleet
+from pricing.estimate import estimate_input_tokens
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -90,6 +91,7 @@ class EmbedService:
             candidates=candidates_for(route, fleet.providers, self._parts),
             body=body,
             inputs=inputs,
+            input_tokens=request.estimated_input_tokens or estimate_input_tokens(body["input"]),
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
             deadline=deadline,
         )

@@ -22,7 +22,7 @@ CompletionFailed             how the whole chain ended, for the caller
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import grpc
 
@@ -30,6 +30,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # As long as a name in the routes file may be; an error travels as metadata, whose length has a limit.
 _LONGEST_NAME = 200
+# A client may name a field of its request as it likes.
+_MAX_FIELD_CHARACTERS = 100
 
 
 class ProviderError(Exception):
@@ -173,6 +175,12 @@ class RequestUntranslatable(ProviderError):
 
     code = "unsupported_parameter"
     outcome = routerpb.OUTCOME_REJECTED
+
+    @classmethod
+    def field(cls, name: str, where: str) -> Self:
+        """Return the error that says that the field `name` has no counterpart `where`."""
+        name = name[:_MAX_FIELD_CHARACTERS]
+        return cls(f"the field {name!r} has no counterpart {where}", param=name)
 
 
 class RequestRejected(ProviderError):

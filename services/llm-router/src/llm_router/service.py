@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import grpc
 import orjson
@@ -14,9 +13,11 @@ from llm_router.chain.chain import Chain, ChatRequest, Parts
 from llm_router.chain.outbox import Outbox
 from llm_router.embed_service import EmbedContext, EmbedService
 from llm_router.errors import CompletionFailed, stopped, unknown_model
+from llm_router.providers.chat_body import ChatBody, Json, MessagesForm
 from llm_router.routes.file import Route, Routes
 from llm_router.routes.fleet import Fleet, Fleets
 from llm_router.strategies.continuation import may_be_continued
+from pricing.estimate import estimate_prompt_tokens
 from servicekit.errors import abort_with
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
@@ -120,14 +121,14 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         route = routes.get(request.route)
         if route is None:
             raise unknown_model(request.route, list(routes))
-        body = _read_body(request.body)
+        chat = _read_chat(request)
         return ChatRequest(
             route=route,
-            body=body,
-            prompt_bytes=len(request.body),
+            chat=chat,
+            input_tokens=request.estimated_input_tokens or estimate_prompt_tokens(chat.openai),
             attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
             deadline=self._deadline(remaining),
-            may_continue=_is_continuation_wanted(request, route) and may_be_continued(body),
+            may_continue=_is_continuation_wanted(request, route) and may_be_continued(chat),
         )
 
     def _deadline(self, remaining: float | None) -> float:
@@ -171,7 +172,19 @@ async def _run(chain: Chain, outbox: Outbox) -> None:
         outbox.close()
 
 
-def _read_body(body: bytes) -> dict[str, Any]:
+def _read_chat(request: routerpb.StreamCompletionRequest) -> ChatBody:
+    form = _read_messages_form(request.messages_form) if request.HasField("messages_form") else None
+    return ChatBody(_read_body(request.body), form)
+
+
+def _read_messages_form(form: routerpb.MessagesForm) -> MessagesForm:
+    body = _read_body(form.body)
+    if not isinstance(body.get("max_tokens"), int):
+        raise _bad_body("the native form has no limit", param="max_tokens")
+    return MessagesForm(body, form.beta, tuple(form.untranslatable))
+
+
+def _read_body(body: bytes) -> Json:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -187,8 +200,8 @@ def _is_continuation_wanted(request: routerpb.StreamCompletionRequest, route: Ro
     return request.continuation == routerpb.CONTINUATION_ALLOW
 
 
-def _bad_body(message: str) -> CompletionFailed:
+def _bad_body(message: str, *, param: str = "messages") -> CompletionFailed:
     return CompletionFailed(
         grpc.StatusCode.INVALID_ARGUMENT,
-        routerpb.CompletionError(code="invalid_request", message=message, param="messages"),
+        routerpb.CompletionError(code="invalid_request", message=message, param=param),
     )

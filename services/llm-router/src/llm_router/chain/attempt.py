@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
 
 from llm_router.breaker.breakers import Permit
 from llm_router.chain.outbox import Outbox
 from llm_router.errors import DeadlineReached, ProviderError, ProviderTimeout, StreamBroken
+from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Answer, AnswerStream, Content, Provider
 from llm_router.routes.file import Target
 from llm_router.strategies.continuation import Delivered
@@ -35,11 +35,11 @@ class Attempt:
         permit: Permit,
         *,
         deadline: float,
-        prompt_bytes: int,
+        input_tokens: int,
         seam: Seam | None,
         frame_interval: float,
     ) -> None:
-        """`deadline` is on the loop's clock; `prompt_bytes` is what the estimate of input tokens goes by.
+        """`deadline` is on the loop's clock; `input_tokens` is the estimate for a provider that reports none.
 
         An attempt that carries on an answer has its content behind the `seam`.
 
@@ -49,7 +49,7 @@ class Attempt:
         self.target = target
         self.permit = permit
         self._deadline = deadline
-        self._prompt_bytes = prompt_bytes
+        self._input_tokens = input_tokens
         self._frame_interval = frame_interval
         self._loop = asyncio.get_running_loop()
         self._started_wall = time.time_ns()
@@ -92,14 +92,14 @@ class Attempt:
         event.started.router_address = router_address
         return event
 
-    async def open(self, provider: Provider, body: dict[str, Any]) -> None:
+    async def open(self, provider: Provider, chat: ChatBody) -> None:
         """Call the target and wait for its first content, behind the seam if there is one, or for its whole answer.
 
         ProviderError when it fails. Then, and when it is cancelled, the connection is closed.
         """
         try:
             async with self._until(self._due, "no answer began in time"):
-                self._stream = await self._opening.enter_async_context(provider.open(body))
+                self._stream = await self._opening.enter_async_context(provider.open(chat))
             while not self._waiting and not self._is_whole:
                 self._waiting = await self._read(self._stream)
         except BaseException:
@@ -235,7 +235,7 @@ class Attempt:
         """Keep the counts that came and estimate the others; a count of output that came early is a lower bound."""
         input_tokens = reported.input_tokens
         return Usage(
-            input_tokens=estimate_tokens(self._prompt_bytes) if input_tokens is None else input_tokens,
+            input_tokens=self._input_tokens if input_tokens is None else input_tokens,
             output_tokens=max(estimate_tokens(self._received_bytes), reported.output_tokens or 0),
             provider_cache_read_input_tokens=reported.provider_cache_read_input_tokens,
             provider_cache_write_input_tokens=reported.provider_cache_write_input_tokens,

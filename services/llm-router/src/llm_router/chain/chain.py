@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -30,19 +29,19 @@ from llm_router.errors import (
     interrupted,
 )
 from llm_router.metrics import Metrics
+from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Provider
 from llm_router.routes.file import Route, Target
 from llm_router.strategies.balance import order_targets
-from llm_router.strategies.continuation import MOST_SEAMS, Delivered, continuation_body
+from llm_router.strategies.continuation import MOST_SEAMS, Delivered, continuation_of
 from llm_router.strategies.hedging import HedgeAllowances, hedge_delay
 from llm_router.strategies.latency import Latencies
 from llm_router.strategies.splice import Seam
+from pricing.estimate import estimate_tokens
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,9 @@ class ChatRequest:
     """What the chain needs to know of a request."""
 
     route: Route
-    body: Json
-    """An OpenAI chat body; the model and the stream options are set by the provider."""
-    prompt_bytes: int
-    """What an estimate of the input tokens goes by."""
+    chat: ChatBody
+    input_tokens: int
+    """An estimate, for providers that report none."""
     attempt_budget: int
     """At most this many attempts over all targets."""
     deadline: float
@@ -106,7 +104,7 @@ class Chain:
         if hedge is not None:
             self._parts.allowances.add_request(self._request.route.name, hedge)
         try:
-            attempt = await self._find_answer(self._request.body)
+            attempt = await self._find_answer(self._request.chat)
             while (error := await self._pass_on(attempt)) is not None:
                 attempt = await self._carry_on(attempt, error)
             self._outbox.put_event(self._finished(attempt))
@@ -118,20 +116,20 @@ class Chain:
             for attempt in stopped:
                 await attempt.close()
 
-    async def _find_answer(self, body: Json) -> Attempt:
+    async def _find_answer(self, chat: ChatBody) -> Attempt:
         """Ask target after target; return the first attempt that has content to send on, or a whole answer."""
         while self._attempts < self._request.attempt_budget and (following := await self._line.next()) is not None:
-            attempt = await self._ask(*following, body)
+            attempt = await self._ask(*following, chat)
             if attempt is not None:
                 return attempt
         raise exhausted(self._named_failures(), self._line.passed_over)
 
-    async def _ask(self, target: Target, permit: Permit | None, body: Json) -> Attempt | None:
+    async def _ask(self, target: Target, permit: Permit | None, chat: ChatBody) -> Attempt | None:
         """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
         tries = 0
         while permit is not None:
             tries += 1
-            found = await self._open(self._start(target, permit), body)
+            found = await self._open(self._start(target, permit), chat)
             if found is not None:
                 return found
             failed, error = self._failures[-1]  # of two that raced each other, the one that failed last
@@ -155,7 +153,7 @@ class Chain:
             target,
             permit,
             deadline=self._request.deadline,
-            prompt_bytes=self._request.prompt_bytes + len(self._delivered.text.encode()),
+            input_tokens=self._request.input_tokens + estimate_tokens(len(self._delivered.text.encode())),
             # A seam of its own for each attempt: what one has repeated, the next one repeats again.
             seam=Seam(self._delivered.text) if self._answering else None,
             frame_interval=self._parts.frame_interval_seconds,
@@ -165,13 +163,13 @@ class Chain:
         self._outbox.put_event(attempt.started(self._parts.router_address))
         return attempt
 
-    async def _open(self, attempt: Attempt, body: Json) -> Attempt | None:
+    async def _open(self, attempt: Attempt, chat: ChatBody) -> Attempt | None:
         """Bring `attempt`, or one that hedges it, to its first content; None when that fails."""
         hedge = self._request.route.hedge
         if hedge is not None and attempt.number == 1:
             return await self._race(attempt, hedge_delay(hedge, attempt.target.name, self._parts.latencies))
         try:
-            await self._call(attempt, body)
+            await self._call(attempt, chat)
         except ProviderError as error:
             self._fail(attempt, error)
             return None
@@ -201,12 +199,12 @@ class Chain:
         return winner
 
     def _opening(self, attempt: Attempt) -> asyncio.Task[None]:
-        return asyncio.create_task(self._call(attempt, self._request.body))
+        return asyncio.create_task(self._call(attempt, self._request.chat))
 
-    async def _call(self, attempt: Attempt, body: Json) -> None:
+    async def _call(self, attempt: Attempt, chat: ChatBody) -> None:
         """Open `attempt` once its announcement is on its way: if this process is killed, the edge knows of it."""
         await self._outbox.sent()
-        await attempt.open(self._providers[attempt.target], body)
+        await attempt.open(self._providers[attempt.target], chat)
 
     async def _start_hedge(self, first: Attempt) -> Attempt | None:
         """Begin an attempt at the next target whose breaker is closed, if budget and allowance permit one."""
@@ -257,7 +255,7 @@ class Chain:
         text, characters = self._delivered.text, self._delivered.characters
         try:
             self._check_deadline()
-            attempt = await self._find_answer(continuation_body(self._request.body, text))
+            attempt = await self._find_answer(continuation_of(self._request.chat, text))
         except CompletionFailed as failure:
             raise end from failure
         self._outbox.put_event(_continued(attempt, error, characters))

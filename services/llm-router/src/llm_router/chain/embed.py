@@ -32,7 +32,6 @@ from llm_router.errors import (
 from llm_router.providers.openai.embedder import Embedder
 from llm_router.routes.file import Route, Target
 from llm_router.strategies.balance import order_targets
-from pricing.estimate import estimate_input_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
@@ -60,6 +59,8 @@ class EmbedTask:
     body: dict[str, Any]
     """An OpenAI embeddings body; the model and the encoding are set by the provider."""
     inputs: int
+    input_tokens: int
+    """An estimate, for providers that report none."""
     attempt_budget: int
     """At most this many attempts over all targets."""
     deadline: float
@@ -106,7 +107,6 @@ class Embedding:
         self._task = task
         self._parts = parts
         self._announce = announce
-        self._input_tokens = estimate_input_tokens(task.body["input"])
         self._line = Line(task.candidates.in_order, parts.breakers, parts.metrics)
         self._loop = asyncio.get_running_loop()
         self._failures: list[tuple[str, ProviderError]] = []
@@ -150,7 +150,7 @@ class Embedding:
             target,
             deadline=self._task.deadline,
             inputs=self._task.inputs,
-            input_tokens=self._input_tokens,
+            input_tokens=self._task.input_tokens,
         )
         error: ProviderError | None = None
         self._parts.latencies.begin(target.name)

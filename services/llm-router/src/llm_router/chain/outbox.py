@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import groupby
 
-from llm_router.providers.provider import Content
+from llm_router.providers.provider import Content, MessagesEvent
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Enough for any pause of the reader that is not the client's own slowness; then the provider is read no further.
@@ -18,6 +19,8 @@ class _AnswersNow:
 
     attempt_number: int
 
+
+_DELTA_FIELDS: dict[type, str] = {str: "texts", bytes: "choices", MessagesEvent: "messages_events"}
 
 _Item = Content | routerpb.StreamCompletionResponse | _AnswersNow
 
@@ -85,31 +88,22 @@ class Outbox:
     def _messages(self, taken: list[_Item]) -> list[routerpb.StreamCompletionResponse]:
         """Join runs of content of one kind into one message each."""
         messages: list[routerpb.StreamCompletionResponse] = []
-        texts: list[str] = []
-        choices: list[bytes] = []
-
-        def flush() -> None:
-            if texts or choices:
-                delta = routerpb.Delta(texts=texts, choices=choices, attempt_number=self._answering)
-                messages.append(routerpb.StreamCompletionResponse(delta=delta))
-                texts.clear()
-                choices.clear()
+        for field, run in groupby(taken, key=_delta_field):
+            if field is not None:
+                message = routerpb.StreamCompletionResponse(delta=routerpb.Delta(attempt_number=self._answering))
+                values = (item.data if isinstance(item, MessagesEvent) else item for item in run)
+                getattr(message.delta, field).extend(values)
+                messages.append(message)
                 self._answering = 0
-
-        for item in taken:
-            if isinstance(item, str):
-                if choices:
-                    flush()
-                texts.append(item)
-            elif isinstance(item, bytes):
-                if texts:
-                    flush()
-                choices.append(item)
-            elif isinstance(item, _AnswersNow):
-                flush()
-                self._answering = item.attempt_number
-            else:
-                flush()
-                messages.append(item)
-        flush()
+                continue
+            for item in run:
+                if isinstance(item, _AnswersNow):
+                    self._answering = item.attempt_number
+                elif isinstance(item, routerpb.StreamCompletionResponse):
+                    messages.append(item)
         return messages
+
+
+def _delta_field(item: _Item) -> str | None:
+    """Return the field of a delta that this content travels in; None when it is no content."""
+    return _DELTA_FIELDS.get(type(item))

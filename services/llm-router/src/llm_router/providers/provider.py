@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx2
 
 from llm_router.errors import ProviderError, StreamBroken
+from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.transport import PacedStream
 from pricing.usage import Usage
 from servicekit.sse import EventTooLong, SseDecoder
 from spillway.router.v1 import router_pb2 as routerpb
 
-# Text of choice 0 on the fast path, or the `choices` array of an OpenAI chunk as JSON.
-Content = str | bytes
+
+@dataclass(frozen=True, slots=True)
+class MessagesEvent:
+    """An event of the Messages API that OpenAI JSON cannot say."""
+
+    data: bytes
+    """As JSON without its `index`."""
+
+    def __len__(self) -> int:
+        """Return its size in bytes."""
+        return len(self.data)
+
+
+# Text of choice 0 on the fast path, or the `choices` array of an OpenAI chunk as JSON, or what only Anthropic can say.
+Content = str | bytes | MessagesEvent
 
 
 @dataclass(slots=True)
@@ -101,8 +115,8 @@ class AnswerStream:
 class Provider(Protocol):
     """Opens answers at one target."""
 
-    def open(self, body: dict[str, Any]) -> AbstractAsyncContextManager[AnswerStream]:
-        """Send `body`, an OpenAI chat body, and enter once the headers of a good answer are there.
+    def open(self, chat: ChatBody) -> AbstractAsyncContextManager[AnswerStream]:
+        """Send the form of `chat` that the wire can take, and enter once the headers of a good answer are there.
 
         Entering raises ProviderError. Leaving closes the connection unless the answer was read to its end.
         """

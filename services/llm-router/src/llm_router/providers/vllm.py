@@ -16,4 +16,4 @@ def create_vllm_provider(target: Target, ssl_context: ssl.SSLContext) -> OpenAIP
     A credential is sent only when the target has one.
     """
     headers = {} if target.credential else {"Authorization": Omit()}
-    return OpenAIProvider(target, ssl_context, headers=headers, own_words=frozenset({"top_k"}))
+    return OpenAIProvider(target, ssl_context, headers=headers, native_fields=frozenset({"top_k"}))

@@ -1,16 +1,15 @@
-"""An answer that broke off, carried on by another target: when that may be, and what the next one is asked."""
+"""An answer that broke off, continued by another target: when that is possible, and what the next one is asked."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import orjson
 
-from llm_router.providers.provider import Content
+from llm_router.providers.chat_body import ChatBody, Json
+from llm_router.providers.provider import Content, MessagesEvent
 from llm_router.strategies.splice import anchor_of
 from pricing.estimate import estimate_tokens
-
-Json = dict[str, Any]
 
 MOST_SEAMS = 2
 # For the words that are repeated and left out again.
@@ -39,7 +38,7 @@ class Delivered:
                 if self._keeps_text:
                     self._texts.append(content)
             elif self._keeps_text:
-                self.is_plain = self.is_plain and _is_plain(content)
+                self.is_plain = self.is_plain and not isinstance(content, MessagesEvent) and _is_plain(content)
 
     @property
     def text(self) -> str:
@@ -47,27 +46,40 @@ class Delivered:
         return "".join(self._texts)
 
 
-def may_be_continued(body: Json) -> bool:
-    """Tell whether another target could carry on the answer to `body` without anyone being misled.
+def may_be_continued(chat: ChatBody) -> bool:
+    """Tell whether another target could continue the answer to `chat` without misleading anyone.
 
     Not with several choices, probabilities or a format that a repetition breaks, and not when the caller has put
     words into the model's mouth.
     """
+    body = chat.openai
     wanted_format = body.get("response_format")
     is_text = wanted_format is None or (isinstance(wanted_format, dict) and wanted_format.get("type") == "text")
     messages = body["messages"]
     ends_with_assistant = bool(messages) and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
+    if chat.messages_form is not None:
+        config = chat.messages_form.body.get("output_config")
+        is_text = is_text and not (isinstance(config, dict) and config.get("format"))
     return is_text and not ends_with_assistant and body.get("n") in {None, 1} and not body.get("logprobs")
 
 
-def continuation_body(body: Json, delivered: str) -> Json:
-    """Return the chat body that asks to carry on after `delivered`.
+def continuation_of(chat: ChatBody, delivered: str) -> ChatBody:
+    """Return the request, in all its forms, that asks to continue after `delivered`.
 
     What was delivered stands as a finished turn and a new turn asks for the rest: newer models refuse an answer
     that is begun for them.
     """
     if not delivered.strip():
-        return body
+        return chat
+    form = chat.messages_form
+    return ChatBody(
+        openai=_continued(chat.openai, delivered),
+        messages_form=None if form is None else replace(form, body=_continued(form.body, delivered)),
+    )
+
+
+def _continued(body: Json, delivered: str) -> Json:
+    """Add two turns and lower the limits; both are written alike in OpenAI's contract and in the Messages API."""
     request = (
         "Your last message was cut off in the middle. Carry on exactly where it stopped. Begin by repeating its last "
         f"words, between the marks, word for word: <<<{anchor_of(delivered)}>>> Then go straight on to the end of the "

@@ -142,6 +142,16 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "carry-nobody": [("openai", "cut?test=cn-1")],
     "plain-cut": [("openai", "cut?test=pc-1"), ("openai", "ok?test=pc-2")],
     # timers, breakers
+    # a request that has a native form
+    "native": [("anthropic", "ok?test=native")],
+    "native-script": [("anthropic", "script?test=native-script")],
+    "plain-script": [("openai", "script?test=plain-script")],
+    "plain-wire": [("openai", "ok?test=plain-wire")],
+    "engine-wire": [("vllm", "ok?test=engine-wire")],
+    "plain-then-native": [("openai", "ok?test=ptn-1"), ("anthropic", "ok?test=ptn-2")],
+    "native-carry": [("anthropic", "cut?after=3&test=nc-1"), ("anthropic", "ok?test=nc-2")],
+    "carry-estimated": [("openai", "cut?after=3&test=cest-1"), ("openai", "no-usage?test=cest-2")],
+    "native-cut-silent": [("anthropic", "cut?after=3&test=ncs-1"), ("openai", "ok?test=never")],
     "endless": [("openai", "ok?chunks=2000&interval_ms=50&test=endless")],
     "down-then-ok": [("openai", "status-503?test=dto-1"), ("openai", "ok?test=dto-2")],
     "hurried": [("openai", "slow-first?seconds=1.5&test=hurried"), ("openai", "ok?test=never")],
@@ -167,6 +177,9 @@ class Stream:
 
     texts: list[str] = field(default_factory=list)
     choices: list[Any] = field(default_factory=list)
+    messages_events: list[Any] = field(default_factory=list)
+    contents: list[tuple[str, Any]] = field(default_factory=list)
+    """Everything of the above in the order of its arrival, by the name of the field of the delta."""
     answering: list[int] = field(default_factory=list)
     """The attempts that answered, in the order of their first words."""
     seams: list[routerpb.Continued] = field(default_factory=list)
@@ -199,6 +212,8 @@ class Router:
         continuation: routerpb.Continuation.ValueType = routerpb.CONTINUATION_UNSPECIFIED,
         request_id: str = "test",
         stream: Stream | None = None,
+        messages_form: routerpb.MessagesForm | None = None,
+        estimated_input_tokens: int = 0,
     ) -> Stream:
         """Run one completion to its end; a `stream` that is given can be watched meanwhile."""
         payload = {"messages": [{"role": "user", "content": "hello"}]} if body is None else body
@@ -209,6 +224,8 @@ class Router:
             body=orjson.dumps(payload),
             attempt_budget=budget,
             continuation=continuation,
+            messages_form=messages_form,
+            estimated_input_tokens=estimated_input_tokens,
         )
         stream = Stream() if stream is None else stream
         try:
@@ -223,8 +240,7 @@ class Router:
 def _take(stream: Stream, message: routerpb.StreamCompletionResponse) -> None:
     match message.WhichOneof("event"):
         case "delta":
-            stream.texts += message.delta.texts
-            stream.choices += [orjson.loads(choices) for choices in message.delta.choices]
+            _take_delta(stream, message.delta)
             stream.answering += [message.delta.attempt_number] if message.delta.attempt_number else []
         case "continued":
             stream.seams.append(message.continued)
@@ -234,6 +250,17 @@ def _take(stream: Stream, message: routerpb.StreamCompletionResponse) -> None:
             stream.attempts.append(message.attempt_finished.attempt)
         case "finished":
             stream.finished = message.finished
+
+
+def _take_delta(stream: Stream, delta: routerpb.Delta) -> None:
+    choices = [orjson.loads(each) for each in delta.choices]
+    events = [orjson.loads(each) for each in delta.messages_events]
+    stream.texts += delta.texts
+    stream.choices += choices
+    stream.messages_events += events
+    stream.contents += [("texts", text) for text in delta.texts]
+    stream.contents += [("choices", each) for each in choices]
+    stream.contents += [("messages_events", each) for each in events]
 
 
 class Seen:
@@ -263,7 +290,9 @@ def routes_file(url: str, key: Path) -> dict[str, object]:
         for number, (provider, model) in enumerate(members, 1):
             name = f"{route}-{number}"
             target: dict[str, object] = {"provider": provider, "model": model.removeprefix("!")}
-            target["base_url"] = {"openai": f"{url}/v1", "anthropic": url, "vllm": "http://127.0.0.1:9/v1"}[provider]
+            target["base_url"] = url if provider == "anthropic" else f"{url}/v1"
+            if model == "nobody-listens":
+                target["base_url"] = "http://127.0.0.1:9/v1"
             if provider != "vllm":
                 target["credential_file"] = str(key)
             if model.startswith("!"):

@@ -1,19 +1,19 @@
-"""The provider `anthropic`: its SDK opens the call, we translate the body and read the bytes."""
+"""The provider `anthropic`: its SDK opens the call, we write the body and read the bytes."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anthropic
 from anthropic import AsyncAnthropic
 
 from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
-from llm_router.providers.anthropic.request import to_messages_body
-from llm_router.providers.anthropic.wire import AnthropicWire
-from llm_router.providers.provider import AnswerStream
+from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
+from llm_router.providers.anthropic.wire import AnthropicWire, as_choices
+from llm_router.providers.chat_body import ChatBody, Json
+from llm_router.providers.provider import AnswerStream, MessagesEvent
 from llm_router.providers.refusal import read_refusal
 from llm_router.providers.transport import PacedTransport
 from llm_router.routes.file import Target
@@ -34,26 +34,27 @@ class AnthropicProvider:
         )
 
     @asynccontextmanager
-    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
-        """Translate and send `body`; see `Provider.open`."""
-        try:
-            translated = to_messages_body(body)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
+    async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
+        """Send the native form of `chat` as it came, or else its translation; see `Provider.open`."""
+        body, form = _body_of(chat), chat.messages_form
+        private = chat.openai.get("anthropic") if form is None else None
+        beta = form.beta if form is not None else (private or {}).get("beta")
+        # The SDK walks every message it is given; through extra_body, which wins over the arguments, they go out as
+        # they came. So do a model and a stream of the caller's, unless they are set here.
         call = self._client.messages.with_streaming_response.create(
             model=self._model,
-            max_tokens=translated["max_tokens"],
+            max_tokens=0,
             messages=[],
             stream=True,
-            extra_headers=_beta_header(body),
-            extra_body=translated,
+            extra_headers=_beta_header(beta),
+            extra_body={**body, "model": self._model, "stream": True},
         )
         try:
             response = await call.__aenter__()
         except anthropic.AnthropicError as error:
             raise _read_error(error) from error
         try:
-            wire = AnthropicWire(tells_own_words="anthropic" in body)
+            wire = AnthropicWire(MessagesEvent if form is not None else as_choices if private is not None else None)
             yield AnswerStream(response.http_response, wire, response.headers.get("request-id", ""))
         finally:
             await response.close()
@@ -63,10 +64,18 @@ class AnthropicProvider:
         await self._client.close()
 
 
-def _beta_header(body: dict[str, Any]) -> dict[str, str]:
+def _body_of(chat: ChatBody) -> Json:
+    if chat.messages_form is not None:
+        return without_unsigned_thoughts(chat.messages_form.body)
+    try:
+        return to_messages_body(chat.openai)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
+
+
+def _beta_header(beta: object) -> dict[str, str]:
     """Pass on what a caller of Anthropic's contract wants to be understood."""
-    beta = (body.get("anthropic") or {}).get("beta")
-    return {"anthropic-beta": beta} if isinstance(beta, str) and beta.isascii() and beta.isprintable() else {}
+    return {"anthropic-beta": beta} if isinstance(beta, str) and beta and beta.isascii() and beta.isprintable() else {}
 
 
 def _read_error(error: anthropic.AnthropicError) -> ProviderError:

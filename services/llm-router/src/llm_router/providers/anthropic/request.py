@@ -17,8 +17,6 @@ Json = dict[str, Any]
 
 # The Messages API wants a limit; a caller that sets none wants the whole answer.
 _MAX_TOKENS_WHEN_UNSET = 8192
-# The error travels in gRPC's metadata, which has a limit; a client may name a field as it likes.
-_LONGEST_NAME = 100
 # Anthropic refuses a request with a longer name of the user behind it.
 _LONGEST_USER = 256
 # They change nothing in the answer, or they are set anew for this call, or they are read beside another field.
@@ -75,6 +73,22 @@ def to_messages_body(body: Json) -> Json:
     return {**translated, **own["fields"]} if own else translated
 
 
+def without_unsigned_thoughts(body: Json) -> Json:
+    """Return a native body without the thoughts that a target on another wire had: Anthropic takes what it signed."""
+    return {**body, "messages": [_without_unsigned(turn) for turn in body["messages"]]}
+
+
+def _without_unsigned(turn: Any) -> Any:
+    content = turn.get("content") if isinstance(turn, dict) else None
+    if not isinstance(content, list) or turn.get("role") != "assistant":
+        return turn
+    return {**turn, "content": [block for block in content if not _is_unsigned(block)]}
+
+
+def _is_unsigned(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature")
+
+
 def _merge(translated: Json, more: Json) -> None:
     """Add `more`; two fields of OpenAI's may be parts of one at Anthropic's."""
     for name, value in more.items():
@@ -82,8 +96,7 @@ def _merge(translated: Json, more: Json) -> None:
 
 
 def _untranslatable(name: str) -> RequestUntranslatable:
-    told = name[:_LONGEST_NAME]
-    return RequestUntranslatable(f"the field {told!r} has no counterpart in the Anthropic Messages API", param=told)
+    return RequestUntranslatable.field(name, "in the Anthropic Messages API")
 
 
 def _temperature(value: float) -> Json:
@@ -273,8 +286,7 @@ def _assistant_content(message: Json, where: str) -> str | list[Json]:
 
 def _is_unsigned_thought(part: Json) -> bool:
     """Tell whether a target on another wire thought this: Anthropic takes back only what it has signed."""
-    block = part.get("block") or {}
-    return block.get("type") == "thinking" and not block.get("signature")
+    return _is_unsigned(part.get("block"))
 
 
 def _tool_use(call: Json, where: str) -> Json:

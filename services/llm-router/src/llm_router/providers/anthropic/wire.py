@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ _FINISH_REASONS = {
 
 
 # How a turn may end for a client that knows Anthropic's contract: it sends the answer back to have it continued.
-_OWN_FINISH_REASONS = {**_FINISH_REASONS, "pause_turn": routerpb.FINISH_REASON_STOP}
+_NATIVE_FINISH_REASONS = {**_FINISH_REASONS, "pause_turn": routerpb.FINISH_REASON_STOP}
 # What an OpenAI chunk can say of the end: the reason alone, and these.
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
@@ -35,14 +36,14 @@ _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 class AnthropicWire:
     """Reads the events of one message; an answer has one choice."""
 
-    def __init__(self, *, tells_own_words: bool = False) -> None:
-        """`tells_own_words`: the caller's contract is Anthropic's, so what OpenAI has no word for is told as it came.
+    def __init__(self, as_content: Callable[[bytes], Content] | None = None) -> None:
+        """`as_content` makes content of an event that OpenAI JSON cannot say; None: such events are left out.
 
-        Then a chunk may have the field `anthropic` in its delta: an event of Anthropic's without its index.
+        The event comes without its index.
         """
         self.answer = Answer()
-        self._tells_own_words = tells_own_words
-        self._untold: list[Content] = []  # told with the next content: by itself it is none
+        self._as_content = as_content
+        self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
         self._usage: dict[str, int] = {}
         self._tool_calls: dict[int, int] = {}  # index of a content block -> index of its tool call
@@ -59,8 +60,8 @@ class AnthropicWire:
             raise StreamBroken("an event of the stream has the wrong shape") from error
         if content is None:
             return []
-        told, self._untold = [*self._untold, content], []
-        return told
+        contents, self._pending = [*self._pending, content], []
+        return contents
 
     def _read(self, event: Json) -> Content | None:
         kind = event["type"]
@@ -69,7 +70,7 @@ class AnthropicWire:
         if kind == "content_block_start":
             return self._block_start(event["index"], event["content_block"])
         if kind == "content_block_stop" and self._block == "tool_use":
-            self._own_word({"type": kind})
+            self._keep_event({"type": kind})
         elif kind == "message_start":
             self.answer.response_model = _text(event["message"].get("model") or "")
             self._add_usage(event["message"].get("usage"))
@@ -93,12 +94,12 @@ class AnthropicWire:
         if kind == "thinking_delta":
             thinking = _text(delta["thinking"])
             return _choices({"reasoning_content": thinking}) if thinking else None
-        self._own_word({"type": "content_block_delta", "delta": delta})
+        self._keep_event({"type": "content_block_delta", "delta": delta})
         return None
 
     def _is_of_a_call(self, index: int) -> bool:
         """Tell whether arguments are of a call that is the caller's to answer, and not of one Anthropic runs itself."""
-        return index in self._tool_calls or not self._tells_own_words
+        return index in self._tool_calls or self._as_content is None
 
     def _block_start(self, index: int, block: Json) -> Content | None:
         before, self._block = self._block, _text(block["type"])
@@ -109,29 +110,29 @@ class AnthropicWire:
             return _choices({"tool_calls": [call]})
         if self._block == "text":
             if before == "text":
-                self._own_word({"type": "content_block_start", "content_block": {"type": "text", "text": ""}})
+                self._keep_event({"type": "content_block_start", "content_block": {"type": "text", "text": ""}})
             return _text(block.get("text") or "") or None
-        self._own_word({"type": "content_block_start", "content_block": block})
+        self._keep_event({"type": "content_block_start", "content_block": block})
         return None
 
-    def _own_word(self, event: Json) -> None:
-        if self._tells_own_words:
-            self._untold.append(_choices({"anthropic": event}))
+    def _keep_event(self, event: Json) -> None:
+        if self._as_content is not None:
+            self._pending.append(self._as_content(orjson.dumps(event)))
 
     def _finish(self, delta: Json) -> Content | None:
         """Note how the answer ended; return what is left to tell of it."""
         reason = delta.get("stop_reason")
         if reason is None:
             return None
-        known = _OWN_FINISH_REASONS if self._tells_own_words else _FINISH_REASONS
+        known = _FINISH_REASONS if self._as_content is None else _NATIVE_FINISH_REASONS
         if reason not in known:
             raise StreamBroken("the answer ended for a reason that is no end of an answer")
         self.answer.finish_reasons[0] = known[reason]
         if reason not in _PLAIN_ENDS or any(
             value is not None for name, value in delta.items() if name != "stop_reason"
         ):
-            self._own_word({"type": "message_delta", "delta": delta})
-        return self._untold.pop() if self._untold else None
+            self._keep_event({"type": "message_delta", "delta": delta})
+        return self._pending.pop() if self._pending else None
 
     def _add_usage(self, usage: Json | None) -> None:
         """Keep the newest of each count; the counts of later events are cumulative."""
@@ -169,6 +170,11 @@ def _is_count(value: object) -> bool:
 
 def _choices(delta: Json) -> bytes:
     return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+
+def as_choices(event: bytes) -> bytes:
+    """Write an event of Anthropic's as the delta of a chunk."""
+    return _choices({"anthropic": orjson.loads(event)})
 
 
 def _error_in_stream(error: Json) -> ProviderError:

@@ -11,6 +11,7 @@ import openai
 from openai import AsyncOpenAI
 
 from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
+from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
 from llm_router.providers.openai.wire import OpenAIWire
@@ -28,15 +29,15 @@ class OpenAIProvider:
         target: Target,
         ssl_context: ssl.SSLContext,
         headers: Mapping[str, str | openai.Omit] | None = None,
-        own_words: frozenset[str] = frozenset(),
+        native_fields: frozenset[str] = frozenset(),
     ) -> None:
         """Prepare a client for `target`, with extra `headers`; it connects at the first call.
 
-        `own_words` are fields of Anthropic's contract that this engine knows besides OpenAI's.
+        `native_fields` are fields of the Messages API that this engine knows besides OpenAI's.
         """
         self._model = target.model
         self._headers = headers
-        self._own_words = own_words
+        self._native_fields = native_fields
         self._client = AsyncOpenAI(
             api_key=target.credential or "none",  # the SDK insists on one
             base_url=target.base_url,
@@ -46,10 +47,10 @@ class OpenAIProvider:
         )
 
     @asynccontextmanager
-    async def open(self, body: dict[str, Any]) -> AsyncIterator[AnswerStream]:
-        """Send `body`; see `Provider.open`."""
+    async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
+        """Send an OpenAI chat body; see `Provider.open`."""
         try:
-            plain = to_openai_body(body, self._own_words)
+            body = to_openai_body(chat, self._native_fields)
         except (LookupError, TypeError, AttributeError) as error:
             raise RequestRejected("the field 'anthropic' has not the shape it needs", param="anthropic") from error
         # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
@@ -58,7 +59,7 @@ class OpenAIProvider:
             messages=[],
             stream=True,
             extra_headers=self._headers,
-            extra_body={**plain, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
+            extra_body={**body, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
         )
         try:
             response = await call.__aenter__()

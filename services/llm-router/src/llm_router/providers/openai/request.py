@@ -5,17 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from llm_router.errors import RequestUntranslatable
+from llm_router.providers.chat_body import ChatBody
 
 Json = dict[str, Any]
 
-# OpenAI refuses a request whose `user` is longer; other clients send long ones.
+# OpenAI refuses a request whose `user` is longer; clients of the Messages API send long ones.
+_MAX_USER_CHARACTERS = 64
 _LONGEST_USER = 64
-
-# The error travels in gRPC's metadata, which has a limit; a client may name a field as it likes.
 _LONGEST_NAME = 100
 
 
-def to_openai_body(body: Json, own_words: frozenset[str] = frozenset()) -> Json:
+def to_openai_body(chat: ChatBody, native_fields: frozenset[str]) -> Json:
+    """Return the OpenAI body of `chat` for a target that knows `native_fields` of the Messages API besides.
+
+    RequestUntranslatable names the first field that would change the answer and that the target does not know.
+    """
+    form = chat.messages_form
+    if form is None:
+        return _without_private_key(chat.openai, native_fields)
+    for name in form.untranslatable:
+        if name not in native_fields:
+            raise RequestUntranslatable.field(name, "on OpenAI's wire")
+    body = {**chat.openai, **{name: form.body[name] for name in native_fields if form.body.get(name) is not None}}
+    user = body.get("user")
+    if isinstance(user, str) and len(user) > _MAX_USER_CHARACTERS:
+        del body["user"]
+    return body
+
+
+def _without_private_key(body: Json, own_words: frozenset[str] = frozenset()) -> Json:
     """Return `body` as it is, or, when it came from Anthropic's contract, what OpenAI's wire can say of it.
 
     RequestUntranslatable names the first field that would change the answer and cannot be said; `own_words` are
