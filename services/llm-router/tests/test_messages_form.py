@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from fault_provider.answers import expected_text
-from router_process import Router, Seen, Stream
+from kit.router.process import Router, Seen, Stream
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
