@@ -31,6 +31,7 @@ class Visit:
     """A request whose client went away while the provider was writing."""
 
     request_id: str
+    """The client's own."""
     path: str
     body: Json
     left_at: float
@@ -85,7 +86,7 @@ async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider:
     try:
         writer.write(head.encode() + body)
         await reader.readuntil(b"event: delta")
-        receipt = await door.receipt(request_id)
+        receipt = await door.receipt_by_client_id(request_id)
         (attempt,) = await provider.asked("flood", f"I leave {request_id}")
     finally:
         writer.transport.abort()
@@ -101,7 +102,7 @@ async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
     """The provider finishes, its own usage is recorded, and who comes back is served for nothing."""
     visit = await visit_and_leave(door, provider, path, is_streaming, "brief")
     ending = await ending_of(provider, visit, "brief")
-    receipt = await door.receipt(visit.request_id)
+    receipt = await door.receipt_by_client_id(visit.request_id)
 
     assert "completed" == ending["finish"]
     assert ending["ended_at"] > visit.left_at
@@ -124,7 +125,7 @@ async def test_a_long_answer_is_given_up_after_the_grace_time(
     """The provider sees its connection close, and what it made until then is on record, long before it would end."""
     visit = await visit_and_leave(door, provider, path, is_streaming, "lengthy")
     ending = await ending_of(provider, visit, "lengthy")
-    receipt = await door.receipt(visit.request_id)
+    receipt = await door.receipt_by_client_id(visit.request_id)
 
     assert "client_closed" == ending["finish"]
     assert GRACE_SECONDS - 0.5 < ending["ended_at"] - visit.left_at < GRACE_SECONDS + 15

@@ -298,45 +298,53 @@ def uuid7(milliseconds: int) -> str:
     return str(uuid.UUID(int=(milliseconds << 80 | random) & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
-async def test_a_request_id_of_the_clients_own_is_used_throughout(door: Door) -> None:
-    """A fresh UUIDv7 is taken, and the ledger knows the request by it."""
+async def test_a_clients_own_id_goes_beside_ours(door: Door) -> None:
+    """A fresh UUIDv7 is not taken for ours either; the receipt shows it and lists are filtered by it."""
     mine = uuid7(int(time.time() * 1000))
     chat = await door.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
 
-    assert mine == chat.request_id == chat.events[0].data["request_id"]
-    assert "settled" == (await door.receipt(mine))["state"]
+    assert mine == chat.headers["x-client-request-id"]
+    assert mine != chat.request_id == chat.events[0].data["request_id"]
+    receipt = await door.receipt(chat.request_id)
+    assert ("settled", mine) == (receipt["state"], receipt["client_request_id"])
+    assert 404 == (await door.get(f"/v1/requests/{mine}")).status_code
+    assert chat.request_id == (await door.receipt_by_client_id(mine))["request_id"]
 
 
 @pytest.mark.local
 async def test_each_service_names_the_request_in_its_log(door: Door, behind: Behind) -> None:
-    """By the client's own id, in the edge, the router and the ledger."""
-    mine = uuid7(int(time.time() * 1000))
-    await door.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
-    await door.receipt(mine)
+    """By its id in the edge, the router and the ledger; the edge names the client's own as well."""
+    mine = str(uuid.uuid4())
+    chat = await door.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
+    await door.receipt(chat.request_id)
 
     for name in ("edge", "llm-router", "cost-ledger"):
-        assert mine in behind.log(name), name
+        assert chat.request_id in behind.log(name), name
+    assert mine in behind.log("edge")
 
 
 async def test_an_id_used_twice_never_loses_a_request(door: Door, provider: Provider) -> None:
-    """Proxies repeat ids when they retry: the second request gets an id of its own, and both are recorded."""
-    mine = uuid7(int(time.time() * 1000))
+    """Proxies repeat ids when they retry: each request has an id of its own, and both are found by the client's."""
+    mine = str(uuid.uuid4())
     headers = {"x-request-id": mine, "cache-control": "no-store"}
     chats = [await door.chat("twice", model="other", headers=headers) for _ in range(2)]
 
-    assert 2 == len({chat.request_id for chat in chats})
-    assert mine == chats[0].request_id
     receipts = [await door.receipt(chat.request_id) for chat in chats]
     assert 2 == sum(len(receipt["attempts"]) for receipt in receipts)
     assert 2 == len(await provider.asked("other", chats[0].query))
+    rows = (await door.get("/v1/requests", params={"client_request_id": mine})).json()["data"]
+    assert [chat.request_id for chat in reversed(chats)] == [row["request_id"] for row in rows]
 
 
-@pytest.mark.parametrize("offered", ["abc", str(uuid.uuid4()), uuid7(0), "0" * 500])
-async def test_another_id_is_replaced(door: Door, offered: str) -> None:
-    """What is no UUIDv7 of about now cannot order the ledger's rows."""
+@pytest.mark.parametrize(
+    ("offered", "shown"),
+    [("abc", "abc"), ("order 17; a=1", "order 17; a=1"), ("0" * 500, "0" * 200), ("tab\there", "tab\ufffdhere")],
+)
+async def test_a_clients_own_id_may_be_any_text(door: Door, offered: str, shown: str) -> None:
+    """It comes back without what could harm a log, and ours is an UUIDv7 of its own."""
     answer = await door.get("/v1/models", headers={"x-request-id": offered})
 
-    assert offered != answer.headers["x-request-id"]
+    assert shown == answer.headers["x-client-request-id"].encode("latin-1").decode()
     assert 7 == uuid.UUID(answer.headers["x-request-id"]).version
 
 

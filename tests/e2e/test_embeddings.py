@@ -159,7 +159,7 @@ async def test_a_client_that_leaves_pays_for_what_it_began(door: Door, provider:
                 await asyncio.sleep(0.01)
         leaving.cancel()
 
-    (attempt,) = (await door.receipt(request_id))["attempts"]
+    (attempt,) = (await door.receipt_by_client_id(request_id))["attempts"]
     assert ("ok", 12, "reported") == (attempt["outcome"], attempt["usage"]["input_tokens"], attempt["usage_source"])
     assert ["completed"] == [seen["finish"] for seen in await provider.asked("vectors-slow", text)]
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.load.books import Entry
@@ -125,11 +125,6 @@ class Soak:
         finally:
             sampling.cancel()
         seen = await self._quiet_attempts()
-        replaced = self._system.replaced_ids()
-        transcripts = [
-            replace(transcript, request_id=replaced.get(transcript.request_id, transcript.request_id))
-            for transcript in transcripts
-        ]
         self._judge(transcripts, seen, await self._quiet_ledger(transcripts))
         self.findings.sockets.append(self._system.sockets())
         await self._system.provider.forget()

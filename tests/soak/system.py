@@ -65,21 +65,6 @@ class System:
         finally:
             await connection.close()
 
-    def replaced_ids(self) -> dict[str, str]:
-        """Return the ids that the edge gave in place of a client's own, by that one.
-
-        It does so while Redis is away (ADR 4), also for a client that left before it was told; the log tells both.
-        """
-        log = next(Path(process["log_file"]) for process in self.run["processes"] if process["name"] == "edge")
-        replaced: dict[str, str] = {}
-        with log.open("rb") as lines:
-            for line in lines:
-                if b'"client_request_id"' in line and b'"event":"request_finished"' in line:
-                    entry = orjson.loads(line)
-                    if entry["request_id"] != entry["client_request_id"]:
-                        replaced[entry["client_request_id"]] = entry["request_id"]
-        return replaced
-
     def _pids(self) -> list[int]:
         return [process["pid"] for process in self.run["processes"] if process["name"] in _WATCHED]
 

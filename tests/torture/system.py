@@ -116,11 +116,15 @@ class Patient:
         async with self.redis() as client:
             return int(spooled) + int(await client.xlen(STREAM))
 
-    async def receipt_state(self, request_id: str, key: str) -> str:
-        """Return how a request stands in its receipt, as its user sees it; empty when there is none."""
+    async def receipt_state(self, client_request_id: str, key: str) -> str:
+        """Return how a request stands in its receipt, as its user sees it; empty when there is not one."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             headers = {"authorization": f"Bearer {key}"}
-            response = await client.get(f"/v1/requests/{request_id}", headers=headers)
+            found = await client.get(f"/v1/requests?client_request_id={client_request_id}", headers=headers)
+            rows = found.json()["data"] if found.status_code == 200 else []
+            if len(rows) != 1:
+                return ""
+            response = await client.get(f"/v1/requests/{rows[0]['request_id']}", headers=headers)
         return str(response.json()["state"]) if response.status_code == 200 else ""
 
     @asynccontextmanager

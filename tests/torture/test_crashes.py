@@ -191,7 +191,7 @@ async def test_the_spool_outlives_the_edge_and_is_replayed_in_order(asker: Asker
 
     assert {"stop"} == told(answers)
     in_order = [(each.request_id, kind) for each in answers for kind in ("admitted", "settled")]
-    assert in_order == [(_request_id(event), event.WhichOneof("event")) for event in events][-8:]
+    assert in_order == [(_client_request_id(event), event.WhichOneof("event")) for event in events][-8:]
     assert "torture: 4 requests, 4 attempts, lost 0, doubled 0, unsettled 0" == str(await asker.verdict())
 
 
@@ -200,8 +200,8 @@ async def _is_replayed(patient: Patient, events: int) -> bool:
         return bool(await client.xlen(STREAM) >= events) and await patient.waiting_events() == await client.xlen(STREAM)
 
 
-def _request_id(event: ledgerpb.CostEvent) -> str:
-    return (event.settled if event.HasField("settled") else event.admitted).request.request_id
+def _client_request_id(event: ledgerpb.CostEvent) -> str:
+    return (event.settled if event.HasField("settled") else event.admitted).request.client_request_id
 
 
 @asked_by("full")

@@ -10,14 +10,13 @@ from typing import Any
 import grpc
 import orjson
 import pytest
-import uuid_utils.compat
 
 from edge.contracts.embeddings.request import EmbeddingWish
 from edge.events.cost_event import RequestFacts
 from edge.events.redis import COST_EVENTS
 from edge.exchange.embeddings import EmbeddingExchange
 from edge.guard.keys import Identity
-from edge.http.accept import new_request_id
+from edge.request_id import new_request_id
 from servicekit.errors import abort_with
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
@@ -275,13 +274,3 @@ async def test_an_edge_that_is_stopped_before_anything_began_ends_the_call(edge:
 
     await asyncio.wait_for(edge.router.cancelled.wait(), 20)
     assert [[]] == [list(settled.attempts) for settled in await edge.settled()]
-
-
-async def test_an_id_used_twice_never_loses_a_request(edge: Edge) -> None:
-    """As on a chat: the client's own id is taken once, then the request gets another."""
-    mine = str(uuid_utils.compat.uuid7())
-    visits = [await edge.embed(headers=[("x-request-id", mine)]).done() for _ in range(2)]
-
-    ids = [visit.headers["x-request-id"] for visit in visits]
-    assert (mine, True) == (ids[0], ids[1] != mine)
-    assert ids == [settled.request.request_id for settled in await edge.settled()]

@@ -110,15 +110,6 @@ async def test_without_an_answer_only_the_event_is_recorded(emitter: Emitter, va
     assert [COST_EVENTS.encode()] == await valkey.keys()
 
 
-async def test_an_id_can_be_claimed_once(emitter: Emitter, away: Emitter, valkey: redis.Redis) -> None:
-    """And not at all while nobody can tell whether it was."""
-    assert await emitter.claim("id", 600)
-    assert not await emitter.claim("id", 600)
-    assert await emitter.claim("other", 600)
-    assert not await away.claim("third", 600)
-    assert 590 < await valkey.ttl("spillway:request-id:id") <= 600
-
-
 async def test_while_redis_is_away_events_wait_in_the_spool(away: Emitter, spool: Spool, counted: Counted) -> None:
     """Admission and settlement go on; the cache is passed by; it is counted."""
     assert (None, False) == await away.admit(event("one"), "k")

@@ -65,7 +65,7 @@ async def test_new_edges_use_every_router(cluster: Cluster, crowd: Crowd) -> Non
         edges = await cluster.scale("edge", 3)
         answers = list(await crowd.ask(count=30))
         answers += await crowd.ask(count=60)
-        ids = {transcript.request_id for transcript in answers}
+        ids = {transcript.minted_id for transcript in answers}
         logs = dict(
             zip(
                 [*edges, *routers],

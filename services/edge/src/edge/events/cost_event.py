@@ -28,6 +28,8 @@ class RequestFacts:
     is_streaming: bool
     accepted: float
     """On the monotonic clock, for durations."""
+    client_request_id: str = ""
+    """The client's own id; empty: it sent none."""
     accepted_at_ns: int = field(default_factory=time.time_ns)
     """On the wall clock, for the record."""
 
@@ -35,6 +37,7 @@ class RequestFacts:
         """Write them as both events carry them."""
         message = ledgerpb.Request(
             request_id=self.request_id,
+            client_request_id=self.client_request_id,
             tenant=self.tenant,
             user=self.user,
             key_id=self.key_id,

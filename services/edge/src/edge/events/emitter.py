@@ -35,13 +35,6 @@ class Emitter:
         self._recent = RecentEvents()
         self._under_way: set[asyncio.Task[bool]] = set()
 
-    async def claim(self, request_id: str, seconds: int) -> bool:
-        """Take a request id that a client chose; False when it was taken before, or when nobody can tell."""
-        try:
-            return await self._store.claim(request_id, seconds)
-        except RedisAway:
-            return False
-
     async def admit(self, event: ledgerpb.CostEvent, key: str | None) -> tuple[bytes | None, bool]:
         """Record an admitted event and look `key` up.
 

@@ -44,13 +44,6 @@ class RedisStore:
         replies = await self._execute(pipeline, self._look_up_timeout)
         return cast("bytes | None", replies[1]) if key is not None else None
 
-    async def claim(self, request_id: str, seconds: int) -> bool:
-        """Take a request id that a client chose, for `seconds`; False when it was taken before."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.set(f"spillway:request-id:{request_id}", b"", nx=True, ex=seconds)
-        (reply,) = await self._execute(pipeline, self._look_up_timeout)
-        return bool(reply)
-
     async def settle(self, event: bytes, entry: tuple[str, bytes] | None) -> None:
         """Record the settled event and store the answer `entry` (key, value) for 24 hours."""
         pipeline = self._client.pipeline(transaction=False)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Iterable
 
 import structlog
-import uuid_utils.compat
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.metrics import Metrics
-
-log = structlog.get_logger()
-
-# A client's own id is taken when its time is about now: the ledger's rows are ordered, and kept, by that time.
-_FURTHEST_CLOCK_SECONDS = 300
-# Of the 74 random bits of an id; a client's own id looks like an edge's once in 16 million, and is replaced then.
-_MARK_BITS = 24
-# As long as an id can still be about now.
-_CLAIM_SECONDS = 2 * _FURTHEST_CLOCK_SECONDS
+from edge.request_id import client_request_id, new_request_id
 
 
-class Arrival:
-    """ASGI middleware: `scope["state"]` gets `request_id`, `accepted` and `is_own_id` (the client's own was taken).
+class Accept:
+    """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came) and `accepted`.
 
-    The response gets the header `x-request-id`.
+    The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -41,64 +27,26 @@ class Arrival:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get("x-request-id")
-        state = scope.setdefault("state", {})
-        own_id = take_request_id(offered)
-        state["accepted"] = time.monotonic()
-        state["is_own_id"] = own_id is not None
+        ours, theirs = new_request_id(), _client_request_id(scope)
+        scope.setdefault("state", {}).update(request_id=ours, client_request_id=theirs, accepted=time.monotonic())
         structlog.contextvars.clear_contextvars()
-        if offered is not None:
-            structlog.contextvars.bind_contextvars(client_request_id=offered[:100])
-        bind_request_id(state, own_id or new_request_id())
+        structlog.contextvars.bind_contextvars(request_id=ours, **({"client_request_id": theirs} if theirs else {}))
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_ids(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = state["request_id"]
+                message["headers"] = _with_ids(message.get("headers", ()), ours, theirs)
                 self._metrics.http_responses.labels(scope["method"], message["status"]).inc()
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, send_with_ids)
 
 
-def bind_request_id(state: dict[str, Any], request_id: str) -> None:
-    """Give the request its id, in its state and in every log line that follows."""
-    state["request_id"] = request_id
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+def _client_request_id(scope: Scope) -> str:
+    offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return client_request_id(offered.decode(errors="replace"))
 
 
-async def claim_request_id(request: Request, claim: Callable[[str, int], Awaitable[bool]]) -> None:
-    """Keep the client's own request id unless it was used before: the ledger counts each id once.
-
-    `claim` takes an id for some seconds and tells whether nobody has had it.
-    """
-    if request.state.is_own_id and not await claim(request.state.request_id, _CLAIM_SECONDS):
-        bind_request_id(request.scope["state"], new_request_id())
-
-
-def new_request_id() -> str:
-    """Return a new UUIDv7 that every edge knows for its own: its last bits follow from the others."""
-    number = uuid_utils.compat.uuid7().int >> _MARK_BITS
-    return str(uuid.UUID(int=number << _MARK_BITS | _mark(number)))
-
-
-def _mark(number: int) -> int:
-    return int.from_bytes(hashlib.blake2b(number.to_bytes(16), digest_size=_MARK_BITS // 8).digest())
-
-
-def take_request_id(offered: str | None) -> str | None:
-    """Return the client's id when it is a UUIDv7 of about now; None when it is anything else.
-
-    None as well for an id that an edge has minted: a client that sends back what it got has used it already.
-    """
-    if offered is None:
-        return None
-    try:
-        known = uuid.UUID(offered)
-    except ValueError:
-        return None
-    seconds = (known.int >> 80) / 1000
-    if known.int & ((1 << _MARK_BITS) - 1) == _mark(known.int >> _MARK_BITS):
-        return None
-    if known.version != 7 or abs(time.time() - seconds) > _FURTHEST_CLOCK_SECONDS:
-        return None
-    return str(known)
+def _with_ids(headers: Iterable[tuple[bytes, bytes]], ours: str, theirs: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response with its ids; a client's own holds no control character."""
+    kept = [(name, value) for name, value in headers if name != b"x-request-id"]
+    return [*kept, (b"x-request-id", ours.encode()), *([(b"x-client-request-id", theirs.encode())] if theirs else ())]

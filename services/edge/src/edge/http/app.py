@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from edge.contracts.messages.frames import ERROR_HEADER, is_messages_path
-from edge.http.accept import Arrival
+from edge.http.accept import Accept
 from edge.http.openapi import describe
 from edge.http.responses import json_response
 from edge.metrics import Metrics
@@ -42,7 +42,7 @@ def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> ASGIApp:
     app.add_exception_handler(Exception, errors.on_crash)
     describe(app)
     # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
-    return Arrival(app, metrics)
+    return Accept(app, metrics)
 
 
 class _Errors:

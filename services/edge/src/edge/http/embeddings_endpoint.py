@@ -13,7 +13,6 @@ from edge.events.cost_event import RequestFacts
 from edge.exchange.embeddings import BYPASS_REASON, EmbeddingExchange
 from edge.exchange.exchange import Parts
 from edge.guard.guard import Guard
-from edge.http.accept import claim_request_id
 from edge.http.body import read_json, validate
 from edge.http.openapi import EMBEDDINGS
 from edge.http.responses import json_response
@@ -41,11 +40,11 @@ class EmbeddingEndpoints:
         raw = await read_json(request, self.settings.max_body_bytes)
         wish = validate(EmbeddingRequest, raw).to_wish(raw)
         await self.guard.admit_input(wish.requested_model, wish.longest_input_tokens)
-        await claim_request_id(request, self.parts.emitter.claim)
         guarded = time.monotonic()
         state = request.state
         facts = RequestFacts(
             request_id=state.request_id,
+            client_request_id=state.client_request_id,
             tenant=identity.tenant,
             user=identity.user,
             key_id=identity.key_id,

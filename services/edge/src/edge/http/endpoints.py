@@ -18,7 +18,6 @@ from edge.events.cost_event import RequestFacts
 from edge.exchange.exchange import Exchange, Parts
 from edge.guard.guard import Guard
 from edge.guard.keys import Identity
-from edge.http.accept import claim_request_id
 from edge.http.body import read_json, validate
 from edge.http.openapi import CHAT, COMPLETIONS, MESSAGES
 from edge.http.responses import Frames, StreamResponse, WholeAnswers, WholeResponse
@@ -88,11 +87,11 @@ class ChatEndpoints:
     ) -> tuple[Exchange, dict[str, str]]:
         """Steps 2 and 3; return the exchange, which has to be run now, and the headers of its response."""
         await self.guard.admit(conversation)
-        await claim_request_id(request, self.parts.emitter.claim)
         guarded = time.monotonic()
         state = request.state
         facts = RequestFacts(
             request_id=state.request_id,
+            client_request_id=state.client_request_id,
             tenant=identity.tenant,
             user=identity.user,
             key_id=identity.key_id,

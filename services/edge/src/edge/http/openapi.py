@@ -130,6 +130,7 @@ _RECEIPT = {
     "time_to_first_token_seconds": 0.13,
     "cost_usd": "0.000000000",
     "saved_cost_usd": None,
+    "client_request_id": "order-17",
     "attempts": [
         {
             "event_id": "5b0c8f5e-3d5f-5a55-8a39-6a3d8c8f0e11",
@@ -182,6 +183,10 @@ def _chat_endpoint(body: type[BaseModel], whole: Json, stream: str) -> Json:
     answer["content"]["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
     answer["headers"] = {
         "x-request-id": {"description": "Names the request in receipts and logs.", "schema": {"type": "string"}},
+        "x-client-request-id": {
+            "description": "The `x-request-id` that the client sent, when it sent one; finds the request in lists.",
+            "schema": {"type": "string"},
+        },
         "cache-status": {"description": "RFC 9211: `edge; hit`, `edge; fwd=miss`, `edge; fwd=bypass`.", "schema": {}},
         "server-timing": {"description": "Milliseconds spent in guard and cache.", "schema": {"type": "string"}},
     }

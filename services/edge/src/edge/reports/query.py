@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from edge.problems import Problem
 from edge.reports.csv import prefers_csv
+from edge.request_id import client_request_id
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -113,6 +114,7 @@ class RequestsQuery(_Query):
     cache: Literal["hit", "miss", "bypass"] | None = None
     state: Literal["admitted", "settled", "unsettled"] | None = None
     template: _Name | None = None
+    client_request_id: _Name | None = Field(default=None, description="The client's own `x-request-id`.")
     from_: _From | None = Field(default=None, alias="from", description="UTC day or RFC 3339 time, included.")
     to: _To | None = Field(default=None, description="UTC day, included, or RFC 3339 time, not included.")
     limit: int | None = Field(
@@ -137,6 +139,7 @@ class RequestsQuery(_Query):
             cache_status=ledgerpb.CacheStatus.Value(f"CACHE_STATUS_{(self.cache or 'unspecified').upper()}"),
             state=ledgerpb.RequestState.Value(f"REQUEST_STATE_{(self.state or 'unspecified').upper()}"),
             template=self.template or "",
+            client_request_id=client_request_id(self.client_request_id or ""),
         )
         if self.from_:
             asked.admitted_from.FromDatetime(self.from_)

@@ -42,6 +42,7 @@ def request_object(record: ledgerpb.RequestRecord) -> Json:
         else None,
         "cost_usd": record.cost_usd if record.HasField("cost_usd") else None,
         "saved_cost_usd": record.saved_cost_usd if record.HasField("saved_cost_usd") else None,
+        "client_request_id": request.client_request_id or None,
     }
 
 

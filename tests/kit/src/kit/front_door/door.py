@@ -113,6 +113,17 @@ class Door:
                     return cast("Json", response.json())
                 await asyncio.sleep(0.02)
 
+    async def receipt_by_client_id(self, client_request_id: str) -> Json:
+        """Return the receipt of a request by the id that the client gave it, once the ledger has its end."""
+        async with asyncio.timeout(20):
+            while True:
+                response = await self.get("/v1/requests", params={"client_request_id": client_request_id})
+                settled = [row for row in response.json()["data"] if row["state"] == "settled"]
+                if settled:
+                    (row,) = settled
+                    return await self.receipt(row["request_id"])
+                await asyncio.sleep(0.02)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()

@@ -80,15 +80,16 @@ def gaps_of(booked: Sequence[Booked], seen: Sequence[Seen]) -> Iterator[Gap]:
 async def read_entries(
     connection: asyncpg.Connection[asyncpg.Record], request_ids: Sequence[str] | None = None
 ) -> dict[str, Entry]:
-    """Return what the ledger has of these requests, or of all."""
+    """Return what the ledger has of these requests, or of all, by the clients' own ids; by ours where there is none."""
     requests = await connection.fetch(
-        "SELECT request_id::text AS id, key_id, state, outcome FROM requests"
-        " WHERE $1::uuid[] IS NULL OR request_id = ANY($1::uuid[])",
+        "SELECT coalesce(client_request_id, request_id::text) AS id, key_id, state, outcome FROM requests"
+        " WHERE $1::text[] IS NULL OR client_request_id = ANY($1::text[])",
         request_ids,
     )
     attempts = await connection.fetch(
-        "SELECT request_id::text AS id, provider, target_model, outcome, error_code, http_status FROM attempts"
-        " WHERE $1::uuid[] IS NULL OR request_id = ANY($1::uuid[]) ORDER BY attempt_number",
+        "SELECT coalesce(client_request_id, request_id::text) AS id, provider, target_model, attempts.outcome,"
+        " attempts.error_code, http_status FROM attempts JOIN requests USING (request_id)"
+        " WHERE $1::text[] IS NULL OR client_request_id = ANY($1::text[]) ORDER BY attempt_number",
         request_ids,
     )
     booked: dict[str, list[Booked]] = defaultdict(list)

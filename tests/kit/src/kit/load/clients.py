@@ -86,13 +86,14 @@ class Client:
             broken_by = repr(error)
         return Transcript(
             question=question,
-            request_id=response.headers.get("x-request-id", request_id) if response else request_id,
+            request_id=request_id,
             status=response.status_code if response else 0,
             cache_status=response.headers.get("cache-status", "") if response else "",
             content=bytes(content),
             end=end,
             seconds=time.monotonic() - begun,
             broken_by=broken_by,
+            minted_id=response.headers.get("x-request-id", "") if response else "",
         )
 
     def _headers(self, question: Question, request_id: str) -> Mapping[str, str]:

@@ -26,7 +26,7 @@ class Transcript:
 
     question: Question
     request_id: str
-    """As the response named it; the one that was offered when no response came."""
+    """The client's own: the ledger has it beside the id that the edge gave, also when no response came."""
     status: int
     """0: no status line came."""
     cache_status: str
@@ -35,6 +35,8 @@ class Transcript:
     seconds: float
     broken_by: str = ""
     """What the connection said when it broke."""
+    minted_id: str = ""
+    """The id that the edge gave, as the response named it; empty when no response came."""
 
     @property
     def is_hit(self) -> bool:
