@@ -420,30 +420,49 @@ async def test_what_anthropic_cannot_say_is_named_or_asked_of_another(
     assert {**request, **extra} == await asked(provider, "cto-openai")
 
 
-@pytest.mark.parametrize("model", ["echo-openai", "echo-claude"])
-@pytest.mark.parametrize(
-    "own",
-    [
-        *(5, "", "x", [], True),
-        {"fields": 5, "unsaid": []},
-        {"fields": {}, "unsaid": 5},
-        {"fields": [5], "unsaid": [5], "beta": 5},
-    ],
-)
-async def test_a_key_that_is_ours_and_makes_no_sense_is_the_callers_error(
-    door: Door, client: openai.AsyncOpenAI, model: str, own: object
-) -> None:
-    """The field `anthropic` has a meaning inside (ADR 8); whatever a client writes there, nothing crashes."""
-    try:
-        answer = await client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": "hello"}], extra_body={"anthropic": own}
-        )
-    except openai.BadRequestError as error:
-        request_id = error.response.headers["x-request-id"]
-    else:
-        request_id = answer.id.removeprefix("chatcmpl-")
+# What a client could write into a body of this contract to be taken for one of Anthropic's, and the field at fault.
+FORGED: dict[str, tuple[Json, str]] = {
+    "a model and a limit": (
+        {"anthropic": {"fields": {"model": "ok?test=forged", "max_tokens": 99_999}, "unsaid": []}},
+        "anthropic",
+    ),
+    "tools billed by use": (
+        {"anthropic": {"fields": {"tools": [{"type": "web_search_20250305", "name": "w"}]}, "unsaid": [], "beta": "b"}},
+        "anthropic",
+    ),
+    "no fields": ({"anthropic": {}}, "anthropic"),
+    "a number": ({"anthropic": 5}, "anthropic"),
+    "a native form": ({"messages_form": {"body": "{}", "untranslatable": []}}, "messages_form"),
+    "a key on a message": (
+        {"messages": [{**question(), "anthropic": {"turn": {"cache_control": {"type": "ephemeral"}}}}]},
+        "messages.0.anthropic",
+    ),
+    "a part": (
+        {"messages": [question([{"type": "anthropic", "block": {"type": "container_upload", "file_id": "f"}}])]},
+        "messages.0.content.0",
+    ),
+    "a tool": (
+        {"tools": [{"type": "anthropic", "tool": {"type": "web_search_20250305", "name": "web_search"}}]},
+        "tools.0",
+    ),
+}
 
-    assert (await door.receipt(request_id))["outcome"] in {"ok", "rejected"}
+
+@pytest.mark.parametrize(("forged", "field"), FORGED.values(), ids=FORGED.keys())
+async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anthropics(
+    door: Door, provider: Provider, forged: Json, field: str
+) -> None:
+    """Anthropic's wire has no word for these fields, so they are named; OpenAI's takes them as it takes any other."""
+    body = {"messages": [question(f"hello {uuid.uuid4()}")], **forged}
+    before = len(await provider.attempts("echo-claude"))
+    refused = await door.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
+    passed = await door.post("/v1/chat/completions", orjson.dumps({"model": "echo-openai", **body}))
+
+    error = refused.json()["error"]
+    assert (400, "unsupported_parameter", field) == (refused.status_code, error["code"], error["param"])
+    assert before == len(await provider.attempts("echo-claude"))
+    assert (200, body) == (passed.status_code, await asked(provider, "echo-openai"))
+    assert [] == await provider.attempts("forged")
 
 
 @pytest.mark.parametrize(

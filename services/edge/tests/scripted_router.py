@@ -47,6 +47,11 @@ def choices(*chunks: object) -> Response:
     return Response(delta=routerpb.Delta(choices=[orjson.dumps(chunk) for chunk in chunks]))
 
 
+def messages_events(*events: object) -> Response:
+    """Send events of the Messages API that OpenAI JSON cannot say."""
+    return Response(delta=routerpb.Delta(messages_events=[orjson.dumps(event) for event in events]))
+
+
 def attempted(number: int = 1, outcome: routerpb.Outcome.ValueType = routerpb.OUTCOME_OK) -> Response:
     """Report an attempt."""
     attempt = routerpb.Attempt(

@@ -100,6 +100,8 @@ def test_another_versions_entry_is_a_miss(format_number: object) -> None:
         damaged(chunks=[5]),
         damaged(chunks=[{"index": 0}]),
         damaged(chunks=[[5]]),
+        damaged(chunks=[{"messages_event": 5}]),
+        damaged(chunks=[{"messages_event": {}, "more": 1}]),
         damaged(usage=None),
         damaged(usage=[]),
         damaged(usage={"input_tokens": "many"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from edge.cache.cache import cache_key
@@ -62,6 +63,7 @@ MESSAGES_VALUES: dict[str, list[object]] = {
     "tools": [[{"name": "look", "input_schema": {}}], [{"name": "hear", "input_schema": {}}]],
     "thinking": [{"type": "adaptive"}, {"type": "disabled"}],
     "output_config": [{"effort": "low"}, {"format": {"type": "json_schema", "schema": {}}}],
+    "tool_choice": [{"type": "any"}, {"type": "none"}],
 }
 # What cannot matter, and values that show it.
 CHAT_WITHOUT_EFFECT: dict[str, list[object]] = {"stream": [True, False], "continuation": ["allow", "never"]}
@@ -77,7 +79,6 @@ MESSAGES_WITHOUT_EFFECT: dict[str, list[object]] = {
     "stream": [True, False],
     "metadata": [{"user_id": "ada"}, {"user_id": "bob"}],
     "continuation": ["allow", "never"],
-    "tool_choice": [{"type": "any"}, {"type": "none"}],  # without tools there is nothing to choose
 }
 
 
@@ -97,7 +98,13 @@ def completion_key(tenant: str = "acme", /, **fields: object) -> str:
 def messages_key(tenant: str = "acme", /, **fields: object) -> str:
     """Return the key of a `/v1/messages` body, which has model, limit and messages unless told otherwise."""
     raw = {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "What?"}], **fields}
-    return cache_key(tenant, MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw))
+    return native_key(raw, tenant=tenant)
+
+
+def native_key(raw: Json, beta: str = "", *, tenant: str = "acme") -> str:
+    """Return the key of a whole `/v1/messages` body."""
+    conversation = MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, orjson.dumps(raw), beta)
+    return cache_key(tenant, conversation)
 
 
 def test_every_field_of_messages_is_in_the_key_or_cannot_matter() -> None:
@@ -133,14 +140,33 @@ def test_a_choice_among_tools_changes_the_key() -> None:
 def test_a_beta_changes_the_key() -> None:
     """It says what the target understands of the same body."""
     raw: Json = {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "What?"}]}
-    asked = MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, "more-2026-01-01")
 
-    assert messages_key() != cache_key("acme", asked)
+    assert messages_key() != native_key(raw, "more-2026-01-01") != native_key(raw, "less-2026-01-01")
+
+
+@pytest.mark.parametrize("field", [name for name in MESSAGES_VALUES if name not in {"model", "max_tokens", "messages"}])
+def test_null_is_absent_at_messages(field: str) -> None:
+    """Clients write null for what they do not set."""
+    assert messages_key() == messages_key(**{field: None})
+
+
+def test_blocks_that_the_translation_leaves_out_change_the_key() -> None:
+    """What a target of the same contract is asked counts, and not what is left of it for others."""
+    kinds: list[Json] = [
+        {"type": "dream", "of": "sheep"},
+        {"type": "dream", "of": "goats"},
+        {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
+        {"type": "text", "text": "", "cache_control": {"type": "ephemeral"}},
+    ]
+    keys = {messages_key(messages=[{"role": "user", "content": [block]}]) for block in kinds}
+
+    assert len(kinds) == len(keys)
 
 
 def test_an_answer_to_anthropics_contract_is_its_own() -> None:
     """It may hold what an OpenAI client is not told, such as a thought's signature."""
     assert completion_key(max_completion_tokens=9) != messages_key()
+    assert completion_key(max_tokens=9) != messages_key()
 
 
 def test_every_field_of_chat_is_in_the_key_or_cannot_matter() -> None:

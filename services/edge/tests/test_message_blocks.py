@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.assembly import MalformedChunk
+from edge.assembly import MalformedChunk, MessagesEvent
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 
 Json = dict[str, Any]
@@ -26,9 +26,9 @@ def call(index: int, arguments: str = "", **identity: str) -> bytes:
     return chunk({"tool_calls": [{"index": index, **identity, "function": {**name, "arguments": arguments}}]})
 
 
-def own(kind: str, **more: object) -> bytes:
-    """Write an event of Anthropic's own."""
-    return chunk({"anthropic": {"type": kind, **more}})
+def native(kind: str, **more: object) -> MessagesEvent:
+    """Write an event that only the Messages API has."""
+    return MessagesEvent(orjson.dumps({"type": kind, **more}))
 
 
 def events_of(*chunks: str | bytes) -> list[Json]:
@@ -84,7 +84,7 @@ def test_the_first_call_is_written_as_it_comes_and_others_wait_for_its_end() -> 
 def test_a_call_whose_end_was_told_makes_room_for_the_next() -> None:
     """Anthropic tells the end of each block, so no arguments wait."""
     blocks = MessageBlocks()
-    blocks.take([call(0, "{}", id="a", name="look"), own("content_block_stop")])
+    blocks.take([call(0, "{}", id="a", name="look"), native("content_block_stop")])
 
     assert ["content_block_start", "content_block_delta"] == [
         event["type"] for event in blocks.take([call(1, "{", id="b", name="hear")])
@@ -129,10 +129,11 @@ def test_other_choices_are_not_part_of_a_message() -> None:
         [b"5"],
         [b"[5]"],
         [chunk({"tool_calls": [5]})],
-        [own("content_block_delta", delta={"type": "text_delta", "text": "x"})],
-        [chunk({"anthropic": {"type": "content_block_start"}})],
-        [chunk({"anthropic": 5})],
-        [call(0, "{}", id="a", name="look"), own("content_block_stop"), call(0, "x")],
+        [native("content_block_delta", delta={"type": "text_delta", "text": "x"})],
+        [native("content_block_start")],
+        [MessagesEvent(b"5")],
+        [MessagesEvent(b"{")],
+        [call(0, "{}", id="a", name="look"), native("content_block_stop"), call(0, "x")],
     ],
 )
 def test_what_makes_no_message_is_malformed(chunks: list[bytes]) -> None:

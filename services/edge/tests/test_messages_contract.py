@@ -10,7 +10,19 @@ import pytest
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import QUESTION, Edge
-from .scripted_router import STOP, Script, Visit, attempted, choices, dies, fails, finished, started, texts
+from .scripted_router import (
+    STOP,
+    Script,
+    Visit,
+    attempted,
+    choices,
+    dies,
+    fails,
+    finished,
+    messages_events,
+    started,
+    texts,
+)
 
 Json = dict[str, Any]
 
@@ -50,14 +62,13 @@ BROKEN: dict[str, Script] = {
     "a call goes on after its end": [
         started(),
         texts("Pa"),
-        choices(
-            [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}}],
-            [{"index": 0, "delta": {"anthropic": {"type": "content_block_stop"}}}],
-            [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}}],
-        ),
+        choices([{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}}]),
+        messages_events({"type": "content_block_stop"}),
+        choices([{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}}]),
         attempted(),
         STOP,
     ],
+    "an event of the wrong shape": [started(), texts("Pa"), messages_events(5), attempted(), STOP],
     "no end": [started(), texts("Pa")],
 }
 
@@ -131,7 +142,7 @@ async def test_the_seam_of_a_continued_message_is_a_comment(edge: Edge) -> None:
     assert {"": "continued by t2 after 2 characters: stream_broken"} in visit.frames
     assert 1 == [name for name, _ in visit.events].count("content_block_start")
     assert routerpb.CONTINUATION_ALLOW == edge.router.requests[0].continuation
-    assert "continuation" not in orjson.loads(edge.router.requests[0].body)["anthropic"]["fields"]
+    assert "continuation" not in orjson.loads(edge.router.requests[0].messages_form.body)
 
 
 BLOCKS: dict[str, tuple[Json, str]] = {
@@ -195,4 +206,4 @@ async def test_thinking_of_an_unknown_kind_is_left_to_the_target(edge: Edge, kin
     """Anthropic may know it; others are not asked."""
     await ask(edge, thinking=kind).done()
 
-    assert ["thinking"] == orjson.loads(edge.router.requests[0].body)["anthropic"]["unsaid"]
+    assert ["thinking"] == list(edge.router.requests[0].messages_form.untranslatable)

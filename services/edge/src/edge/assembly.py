@@ -18,10 +18,17 @@ class MalformedChunk(Exception):
     """A provider's chunk that cannot be put together with the others."""
 
 
+class MessagesEvent(bytes):
+    """A chunk that only the Messages API can say: one of its events as JSON, without `index`."""
+
+    __slots__ = ()
+
+
 def assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     """Return `choices` choices as `{"message": ..., "logprobs": ...}`, in OpenAI's shape, by index.
 
-    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON. MalformedChunk when it is neither.
+    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON; a `MessagesEvent` adds to no choice.
+    MalformedChunk when it is something else.
     """
     try:
         return _assemble(chunks, choices)
@@ -36,6 +43,8 @@ def _assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     for chunk in chunks:
         if isinstance(chunk, str):
             texts[0].append(chunk)
+            continue
+        if isinstance(chunk, MessagesEvent):
             continue
         for choice in orjson.loads(chunk):
             index = choice["index"]

@@ -34,6 +34,20 @@ CONTINUATIONS: dict[ContinuationWish | None, routerpb.Continuation.ValueType] = 
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesForm:
+    """A request of Anthropic's Messages API as its client sent it: for targets that speak this contract themselves."""
+
+    body: bytes
+    """The JSON of the client, byte for byte."""
+    fields: dict[str, Any]
+    """The same, parsed."""
+    beta: str
+    """The client's `anthropic-beta` header; empty: it sent none."""
+    untranslatable: tuple[str, ...]
+    """The fields that the chat body cannot say and that would change the answer, by the client's names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One request, turned into an OpenAI chat body."""
 
@@ -47,6 +61,8 @@ class Conversation:
     """Whether the stream ends with the usage (OpenAI's contract asks)."""
     continuation: routerpb.Continuation.ValueType = routerpb.CONTINUATION_UNSPECIFIED
     """Whether another target may carry on an answer that broke off."""
+    messages_form: MessagesForm | None = None
+    """The native form of a request to `/v1/messages`; `body` is then its translation."""
 
     def prompt_bytes(self) -> int:
         """How many UTF-8 bytes of text the prompt has, for an estimate of its tokens."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edge.assembly import MessagesEvent
 from edge.conversation import WITHOUT_EFFECT, Conversation
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -34,7 +35,7 @@ class Answer:
     """A whole answer, or what there is of it so far."""
 
     chunks: list[str | bytes] = field(default_factory=list)
-    """In order: text of choice 0, or the `choices` array of an OpenAI chunk as JSON."""
+    """In order: text of choice 0, the `choices` array of an OpenAI chunk as JSON, or a `MessagesEvent`."""
     finish_reasons: list[routerpb.FinishReason.ValueType] = field(default_factory=list)
     provider: str = ""
     target_model: str = ""
@@ -48,13 +49,21 @@ class Answer:
         return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
 
 
+class _StoredEvent(BaseModel):
+    """A chunk that is a `MessagesEvent`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    messages_event: dict[str, Any]
+
+
 class _Entry(BaseModel):
     """What is stored under a key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     format: Literal[1]
-    chunks: list[str | list[dict[str, Any]]]
+    chunks: list[str | list[dict[str, Any]] | _StoredEvent]
     finish_reasons: list[int]
     provider: str
     target_model: str
@@ -85,11 +94,17 @@ def read_cache_control(header: str | None) -> CachePolicy:
 def cache_key(tenant: str, conversation: Conversation) -> str:
     """Return the Redis key of the answer: every field of the body that can change it, the model, and the tenant.
 
-    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0.
+    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0. For
+    `/v1/messages` the native form counts, of which the translation may say less; no other contract shares its keys.
     """
-    relevant = {name: value for name, value in conversation.body.items() if name not in WITHOUT_EFFECT}
-    document = [tenant, conversation.requested_model, relevant]
+    form = conversation.messages_form
+    relevant = [_relevant(conversation.body)] if form is None else [_relevant(form.fields), "messages", form.beta]
+    document = [tenant, conversation.requested_model, *relevant]
     return "spillway:cache:" + hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _relevant(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT and value is not None}
 
 
 def encode(answer: Answer) -> bytes | None:
@@ -97,7 +112,7 @@ def encode(answer: Answer) -> bytes | None:
     usage = answer.usage or Usage()
     document: dict[str, Any] = {
         "format": _FORMAT,
-        "chunks": [chunk if isinstance(chunk, str) else orjson.Fragment(chunk) for chunk in answer.chunks],
+        "chunks": [_encode_chunk(chunk) for chunk in answer.chunks],
         "finish_reasons": list(answer.finish_reasons),
         "provider": answer.provider,
         "target_model": answer.target_model,
@@ -118,7 +133,7 @@ def decode(value: bytes) -> Answer | None:
     if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons):
         return None
     return Answer(
-        chunks=[chunk if isinstance(chunk, str) else orjson.dumps(chunk) for chunk in entry.chunks],
+        chunks=[_decode_chunk(chunk) for chunk in entry.chunks],
         finish_reasons=cast("list[routerpb.FinishReason.ValueType]", entry.finish_reasons),
         provider=entry.provider,
         target_model=entry.target_model,
@@ -126,3 +141,15 @@ def decode(value: bytes) -> Answer | None:
         system_fingerprint=entry.system_fingerprint,
         usage=entry.usage,
     )
+
+
+def _encode_chunk(chunk: str | bytes) -> object:
+    if isinstance(chunk, MessagesEvent):
+        return {"messages_event": orjson.Fragment(bytes(chunk))}
+    return chunk if isinstance(chunk, str) else orjson.Fragment(chunk)
+
+
+def _decode_chunk(chunk: str | list[dict[str, Any]] | _StoredEvent) -> str | bytes:
+    if isinstance(chunk, _StoredEvent):
+        return MessagesEvent(orjson.dumps(chunk.messages_event))
+    return chunk if isinstance(chunk, str) else orjson.dumps(chunk)

@@ -11,7 +11,7 @@ from typing import Protocol
 import grpc
 import structlog
 
-from edge.assembly import MalformedChunk, assemble
+from edge.assembly import MalformedChunk, MessagesEvent, assemble
 from edge.cache import cache
 from edge.cache.cache import ENDS, Answer, CachePolicy
 from edge.contracts.receipt_json import money
@@ -212,6 +212,8 @@ class Exchange:
         if number != self._answering:
             self._answer_from(number)
         chunks: list[str | bytes] = [*delta.texts, *delta.choices]
+        if self.conversation.messages_form is not None:
+            chunks += map(MessagesEvent, delta.messages_events)
         if self._first_content is None:
             self._first_content = time.monotonic()
         self.answer.chunks += chunks

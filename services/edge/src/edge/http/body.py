@@ -20,6 +20,11 @@ _LEVELS_LEFT_FREE = 10
 
 async def read_json(request: Request, limit_bytes: int) -> Any:
     """Read the body as JSON; Problem when it is longer than `limit_bytes` or not JSON."""
+    return parse_json(await read_body(request, limit_bytes))
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read the body; Problem when it is longer than `limit_bytes`."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
@@ -31,8 +36,13 @@ async def read_json(request: Request, limit_bytes: int) -> Any:
                 raise _too_large(limit_bytes)
     except ClientDisconnect as error:
         raise Problem("invalid_request", "the connection closed before the body was complete") from error
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a body; Problem when it is not JSON or too deep to be written again."""
     try:
-        parsed = orjson.loads(bytes(body))
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(
             "invalid_json", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"

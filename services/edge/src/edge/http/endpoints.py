@@ -18,7 +18,7 @@ from edge.events.cost_event import RequestFacts
 from edge.exchange.exchange import Exchange, Parts
 from edge.guard.guard import Guard
 from edge.guard.keys import Identity
-from edge.http.body import read_json, validate
+from edge.http.body import parse_json, read_body, read_json, validate
 from edge.http.openapi import CHAT, COMPLETIONS, MESSAGES
 from edge.http.responses import Frames, StreamResponse, WholeAnswers, WholeResponse
 from edge.problems import Problem
@@ -72,9 +72,9 @@ class ChatEndpoints:
     async def messages(self, request: Request) -> Response:
         """Answer a conversation in the contract of Anthropic's Messages API, as a stream or whole."""
         identity = self.guard.identify(request.headers.get("authorization"), request.headers.get("x-api-key"))
-        raw = await read_json(request, self.settings.max_body_bytes)
-        beta = request.headers.get("anthropic-beta")
-        conversation = validate(MessagesRequest, raw).to_conversation(request.url.path, raw, beta)
+        encoded = await read_body(request, self.settings.max_body_bytes)
+        raw, beta = parse_json(encoded), request.headers.get("anthropic-beta", "")
+        conversation = validate(MessagesRequest, raw).to_conversation(request.url.path, raw, encoded, beta)
         exchange, headers = await self._admit(request, identity, conversation)
         headers[ERROR_HEADER] = exchange.facts.request_id
         frames = MessagesFrames(exchange)

@@ -85,6 +85,9 @@ class RouterClient:
             body=orjson.dumps(conversation.body),
             continuation=conversation.continuation,
         )
+        if (form := conversation.messages_form) is not None:
+            native = routerpb.MessagesForm(body=form.body, beta=form.beta, untranslatable=form.untranslatable)
+            request.messages_form.CopyFrom(native)
         return self._stub.StreamCompletion(request, timeout=self._request_timeout)
 
     async def stop(self, address: str, request_id: str) -> bool:

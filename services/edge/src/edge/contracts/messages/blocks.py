@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from edge.assembly import MalformedChunk
+from edge.assembly import MalformedChunk, MessagesEvent
 
 Json = dict[str, Any]
 
@@ -40,6 +40,9 @@ class MessageBlocks:
                 if isinstance(chunk, str):
                     self._add("text", {"type": "text_delta", "text": chunk}, events)
                     continue
+                if isinstance(chunk, MessagesEvent):
+                    self._take_native(orjson.loads(bytes(chunk)), events)
+                    continue
                 for choice in orjson.loads(chunk):
                     if choice["index"] == 0:
                         self._read(choice.get("delta") or {}, events)
@@ -68,11 +71,9 @@ class MessageBlocks:
         self.is_refusal |= bool(delta.get("refusal"))
         for fragment in delta.get("tool_calls") or ():
             self._take_fragment(fragment, events)
-        if own := delta.get("anthropic"):
-            self._take_own(own, events)
 
-    def _take_own(self, event: Json, events: list[Json]) -> None:
-        """Take an event of Anthropic's own that has no counterpart in an OpenAI chunk; its index is ours."""
+    def _take_native(self, event: Json, events: list[Json]) -> None:
+        """Take an event of the Messages API that has no counterpart in an OpenAI chunk; its index is ours."""
         match event["type"]:
             case "content_block_start":
                 events += self.close()

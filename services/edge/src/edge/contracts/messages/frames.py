@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge.assembly import MalformedChunk
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
-from edge.contracts.messages.request import to_chat_body
+from edge.contracts.messages.extra_work import refuse_extra_work
+from edge.contracts.messages.request import translate
 from edge.contracts.receipt_json import seam_comment
-from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
+from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation, MessagesForm
 from edge.exchange.exchange import Exchange, Receipt
 from edge.problems import Problem
 from pricing.usage import Usage
@@ -82,17 +83,24 @@ class MessagesRequest(BaseModel):
         Field(description="Not Anthropic's: whether another model may carry on an answer that broke off."),
     ] = None
 
-    def to_conversation(self, endpoint: str, raw: Json, beta: str | None = None) -> Conversation:
-        """Turn the body into a conversation; `raw` is the body as it came, `beta` the header `anthropic-beta`.
+    def to_conversation(self, endpoint: str, raw: Json, encoded: bytes, beta: str = "") -> Conversation:
+        """Turn the body into a conversation, translated and in its native form.
 
-        Problem when a block makes no sense.
+        `raw` is the body as it came, parsed; `encoded` is its JSON; `beta` is the header `anthropic-beta`. Problem when
+        a block makes no sense.
         """
+        if "continuation" in raw:  # ours: Anthropic would refuse it
+            raw = {name: value for name, value in raw.items() if name != "continuation"}
+            encoded = orjson.dumps(raw)
+        refuse_extra_work(raw)
+        translation = translate(raw)
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
-            body=to_chat_body({name: value for name, value in raw.items() if name != "continuation"}, beta),
+            body=translation.body,
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
+            messages_form=MessagesForm(encoded, raw, beta, translation.untranslatable),
         )
 
 

@@ -1,13 +1,12 @@
-"""A body of the Anthropic Messages API as an OpenAI chat body, with what OpenAI has no word for beside it.
+"""A body of the Anthropic Messages API as a plain OpenAI chat body, for targets that do not speak this contract.
 
-That travels under the key `anthropic`, at the place it belongs to, and the llm-router takes it from there: to a
-target on Anthropic's wire everything is said as it was asked, to every other target what only changes the price is
-left out. `unsaid` lists the fields without which the answer would be another one, by the caller's names: a target
-that cannot say them is not asked. See docs/adr/0008.
+What OpenAI has no word for is left out. Where the answer would be another one without it, it is named by the client's
+own name for the field: a target that needs the translation is then not asked. See docs/adr/0008.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,61 +21,63 @@ _TRANSLATED = frozenset(
         *("tools", "tool_choice", "metadata", "output_config"),
     }
 )
-# They change what an answer costs, how fast it comes or what is told about it, and not the answer.
+# They change what an answer costs, how fast it comes or what is reported about it, and not the answer.
 _WITHOUT_EFFECT = frozenset(
     {"cache_control", "citations", "diagnostics", "eager_input_streaming", "service_tier", "speed"}
 )
 # Every target thinks as it is made to: these two ask for nothing more.
 _THINKING_WITHOUT_EFFECT = frozenset({"adaptive", "disabled"})
-# Only the model that wrote them can read them, and it may be told without: other targets are.
+# Only the model that wrote them can read them, and it may be asked without: other targets are.
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-# Anthropic's own tools that cost nothing but tokens. Others are billed by use, which no usage that we record tells.
-_TOKEN_ONLY_TOOLS = ("bash_", "browser_", "computer_", "memory_", "text_editor_", "tool_search_tool_", "web_fetch_")
+# OpenAI refuses a request whose `user` is longer; other clients send long ones.
+_MAX_USER_CHARACTERS = 64
+# The router reports the name in gRPC's metadata, which has a limit; a client may name a field as it likes.
+_MAX_NAME_CHARACTERS = 100
 
 
-def to_chat_body(body: Json, beta: str | None) -> Json:
-    """Translate a body whose top level was checked. Problem names the block that makes no sense.
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A plain OpenAI chat body, and what it could not say."""
 
-    `beta` is the header `anthropic-beta`, which says what a target on Anthropic's wire shall understand of the body.
-    """
-    unsaid: list[str] = []
-    translated: Json = {"messages": _messages(body, unsaid), "max_completion_tokens": body["max_tokens"]}
+    body: Json
+    untranslatable: tuple[str, ...]
+    """The fields without which the answer would be another one, by the client's names."""
+
+
+def translate(body: Json) -> Translation:
+    """Translate a body whose top level was checked. Problem names the block that makes no sense."""
+    lost: list[str] = []
+    translated: Json = {"messages": _messages(body, lost), "max_completion_tokens": body["max_tokens"]}
     if not body["max_tokens"]:
-        unsaid.append("max_tokens")
+        lost.append("max_tokens")
     same = ("temperature", "top_p")
     translated |= {name: body[name] for name in same if body.get(name) is not None}
     if body.get("stop_sequences"):
         translated["stop"] = body["stop_sequences"]
-    fields = _own_fields(body, unsaid)
+    _note_native_fields(body, lost)
     if body.get("tools"):
-        translated["tools"] = [_tool(tool, f"tools.{index}", unsaid) for index, tool in enumerate(body["tools"])]
-        translated |= _tool_choice(body.get("tool_choice"), fields, unsaid)
-    translated |= _metadata(body.get("metadata"), fields)
-    translated |= _output_config(body.get("output_config"), fields, unsaid)
-    own: Json = {"fields": fields, "unsaid": unsaid}
-    return {**translated, "anthropic": {**own, "beta": beta} if beta else own}
+        translated |= _tools(body["tools"], body.get("tool_choice"), lost)
+    translated |= _user_of(body.get("metadata"))
+    translated |= _output_config(body.get("output_config"), lost)
+    return Translation(translated, tuple(lost))
 
 
-def _own_fields(body: Json, unsaid: list[str]) -> Json:
-    """Return the fields that only Anthropic has, as they came."""
-    fields = {name: value for name, value in body.items() if name not in _TRANSLATED and value is not None}
-    for name, value in fields.items():
-        is_permission = name == "thinking" and str(value.get("type")) in _THINKING_WITHOUT_EFFECT
-        if name not in _WITHOUT_EFFECT and not is_permission:
-            unsaid.append(name)
-    return fields
+def _note_native_fields(body: Json, lost: list[str]) -> None:
+    """Note the fields that only Anthropic has."""
+    for name, value in body.items():
+        if name in _TRANSLATED or name in _WITHOUT_EFFECT or value is None:
+            continue
+        if name != "thinking" or str(value.get("type")) not in _THINKING_WITHOUT_EFFECT:
+            lost.append(name[:_MAX_NAME_CHARACTERS])
 
 
-def _metadata(metadata: Json | None, fields: Json) -> Json:
-    if not metadata:
-        return {}
-    if metadata.keys() != {"user_id"} or metadata["user_id"] is None:
-        fields["metadata"] = metadata
-    return {"user": metadata["user_id"]} if isinstance(metadata.get("user_id"), str) else {}
+def _user_of(metadata: Json | None) -> Json:
+    user = (metadata or {}).get("user_id")
+    return {"user": user} if isinstance(user, str) and len(user) <= _MAX_USER_CHARACTERS else {}
 
 
-def _output_config(config: Json | None, fields: Json, unsaid: list[str]) -> Json:
+def _output_config(config: Json | None, lost: list[str]) -> Json:
     translated: Json = {}
     for name, value in (config or {}).items():
         if name == "effort" and isinstance(value, str):
@@ -84,10 +85,8 @@ def _output_config(config: Json | None, fields: Json, unsaid: list[str]) -> Json
         elif name == "format" and _is_schema(value):
             schema = {"name": "answer", "schema": value["schema"], "strict": True}
             translated["response_format"] = {"type": "json_schema", "json_schema": schema}
-        else:
-            fields["output_config"] = config
-            if value is not None:
-                unsaid.append(f"output_config.{name}")
+        elif value is not None:
+            lost.append(f"output_config.{name}"[:_MAX_NAME_CHARACTERS])
     return translated
 
 
@@ -95,7 +94,14 @@ def _is_schema(value: object) -> bool:
     return isinstance(value, dict) and value.keys() == {"type", "schema"} and value["type"] == "json_schema"
 
 
-def _tool_choice(choice: Json | None, fields: Json, unsaid: list[str]) -> Json:
+def _tools(tools: list[Json], choice: Json | None, lost: list[str]) -> Json:
+    translated = [_tool(tool, f"tools.{index}", lost) for index, tool in enumerate(tools)]
+    known = [tool for tool in translated if tool is not None]
+    chosen = _tool_choice(choice, lost)
+    return {"tools": known, **chosen} if known else {}
+
+
+def _tool_choice(choice: Json | None, lost: list[str]) -> Json:
     if choice is None:
         return {}
     kind = choice.get("type")
@@ -109,23 +115,14 @@ def _tool_choice(choice: Json | None, fields: Json, unsaid: list[str]) -> Json:
     alone = choice.get("disable_parallel_tool_use")
     if isinstance(alone, bool):
         translated["parallel_tool_calls"] = not alone
-    rest = _rest(choice, {"type", "name", "disable_parallel_tool_use"}, "tool_choice", unsaid)
-    if rest:
-        fields["tool_choice"] = choice
+    _note_rest(choice, {"type", "name", "disable_parallel_tool_use"}, "tool_choice", lost)
     return translated
 
 
-def _tool(tool: Json, where: str, unsaid: list[str]) -> Json:
-    kind = tool.get("type")
-    if kind is not None and kind != "custom":
-        if not str(kind).startswith(_TOKEN_ONLY_TOOLS):
-            raise Problem(
-                "unsupported_parameter",
-                f"{where}: tools of the type {str(kind)[:50]!r} are billed by use, which this gateway cannot record",
-                param=where,
-            )
-        unsaid.append(where)
-        return {"type": "anthropic", "tool": tool}
+def _tool(tool: Json, where: str, lost: list[str]) -> Json | None:
+    if tool.get("type") is not None and tool["type"] != "custom":
+        lost.append(where)
+        return None
     function: Json = {"name": _text_of(tool, "name", where)}
     if not isinstance(tool.get("input_schema"), dict):
         raise _wrong(f"{where}.input_schema", "must be a JSON schema")
@@ -134,116 +131,128 @@ def _tool(tool: Json, where: str, unsaid: list[str]) -> Json:
     function["parameters"] = tool["input_schema"]
     if isinstance(tool.get("strict"), bool):
         function["strict"] = tool["strict"]
-    rest = _rest(tool, {*function, "input_schema", "type"}, where, unsaid)
-    if "type" in tool:
-        rest["type"] = kind
-    return _with({"type": "function", "function": function}, rest)
+    _note_rest(tool, {*function, "input_schema", "type"}, where, lost)
+    return {"type": "function", "function": function}
 
 
-def _messages(body: Json, unsaid: list[str]) -> list[Json]:
+def _messages(body: Json, lost: list[str]) -> list[Json]:
     messages: list[Json] = []
     if body.get("system"):
-        messages.append({"role": "system", "content": _content(body["system"], "system", unsaid)})
+        messages.append({"role": "system", "content": _content(body["system"], "system", lost)})
     for index, turn in enumerate(body["messages"]):
-        messages += _turn(turn, f"messages.{index}", unsaid)
+        messages += _turn(turn, f"messages.{index}", lost)
     return messages
 
 
-def _turn(turn: Json, where: str, unsaid: list[str]) -> list[Json]:
-    """Return the messages of one turn; what is said with the first of them is marked as said in one breath."""
+def _turn(turn: Json, where: str, lost: list[str]) -> list[Json]:
+    """Return the messages of one turn."""
     role, content = turn["role"], turn["content"]
     if role == "assistant" and not isinstance(content, str):
-        messages = [_assistant(content, f"{where}.content", unsaid)]
+        messages = [_assistant(content, f"{where}.content", lost)]
     elif role == "user" and not isinstance(content, str):
-        messages = _user(content, f"{where}.content", unsaid)
+        messages = _user(content, f"{where}.content", lost)
     else:
-        messages = [{"role": role, "content": _content(content, f"{where}.content", unsaid)}]
-    if role == "system":
-        messages[0]["anthropic"] = {"in_place": True}
-    rest = _rest(turn, {"role", "content"}, where, unsaid)
-    if rest:
-        messages[0].setdefault("anthropic", {})["turn"] = rest
-    for message in messages[1:]:
-        message.setdefault("anthropic", {})["joined"] = True
+        messages = [{"role": role, "content": _content(content, f"{where}.content", lost)}]
+    _note_rest(turn, {"role", "content"}, where, lost)
     return messages
 
 
-def _user(blocks: list[Json], where: str, unsaid: list[str]) -> list[Json]:
+def _user(blocks: list[Json], where: str, lost: list[str]) -> list[Json]:
     """Return a message for each result of a tool and one for what stands between them."""
     messages: list[Json] = []
+    parts: list[Json] | None = None
     for index, block in enumerate(blocks):
         place = f"{where}.{index}"
         if block.get("type") == "tool_result":
-            messages.append(_tool_result(block, place, unsaid))
+            messages.append(_tool_result(block, place, lost))
+            parts = None
             continue
-        if not messages or messages[-1]["role"] != "user":
-            messages.append({"role": "user", "content": []})
-        messages[-1]["content"].append(_part(block, place, unsaid))
-    return messages or [{"role": "user", "content": []}]
+        if parts is None:
+            parts = []
+            messages.append({"role": "user", "content": parts})
+        parts += _parts(block, place, lost)
+    for message in messages:
+        message["content"] = message["content"] or ""
+    return messages or [{"role": "user", "content": ""}]
 
 
-def _tool_result(block: Json, where: str, unsaid: list[str]) -> Json:
-    result: Json = {"role": "tool", "tool_call_id": _text_of(block, "tool_use_id", where)}
-    content = block.get("content")
-    if content is not None:
-        place = f"{where}.content"
-        result["content"] = _content(content, place, unsaid)
-        if isinstance(content, list):
-            # OpenAI's tools answer in text.
-            unsaid += [f"{place}.{i}" for i, part in enumerate(content) if part.get("type") == "image"]
-    rest = _rest(block, {"type", "tool_use_id", "content", "is_error"}, where, unsaid)
-    if "is_error" in block:
-        rest["is_error"] = block["is_error"]
-    return {**result, "anthropic": {"result": rest}} if rest else result
+def _tool_result(block: Json, where: str, lost: list[str]) -> Json:
+    identity = _text_of(block, "tool_use_id", where)
+    content = _result_content(block.get("content"), f"{where}.content", lost)
+    if block.get("is_error"):
+        content = _as_failure(content)
+    _note_rest(block, {"type", "tool_use_id", "content", "is_error"}, where, lost)
+    return {"role": "tool", "tool_call_id": identity, "content": content}
 
 
-def _assistant(blocks: list[Json], where: str, unsaid: list[str]) -> Json:
-    """Return one message. Calls of tools stand behind the text; where they did not, a part marks their place."""
+def _result_content(content: object, where: str, lost: list[str]) -> str | list[Json]:
+    """Return what a tool has answered: OpenAI's tools answer in text."""
+    if content is None:
+        return ""
+    translated = _content(content, where, lost)
+    if isinstance(content, list):
+        lost += [f"{where}.{index}" for index, part in enumerate(content) if part.get("type") == "image"]
+    if isinstance(translated, list):
+        translated = [part for part in translated if part["type"] == "text"]
+    return translated or ""
+
+
+def _as_failure(content: str | list[Json]) -> str | list[Json]:
+    """Say in words that a tool has failed: only Anthropic has a flag for it."""
+    if isinstance(content, str):
+        return f"Error: {content}"
+    return [{"type": "text", "text": "Error:"}, *content]
+
+
+def _assistant(blocks: list[Json], where: str, lost: list[str]) -> Json:
+    """Return one message: what was said first, and the calls of tools behind it."""
     parts: list[Json] = []
     calls: list[Json] = []
     for index, block in enumerate(blocks):
         place = f"{where}.{index}"
         if block.get("type") == "tool_use":
-            parts.append({"type": "anthropic", "tool_call": len(calls)})
-            calls.append(_tool_call(block, place, unsaid))
+            calls.append(_tool_call(block, place, lost))
         else:
-            parts.append(_part(block, place, unsaid))
-    while parts and "tool_call" in parts[-1]:
-        parts.pop()
-    message: Json = {"role": "assistant", "content": parts or None}
-    return {**message, "tool_calls": calls} if calls else message
+            parts += _parts(block, place, lost)
+    if calls:
+        return {"role": "assistant", "content": parts or None, "tool_calls": calls}
+    return {"role": "assistant", "content": parts or ""}
 
 
-def _tool_call(block: Json, where: str, unsaid: list[str]) -> Json:
+def _tool_call(block: Json, where: str, lost: list[str]) -> Json:
     if not isinstance(block.get("input"), dict):
         raise _wrong(f"{where}.input", "must be a JSON object")
     function = {"name": _text_of(block, "name", where), "arguments": orjson.dumps(block["input"]).decode()}
-    call = {"id": _text_of(block, "id", where), "type": "function", "function": function}
-    return _with(call, _rest(block, {"type", "id", "name", "input"}, where, unsaid))
+    _note_rest(block, {"type", "id", "name", "input"}, where, lost)
+    return {"id": _text_of(block, "id", where), "type": "function", "function": function}
 
 
-def _content(content: object, where: str, unsaid: list[str]) -> str | list[Json]:
+def _content(content: object, where: str, lost: list[str]) -> str | list[Json]:
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise _wrong(where, "must be a text or a list of content blocks")
-    return [_part(block, f"{where}.{index}", unsaid) for index, block in enumerate(content)]
+    parts: list[Json] = []
+    for index, block in enumerate(content):
+        parts += _parts(block, f"{where}.{index}", lost)
+    return parts or ""
 
 
-def _part(block: Json, where: str, unsaid: list[str]) -> Json:
-    """Return a content block as a part of a message; one that OpenAI does not know travels whole."""
+def _parts(block: Json, where: str, lost: list[str]) -> list[Json]:
+    """Return a content block as the part of a message that it is; nothing when OpenAI has no such part."""
     kind = _text_of(block, "type", where)
     if kind == "text":
-        part = {"type": "text", "text": _text_of(block, "text", where)}
-        return _with(part, _rest(block, {"type", "text"}, where, unsaid))
+        text = _text_of(block, "text", where)
+        _note_rest(block, {"type", "text"}, where, lost)
+        return [{"type": "text", "text": text}]
     if kind == "image" and (url := _image_url(block.get("source"))):
-        image: Json = {"type": "image_url", "image_url": {"url": url}}
-        return _with(image, _rest(block, {"type", "source"}, where, unsaid))
+        _note_rest(block, {"type", "source"}, where, lost)
+        return [{"type": "image_url", "image_url": {"url": url}}]
     if kind in {"tool_use", "tool_result"}:
         raise _wrong(where, f"a {kind} does not belong here")
     if kind not in _THOUGHTS:
-        unsaid.append(where)
-    return {"type": "anthropic", "block": block}
+        lost.append(where)
+    return []
 
 
 def _image_url(source: object) -> str | None:
@@ -257,18 +266,12 @@ def _image_url(source: object) -> str | None:
             return None
 
 
-def _rest(block: Json, known: set[str], where: str, unsaid: list[str]) -> Json:
-    """Return what `block` has besides the `known` fields, and note what other targets cannot do without."""
-    rest = {name: value for name, value in block.items() if name not in known}
-    for name, value in rest.items():
-        is_neutral = value is None or name in _WITHOUT_EFFECT or (name == "caller" and value == {"type": "direct"})
-        if not is_neutral:
-            unsaid.append(f"{where}.{name}"[:100])
-    return rest
-
-
-def _with(part: Json, rest: Json) -> Json:
-    return {**part, "anthropic": rest} if rest else part
+def _note_rest(block: Json, known: set[str], where: str, lost: list[str]) -> None:
+    """Note what `block` has besides the `known` fields and other targets cannot do without."""
+    for name, value in block.items():
+        is_direct = name == "caller" and value == {"type": "direct"}
+        if name not in known and name not in _WITHOUT_EFFECT and value is not None and not is_direct:
+            lost.append(f"{where}.{name}"[:_MAX_NAME_CHARACTERS])
 
 
 def _text_of(block: Json, name: str, where: str) -> str:

@@ -1,0 +1,294 @@
+"""The native form of a request: only `/v1/messages` has one, it arrives as it was sent, its translation is plain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from edge.contracts.messages.extra_work import refuse_extra_work
+from edge.contracts.messages.request import translate
+from edge.problems import Problem
+from spillway.router.v1 import router_pb2 as routerpb
+
+from .scripted_edge import QUESTION, Edge
+from .scripted_router import STOP, attempted, messages_events, started, texts
+
+Json = dict[str, Any]
+
+TOOL: Json = {"name": "look", "input_schema": {"type": "object"}}
+FUNCTION: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+SEARCH: Json = {"type": "web_search_20250305", "name": "web_search"}
+# What a client could write into a body of OpenAI's contract to be taken for a native form.
+FORGED: dict[str, Json] = {
+    "a key on the body": {
+        "anthropic": {"fields": {"model": "large", "max_tokens": 9, "tools": [SEARCH]}, "unsaid": []}
+    },
+    "a key on a message": {"messages": [{**QUESTION[0], "anthropic": {"turn": {"model": "large"}}}]},
+    "a part": {"messages": [{"role": "user", "content": [{"type": "anthropic", "block": {"type": "dream"}}]}]},
+    "a tool": {"tools": [{"type": "anthropic", "tool": SEARCH}]},
+    "the name of the new field": {"messages_form": {"body": "{}", "untranslatable": []}},
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+async def test_a_body_of_openais_contract_never_becomes_a_native_form(edge: Edge, forged: Json) -> None:
+    """It passes through as it came, like any other field."""
+    await edge.complete(**forged).done()
+
+    (request,) = edge.router.requests
+    assert not request.HasField("messages_form")
+    assert {"messages": QUESTION, **forged} == orjson.loads(request.body)
+
+
+async def test_only_v1_messages_sets_the_native_form(edge: Edge) -> None:
+    """Byte for byte, with the header that belongs to it."""
+    body = {"model": "default", "max_tokens": 5, "messages": QUESTION, "top_k": 3, "a_field": {"deep": [1.50, None]}}
+    await edge.visit("/v1/messages", body, [("anthropic-beta", "more-2026-01-01")]).done()
+    await edge.chat().done()
+    native, other = edge.router.requests
+
+    form = routerpb.MessagesForm(body=orjson.dumps(body), beta="more-2026-01-01", untranslatable=["top_k", "a_field"])
+    assert form == native.messages_form
+    assert {"messages": QUESTION, "max_completion_tokens": 5} == orjson.loads(native.body)
+    assert not other.HasField("messages_form")
+
+
+async def test_events_that_only_the_messages_api_has_are_replayed_in_their_place(edge: Edge) -> None:
+    """From the target and from the response cache alike."""
+    edge.router.script = [
+        started(),
+        messages_events(
+            {"type": "content_block_start", "content_block": {"type": "redacted_thinking", "data": "b3A="}},
+            {"type": "content_block_stop"},
+        ),
+        texts("Par", "is"),
+        messages_events({"type": "message_delta", "delta": {"stop_reason": "stop_sequence", "stop_sequence": "X"}}),
+        attempted(),
+        STOP,
+    ]
+    body = {"model": "default", "max_tokens": 5, "messages": QUESTION}
+    first, again = [await edge.visit("/v1/messages", body).done() for _ in range(2)]
+
+    assert ["edge; fwd=miss; stored", "edge; hit"] == [visit.headers["cache-status"] for visit in (first, again)]
+    for visit in (first, again):
+        content = [{"type": "redacted_thinking", "data": "b3A="}, {"type": "text", "text": "Paris"}]
+        stop = (visit.json["stop_reason"], visit.json["stop_sequence"])
+        assert (content, "stop_sequence", "X") == (visit.json["content"], *stop)
+
+
+async def test_events_of_the_messages_api_are_not_part_of_another_contracts_answer(edge: Edge) -> None:
+    """A router that sends some all the same changes nothing."""
+    edge.router.script = [started(), messages_events({"type": "content_block_stop"}), texts("Paris"), attempted(), STOP]
+    visit = await edge.complete(stream=False).done()
+
+    assert {"role": "assistant", "content": "Paris", "refusal": None} == visit.json["choices"][0]["message"]
+
+
+def turn(*blocks: Json, role: str = "user") -> Json:
+    """Write a turn."""
+    return {"messages": [{"role": role, "content": list(blocks)}]}
+
+
+def text(words: str, **more: object) -> Json:
+    """Write a block of text."""
+    return {"type": "text", "text": words, **more}
+
+
+USE: Json = {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": 1}}
+CALL: Json = {"id": "t1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
+IMAGE: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+# Fields of a body, what is left of them in OpenAI's words, and what is named as lost.
+TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
+    "no content": (turn(), {"messages": [{"role": "user", "content": ""}]}, []),
+    "no words of an assistant": (turn(role="assistant"), {"messages": [{"role": "assistant", "content": ""}]}, []),
+    "a thought alone": (
+        turn({"type": "thinking", "thinking": "Hm.", "signature": "s"}, role="assistant"),
+        {"messages": [{"role": "assistant", "content": ""}]},
+        [],
+    ),
+    "a call alone": (
+        turn(USE, role="assistant"),
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
+        [],
+    ),
+    "words between the calls": (
+        turn(USE, text("and"), {**USE, "id": "t2"}, role="assistant"),
+        {"messages": [{"role": "assistant", "content": [text("and")], "tool_calls": [CALL, {**CALL, "id": "t2"}]}]},
+        [],
+    ),
+    "a call with more": (
+        turn({**USE, "caller": {"type": "direct"}, "mood": "good"}, role="assistant"),
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
+        ["messages.0.content.0.mood"],
+    ),
+    "a result without content": (
+        turn({"type": "tool_result", "tool_use_id": "t1"}),
+        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": ""}]},
+        [],
+    ),
+    "a failure without content": (
+        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": True}),
+        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": "Error: "}]},
+        [],
+    ),
+    "a failure in blocks": (
+        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": True, "content": [text("no")]}),
+        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": [text("Error:"), text("no")]}]},
+        [],
+    ),
+    "a picture as a result": (
+        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": False, "content": [text("a map"), IMAGE]}),
+        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": [text("a map")]}]},
+        ["messages.0.content.0.content.1"],
+    ),
+    "words around results": (
+        turn(text("a"), {"type": "tool_result", "tool_use_id": "t1", "content": "b"}, text("c"), text("d")),
+        {
+            "messages": [
+                {"role": "user", "content": [text("a")]},
+                {"role": "tool", "tool_call_id": "t1", "content": "b"},
+                {"role": "user", "content": [text("c"), text("d")]},
+            ]
+        },
+        [],
+    ),
+    "blocks without a counterpart": (
+        turn(text("x"), {"type": "dream"}, {"type": "document", "source": {}}),
+        {"messages": [{"role": "user", "content": [text("x")]}]},
+        ["messages.0.content.1", "messages.0.content.2"],
+    ),
+    "a block without a counterpart alone": (
+        turn({"type": "dream"}),
+        {"messages": [{"role": "user", "content": ""}]},
+        ["messages.0.content.0"],
+    ),
+    "marks on a block": (
+        turn(text("x", cache_control={"type": "ephemeral"}, citations=None, mood="good")),
+        {"messages": [{"role": "user", "content": [text("x")]}]},
+        ["messages.0.content.0.mood"],
+    ),
+    "a mark on a turn": (
+        {"messages": [{"role": "system", "content": "Now in French.", "clear_at": "never"}]},
+        {"messages": [{"role": "system", "content": "Now in French."}]},
+        ["messages.0.clear_at"],
+    ),
+    "a tool of Anthropic's own": (
+        {"tools": [{"type": "bash_20250124", "name": "bash"}], "tool_choice": {"type": "any"}},
+        {},
+        ["tools.0"],
+    ),
+    "tools of both kinds": (
+        {"tools": [{"type": "bash_20250124", "name": "bash"}, TOOL], "tool_choice": {"type": "any"}},
+        {"tools": [FUNCTION], "tool_choice": "required"},
+        ["tools.0"],
+    ),
+    "a tool with more": (
+        {"tools": [{**TOOL, "type": "custom", "input_examples": [{}], "cache_control": {}}]},
+        {"tools": [FUNCTION]},
+        ["tools.0.input_examples"],
+    ),
+    "a choice with more": (
+        {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True, "mood": 1}},
+        {"tools": [FUNCTION], "tool_choice": "auto", "parallel_tool_calls": False},
+        ["tool_choice.mood"],
+    ),
+    "a long name of who asks": ({"metadata": {"user_id": "u" * 65}}, {}, []),
+    "who asks": ({"metadata": {"user_id": "u" * 64, "more": 1}}, {"user": "u" * 64}, []),
+    "no limit": ({"max_tokens": 0}, {"max_completion_tokens": 0}, ["max_tokens"]),
+    "fields of Anthropic's": (
+        {"top_k": 5, "service_tier": "auto", "thinking": {"type": "adaptive"}, "speed": "fast", "inference_geo": "us"},
+        {},
+        ["top_k", "inference_geo"],
+    ),
+    "more thinking": ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, {}, ["thinking"]),
+    "output": (
+        {"output_config": {"effort": "low", "format": {"type": "regex"}, "task_budget": 5, "mood": None}},
+        {"reasoning_effort": "low"},
+        ["output_config.format", "output_config.task_budget"],
+    ),
+    "a field of next year": ({"anthropic": {"fields": {}}}, {}, ["anthropic"]),
+}
+
+
+@pytest.mark.parametrize(("fields", "plain", "lost"), TRANSLATIONS.values(), ids=TRANSLATIONS.keys())
+def test_the_translation_is_plain_and_names_what_it_cannot_say(fields: Json, plain: Json, lost: list[str]) -> None:
+    """OpenAI's words and no others."""
+    body = {"model": "default", "max_tokens": 5, "messages": QUESTION, **fields}
+    translation = translate(body)
+
+    assert {"messages": QUESTION, "max_completion_tokens": 5, **plain} == translation.body
+    assert lost == list(translation.untranslatable)
+    assert b"anthropic" not in orjson.dumps(translation.body)
+
+
+def added(definition: Json) -> Json:
+    """Write a turn that defines a tool."""
+    block = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": definition}}
+    return {"messages": [*QUESTION, {"role": "system", "content": [block]}]}
+
+
+# What would be billed in units that no usage of ours carries, and where it is asked for.
+EXTRA_WORK: dict[str, tuple[Json, str]] = {
+    "a tool billed by use": ({"tools": [TOOL, SEARCH]}, "tools.1"),
+    "another model as a tool": ({"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "x"}]}, "tools.0"),
+    "tools of a server": ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, "tools.0"),
+    "a type that is no text": ({"tools": [{"type": ["web_search_20250305"], "name": "x"}]}, "tools.0"),
+    "a type in capitals": ({"tools": [{"type": "WEB_SEARCH_20250305", "name": "x"}]}, "tools.0"),
+    "a tool defined in a turn": (added(SEARCH), "messages.1.content.0.tool.definition"),
+    "tools of a server defined in a turn": (
+        added({"type": "mcp_toolset", "mcp_server_name": "x"}),
+        "messages.1.content.0.tool.definition",
+    ),
+    "a tool defined in a way of next year": (
+        turn({"type": "dream", "of": [{"tools": [{"type": "code_execution_20270101"}]}]}),
+        "messages.0.content.0.of.0.tools.0",
+    ),
+    "a tool in the system prompt": ({"system": [{"type": "text", "text": "x", "more": SEARCH}]}, "system.0.more"),
+    "a container": ({"container": "container_1"}, "container"),
+    "a container with skills": ({"container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}}, "container"),
+    "servers": ({"mcp_servers": [{"type": "url", "url": "https://a.test", "name": "a"}]}, "mcp_servers"),
+    "other models": ({"fallbacks": [{"model": "large", "max_tokens": 9000}]}, "fallbacks"),
+    "other models by default": ({"fallbacks": "default"}, "fallbacks"),
+    "a summary": ({"compaction": {"type": "summarize"}}, "compaction"),
+    "a summary on the way": (
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]}},
+        "context_management.edits.1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "where"), EXTRA_WORK.values(), ids=EXTRA_WORK.keys())
+async def test_work_that_no_usage_tells_of_is_refused_wherever_it_is_asked_for(
+    edge: Edge, fields: Json, where: str
+) -> None:
+    """With a 400 that names the place, whatever the `anthropic-beta` header says; nothing is asked of the router."""
+    body = {"model": "default", "max_tokens": 5, "messages": QUESTION, **fields}
+    visit = await edge.visit("/v1/messages", body, [("anthropic-beta", "inline-tools-2026-09-15")]).done()
+
+    assert (400, {"error_code": "unsupported_parameter"}) == (visit.status, visit.json["error"]["details"])
+    assert visit.json["error"]["message"].startswith(f"{where}: ")
+    assert [] == edge.router.requests
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [TOOL, {**TOOL, "type": "custom"}, {**TOOL, "type": None}]},
+        {"tools": [{"type": kind, "name": "x"} for kind in ("bash_20250124", "web_fetch_20260318", "memory_20250818")]},
+        added(TOOL),
+        added({"type": "bash_20250124", "name": "bash"}),
+        turn({**USE, "input": SEARCH}, {**USE, "caller": {"type": "code_execution_20250825"}}, role="assistant"),
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+        {"context_management": {"edits": 5}},
+        {"container": None, "mcp_servers": [], "fallbacks": None, "compaction": None, "context_management": None},
+        {"messages": [{"role": "user", "content": "web_search_20250305"}]},
+    ],
+)
+def test_what_costs_nothing_but_tokens_is_not_refused(fields: Json) -> None:
+    """Tools that the client runs, words that look like a type, and what is empty."""
+    try:
+        refuse_extra_work({"model": "default", "max_tokens": 5, "messages": QUESTION, **fields})
+    except Problem as problem:
+        pytest.fail(problem.message)
