@@ -18,7 +18,8 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from cost_ledger.settings import Settings as LedgerSettings
-from edge.guard.keys import Identity, load_keys
+from edge.guard.keys import load_keys
+from edge.identity import Identity
 from edge.settings import Settings as EdgeSettings
 from llm_router.settings import Settings as RouterSettings
 from local_model.settings import Settings as ModelSettings

@@ -12,15 +12,27 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from edge.cache.cache import NoCache
+from edge.cache.exact import ExactCache
+from edge.contracts.chat.contract import ChatContract
+from edge.contracts.completions.contract import CompletionsContract
+from edge.contracts.contract import Contract
+from edge.contracts.embeddings.contract import EmbeddingsContract
+from edge.contracts.messages.contract import MessagesContract
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisStore
 from edge.events.spool import Spool
-from edge.exchange.exchange import Parts
+from edge.exchange.exchange import ExchangeDependencies
+from edge.exchange.output_stage import SizeLimit
+from edge.exchange.settlement import Settlement
+from edge.guard.admission import Admission
+from edge.guard.check import RedisCheck
 from edge.guard.guard import Guard
+from edge.guard.identify import Identify
 from edge.guard.keys import add_key, load_keys
+from edge.guard.size import PromptLimit
 from edge.http.app import create_app
-from edge.http.embeddings_endpoint import EmbeddingEndpoints
-from edge.http.endpoints import ChatEndpoints
+from edge.http.endpoints import ContractEndpoint
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
@@ -41,8 +53,10 @@ class Edge:
     """An edge that runs, its router, and what it has recorded."""
 
     router: FakeRouter
+    identify: Identify
     guard: Guard
-    parts: Parts
+    emitter: Emitter
+    exchanges: ExchangeDependencies
     metrics: Metrics
     redis: redis.Redis
     key: str
@@ -57,8 +71,13 @@ class Edge:
     def app(self) -> ASGIApp:
         """Put the application together with the settings as they are now."""
         settings = Settings(**self.settings)
-        endpoints = (ChatEndpoints, EmbeddingEndpoints)
-        return create_app([each(settings, self.guard, self.parts).router() for each in endpoints], self.metrics)
+        contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+        caches = [ExactCache() if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts]
+        endpoints = [
+            ContractEndpoint(contract, settings, self.identify, self.guard, cache, self.exchanges)
+            for contract, cache in zip(contracts, caches, strict=True)
+        ]
+        return create_app([endpoint.router() for endpoint in endpoints], contracts, self.metrics)
 
     def visit(self, path: str, body: object, headers: Sequence[tuple[str, str]] = ()) -> Visit:
         """Send a request."""
@@ -82,7 +101,7 @@ class Edge:
 
     async def settled(self) -> list[ledgerpb.Settled]:
         """Return the settled events so far, once all that is under way is recorded."""
-        await self.parts.emitter.close()
+        await self.emitter.close()
         entries: Any = await self.redis.xrange(COST_EVENTS)
         events = [ledgerpb.CostEvent.FromString(fields[b"event"]) for _, fields in entries]
         return [event.settled for event in events if event.HasField("settled")]
@@ -95,7 +114,13 @@ class Edge:
 
 @asynccontextmanager
 async def running_edge(
-    folder: Path, redis_url: str, spool: Spool, registry: CollectorRegistry, look_up_timeout_seconds: float = 5.0
+    folder: Path,
+    redis_url: str,
+    spool: Spool,
+    registry: CollectorRegistry,
+    look_up_timeout_seconds: float = 5.0,
+    redis_checks: Sequence[RedisCheck] = (),
+    max_answer_bytes: int = 1_000_000,
 ) -> AsyncIterator[Edge]:
     """Run the parts while the block runs; the answers are not priced."""
     key = add_key(folder / "keys.yaml", "acme", "ada", "gold")
@@ -103,12 +128,20 @@ async def running_edge(
     async with redis_client(redis_url) as client, router.serving() as address:
         router_channel, ledger_channel = create_channel(address), create_channel("127.0.0.1:1")
         router_client = RouterClient(router_channel, attempt_budget=3, request_timeout_seconds=30.0)
-        emitter = Emitter(RedisStore(client, look_up_timeout_seconds), spool, metrics)
+        store = RedisStore(client, look_up_timeout_seconds)
+        emitter = Emitter(store, spool, metrics)
         quotes = Quotes(LedgerClient(ledger_channel), metrics)
-        guard = Guard(load_keys(folder / "keys.yaml"), ModelList(router_client), 1000)
-        parts = Parts(router=router_client, emitter=emitter, quotes=quotes, metrics=metrics)
+        admission = Admission(store, emitter, redis_checks, metrics)
+        guard = Guard(ModelList(router_client), "default", [PromptLimit(1000)], admission)
+        identify = Identify(load_keys(folder / "keys.yaml"))
+        exchanges = ExchangeDependencies(
+            router=router_client,
+            settlement=Settlement(emitter, quotes, metrics),
+            metrics=metrics,
+            open_output_stage=lambda: SizeLimit(max_answer_bytes),
+        )
         try:
-            yield Edge(router, guard, parts, metrics, client, key)
+            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key)
         finally:
             await emitter.close()
             await router_channel.close()

@@ -76,7 +76,7 @@ async def test_a_clients_id_is_never_taken_for_ours(edge: Edge, path: str) -> No
     ids = [visit.headers["x-request-id"] for visit in visits]
     assert 3 == len({mine, *ids})
     assert [mine, mine] == [visit.headers["x-client-request-id"] for visit in visits]
-    await edge.parts.emitter.close()
+    await edge.emitter.close()
     entries: Any = await edge.redis.xrange(COST_EVENTS)
     events = [ledgerpb.CostEvent.FromString(fields[b"event"]) for _, fields in entries]
     requests = [(each.settled if each.HasField("settled") else each.admitted).request for each in events]

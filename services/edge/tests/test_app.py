@@ -7,6 +7,8 @@ import pytest
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
+from edge.contracts.completions.contract import CompletionsContract
+from edge.contracts.messages.contract import MessagesContract
 from edge.http.app import create_app
 from edge.metrics import Metrics
 
@@ -25,7 +27,7 @@ async def test_a_crash_is_answered_with_an_id_and_counted_and_tells_nothing(path
     async def crash() -> None:
         raise RuntimeError("secret")
 
-    visit = Visit(create_app([router], Metrics(registry)), path, {}, [])
+    visit = Visit(create_app([router], [CompletionsContract(), MessagesContract()], Metrics(registry)), path, {}, [])
     with pytest.raises(RuntimeError):  # passed on after the answer, for the server's log
         await visit.done()
 

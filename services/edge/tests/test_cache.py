@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cache.cache import LARGEST_ANSWER_BYTES, Answer, CachePolicy, decode, encode, read_cache_control
+from edge.answer import Answer
+from edge.cache.cache import CachePolicy, read_cache_control
+from edge.cache.entry import MAX_ANSWER_BYTES, decode, encode
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -61,9 +63,9 @@ def test_any_chunks_come_back_as_they_were(chunks: list[str | dict[str, object]]
 
 def test_an_answer_that_is_too_long_is_not_kept() -> None:
     """The limit is on the bytes that Redis would hold."""
-    room = LARGEST_ANSWER_BYTES - len(stored(answer("")))
+    room = MAX_ANSWER_BYTES - len(stored(answer("")))
 
-    assert LARGEST_ANSWER_BYTES == len(stored(answer("x" * room)))
+    assert MAX_ANSWER_BYTES == len(stored(answer("x" * room)))
     assert encode(answer("x" * (room + 1))) is None
     assert encode(answer("é" * (room // 2 + 1))) is None
 

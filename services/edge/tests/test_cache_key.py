@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from edge.cache.cache import cache_key
-from edge.contracts.chat.frames import ChatRequest
-from edge.contracts.completions.frames import CompletionRequest
+from edge.cache.key import cache_key
+from edge.contracts.chat.request import ChatRequest
+from edge.contracts.completions.request import CompletionRequest
 from edge.contracts.messages.frames import MessagesRequest
-from edge.conversation import WITHOUT_EFFECT
+from edge.conversation import WITHOUT_EFFECT, Conversation
 from edge.problems import Problem
 
 Json = dict[str, Any]
@@ -82,17 +82,22 @@ MESSAGES_WITHOUT_EFFECT: dict[str, list[object]] = {
 }
 
 
+def key_of(tenant: str, conversation: Conversation) -> str:
+    """Return the key of a conversation; one that names no model runs with `default`."""
+    return cache_key(tenant, conversation.requested_model or "default", conversation)
+
+
 def chat_key(tenant: str = "acme", /, **fields: object) -> str:
     """Return the key of a `/chat` body, which has a query unless told otherwise."""
     body = ChatRequest.model_validate({"query": "What?", **fields})
-    return cache_key(tenant, body.to_conversation("/chat", "default"))
+    return key_of(tenant, body.to_conversation("/chat"))
 
 
 def completion_key(tenant: str = "acme", /, **fields: object) -> str:
     """Return the key of a `/v1/chat/completions` body, which has model and messages unless told otherwise."""
     streams = {"stream": True} if "stream_options" in fields else {}
     raw = {"model": "default", "messages": [{"role": "user", "content": "What?"}], **streams, **fields}
-    return cache_key(tenant, CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw))
+    return key_of(tenant, CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw))
 
 
 def messages_key(tenant: str = "acme", /, **fields: object) -> str:
@@ -104,7 +109,7 @@ def messages_key(tenant: str = "acme", /, **fields: object) -> str:
 def native_key(raw: Json, beta: str = "", *, tenant: str = "acme") -> str:
     """Return the key of a whole `/v1/messages` body."""
     conversation = MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, orjson.dumps(raw), beta)
-    return cache_key(tenant, conversation)
+    return key_of(tenant, conversation)
 
 
 def test_every_field_of_messages_is_in_the_key_or_cannot_matter() -> None:

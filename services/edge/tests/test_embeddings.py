@@ -11,11 +11,12 @@ import grpc
 import orjson
 import pytest
 
-from edge.contracts.embeddings.request import EmbeddingWish
-from edge.events.cost_event import RequestFacts
+from edge.cache.cache import Bypass, NoCache
+from edge.conversation import EmbeddingInput, PromptSize
 from edge.events.redis import COST_EVENTS
-from edge.exchange.embeddings import EmbeddingExchange
-from edge.guard.keys import Identity
+from edge.exchange.exchange import Exchange
+from edge.facts import RequestFacts
+from edge.identity import Identity
 from edge.request_id import new_request_id
 from servicekit.errors import abort_with
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -42,7 +43,7 @@ async def test_both_formats_say_the_same_to_the_last_bit(edge: Edge) -> None:
     decoded = [struct.unpack("<3f", base64.b64decode(item["embedding"])) for item in other["data"]]
     assert VECTORS == [list(vector) for vector in decoded]
     assert "edge; fwd=bypass; detail=not_cacheable" == plain.headers["cache-status"]
-    assert ["guard", "admit", "router"] == [part.split(";")[0] for part in plain.headers["server-timing"].split(", ")]
+    assert ["guard", "cache", "answer"] == [part.split(";")[0] for part in plain.headers["server-timing"].split(", ")]
     asked = edge.router.embed_requests[0]
     assert ("default", plain.headers["x-request-id"], "acme", "ada") == (
         asked.route,
@@ -226,10 +227,35 @@ async def test_a_router_that_was_lost_before_it_began_has_spent_nothing(edge: Ed
     assert ([], routerpb.OUTCOME_PROVIDER_ERROR) == (list(settled.attempts), settled.outcome)
 
 
-def _exchange(edge: Edge) -> EmbeddingExchange:
-    facts = RequestFacts(new_request_id(), "acme", "ada", "k", "gold", "/v1/embeddings", "default", False, 0.0)
-    wish = EmbeddingWish("default", {"input": "x" * 400}, "float", 100, 100)
-    return EmbeddingExchange(edge.parts, facts, Identity("k", "acme", "ada", "gold"), wish)
+class Silent:
+    """A reader of nothing."""
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        """Vectors are no chunks."""
+
+    async def continued(self, continued: routerpb.Continued) -> None:
+        """Vectors are not continued."""
+
+
+def _exchange(edge: Edge) -> Exchange:
+    facts = RequestFacts(
+        request_id=new_request_id(),
+        identity=Identity("k", "acme", "ada", "gold"),
+        endpoint="/v1/embeddings",
+        requested_model="default",
+        is_streaming=False,
+        accepted=0.0,
+    )
+    inputs = EmbeddingInput(
+        endpoint="/v1/embeddings",
+        requested_model="default",
+        encoded_body=orjson.dumps({"input": "x" * 400}),
+        estimated_input_tokens=100,
+        longest=PromptSize(100, "an input", "input"),
+        encoding_format="float",
+    )
+    no_cache = NoCache("not_cacheable")
+    return Exchange(edge.exchanges, facts, inputs, Bypass("not_cacheable"), no_cache)
 
 
 async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None:
@@ -242,9 +268,9 @@ async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None
 
     edge.router.embed = embed
     exchange = _exchange(edge)
-    running = asyncio.create_task(exchange.run())
+    running = asyncio.create_task(exchange.run(Silent()))
     async with asyncio.timeout(20):
-        while exchange.started is None:
+        while not exchange.has_open_attempt:
             await asyncio.sleep(0.002)
     running.cancel()
     await asyncio.wait({running}, timeout=20)
@@ -267,7 +293,7 @@ async def test_an_edge_that_is_stopped_before_anything_began_ends_the_call(edge:
         raise AssertionError
 
     edge.router.embed = embed
-    running = asyncio.create_task(_exchange(edge).run())
+    running = asyncio.create_task(_exchange(edge).run(Silent()))
     await asyncio.wait_for(begun.wait(), 20)
     running.cancel()
     await asyncio.wait({running}, timeout=20)

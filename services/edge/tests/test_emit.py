@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-from edge.cache.cache import TTL_SECONDS
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
 from edge.events.spool import Spool
@@ -75,45 +74,25 @@ async def _fake_client(fake: FakeRedis) -> AsyncIterator[redis.Redis]:
         yield client
 
 
-async def test_the_admitted_event_and_the_look_up_share_a_round_trip(emitter: Emitter, valkey: redis.Redis) -> None:
-    """The event is on the stream, and what is stored under the key comes back."""
-    await valkey.set("k", b"stored")
+async def test_a_command_travels_beside_the_settled_event(emitter: Emitter, valkey: redis.Redis) -> None:
+    """In the same round trip."""
+    assert await emitter.settle(event("one"), ("SET", "k", b"answer", "EX", 100))
 
-    assert (b"stored", True) == await emitter.admit(event("one"), "k")
-    assert (None, True) == await emitter.admit(event("two"), "other")
-    assert (None, True) == await emitter.admit(event("three"), None)
-    assert ["one", "two", "three"] == await recorded(valkey)
-
-
-async def test_the_answer_is_stored_for_a_day_with_the_settled_event(emitter: Emitter, valkey: redis.Redis) -> None:
-    """Exactly 24 hours from the write."""
-    assert await emitter.settle(event("one"), ("k", b"answer"))
-
-    assert (b"answer", TTL_SECONDS) == (await valkey.get("k"), await valkey.ttl("k"))
-    assert 86_400 == TTL_SECONDS
+    assert (b"answer", 100) == (await valkey.get("k"), await valkey.ttl("k"))
     assert ["one"] == await recorded(valkey)
 
 
-async def test_a_look_up_never_extends_the_life_of_an_answer(emitter: Emitter, valkey: redis.Redis) -> None:
-    """A wrong answer dies however popular it is."""
-    await emitter.settle(event("one"), ("k", b"answer"))
-    await valkey.expire("k", 100)
-    await emitter.admit(event("two"), "k")
-
-    assert await valkey.ttl("k") <= 100
-
-
-async def test_without_an_answer_only_the_event_is_recorded(emitter: Emitter, valkey: redis.Redis) -> None:
+async def test_without_a_command_only_the_event_is_recorded(emitter: Emitter, valkey: redis.Redis) -> None:
     """Nothing else appears in Redis."""
-    assert not await emitter.settle(event("one"), None)
+    assert await emitter.settle(event("one"))
 
     assert [COST_EVENTS.encode()] == await valkey.keys()
 
 
 async def test_while_redis_is_away_events_wait_in_the_spool(away: Emitter, spool: Spool, counted: Counted) -> None:
-    """Admission and settlement go on; the cache is passed by; it is counted."""
-    assert (None, False) == await away.admit(event("one"), "k")
-    assert not await away.settle(event("two"), ("k", b"answer"))
+    """Settlement goes on and says that the command beside it was not run; it is counted."""
+    assert not await away.settle(event("one"))
+    assert not await away.settle(event("two"), ("SET", "k", b"answer"))
     await away.replay()
 
     assert ["one", "two"] == await waiting(spool)
@@ -152,7 +131,7 @@ async def test_nothing_may_be_spent_that_cannot_be_recorded(away: Emitter, spool
     spool._connection.execute("PRAGMA max_page_count = 1")
     await away.settle(event("fills the last page" * 10_000), None)
     with pytest.raises(Problem) as caught:
-        await away.admit(event("one" * 10_000), "k")
+        await away.spool_admitted(event("one" * 10_000).SerializeToString())
 
     assert ("spend_unrecordable", 503, True) == (
         caught.value.code,
@@ -185,7 +164,7 @@ async def test_a_redis_that_is_away_does_not_keep_the_process(away: Emitter, spo
 async def is_admitted(emitter: Emitter, admitted: ledgerpb.CostEvent) -> bool:
     """Tell whether a request may run."""
     try:
-        await emitter.admit(admitted, None)
+        await emitter.spool_admitted(admitted.SerializeToString())
     except Problem:
         return False
     return True
@@ -217,14 +196,14 @@ async def test_a_settled_event_that_nobody_takes_is_counted(away: Emitter, spool
     assert 1 == counted("edge_cost_events_lost_total")
 
 
-async def test_a_redis_that_never_answers_is_passed_by(
+async def test_a_redis_that_never_answers_is_bypassed(
     fake: FakeRedis, fake_client: redis.Redis, spool: Spool, metrics: Metrics
 ) -> None:
     """It accepts the connection and says nothing; the event goes to the spool, the request goes on."""
     fake.answers.clear()
     emitter = Emitter(RedisStore(fake_client, FAST), spool, metrics)
     async with asyncio.timeout(5):
-        assert (None, False) == await emitter.admit(event("one"), "k")
+        assert not await emitter.settle(event("one"))
 
     assert ["one"] == await waiting(spool)
 
@@ -234,15 +213,17 @@ async def test_after_a_failure_redis_rests(
 ) -> None:
     """The next requests do not wait for the same timeout again: they do not even connect."""
     fake.answers.clear()
-    emitter = Emitter(RedisStore(fake_client, FAST), spool, metrics)
-    await emitter.admit(event("one"), "k")
+    store = RedisStore(fake_client, FAST)
+    emitter = Emitter(store, spool, metrics)
+    await emitter.settle(event("one"))
     connections = fake.connections
     for number in range(20):
-        assert (None, False) == await emitter.admit(event(f"e{number}"), "k")
-    await emitter.settle(event("settled"), None)
+        assert not await emitter.settle(event(f"e{number}"))
+        with pytest.raises(RedisAway):
+            await store.evaluate(store.script("return 1"), [], [])
 
     assert connections == fake.connections
-    assert 22 == spool.depth
+    assert 21 == spool.depth
 
 
 async def test_after_the_rest_redis_is_asked_again(
@@ -252,7 +233,7 @@ async def test_after_the_rest_redis_is_asked_again(
     fake.answers.clear()
     store = RedisStore(fake_client, FAST)
     emitter = Emitter(store, spool, metrics)
-    await emitter.admit(event("one"), None)
+    await emitter.settle(event("one"))
     await valkey.delete(COST_EVENTS)
     fake.answers.set()
     async with asyncio.timeout(20):
@@ -268,15 +249,20 @@ async def test_a_late_reply_is_never_taken_for_another_requests(
 ) -> None:
     """A look-up that was given up must not leave its answer on the connection for the next tenant."""
     await valkey.mset({f"k{number}": f"answer {number}" for number in range(6)})
+
+    async def look_up(patience: float, number: int) -> bytes:
+        store = RedisStore(fake_client, patience)
+        found: bytes = await store.evaluate(store.script("return redis.call('GET', KEYS[1])"), [f"k{number}"], [])
+        return found
+
     for number in range(0, 6, 2):
-        warm = RedisStore(fake_client, PATIENT)
-        assert f"answer {number}".encode() == await warm.admit(b"e", f"k{number}")
+        assert f"answer {number}".encode() == await look_up(PATIENT, number)
         fake.answers.clear()
         with pytest.raises(RedisAway):
-            await RedisStore(fake_client, FAST).admit(b"e", f"k{number}")
+            await look_up(FAST, number)
         fake.answers.set()
 
-        assert f"answer {number + 1}".encode() == await RedisStore(fake_client, PATIENT).admit(b"e", f"k{number + 1}")
+        assert f"answer {number + 1}".encode() == await look_up(PATIENT, number + 1)
 
 
 async def test_a_stream_that_refuses_events_sends_them_to_the_spool(
@@ -285,7 +271,7 @@ async def test_a_stream_that_refuses_events_sends_them_to_the_spool(
     """An error reply, as of a Redis out of memory, is as good as no Redis."""
     await valkey.set(COST_EVENTS, "not a stream")
 
-    assert (None, False) == await emitter.admit(event("one"), "k")
+    assert not await emitter.settle(event("one"))
     assert ["one"] == await waiting(spool)
 
 
@@ -296,7 +282,7 @@ async def test_a_settlement_goes_on_when_its_caller_is_cancelled(
     await fake_client.ping()
     fake.answers.clear()
     emitter = Emitter(RedisStore(fake_client, PATIENT), spool, metrics)
-    settling = asyncio.create_task(emitter.settle(event("one"), ("k", b"answer")))
+    settling = asyncio.create_task(emitter.settle(event("one"), ("SET", "k", b"answer")))
     await asyncio.sleep(0)
     settling.cancel()
     await asyncio.wait((settling,))
@@ -308,24 +294,6 @@ async def test_a_settlement_goes_on_when_its_caller_is_cancelled(
     fake.answers.set()
     await asyncio.wait_for(closing, 20)
     assert ["one"] == await recorded(valkey) + await waiting(spool)
-
-
-async def test_a_cancelled_admission_is_recorded_or_not_but_breaks_nothing(
-    emitter: Emitter, away: Emitter, valkey: redis.Redis, spool: Spool
-) -> None:
-    """The next one on the same connection and in the same spool is whole."""
-    for side in (emitter, away):
-        tasks = [asyncio.create_task(side.admit(event(f"e{number}"), None)) for number in range(20)]
-        await asyncio.sleep(0)
-        for task in tasks[::2]:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await side.settle(event("last"), None)
-
-    for names in (await recorded(valkey), await waiting(spool)):
-        assert "last" == names[-1]
-        assert {f"e{number}" for number in range(1, 20, 2)} <= set(names)
-        assert len(names) == len(set(names))
 
 
 @pytest.fixture(name="own_valkey")
@@ -347,7 +315,7 @@ async def test_what_redis_forgot_when_it_ended_is_told_again(
         before = own_valkey.written_bytes()
         for name in ("one", "two", "three"):
             await emitter.settle(event(name), None)
-        await emitter.admit(event("four"), None)
+        await emitter.settle(event("four"))
         own_valkey.kill()
         own_valkey.cut(before)
         own_valkey.start()

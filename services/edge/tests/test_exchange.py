@@ -116,7 +116,7 @@ async def test_a_client_may_pass_the_cache_by(
     """Also by a second header line of that name; `no-cache` still stores."""
     visit = await edge.chat(headers=headers).done()
 
-    assert "edge; fwd=bypass" == visit.headers["cache-status"]
+    assert f"edge; fwd=bypass; detail={reason}" == visit.headers["cache-status"]
     assert (reason, bool(stored)) == tuple(visit.events[-1][1]["cache"][name] for name in ("bypass_reason", "stored"))
     assert stored == len(await edge.stored())
     (settled,) = await edge.settled()
@@ -134,7 +134,7 @@ async def test_a_model_name_is_not_sent_back_at_length(edge: Edge) -> None:
 async def test_each_request_is_admitted_and_settled_once(edge: Edge) -> None:
     """Under ids that follow from the request's, so that a repeated delivery is harmless."""
     visit = await edge.complete(stream=False).done()
-    await edge.parts.emitter.close()
+    await edge.emitter.close()
     entries = await edge.redis.xrange(COST_EVENTS)
     assert entries is not None
     assert 2 == len(entries)
@@ -191,14 +191,14 @@ async def test_a_settlement_survives_that_its_request_is_cancelled(
     fake_redis.answers.clear()
     speak.set()
     async with asyncio.timeout(20):
-        while not held.parts.emitter._under_way:
+        while not held.emitter._under_way:
             await asyncio.sleep(0.002)
     for _ in range(3):
         visit.task.cancel()
         await asyncio.sleep(0)
     await asyncio.wait((visit.task,))
     fake_redis.answers.set()
-    await held.parts.emitter.close()
+    await held.emitter.close()
 
     spooled = [ledgerpb.CostEvent.FromString(payload) for _, payload in await spool.oldest(10)]
     (settled, *_) = [event.settled for event in spooled if event.HasField("settled")] or await held.settled()
@@ -210,7 +210,7 @@ async def test_without_redis_the_answer_comes_all_the_same(held: Edge, fake_redi
     fake_redis.answers.clear()
     visit = await held.chat().done()
 
-    assert "edge; fwd=bypass" == visit.headers["cache-status"]
+    assert "edge; fwd=bypass; detail=cache_error" == visit.headers["cache-status"]
     cache = visit.events[-1][1]["cache"]
     assert ("bypass", "cache_error", False) == (cache["status"], cache["bypass_reason"], cache["stored"])
     assert 2 == spool.depth

@@ -85,7 +85,8 @@ async def client(edge: Edge, ledger: ScriptedLedger) -> AsyncIterator[httpx2.Asy
     await rpc.start()
     channel, nowhere = create_channel(f"127.0.0.1:{port}"), create_channel("127.0.0.1:1")
     models = ModelList(RouterClient(nowhere, attempt_budget=1, request_timeout_seconds=1.0))
-    app = create_app([reports.ReportEndpoints(edge.guard, models, LedgerClient(channel)).router()], edge.metrics)
+    endpoints = reports.ReportEndpoints(edge.identify, models, LedgerClient(channel))
+    app = create_app([endpoints.router()], [], edge.metrics)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, http="httptools"))
     async with (
         serving(server) as http_port,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge.guard.keys import Identity, KeysError, add_key, load_keys
+from edge.guard.keys import KeysError, add_key, load_keys
+from edge.identity import Identity
 
 
 @pytest.fixture(name="file")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from edge.exchange import exchange
+from edge.router import stop
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -110,7 +110,7 @@ async def test_a_router_that_does_not_follow_is_cancelled(
     edge: Edge, counted: Callable[..., float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It took the request and goes on."""
-    monkeypatch.setattr(exchange, "_LAST_REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(stop, "_LAST_REPORT_SECONDS", 0.1)
     edge.router.script = [started(1, edge.router.address), texts("x" * 40), is_silent]
     settled = await left(edge)
 

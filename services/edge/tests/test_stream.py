@@ -10,7 +10,7 @@ import grpc
 import orjson
 import pytest
 
-from edge.http.responses import frame
+from edge.sse import frame
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge

@@ -14,15 +14,27 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.types import ASGIApp
 
+from edge.cache.cache import NoCache
+from edge.cache.exact import ExactCache
+from edge.contracts.chat.contract import ChatContract
+from edge.contracts.completions.contract import CompletionsContract
+from edge.contracts.contract import Contract
+from edge.contracts.embeddings.contract import EmbeddingsContract
+from edge.contracts.messages.contract import MessagesContract
 from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.events.redis import RedisStore
 from edge.events.spool import Spool, SpoolTaken
-from edge.exchange.exchange import Parts
+from edge.exchange.exchange import ExchangeDependencies
+from edge.exchange.output_stage import SizeLimit
+from edge.exchange.settlement import Settlement
+from edge.guard.admission import Admission
 from edge.guard.guard import Guard
+from edge.guard.identify import Identify
 from edge.guard.keys import KeysError, load_keys
+from edge.guard.size import PromptLimit
+from edge.guard.spend_ceiling import SpendCeiling
 from edge.http.app import create_app
-from edge.http.embeddings_endpoint import EmbeddingEndpoints
-from edge.http.endpoints import ChatEndpoints
+from edge.http.endpoints import ContractEndpoint
 from edge.http.health import HealthEndpoints
 from edge.http.server import HttpServer
 from edge.ledger.client import LedgerClient
@@ -70,18 +82,25 @@ async def serve(settings: Settings) -> None:
     )
     ledger = LedgerClient(ledger_channel)
     models, quotes = ModelList(router), Quotes(ledger, metrics)
-    guard = Guard(keys, models, settings.max_prompt_tokens)
-    parts = Parts(router=router, emitter=emitter, quotes=quotes, metrics=metrics)
-    health = HealthEndpoints(router, ledger, store, spool, registry)
-    app = create_app(
-        [
-            ChatEndpoints(settings, guard, parts).router(),
-            EmbeddingEndpoints(settings, guard, parts).router(),
-            ReportEndpoints(guard, models, ledger).router(),
-            health.router(),
-        ],
-        metrics,
+    ceilings = [] if settings.max_spend_usd_per_day is None else [SpendCeiling(settings.max_spend_usd_per_day)]
+    admission = Admission(store, emitter, ceilings, metrics)
+    guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission)
+    exchanges = ExchangeDependencies(
+        router=router,
+        settlement=Settlement(emitter, quotes, metrics),
+        metrics=metrics,
+        open_output_stage=lambda: SizeLimit(settings.max_answer_bytes),
     )
+    identify = Identify(keys)
+    contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+    exact, no_cache = ExactCache(), NoCache("not_cacheable")
+    endpoints = [
+        ContractEndpoint(contract, settings, identify, guard, exact if contract.is_cacheable else no_cache, exchanges)
+        for contract in contracts
+    ]
+    health = HealthEndpoints(router, ledger, store, spool, registry)
+    reports = ReportEndpoints(identify, models, ledger)
+    app = create_app([*(each.router() for each in endpoints), reports.router(), health.router()], contracts, metrics)
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),

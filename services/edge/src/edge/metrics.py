@@ -42,7 +42,10 @@ class Metrics(MetricTable):
         "outcome",
         buckets=_SECONDS,
     )
-    open_streams = gauge("edge_open_streams", "Chat requests in progress.")
+    checks_skipped = counter(
+        "edge_checks_skipped_total", "Checks that let a request pass unchecked because Redis was unavailable."
+    )
+    open_streams = gauge("edge_open_streams", "Chat and embedding requests in progress.")
     stops_unanswered = counter(
         "edge_stops_unanswered_total",
         "Calls that were cancelled because their router did not accept or act on the request to stop.",

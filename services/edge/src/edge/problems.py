@@ -1,4 +1,4 @@
-"""Every error a client can get: one table, a shape for each vendor's contract, on the status line or in a stream."""
+"""Every error a client can get: one table; each contract writes it in its own shape."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REJECTED = routerpb.OUTCOME_REJECTED
 _FAILED = routerpb.OUTCOME_PROVIDER_ERROR
 
 KINDS: Mapping[str, Kind] = {
-    # the caller's errors
+    # errors of the caller
     "invalid_json": Kind(400, "invalid_request_error", False, _REJECTED),
     "invalid_request": Kind(400, "invalid_request_error", False, _REJECTED),
     "unknown_field": Kind(400, "invalid_request_error", False, _REJECTED),
@@ -37,34 +37,32 @@ KINDS: Mapping[str, Kind] = {
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
-    # the providers' troubles
+    "spend_limit_reached": Kind(429, "rate_limit_error", False, _REJECTED),
+    # failures of providers
     "rate_limited": Kind(429, "rate_limit_error", True, _FAILED),
     "target_model_not_found": Kind(502, "upstream_error", False, _FAILED),
     "all_targets_failed": Kind(502, "upstream_error", True, _FAILED),
     "deadline_exceeded": Kind(504, "upstream_error", True, routerpb.OUTCOME_TIMEOUT),
     "stream_interrupted": Kind(502, "upstream_error", True, routerpb.OUTCOME_INTERRUPTED),
-    # our own
+    "answer_too_long": Kind(502, "upstream_error", False, routerpb.OUTCOME_INTERRUPTED),
+    # failures of the gateway
     "internal_error": Kind(500, "server_error", True, _FAILED),
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
 }
 
-# How the Anthropic Messages API calls the same statuses.
-_ANTHROPIC_TYPES: Mapping[int, str] = {
-    401: "authentication_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    500: "api_error",
-    502: "api_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
+# What a request may end with before or after it runs; the order is that of the documentation.
+EMBEDDING_ERRORS = (
+    *("invalid_json", "invalid_request", "prompt_too_long", "context_length_exceeded", "invalid_api_key"),
+    *("model_not_found", "body_too_large", "rate_limited", "spend_limit_reached", "all_targets_failed"),
+    *("deadline_exceeded", "router_unavailable", "spend_unrecordable"),
+)
+CHAT_ERRORS = (*EMBEDDING_ERRORS, "unknown_field", "unsupported_parameter", "answer_too_long")
 
 
 class Problem(Exception):
-    """An error that is told to the client. `code` is a key of KINDS; the message says what to do."""
+    """An error for the client. `code` is a key of KINDS; the message says what to do."""
 
     def __init__(
         self, code: str, message: str, *, param: str | None = None, retry_after_seconds: float | None = None
@@ -87,12 +85,6 @@ class Problem(Exception):
                 "retryable": self.kind.retryable,
             }
         }
-
-    def anthropic_body(self, request_id: str) -> dict[str, Any]:
-        """Return the JSON body in the shape of the Messages API; our code is its `error_code`."""
-        kind = _ANTHROPIC_TYPES.get(self.kind.status, "invalid_request_error")
-        error = {"type": kind, "message": self.message, "details": {"error_code": self.code}}
-        return {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -35,6 +36,11 @@ class Settings(BaseSettings):
     """Longest request body, checked before anything is parsed."""
     max_prompt_tokens: PositiveInt = 100_000
     """Longest prompt, by estimate, checked after parsing."""
+    max_answer_bytes: PositiveInt = 16 * 1024 * 1024
+    """Longest answer that is passed on; a longer one is stopped with an error."""
+    max_spend_usd_per_day: Decimal | None = Field(default=None, gt=0)
+    """Once the cost-ledger's figure for the UTC day, over all tenants, reaches this, requests are refused with 429.
+    Unset: there is no such limit. While Redis is away the limit is not checked (`edge_checks_skipped_total`)."""
     request_timeout_seconds: PositiveFloat = 120.0
     """The deadline of a request over all its attempts."""
     attempt_budget: PositiveInt = 6

@@ -1,75 +1,14 @@
-"""Step 3 of the request path: the response cache, exact. What makes two requests the same, and what is kept."""
+"""Step 3 of the request path: the response cache. What a client allows, what a look-up finds, what is stored."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from edge.assembly import MessagesEvent
-from edge.conversation import WITHOUT_EFFECT, Conversation
-from pricing.usage import Usage
-from spillway.router.v1 import router_pb2 as routerpb
-
-# From the moment of writing; a hit does not extend it, so that a wrong answer dies however popular it is.
-TTL_SECONDS = 24 * 60 * 60
-# An answer this long is hardly asked for twice, and Redis is shared with the cost events.
-LARGEST_ANSWER_BYTES = 1024 * 1024
-_FORMAT = 1
-# How a whole answer can end.
-ENDS: frozenset[int] = frozenset(
-    {
-        routerpb.FINISH_REASON_STOP,
-        routerpb.FINISH_REASON_LENGTH,
-        routerpb.FINISH_REASON_CONTENT_FILTER,
-        routerpb.FINISH_REASON_TOOL_CALL,
-    }
-)
-
-
-@dataclass(slots=True)
-class Answer:
-    """A whole answer, or what there is of it so far."""
-
-    chunks: list[str | bytes] = field(default_factory=list)
-    """In order: text of choice 0, the `choices` array of an OpenAI chunk as JSON, or a `MessagesEvent`."""
-    finish_reasons: list[routerpb.FinishReason.ValueType] = field(default_factory=list)
-    provider: str = ""
-    target_model: str = ""
-    response_model: str = ""
-    system_fingerprint: str = ""
-    usage: Usage | None = None
-
-    @property
-    def text(self) -> str:
-        """The text of choice 0, from the chunks of the fast path."""
-        return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
-
-
-class _StoredEvent(BaseModel):
-    """A chunk that is a `MessagesEvent`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    messages_event: dict[str, Any]
-
-
-class _Entry(BaseModel):
-    """What is stored under a key."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    format: Literal[1]
-    chunks: list[str | list[dict[str, Any]] | _StoredEvent]
-    finish_reasons: list[int]
-    provider: str
-    target_model: str
-    response_model: str
-    system_fingerprint: str
-    usage: Usage
+from edge.answer import Answer
+from edge.conversation import Content
+from edge.events.redis import Command
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,65 +30,78 @@ def read_cache_control(header: str | None) -> CachePolicy:
     return CachePolicy(may_read=True, may_write=True, bypass_reason="")
 
 
-def cache_key(tenant: str, conversation: Conversation) -> str:
-    """Return the Redis key of the answer: every field of the body that can change it, the model, and the tenant.
+@dataclass(frozen=True, slots=True)
+class CacheQuestion:
+    """What a cache wants to know of Redis, asked in the round trip that admits the request."""
 
-    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0. For
-    `/v1/messages` the native form counts, of which the translation may say less; no other contract shares its keys.
-    """
-    form = conversation.messages_form
-    relevant = [_relevant(conversation.body)] if form is None else [_relevant(form.fields), "messages", form.beta]
-    document = [tenant, conversation.requested_model, *relevant]
-    return "spillway:cache:" + hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _relevant(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT and value is not None}
+    key: str | None
+    """Under which the answer is looked up; None: it is not."""
+    entry_key: str | None
+    """Under which the answer is stored; None: it is not."""
+    bypass_reason: str
+    """Why it is not looked up; empty when it is."""
 
 
-def encode(answer: Answer) -> bytes | None:
-    """Return what is stored under the key; None when the answer is too long to be kept."""
-    usage = answer.usage or Usage()
-    document: dict[str, Any] = {
-        "format": _FORMAT,
-        "chunks": [_encode_chunk(chunk) for chunk in answer.chunks],
-        "finish_reasons": list(answer.finish_reasons),
-        "provider": answer.provider,
-        "target_model": answer.target_model,
-        "response_model": answer.response_model,
-        "system_fingerprint": answer.system_fingerprint,
-        "usage": {name: getattr(usage, name) for name in Usage.__slots__},
-    }
-    value = orjson.dumps(document)
-    return value if len(value) <= LARGEST_ANSWER_BYTES else None
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The answer was there."""
+
+    answer: Answer
+    status = ledgerpb.CACHE_STATUS_HIT
+    reason = ""
 
 
-def decode(value: bytes) -> Answer | None:
-    """Read a stored answer back; None when it is damaged or another version of this program wrote it."""
-    try:
-        entry = _Entry.model_validate_json(value)
-    except ValidationError:
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The answer was not there."""
+
+    entry_key: str | None = None
+    """Under which the new answer is stored."""
+    status = ledgerpb.CACHE_STATUS_MISS
+    reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The cache was not asked, or could not be."""
+
+    reason: str
+    """One of a closed set: a label of a metric."""
+    entry_key: str | None = None
+    status = ledgerpb.CACHE_STATUS_BYPASS
+
+
+LookUp: TypeAlias = Hit | Miss | Bypass
+
+
+class ResponseCache(Protocol):
+    """Keeps whole answers."""
+
+    def question(self, tenant: str, requested_model: str, content: Content, policy: CachePolicy) -> CacheQuestion:
+        """Return what is to be asked of Redis for this request."""
+
+    def look_up(self, question: CacheQuestion, stored: bytes | None) -> LookUp:
+        """Return what is found, given what Redis holds under `question.key`."""
+
+    def store(self, look_up: LookUp, answer: Answer) -> Command | None:
+        """Return the command that stores a whole answer; None when it is not to be stored."""
+
+
+class NoCache:
+    """Keeps nothing: for answers that are not worth their room in Redis."""
+
+    def __init__(self, reason: str) -> None:
+        """`reason` is what a request is told: why its answer is not cached."""
+        self._reason = reason
+
+    def question(self, _tenant: str, _requested_model: str, _content: Content, _policy: CachePolicy) -> CacheQuestion:
+        """Ask nothing."""
+        return CacheQuestion(key=None, entry_key=None, bypass_reason=self._reason)
+
+    def look_up(self, question: CacheQuestion, _stored: bytes | None) -> LookUp:
+        """Find nothing."""
+        return Bypass(question.bypass_reason)
+
+    def store(self, _look_up: LookUp, _answer: Answer) -> Command | None:
+        """Store nothing."""
         return None
-    if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons):
-        return None
-    return Answer(
-        chunks=[_decode_chunk(chunk) for chunk in entry.chunks],
-        finish_reasons=cast("list[routerpb.FinishReason.ValueType]", entry.finish_reasons),
-        provider=entry.provider,
-        target_model=entry.target_model,
-        response_model=entry.response_model,
-        system_fingerprint=entry.system_fingerprint,
-        usage=entry.usage,
-    )
-
-
-def _encode_chunk(chunk: str | bytes) -> object:
-    if isinstance(chunk, MessagesEvent):
-        return {"messages_event": orjson.Fragment(bytes(chunk))}
-    return chunk if isinstance(chunk, str) else orjson.Fragment(chunk)
-
-
-def _decode_chunk(chunk: str | list[dict[str, Any]] | _StoredEvent) -> str | bytes:
-    if isinstance(chunk, _StoredEvent):
-        return MessagesEvent(orjson.dumps(chunk.messages_event))
-    return chunk if isinstance(chunk, str) else orjson.dumps(chunk)

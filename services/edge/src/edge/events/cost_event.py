@@ -5,49 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from edge.cache.cache import Answer
+from edge.answer import Answer
+from edge.facts import RequestFacts
 from edge.problems import Problem
 from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
-    """Who asked for what and when: fixed when the request is accepted."""
-
-    request_id: str
-    tenant: str
-    user: str
-    key_id: str
-    tier: str
-    endpoint: str
-    requested_model: str
-    is_streaming: bool
-    accepted: float
-    """On the monotonic clock, for durations."""
-    client_request_id: str = ""
-    """The client's own id; empty: it sent none."""
-    accepted_at_ns: int = field(default_factory=time.time_ns)
-    """On the wall clock, for the record."""
-
-    def to_proto(self) -> ledgerpb.Request:
-        """Write them as both events carry them."""
-        message = ledgerpb.Request(
-            request_id=self.request_id,
-            client_request_id=self.client_request_id,
-            tenant=self.tenant,
-            user=self.user,
-            key_id=self.key_id,
-            tier=self.tier,
-            endpoint=self.endpoint,
-            requested_model=self.requested_model,
-            is_streaming=self.is_streaming,
-        )
-        message.admitted_at.FromNanoseconds(self.accepted_at_ns)
-        return message
 
 
 def admitted_event(facts: RequestFacts) -> ledgerpb.CostEvent:
@@ -65,10 +29,10 @@ def settled_event(
     cache_status: ledgerpb.CacheStatus.ValueType,
     bypass_reason: str,
     attempts: Sequence[routerpb.Attempt],
-    answer: Answer | None,
+    answer: Answer,
     time_to_first_token: float | None,
 ) -> ledgerpb.CostEvent:
-    """Return the event that says how the request ended, which is now; `answer` is None when it was not for words."""
+    """Return the event that says how the request ended, which is now."""
     now = time.time_ns()
     event = _event(facts, "settled", now)
     settled = event.settled
@@ -83,7 +47,7 @@ def settled_event(
     settled.duration.FromNanoseconds(int((time.monotonic() - facts.accepted) * 1e9))
     if time_to_first_token is not None:
         settled.time_to_first_token.FromNanoseconds(int(time_to_first_token * 1e9))
-    if answer is not None and cache_status == ledgerpb.CACHE_STATUS_HIT:
+    if cache_status == ledgerpb.CACHE_STATUS_HIT:
         settled.saved.provider = answer.provider
         settled.saved.target_model = answer.target_model
         settled.saved.usage.CopyFrom((answer.usage or Usage()).to_proto())
@@ -119,9 +83,9 @@ def _event(facts: RequestFacts, name: str, now_ns: int) -> ledgerpb.CostEvent:
     return event
 
 
-def _finish_reason(outcome: routerpb.Outcome.ValueType, answer: Answer | None) -> routerpb.FinishReason.ValueType:
+def _finish_reason(outcome: routerpb.Outcome.ValueType, answer: Answer) -> routerpb.FinishReason.ValueType:
     if outcome == routerpb.OUTCOME_OK:
-        return answer.finish_reasons[0] if answer else routerpb.FINISH_REASON_UNSPECIFIED
+        return answer.finish_reasons[0] if answer.finish_reasons else routerpb.FINISH_REASON_UNSPECIFIED
     if outcome == routerpb.OUTCOME_CLIENT_CANCELLED:
         return routerpb.FINISH_REASON_CANCELLED
     return routerpb.FINISH_REASON_ERROR

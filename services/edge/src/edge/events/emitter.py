@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from edge.events.redis import RedisAway, RedisStore
+from edge.events.redis import Command, RedisAway, RedisStore
 from edge.events.spool import Spool, SpoolFull
 from edge.events.unsynced import RecentEvents
 from edge.metrics import Metrics
@@ -26,58 +26,51 @@ _LAST_REPLAY_PAUSE_SECONDS = 0.2
 
 
 class Emitter:
-    """Records cost events so that none is lost, and moves cache entries in the same round trips."""
+    """Records cost events so that none is lost."""
 
     def __init__(self, store: RedisStore, spool: Spool, metrics: Metrics) -> None:
         self._store = store
         self._spool = spool
         self._metrics = metrics
-        self._recent = RecentEvents()
+        self._unsynced = RecentEvents()
         self._under_way: set[asyncio.Task[bool]] = set()
 
-    async def admit(self, event: ledgerpb.CostEvent, key: str | None) -> tuple[bytes | None, bool]:
-        """Record an admitted event and look `key` up.
+    def note(self, event: bytes) -> None:
+        """Learn that Redis has taken an admitted event."""
+        self._unsynced.took([event])
 
-        Returns what is stored under the key, and whether Redis could be asked. Problem (503) when the event could
-        be recorded nowhere: then nothing may be spent.
-        """
-        payload = event.SerializeToString()
+    async def spool_admitted(self, event: bytes) -> None:
+        """Keep an admitted event while Redis is away; Problem (503) when there is no room, so that nothing is spent."""
         try:
-            stored = await self._store.admit(payload, key)
-        except RedisAway:
-            try:
-                await self._into_spool(payload, into_reserve=False)
-            except SpoolFull as error:
-                log.error("cost_event_refused", reason="spool_full")  # noqa: TRY400 - expected, counted and told
-                raise Problem(
-                    "spend_unrecordable", "the gateway cannot record what this request would cost; try again later"
-                ) from error
-            return None, False
-        self._recent.took([payload])
-        return stored, True
+            await self._spool_event(event, into_reserve=False)
+        except SpoolFull as error:
+            log.error("cost_event_refused", reason="spool_full")  # noqa: TRY400 - expected, counted and reported
+            raise Problem(
+                "spend_unrecordable", "the gateway cannot record what this request would cost; try again later"
+            ) from error
 
-    async def settle(self, event: ledgerpb.CostEvent, entry: tuple[str, bytes] | None) -> bool:
-        """Record a settled event and store the cache entry; return whether the entry was stored.
+    async def settle(self, event: ledgerpb.CostEvent, beside: Command | None = None) -> bool:
+        """Record a settled event, and run the command `beside` it in the same round trip; False when Redis is away.
 
-        Goes on to its end when the caller is cancelled.
+        `beside` is then not run. Goes on to its end when the caller is cancelled.
         """
-        return await asyncio.shield(self._track(self._settle(event.SerializeToString(), entry)))
+        return await asyncio.shield(self._track(self._settle(event.SerializeToString(), beside)))
 
     async def replay(self) -> None:
         """Give Redis what it may have lost when it ended, and what waits in the spool, each oldest first."""
         with suppress(RedisAway):
-            await self._tell_again()
+            await self._resend_unconfirmed()
             await self._empty_spool()
 
-    async def _tell_again(self) -> None:
+    async def _resend_unconfirmed(self) -> None:
         """Send the events of the last seconds once more to a Redis that was started since; each still counts once."""
         asked_at = time.monotonic()
         run_id = await self._store.run_id()
-        doubtful = self._recent.doubtful(run_id, asked_at)
+        doubtful = self._unsynced.doubtful(run_id, asked_at)
         for start in range(0, len(doubtful), _REPLAY_BATCH):
             await self._store.replay(doubtful[start : start + _REPLAY_BATCH])
         if doubtful:
-            self._recent.told_again(len(doubtful), run_id)
+            self._unsynced.told_again(len(doubtful), run_id)
             self._metrics.cost_events_told_again.inc(len(doubtful))
             log.warning("redis_restarted", events_told_again=len(doubtful))
 
@@ -86,7 +79,7 @@ class Emitter:
             waiting = await self._spool.oldest(_REPLAY_BATCH)
             events = [event for _, event in waiting]
             await self._store.replay(events)
-            self._recent.took(events)
+            self._unsynced.took(events)
             await self._spool.remove_through(waiting[-1][0])
             self._metrics.spool_depth.set(self._spool.depth)
             log.info("spool_replayed", events=len(waiting), left=self._spool.depth)
@@ -112,21 +105,21 @@ class Emitter:
         task.add_done_callback(self._under_way.discard)
         return task
 
-    async def _settle(self, payload: bytes, entry: tuple[str, bytes] | None) -> bool:
+    async def _settle(self, payload: bytes, beside: Command | None) -> bool:
         try:
-            await self._store.settle(payload, entry)
+            await self._store.settle(payload, beside)
         except RedisAway:
             try:
-                await self._into_spool(payload, into_reserve=True)
+                await self._spool_event(payload, into_reserve=True)
             except SpoolFull:
                 # The admitted event is recorded, so the ledger will show this request as unsettled.
                 self._metrics.cost_events_lost.inc()
-                log.error("cost_event_lost", reason="spool_full")  # noqa: TRY400 - expected, counted and told
+                log.error("cost_event_lost", reason="spool_full")  # noqa: TRY400 - expected, counted and reported
             return False
-        self._recent.took([payload])
-        return entry is not None
+        self._unsynced.took([payload])
+        return True
 
-    async def _into_spool(self, payload: bytes, *, into_reserve: bool) -> None:
+    async def _spool_event(self, payload: bytes, *, into_reserve: bool) -> None:
         await self._spool.append(payload, into_reserve=into_reserve)
         self._metrics.cost_events_spooled.inc()
         self._metrics.spool_depth.set(self._spool.depth)

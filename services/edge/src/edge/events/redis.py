@@ -1,18 +1,21 @@
-"""The edge's Redis: one round trip before the call (look-up, admitted event), one after it (answer, settled event)."""
+"""The edge's Redis: one round trip before the call (admission), one after it (settled event, answer)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
 import redis.asyncio as redis
 import structlog
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from edge.cache.cache import TTL_SECONDS
-
 log = structlog.get_logger()
+
+ReplyT = TypeVar("ReplyT")
+Command: TypeAlias = tuple[str | bytes | int, ...]
+"""A Redis command with its arguments."""
 
 COST_EVENTS = "spillway:cost-events"
 # The answer is out already; only the terminal frame waits for this one, and a spool write costs more than a wait.
@@ -35,28 +38,25 @@ class RedisStore:
         self._look_up_timeout = look_up_timeout_seconds
         self._rests_until = 0.0
 
-    async def admit(self, event: bytes, key: str | None) -> bytes | None:
-        """Record the admitted event and look `key` up; return what is stored there. None: nothing, or no key given."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.xadd(COST_EVENTS, {"event": event})
-        if key is not None:
-            pipeline.get(key)
-        replies = await self._execute(pipeline, self._look_up_timeout)
-        return cast("bytes | None", replies[1]) if key is not None else None
+    def script(self, source: str) -> AsyncScript:
+        """Return a Lua script to `evaluate`; it is sent to Redis once, and again to a Redis that does not know it."""
+        return self._client.register_script(source)
 
-    async def settle(self, event: bytes, entry: tuple[str, bytes] | None) -> None:
-        """Record the settled event and store the answer `entry` (key, value) for 24 hours."""
+    async def evaluate(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """Run a script on the way of a request, for which there is little time; return its reply."""
+        return await self._bounded(script(keys, arguments), self._look_up_timeout)
+
+    async def settle(self, event: bytes, beside: Command | None) -> None:
+        """Record the settled event and run the command `beside` it."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xadd(COST_EVENTS, {"event": event})
-        if entry is not None:
-            pipeline.set(entry[0], entry[1], ex=TTL_SECONDS)
-        await self._execute(pipeline, _SETTLE_TIMEOUT_SECONDS)
+        if beside is not None:
+            pipeline.execute_command(*beside)
+        await self._bounded(pipeline.execute(), _SETTLE_TIMEOUT_SECONDS)
 
     async def run_id(self) -> str:
         """Return the name that Redis has given to this run of itself: another one after each start and fail-over."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.info("server")
-        (server,) = await self._execute(pipeline, _PING_TIMEOUT_SECONDS)
+        server = await self._bounded(self._client.info("server"), _PING_TIMEOUT_SECONDS)
         return str(cast("dict[str, object]", server).get("run_id", ""))
 
     async def replay(self, events: Sequence[bytes]) -> None:
@@ -64,7 +64,7 @@ class RedisStore:
         pipeline = self._client.pipeline(transaction=False)
         for event in events:
             pipeline.xadd(COST_EVENTS, {"event": event})
-        await self._execute(pipeline, _REPLAY_TIMEOUT_SECONDS)
+        await self._bounded(pipeline.execute(), _REPLAY_TIMEOUT_SECONDS)
 
     async def is_reachable(self) -> bool:
         """Tell whether Redis answers a ping, asked afresh."""
@@ -75,13 +75,15 @@ class RedisStore:
             return False
         return True
 
-    async def _execute(self, pipeline: redis.client.Pipeline, timeout_seconds: float) -> list[object]:
+    async def _bounded(self, command: Awaitable[ReplyT], timeout_seconds: float) -> ReplyT:
         loop = asyncio.get_running_loop()
         if loop.time() < self._rests_until:
+            if isinstance(command, Coroutine):
+                command.close()
             raise RedisAway
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await pipeline.execute()
+                return await command
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = loop.time() + _REST_SECONDS
             log.warning("redis_away", cause=type(error).__name__)

@@ -1,46 +1,64 @@
-"""Step 2 of the request path: who is it, may they ask this? Nothing is spent before it."""
+"""Step 2 of the request path: may this request run? A list of checks; nothing is spent before it."""
 
 from __future__ import annotations
 
-from edge.conversation import Conversation
-from edge.guard.keys import Identity, KeyRing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from edge.cache.cache import LookUp
+from edge.facts import RequestFacts
+from edge.guard.admission import Admission
+from edge.guard.check import Asked, Check
 from edge.problems import Problem
 from edge.router.models import ModelList
-from pricing.estimate import estimate_tokens
+from servicekit.tracing import Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request runs, and has to be settled."""
+
+    headers: Mapping[str, str]
+    """What the checks tell the client."""
+    facts: RequestFacts
+    """With the model that it runs with."""
+    look_up: LookUp
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The request does not run; nothing was spent."""
+
+    problem: Problem
+    headers: Mapping[str, str]
+
+
+Verdict: TypeAlias = Admitted | Rejected
 
 
 class Guard:
-    """Admits or rejects; a rejection is a Problem."""
+    """Asks check after check, the cheapest first, and Redis last."""
 
-    def __init__(self, keys: KeyRing, models: ModelList, max_prompt_tokens: int) -> None:
-        self._keys = keys
+    def __init__(self, models: ModelList, default_model: str, checks: Sequence[Check], admission: Admission) -> None:
+        """`default_model` is what a request runs with that names none."""
         self._models = models
-        self._max_prompt_tokens = max_prompt_tokens
+        self._default_model = default_model
+        self._checks = checks
+        self._admission = admission
 
-    def identify(self, authorization: str | None, api_key: str | None = None) -> Identity:
-        """Return who sent this `Authorization` or `x-api-key` header; Problem (401) when nobody we know."""
-        scheme, _, key = f"Bearer {api_key}".partition(" ") if api_key else (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise Problem("invalid_api_key", "send your API key in the header 'Authorization: Bearer sk-spillway-...'")
-        identity = self._keys.identify(key.strip())
-        if identity is None:
-            raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
-        return identity
-
-    async def admit(self, conversation: Conversation) -> None:
-        """Let the request pass; Problem when its model does not exist or its prompt is too long."""
-        await self._models.require(conversation.requested_model)
-        self._require_short(estimate_tokens(conversation.prompt_bytes()), "the prompt", "messages")
-
-    async def admit_input(self, requested_model: str, longest_input_tokens: int) -> None:
-        """Let a request for vectors pass; Problem when its model does not exist or an input is too long."""
-        await self._models.require(requested_model)
-        self._require_short(longest_input_tokens, "an input", "input")
-
-    def _require_short(self, tokens: int, what: str, param: str) -> None:
-        if tokens > self._max_prompt_tokens:
-            raise Problem(
-                "prompt_too_long",
-                f"{what} has about {tokens} tokens; at most {self._max_prompt_tokens} are allowed",
-                param=param,
-            )
+    async def admit(self, asked: Asked, steps: Steps) -> Verdict:
+        """Decide; `steps` learns how long the checks and the round trip to Redis take."""
+        headers: dict[str, str] = {}
+        try:
+            with steps.step("guard"):
+                requested_model = asked.content.requested_model or self._default_model
+                await self._models.require(requested_model)
+                asked = replace(asked, facts=replace(asked.facts, requested_model=requested_model))
+                for check in self._checks:
+                    headers |= await check.check(asked)
+            with steps.step("cache"):
+                look_up = await self._admission.admit(asked)
+        except Problem as problem:
+            return Rejected(problem, headers)
+        return Admitted(headers, asked.facts, look_up)

@@ -17,12 +17,13 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.identity import Identity
 
 _PREFIX = "sk-spillway-"
 Word = Annotated[str, Field(min_length=1, max_length=200)]
@@ -53,16 +54,6 @@ class _KeyFile(BaseModel):
     keys: list[KeyEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who asks."""
-
-    key_id: str
-    tenant: str
-    user: str
-    tier: str
-
-
 class KeyRing:
     """All keys, looked up by their id."""
 
@@ -70,7 +61,7 @@ class KeyRing:
         self._entries = {entry.key_id: entry for entry in entries}
 
     def identify(self, key: str) -> Identity | None:
-        """Return whose key this is; None when it is nobody's."""
+        """Return the owner of a key; None when the key is not known."""
         key_id, _, secret = key.removeprefix(_PREFIX).partition("-")
         entry = self._entries.get(key_id)
         if entry is None or not key.startswith(_PREFIX):

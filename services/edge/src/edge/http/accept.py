@@ -10,10 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.metrics import Metrics
 from edge.request_id import client_request_id, new_request_id
+from servicekit.tracing import Steps
 
 
 class Accept:
-    """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came) and `accepted`.
+    """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came), `accepted`, `steps`.
 
     The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
     """
@@ -28,7 +29,9 @@ class Accept:
             await self._app(scope, receive, send)
             return
         ours, theirs = new_request_id(), _client_request_id(scope)
-        scope.setdefault("state", {}).update(request_id=ours, client_request_id=theirs, accepted=time.monotonic())
+        scope.setdefault("state", {}).update(
+            request_id=ours, client_request_id=theirs, accepted=time.monotonic(), steps=Steps()
+        )
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=ours, **({"client_request_id": theirs} if theirs else {}))
 

@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from edge.contracts.messages.frames import ERROR_HEADER, is_messages_path
+from edge.contracts.contract import Contract
 from edge.http.accept import Accept
 from edge.http.openapi import describe
 from edge.http.responses import json_response
@@ -29,18 +29,18 @@ success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors
 """
 
 
-def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> ASGIApp:
-    """Put the application together from the endpoints."""
+def create_app(routers: Sequence[APIRouter], contracts: Sequence[Contract], metrics: Metrics) -> ASGIApp:
+    """Put the application together from the endpoints; each of the `contracts` has one."""
     # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
     app = FastAPIOffline(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
     for router in routers:
         app.include_router(router)
-    errors = _Errors(metrics)
+    errors = _Errors(contracts, metrics)
     app.add_exception_handler(Problem, errors.on_problem)
     app.add_exception_handler(HTTPException, errors.on_http_exception)
     app.add_exception_handler(RequestValidationError, errors.on_validation_error)
     app.add_exception_handler(Exception, errors.on_crash)
-    describe(app)
+    describe(app, contracts)
     # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
     return Accept(app, metrics)
 
@@ -48,7 +48,8 @@ def create_app(routers: Sequence[APIRouter], metrics: Metrics) -> ASGIApp:
 class _Errors:
     """Answers what was raised before a request was admitted, and counts it where something would have been spent."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, contracts: Sequence[Contract], metrics: Metrics) -> None:
+        self._contracts = {path: contract for contract in contracts for path in contract.paths}
         self._metrics = metrics
 
     async def on_problem(self, request: Request, error: Exception) -> Response:
@@ -80,8 +81,17 @@ class _Errors:
     def _answer(self, request: Request, problem: Problem) -> Response:
         if request.method == "POST":  # chat and embeddings; all other endpoints only read
             self._metrics.refusals.labels(problem.code).inc()
-        if not is_messages_path(request.url.path):
-            return json_response(problem.body(), problem.kind.status, problem.headers())
         request_id = request.state.request_id
-        headers = {ERROR_HEADER: request_id, **problem.headers()}
-        return json_response(problem.anthropic_body(request_id), problem.kind.status, headers)
+        contract = self._contract_of(request.url.path)
+        if contract is None:
+            return json_response(problem.body(), problem.kind.status, problem.headers())
+        headers = {**contract.headers(request_id), **problem.headers()}
+        return json_response(contract.error(problem, request_id), problem.kind.status, headers)
+
+    def _contract_of(self, path: str) -> Contract | None:
+        """Return the contract at this path or above it; None: there is none."""
+        while path:
+            if path in self._contracts:
+                return self._contracts[path]
+            path = path.rpartition("/")[0]
+        return None

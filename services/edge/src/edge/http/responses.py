@@ -1,20 +1,23 @@
-"""Step 6 of the request path: a chat request answered over HTTP, as a stream of frames or as one JSON object."""
+"""Step 6 of the request path: an exchange answered over HTTP, as a stream of frames or as one JSON object."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from prometheus_client import Counter
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from edge.exchange.exchange import Exchange, Receipt
+from edge.contracts.contract import Contract, Frames
+from edge.exchange.exchange import Exchange
 from edge.problems import Problem
+from servicekit.tracing import Steps
 from spillway.router.v1 import router_pb2 as routerpb
 
 STREAM_HEADERS = {
@@ -25,53 +28,31 @@ STREAM_HEADERS = {
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class Frames(Protocol):
-    """How a contract writes a stream."""
+@dataclass(frozen=True, slots=True)
+class StreamTimes:
+    """How long a response waits for what."""
 
-    def head(self) -> bytes:
-        """Return the frames before any content; empty: the status may wait for the first content."""
-
-    def content(self, chunks: list[str | bytes]) -> bytes:
-        """Return the frames for these chunks."""
-
-    def seam(self, continued: routerpb.Continued) -> bytes:
-        """Return what tells that the content that follows was written by another target."""
-
-    def end(self, receipt: Receipt) -> bytes:
-        """Return the last frames: exactly one terminal one, of success or of failure."""
-
-
-class WholeAnswers(Protocol):
-    """How a contract writes an answer in one piece."""
-
-    def whole(self, receipt: Receipt) -> dict[str, Any]:
-        """Return the JSON object of a good answer."""
+    keepalive_seconds: float
+    """A stream that is silent for this long gets a comment."""
+    status_hold_seconds: float
+    """A stream whose contract has no head waits this long for content before it commits to status 200."""
+    client_gone_grace_seconds: float
+    """How long an answer goes on after its client has gone."""
 
 
 class StreamResponse(Response):
     """Runs an exchange and writes its frames as they come."""
 
     def __init__(
-        self,
-        exchange: Exchange,
-        frames: Frames,
-        headers: Mapping[str, str],
-        *,
-        keepalive_seconds: float,
-        status_hold_seconds: float,
-        client_gone_grace_seconds: float,
-        ends: Counter,
-        error_body: Callable[[Problem], Any] = Problem.body,
+        self, exchange: Exchange, contract: Contract, headers: Mapping[str, str], times: StreamTimes, ends: Counter
     ) -> None:
         """`ends` counts the streams by how they ended."""
         self._exchange = exchange
-        self._frames = frames
-        self._ends = ends
+        self._contract = contract
+        self._frames = contract.frames(exchange)
         self._reply_headers = headers
-        self._keepalive = keepalive_seconds
-        self._hold = status_hold_seconds
-        self._grace = client_gone_grace_seconds
-        self._error_body = error_body
+        self._times = times
+        self._ends = ends
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,46 +65,23 @@ class StreamResponse(Response):
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Answer; return how it ended."""
+        exchange, times = self._exchange, self._times
         writer = _Writer(send, self._reply_headers)
         head = self._frames.head()
-        async with _watching(receive, self._exchange, self._grace), self._keeping_alive(writer):
+        async with _watching(receive, exchange, times.client_gone_grace_seconds), _keeping_alive(writer, times):
             if head:
                 await writer.write(head)
-            receipt = await self._exchange.run(_StreamReader(writer, self._frames))
-        if self._exchange.is_client_gone:
+            receipt = await exchange.run(_StreamReader(writer, self._frames))
+        if exchange.is_client_gone:
             return "client_cancelled"
         end = "ok" if receipt.problem is None else "error"
         if receipt.problem is not None and not writer.is_open:
             names = {name: value for name, value in self._reply_headers.items() if name.endswith("request-id")}
-            body, headers = self._error_body(receipt.problem), {**names, **receipt.problem.headers()}
-            await json_response(body, receipt.problem.kind.status, headers)(scope, receive, send)
+            await _error(self._contract, exchange, receipt.problem, names)(scope, receive, send)
             return end
         await writer.write(self._frames.end(receipt))
         await writer.close()
         return end
-
-    @asynccontextmanager
-    async def _keeping_alive(self, writer: _Writer) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._keep_alive(writer))
-        try:
-            yield
-        finally:
-            async with writer.between_frames:  # cut off in the middle of a write it would leave half a response
-                task.cancel()
-            await asyncio.wait((task,))
-
-    async def _keep_alive(self, writer: _Writer) -> None:
-        """Write a comment when nothing else was written for a while; the first one also sends the status."""
-        if not writer.is_open:
-            await asyncio.sleep(self._hold)
-            if not writer.is_open:
-                await writer.write(_KEEP_ALIVE)
-        while True:
-            silence = time.monotonic() - writer.last_written
-            if silence >= self._keepalive:
-                await writer.write(_KEEP_ALIVE)
-                silence = 0.0
-            await asyncio.sleep(self._keepalive - silence)
 
 
 class WholeResponse(Response):
@@ -132,36 +90,42 @@ class WholeResponse(Response):
     def __init__(
         self,
         exchange: Exchange,
-        answers: WholeAnswers,
+        contract: Contract,
         headers: Mapping[str, str],
-        *,
         client_gone_grace_seconds: float,
-        error_body: Callable[[Problem], Any] = Problem.body,
+        steps: Steps,
     ) -> None:
+        """`steps` are those so far; the answer's own is added."""
         self._exchange = exchange
-        self._answers = answers
-        self._error_body = error_body
+        self._contract = contract
         self._reply_headers = dict(headers)
         self._grace = client_gone_grace_seconds
+        self._steps = steps
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
-        async with _watching(receive, self._exchange, self._grace):
-            receipt = await self._exchange.run(_PatientReader())
-        if self._exchange.is_client_gone:
+        exchange, contract = self._exchange, self._contract
+        async with _watching(receive, exchange, self._grace):
+            with self._steps.step("answer"):
+                receipt = await exchange.run(_DiscardingReader())
+        if exchange.is_client_gone:
             return
-        if receipt.problem is not None:
-            self._reply_headers |= receipt.problem.headers()
-            body = self._error_body(receipt.problem)
-            response = json_response(body, receipt.problem.kind.status, self._reply_headers)
+        headers = {**self._reply_headers, "server-timing": self._steps.header()}
+        problem = receipt.problem
+        try:
+            content = b"" if problem is not None else await contract.whole(exchange, receipt)
+        except Problem as failure:
+            problem = failure
+        if problem is not None:
+            response = _error(contract, exchange, problem, headers)
         else:
-            if receipt.seams:
-                told = ", ".join(str(continued.after_characters) for continued in receipt.seams)
-                self._reply_headers["x-continued-after-characters"] = told
+            if receipt.ending.continuations:
+                places = ", ".join(str(continued.after_characters) for continued in receipt.ending.continuations)
+                headers["x-continued-after-characters"] = places
             if receipt.stored:
-                self._reply_headers["cache-status"] += "; stored"
-            response = json_response(self._answers.whole(receipt), 200, self._reply_headers)
+                headers["cache-status"] += "; stored"
+            response = Response(content, 200, {**headers, "content-type": "application/json"})
         await response(scope, receive, send)
 
 
@@ -170,9 +134,9 @@ def json_response(body: Any, status: int, headers: Mapping[str, str]) -> Respons
     return Response(orjson.dumps(body), status, {**headers, "content-type": "application/json"})
 
 
-def frame(event: str, event_id: str, data: Any) -> bytes:
-    """Return one SSE frame with a name and an id."""
-    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), event_id.encode(), orjson.dumps(data))
+def _error(contract: Contract, exchange: Exchange, problem: Problem, headers: Mapping[str, str]) -> Response:
+    body = contract.error(problem, exchange.facts.request_id)
+    return json_response(body, problem.kind.status, {**headers, **problem.headers()})
 
 
 class _Writer:
@@ -208,27 +172,52 @@ class _StreamReader:
     async def content(self, chunks: list[str | bytes]) -> None:
         await self._writer.write(self._frames.content(chunks))
 
-    async def seam(self, continued: routerpb.Continued) -> None:
-        await self._writer.write(self._frames.seam(continued))
+    async def continued(self, continued: routerpb.Continued) -> None:
+        await self._writer.write(self._frames.continued(continued))
 
 
-class _PatientReader:
+class _DiscardingReader:
     """Waits for the whole answer, which the exchange keeps."""
 
     async def content(self, chunks: list[str | bytes]) -> None:
         pass
 
-    async def seam(self, continued: routerpb.Continued) -> None:
+    async def continued(self, continued: routerpb.Continued) -> None:
         pass
 
 
 @asynccontextmanager
-async def _watching(receive: Receive, exchange: Exchange, grace_seconds: float) -> AsyncIterator[None]:
-    """Tell the exchange when its client has been gone for `grace_seconds`.
+async def _keeping_alive(writer: _Writer, times: StreamTimes) -> AsyncIterator[None]:
+    task = asyncio.create_task(_keep_alive(writer, times))
+    try:
+        yield
+    finally:
+        async with writer.between_frames:  # cut off in the middle of a write it would leave half a response
+            task.cancel()
+        await asyncio.wait((task,))
 
-    The pause is for who comes back: a short answer comes to its end, is accounted as the provider counts it, and waits
-    in the cache for the same request. And attempts that fail in quick succession are all reported before the call is
-    cancelled (ADR 3).
+
+async def _keep_alive(writer: _Writer, times: StreamTimes) -> None:
+    """Write a comment when nothing else was written for a while; the first one also sends the status."""
+    if not writer.is_open:
+        await asyncio.sleep(times.status_hold_seconds)
+        if not writer.is_open:
+            await writer.write(_KEEP_ALIVE)
+    while True:
+        silence = time.monotonic() - writer.last_written
+        if silence >= times.keepalive_seconds:
+            await writer.write(_KEEP_ALIVE)
+            silence = 0.0
+        await asyncio.sleep(times.keepalive_seconds - silence)
+
+
+@asynccontextmanager
+async def _watching(receive: Receive, exchange: Exchange, grace_seconds: float) -> AsyncIterator[None]:
+    """Report to the exchange when its client has been gone for `grace_seconds`.
+
+    The pause is for clients that come back: a short answer comes to its end, is accounted as the provider counts it,
+    and waits in the cache for the same request. And attempts that fail in quick succession are all reported before the
+    call is stopped (ADR 3).
     """
 
     async def watch() -> None:
@@ -241,9 +230,5 @@ async def _watching(receive: Receive, exchange: Exchange, grace_seconds: float) 
     try:
         yield
     finally:
-        await _end(task)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))
+        task.cancel()
+        await asyncio.wait((task,))

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from edge.cache.cache import TTL_SECONDS
-from edge.guard.guard import Guard
-from edge.http.openapi import CACHE_STATS, COSTS, MODEL, MODELS, RECEIPT, REQUESTS
+from edge.cache.exact import TTL_SECONDS
+from edge.guard.identify import Caller, Identify
 from edge.http.responses import json_response
 from edge.ledger.client import LedgerClient
 from edge.problems import Problem
 from edge.reports.csv import CsvStream, csv_headers, csv_lines
+from edge.reports.examples import CACHE_STATS, COSTS, MODEL, MODELS, RECEIPT, REQUESTS
 from edge.reports.query import DIMENSIONS, LARGEST_PAGE, CostsQuery, RequestsQuery, day_range
 from edge.reports.receipts import REQUEST_KEYS, receipt_object, request_object
 from edge.router.models import ModelList
@@ -34,13 +34,13 @@ _FIGURES = tuple(field.name for field in ledgerpb.SpendFigures.DESCRIPTOR.fields
 class ReportEndpoints:
     """Each answers for the tenant of the key it is asked with."""
 
-    guard: Guard
+    identify: Identify
     models: ModelList
     ledger: LedgerClient
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(tags=["reports"])
+        router = APIRouter(tags=["reports"], dependencies=[Depends(self.identify)])
         router.add_api_route("/v1/models", self.list_models, methods=["GET"], **MODELS)
         # A model's name may hold slashes.
         router.add_api_route("/v1/models/{model:path}", self.show_model, methods=["GET"], **MODEL)
@@ -50,27 +50,22 @@ class ReportEndpoints:
         router.add_api_route("/v1/cache/stats", self.cache_stats, methods=["GET"], **CACHE_STATS)
         return router
 
-    async def list_models(self, request: Request) -> Json:
+    async def list_models(self) -> Json:
         """List the models that a request may name."""
-        self.guard.identify(request.headers.get("authorization"))
         return {"object": "list", "data": [_model(name) for name in await self.models.known()]}
 
-    async def show_model(
-        self, request: Request, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]
-    ) -> Json:
+    async def show_model(self, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]) -> Json:
         """Show one of the models that a request may name."""
-        self.guard.identify(request.headers.get("authorization"))
         await self.models.require(model)
         return _model(model)
 
-    async def costs(self, request: Request, query: Annotated[CostsQuery, Query()]) -> Response:
+    async def costs(self, request: Request, caller: Caller, query: Annotated[CostsQuery, Query()]) -> Response:
         """Tell what was spent: today, and over a range of days in total and by user, model and day, or as asked."""
-        identity = self.guard.identify(request.headers.get("authorization"))
         (first, last), names = query.days(), query.dimensions()
         is_csv = query.is_csv(request)
         if is_csv and not names:
             names = ["day"]
-        spend = await self.ledger.spend(identity.tenant, str(first), str(last), [DIMENSIONS[name] for name in names])
+        spend = await self.ledger.spend(caller.tenant, str(first), str(last), [DIMENSIONS[name] for name in names])
         if is_csv:
             headers = csv_headers(f"spillway-costs-{first}-{last}")
             if spend.is_truncated:
@@ -86,10 +81,9 @@ class ReportEndpoints:
         }
         return json_response(told | (_groups(names, spend) if names else _summary(spend)), 200, {})
 
-    async def requests(self, request: Request, query: Annotated[RequestsQuery, Query()]) -> Response:
+    async def requests(self, request: Request, caller: Caller, query: Annotated[RequestsQuery, Query()]) -> Response:
         """List requests, newest first, page by page; as CSV all of them that match, at most 100,000."""
-        identity = self.guard.identify(request.headers.get("authorization"))
-        asked, is_csv = query.to_proto(identity.tenant), query.is_csv(request)
+        asked, is_csv = query.to_proto(caller.tenant), query.is_csv(request)
         is_export = is_csv and query.limit is None
         if is_export:
             asked.page_size = LARGEST_PAGE
@@ -107,21 +101,19 @@ class ReportEndpoints:
         return json_response(told, 200, {})
 
     async def receipt(
-        self, request: Request, request_id: Annotated[str, Path(description="The `x-request-id` of a response.")]
+        self, caller: Caller, request_id: Annotated[str, Path(description="The `x-request-id` of a response.")]
     ) -> Json:
         """Show one request: how it ended, its attempts, what each of them cost."""
-        identity = self.guard.identify(request.headers.get("authorization"))
         try:
             canonical = str(uuid.UUID(request_id))
         except ValueError as error:
             raise Problem("request_not_found", f"{request_id!r} is no request id", param="request_id") from error
-        return receipt_object(await self.ledger.receipt(identity.tenant, canonical))
+        return receipt_object(await self.ledger.receipt(caller.tenant, canonical))
 
-    async def cache_stats(self, request: Request) -> Json:
+    async def cache_stats(self, caller: Caller) -> Json:
         """Tell how often the response cache answered over the last 30 days, and what that saved."""
-        identity = self.guard.identify(request.headers.get("authorization"))
         first, last = day_range(None, None)
-        total = (await self.ledger.spend(identity.tenant, first.isoformat(), last.isoformat())).total
+        total = (await self.ledger.spend(caller.tenant, first.isoformat(), last.isoformat())).total
         asked = total.cache_hits + total.cache_misses
         return {
             "from": first.isoformat(),

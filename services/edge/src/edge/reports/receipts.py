@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.contracts.receipt_json import attempt_object, finish_reason_name, outcome_name
+from edge.receipt_json import attempt_object, finish_reason_name, outcome_name
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 Json = dict[str, Any]

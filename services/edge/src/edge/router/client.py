@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
-import orjson
 
-from edge.conversation import Conversation
-from edge.guard.keys import Identity
+from edge.conversation import Conversation, EmbeddingInput
+from edge.facts import RequestFacts
 from edge.problems import Problem, from_completion_error
 from servicekit.errors import detail_of
 from servicekit.rpc import create_channel, is_serving
@@ -32,14 +31,16 @@ class EmbedCall:
 
     def __init__(self, call: grpc.aio.UnaryStreamCall[Any, routerpb.EmbedResponse]) -> None:
         self._call = call
-        self.started: routerpb.Started | None = None
-        """The first attempt, once it has begun: from then on something may be spent."""
+
+    async def started(self) -> routerpb.Started | None:
+        """Wait for the first attempt: from then on something may be spent. None when the call ends without one."""
+        for key, value in await self._call.initial_metadata():
+            if key == _STARTED_KEY and isinstance(value, bytes):
+                return routerpb.Started.FromString(value)
+        return None
 
     async def answer(self) -> routerpb.EmbedResponse:
         """Wait for the answer; AioRpcError when the call fails."""
-        for key, value in await self._call.initial_metadata():
-            if key == _STARTED_KEY and isinstance(value, bytes):
-                self.started = routerpb.Started.FromString(value)
         message = await self._call.read()
         if not isinstance(message, routerpb.EmbedResponse):
             raise Problem("internal_error", "the llm-router ended the call without an answer")
@@ -74,16 +75,17 @@ class RouterClient:
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
 
-    def stream_completion(self, request_id: str, identity: Identity, conversation: Conversation) -> CompletionCall:
+    def stream_completion(self, facts: RequestFacts, conversation: Conversation) -> CompletionCall:
         """Start a completion; read its events, and `problem_of` what it raises."""
         request = routerpb.StreamCompletionRequest(
-            request_id=request_id,
-            tenant=identity.tenant,
-            user=identity.user,
-            route=conversation.requested_model,
+            request_id=facts.request_id,
+            tenant=facts.identity.tenant,
+            user=facts.identity.user,
+            route=facts.requested_model,
             attempt_budget=self._attempt_budget,
-            body=orjson.dumps(conversation.body),
+            body=conversation.encoded_body,
             continuation=conversation.continuation,
+            estimated_input_tokens=conversation.estimated_input_tokens,
         )
         if (form := conversation.messages_form) is not None:
             native = routerpb.MessagesForm(body=form.body, beta=form.beta, untranslatable=form.untranslatable)
@@ -102,15 +104,16 @@ class RouterClient:
             return False
         return True
 
-    def embed(self, request_id: str, identity: Identity, route: str, body: Mapping[str, Any]) -> EmbedCall:
+    def embed(self, facts: RequestFacts, inputs: EmbeddingInput) -> EmbedCall:
         """Start a call for vectors; await its answer, and `problem_of` what that raises."""
         request = routerpb.EmbedRequest(
-            request_id=request_id,
-            tenant=identity.tenant,
-            user=identity.user,
-            route=route,
+            request_id=facts.request_id,
+            tenant=facts.identity.tenant,
+            user=facts.identity.user,
+            route=facts.requested_model,
             attempt_budget=self._attempt_budget,
-            body=orjson.dumps(body),
+            body=inputs.encoded_body,
+            estimated_input_tokens=inputs.estimated_input_tokens,
         )
         return EmbedCall(self._embed(request, timeout=self._request_timeout))
 

@@ -12,11 +12,11 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-_LONGEST_NAME_TOLD = 100
+_MAX_NAME_LENGTH = 100
 
 
 class ModelList:
-    """The public models as the router last told them."""
+    """The public models as the router last reported them."""
 
     def __init__(self, router: RouterClient) -> None:
         self._router = router
@@ -35,7 +35,7 @@ class ModelList:
             known = ", ".join(sorted(self._models))
             raise Problem(
                 "model_not_found",
-                f"model {name[:_LONGEST_NAME_TOLD]!r} does not exist; there are: {known}",
+                f"model {name[:_MAX_NAME_LENGTH]!r} does not exist; there are: {known}",
                 param="model",
             )
 

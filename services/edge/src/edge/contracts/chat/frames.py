@@ -1,85 +1,25 @@
-"""The contract of `/chat`: one question, an answer as named events with a receipt at the end."""
+"""What `/chat` answers: named events with a receipt at the end, or the same content as one object."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import Any
 
 from edge.assembly import assemble
-from edge.contracts.receipt_json import attempt_object, finish_reason_name, money, seam_object, usage_object
-from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
-from edge.exchange.exchange import Exchange, Receipt
-from edge.http.responses import frame
-from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from edge.cache.cache import LookUp
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.receipt_json import (
+    attempt_object,
+    cache_status_name,
+    continuation_object,
+    finish_reason_name,
+    money,
+    usage_object,
+)
+from edge.sse import frame
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-class ChatRequest(BaseModel):
-    """Body of `POST /chat`."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {"query": "What is the capital of France?"},
-                {
-                    "query": "When does the pool open?",
-                    "system_prompt": "Answer in one sentence.",
-                    "retrieved_context": ["The pool opens at 9 on weekdays.", "It is closed on Mondays."],
-                    "model": "default",
-                    "max_tokens": 60,
-                    "temperature": 0,
-                },
-            ]
-        },
-    )
-
-    query: Annotated[str, AfterValidator(_not_blank), Field(min_length=1, description="The question.")]
-    system_prompt: Annotated[str | None, Field(description="How to answer.")] = None
-    retrieved_context: Annotated[
-        str | list[str] | None, Field(description="What to answer from: one text, or several in order.")
-    ] = None
-    model: Annotated[str | None, Field(min_length=1, description="A name from `GET /v1/models`.")] = None
-    max_tokens: Annotated[int | None, Field(ge=1, description="Longest answer, in tokens.")] = None
-    temperature: Annotated[float | None, Field(ge=0, le=2, description="0 for the likeliest answer.")] = None
-    tools: Annotated[list[Json] | None, Field(description="Tools in OpenAI's shape.")] = None
-    continuation: Annotated[
-        ContinuationWish | None,
-        Field(
-            description="Whether another model may carry on an answer that broke off; unset: as the model's route says."
-        ),
-    ] = None
-    stream: Annotated[bool, Field(description="false: the same content as one JSON object.")] = True
-
-    def to_conversation(self, endpoint: str, default_model: str) -> Conversation:
-        """Turn the question into a chat body."""
-        optional = {"max_completion_tokens": self.max_tokens, "temperature": self.temperature, "tools": self.tools}
-        given = {name: value for name, value in optional.items() if value is not None}
-        return Conversation(
-            endpoint=endpoint,
-            requested_model=self.model or default_model,
-            body={"messages": self._messages(), **given},
-            is_streaming=self.stream,
-            continuation=CONTINUATIONS[self.continuation],
-        )
-
-    def _messages(self) -> list[Json]:
-        system = [self.system_prompt] if self.system_prompt else []
-        if self.retrieved_context:
-            texts = [self.retrieved_context] if isinstance(self.retrieved_context, str) else self.retrieved_context
-            system.append("Answer from this context:\n\n" + "\n\n".join(texts))
-        messages: list[Json] = [{"role": "system", "content": "\n\n".join(system)}] if system else []
-        return [*messages, {"role": "user", "content": self.query}]
 
 
 class ChatFrames:
@@ -97,7 +37,7 @@ class ChatFrames:
             {
                 "request_id": self._request_id,
                 "model": self._exchange.facts.requested_model,
-                "cache": _cache_name(self._exchange),
+                "cache": cache_status_name(self._exchange.look_up),
             },
         )
 
@@ -105,41 +45,35 @@ class ChatFrames:
         """Return a `delta` event for each text; what else there is comes whole, before the end."""
         return b"".join(self._frame("delta", {"text": text}) for text in _texts(chunks))
 
-    def seam(self, continued: routerpb.Continued) -> bytes:
-        """Return `continued`: what follows was written by another model."""
-        return self._frame("continued", seam_object(continued))
+    def continued(self, continued: routerpb.Continued) -> bytes:
+        """Return `continued`: another model wrote what follows."""
+        return self._frame("continued", continuation_object(continued))
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the `tool_call` events and `done`, or `error`."""
         if receipt.problem is not None:
             return self._frame("error", receipt.problem.body())
         calls = b"".join(self._frame("tool_call", call) for call in _tool_calls(receipt))
-        return calls + self._frame("done", done_object(self._exchange, receipt))
+        return calls + self._frame("done", done_object(self._exchange.look_up, receipt))
 
     def _frame(self, event: str, data: Any) -> bytes:
         self._count += 1
         return frame(event, f"{self._request_id}:{self._count}", data)
 
 
-class ChatAnswers:
-    """Writes the same content in one piece."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def whole(self, receipt: Receipt) -> Json:
-        """Return the answer and its receipt."""
-        return {
-            "request_id": self._exchange.facts.request_id,
-            "text": "".join(_texts(receipt.answer.chunks)),
-            "tool_calls": _tool_calls(receipt),
-            **done_object(self._exchange, receipt),
-        }
+def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
+    """Return the answer and its receipt."""
+    return {
+        "request_id": exchange.facts.request_id,
+        "text": "".join(_texts(receipt.answer.chunks)),
+        "tool_calls": _tool_calls(receipt),
+        **done_object(exchange.look_up, receipt),
+    }
 
 
-def done_object(exchange: Exchange, receipt: Receipt) -> Json:
-    """Return what `done` tells of a good answer."""
-    answer = receipt.answer
+def done_object(look_up: LookUp, receipt: Receipt) -> Json:
+    """Return what `done` says of a good answer."""
+    answer, ending = receipt.answer, receipt.ending
     return {
         "finish_reason": finish_reason_name(answer.finish_reasons[0]),
         "model": answer.response_model or answer.target_model,
@@ -147,20 +81,16 @@ def done_object(exchange: Exchange, receipt: Receipt) -> Json:
         "usage": usage_object(answer.usage),
         "cost_usd": money(receipt.cost_usd),
         "attempts": [
-            attempt_object(attempt, money(cost)) for attempt, cost in zip(receipt.attempts, receipt.costs, strict=False)
+            attempt_object(attempt, money(cost)) for attempt, cost in zip(ending.attempts, receipt.costs, strict=False)
         ],
-        "seams": [seam_object(continued) for continued in receipt.seams],
+        "seams": [continuation_object(continued) for continued in ending.continuations],
         "cache": {
-            "status": _cache_name(exchange),
-            "bypass_reason": exchange.bypass_reason or None,
+            "status": cache_status_name(look_up),
+            "bypass_reason": look_up.reason or None,
             "stored": receipt.stored,
             "saved_cost_usd": money(receipt.saved_cost_usd),
         },
     }
-
-
-def _cache_name(exchange: Exchange) -> str:
-    return ledgerpb.CacheStatus.Name(exchange.cache_status).removeprefix("CACHE_STATUS_").lower()
 
 
 def _texts(chunks: list[str | bytes]) -> list[str]:
@@ -176,5 +106,5 @@ def _texts(chunks: list[str | bytes]) -> list[str]:
 
 
 def _tool_calls(receipt: Receipt) -> list[Json]:
-    calls = assemble(receipt.answer.chunks, 1)[0]["message"].get("tool_calls") or []
+    calls = receipt.answer.choices()[0]["message"].get("tool_calls") or []
     return [{"index": index, "id": call["id"], **call["function"]} for index, call in enumerate(calls)]

@@ -1,19 +1,17 @@
-"""The contract of `/v1/chat/completions`: OpenAI's, to the letter."""
+"""What `/v1/chat/completions` answers: OpenAI's contract, to the letter."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 
-from edge.assembly import assemble
-from edge.cache.cache import Answer
-from edge.contracts.receipt_json import seam_comment
-from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation
-from edge.exchange.exchange import Exchange, Receipt
-from edge.problems import Problem
+from edge.answer import Answer
+from edge.conversation import Conversation
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.receipt_json import continuation_comment
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -27,93 +25,17 @@ _FINISH_REASONS = {
 }
 
 
-class Message(BaseModel):
-    """One turn of the conversation; fields not named here pass through."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Json] | None = None
-
-
-class StreamOptions(BaseModel):
-    """Options of a stream."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    include_usage: bool | None = None
-
-
-class CompletionRequest(BaseModel):
-    """Body of `POST /v1/chat/completions`; fields not named here pass through to the provider."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "default",
-                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-                    "stream": True,
-                    "stream_options": {"include_usage": True},
-                }
-            ]
-        },
-    )
-
-    model: Annotated[str, Field(min_length=1, description="A name from `GET /v1/models`.")]
-    messages: Annotated[list[Message], Field(min_length=1)]
-    stream: bool | None = None
-    stream_options: Annotated[StreamOptions | None, Field(description="Only with `stream: true`.")] = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
-    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
-    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
-    n: Annotated[int | None, Field(ge=1, le=16)] = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    logit_bias: dict[str, float] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
-    response_format: Json | None = None
-    tools: list[Json] | None = None
-    tool_choice: str | Json | None = None
-    parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    user: str | None = None
-    metadata: Json | None = None
-    store: bool | None = None
-    continuation: Annotated[
-        ContinuationWish | None,
-        Field(description="Not OpenAI's: whether another model may carry on an answer that broke off."),
-    ] = None
-
-    def to_conversation(self, endpoint: str, raw: Json) -> Conversation:
-        """Turn the body into a conversation; `raw` is the body as it came, and passes through unharmed."""
-        if self.stream_options is not None and not self.stream:
-            raise Problem("invalid_request", "stream_options is only allowed with stream: true", param="stream_options")
-        own = {"model", "stream", "stream_options", "continuation"}
-        return Conversation(
-            endpoint=endpoint,
-            requested_model=self.model,
-            body={name: value for name, value in raw.items() if name not in own and value is not None},
-            is_streaming=bool(self.stream),
-            include_usage=bool(self.stream_options and self.stream_options.include_usage),
-            continuation=CONTINUATIONS[self.continuation],
-        )
-
-
 class CompletionFrames:
     """Writes `chat.completion.chunk` events."""
 
     def __init__(self, exchange: Exchange) -> None:
+        conversation = exchange.content
+        assert isinstance(conversation, Conversation)  # noqa: S101 - what the contract has read
         self._exchange = exchange
+        self._choice_count = int(conversation.body.get("n") or 1)
         self._id = completion_id(exchange)
         self._created = int(time.time())
-        self._usage = b',"usage":null' if exchange.conversation.include_usage else b""
+        self._usage = b',"usage":null' if conversation.include_usage else b""
         self._before = b""
         self._after = b""
 
@@ -126,7 +48,7 @@ class CompletionFrames:
         frames = []
         if not self._before:
             self._open()
-            frames += [self._chunk(self._role(index)) for index in range(self._choices())]
+            frames += [self._chunk(self._role(index)) for index in range(self._choice_count)]
         for chunk in chunks:
             if isinstance(chunk, str):
                 text = b'[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}]'
@@ -135,9 +57,9 @@ class CompletionFrames:
                 frames.append(self._chunk(chunk))
         return b"".join(frames)
 
-    def seam(self, continued: routerpb.Continued) -> bytes:
+    def continued(self, continued: routerpb.Continued) -> bytes:
         """Return a comment."""
-        return seam_comment(continued)
+        return continuation_comment(continued)
 
     def end(self, receipt: Receipt) -> bytes:
         """Return the finish chunks, the usage if it was asked for, and `[DONE]`; or the error and nothing else."""
@@ -173,38 +95,28 @@ class CompletionFrames:
     def _chunk(self, choices: bytes) -> bytes:
         return self._before + choices + self._after
 
-    def _choices(self) -> int:
-        return int(self._exchange.conversation.body.get("n") or 1)
-
     def _role(self, index: int) -> bytes:
         delta = {"role": "assistant", "content": "", "refusal": None}
         return orjson.dumps([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
 
 
-class CompletionAnswers:
-    """Writes a `chat.completion` object."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def whole(self, receipt: Receipt) -> Json:
-        """Return the completion."""
-        answer = receipt.answer
-        choices = assemble(answer.chunks, len(answer.finish_reasons))
-        completion: Json = {
-            "id": completion_id(self._exchange),
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": answer.response_model or answer.target_model,
-            "choices": [
-                {"index": index, **choice, "finish_reason": reason}
-                for index, (choice, reason) in enumerate(zip(choices, finish_reasons(answer), strict=True))
-            ],
-            "usage": usage_object(answer.usage),
-        }
-        if answer.system_fingerprint:
-            completion["system_fingerprint"] = answer.system_fingerprint
-        return completion
+def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
+    """Return a `chat.completion` object."""
+    answer = receipt.answer
+    completion: Json = {
+        "id": completion_id(exchange),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": answer.response_model or answer.target_model,
+        "choices": [
+            {"index": index, **choice, "finish_reason": reason}
+            for index, (choice, reason) in enumerate(zip(answer.choices(), finish_reasons(answer), strict=True))
+        ],
+        "usage": usage_object(answer.usage),
+    }
+    if answer.system_fingerprint:
+        completion["system_fingerprint"] = answer.system_fingerprint
+    return completion
 
 
 def completion_id(exchange: Exchange) -> str:
@@ -217,7 +129,7 @@ def finish_reasons(answer: Answer) -> list[str]:
     reasons = [_FINISH_REASONS[reason] for reason in answer.finish_reasons]
     if "tool_calls" not in reasons:
         return reasons
-    messages = [choice["message"] for choice in assemble(answer.chunks, len(reasons))]
+    messages = [choice["message"] for choice in answer.choices()]
     return [
         "function_call" if reason == "tool_calls" and "function_call" in message else reason
         for reason, message in zip(reasons, messages, strict=True)

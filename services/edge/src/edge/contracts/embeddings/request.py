@@ -1,37 +1,17 @@
-"""The contract of `/v1/embeddings`: OpenAI's, to the letter."""
+"""What a client sends to `/v1/embeddings`: OpenAI's contract, to the letter."""
 
 from __future__ import annotations
 
-import base64
-import struct
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
+from edge.conversation import EmbeddingInput, PromptSize, encode_body
 from pricing.estimate import estimate_input_tokens
-from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 EncodingFormat = Literal["float", "base64"]
-
-_MOST_INPUTS = 2048
-_BYTES_PER_NUMBER = 4
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingWish:
-    """What a client wants to have embedded."""
-
-    requested_model: str
-    body: Json
-    """Without `model` and `encoding_format`; no value is None."""
-    encoding_format: EncodingFormat
-    longest_input_tokens: int
-    """Of the longest input, by estimate."""
-    input_tokens: int
-    """Of all inputs, by estimate."""
+_MAX_INPUTS = 2048
 
 
 def _check_input(given: Any) -> Any:
@@ -41,8 +21,8 @@ def _check_input(given: Any) -> Any:
         fault = "must be text, tokens, or a list of either"
     elif not inputs:
         fault = "must not be empty"
-    elif len(inputs) > _MOST_INPUTS:
-        fault = f"has {len(inputs)} inputs; at most {_MOST_INPUTS} are allowed"
+    elif len(inputs) > _MAX_INPUTS:
+        fault = f"has {len(inputs)} inputs; at most {_MAX_INPUTS} are allowed"
     else:
         fault = next((f"input {index} {fault}" for index, each in enumerate(inputs) if (fault := _fault_of(each))), "")
     if fault:
@@ -88,7 +68,7 @@ class EmbeddingRequest(BaseModel):
     input: Annotated[
         Any,
         PlainValidator(_check_input, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
-        Field(description=f"A text, its tokens, or up to {_MOST_INPUTS} of either; none of them empty."),
+        Field(description=f"A text, its tokens, or up to {_MAX_INPUTS} of either; none of them empty."),
     ]
     encoding_format: Annotated[
         EncodingFormat | None, Field(description="`base64`: of little-endian float32; default `float`.")
@@ -96,36 +76,16 @@ class EmbeddingRequest(BaseModel):
     dimensions: Annotated[int | None, Field(ge=1, description="Length of a vector, where the model allows it.")] = None
     user: str | None = None
 
-    def to_wish(self, raw: Json) -> EmbeddingWish:
+    def to_input(self, endpoint: str, raw: Json) -> EmbeddingInput:
         """Turn the body into what the router needs; `raw` is the body as it came, and passes through unharmed."""
         own = {"model", "encoding_format"}
         inputs = [self.input] if isinstance(self.input, str) or _are_tokens(self.input) else self.input
-        return EmbeddingWish(
+        tokens = [estimate_input_tokens(each) for each in inputs]
+        return EmbeddingInput(
+            endpoint=endpoint,
             requested_model=self.model,
-            body={name: value for name, value in raw.items() if name not in own and value is not None},
+            encoded_body=encode_body({n: value for n, value in raw.items() if n not in own and value is not None}),
+            estimated_input_tokens=sum(tokens),
+            longest=PromptSize(max(tokens), "an input", "input"),
             encoding_format=self.encoding_format or "float",
-            longest_input_tokens=max(map(estimate_input_tokens, inputs)),
-            input_tokens=estimate_input_tokens(self.input),
         )
-
-
-def write_answer(response: routerpb.EmbedResponse, encoding_format: EncodingFormat) -> bytes:
-    """Write the JSON of a good answer. Takes a second for the largest ones: not for the event loop."""
-    write = _as_base64 if encoding_format == "base64" else _as_numbers
-    # Vector by vector, so that other threads get their turn in between.
-    items = (
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, write(vector))
-        for index, vector in enumerate(response.vectors)
-    )
-    tokens = response.usage.input_tokens
-    rest = orjson.dumps({"model": response.response_model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
-    return b'{"object":"list","data":[%b],%b' % (b",".join(items), rest[1:])
-
-
-def _as_base64(vector: bytes) -> bytes:
-    return b'"%b"' % base64.b64encode(vector)
-
-
-def _as_numbers(vector: bytes) -> bytes:
-    """Write each float32 as the double of the same value: read back, both formats are bit for bit the same."""
-    return orjson.dumps(struct.unpack(f"<{len(vector) // _BYTES_PER_NUMBER}f", vector))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -11,30 +12,34 @@ from edge.assembly import MalformedChunk
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.extra_work import refuse_extra_work
 from edge.contracts.messages.request import translate
-from edge.contracts.receipt_json import seam_comment
-from edge.conversation import CONTINUATIONS, ContinuationWish, Conversation, MessagesForm
-from edge.exchange.exchange import Exchange, Receipt
+from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, MessagesForm, encode_body
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
 from edge.problems import Problem
+from edge.receipt_json import continuation_comment
+from pricing.estimate import estimate_prompt_tokens
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 
-MESSAGES_PATH = "/v1/messages"
-# Where Anthropic's clients look for the id to quote.
-ERROR_HEADER = "request-id"
-
+# How the Anthropic Messages API calls the same statuses.
+_ERROR_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _STOP_REASONS = {
     routerpb.FINISH_REASON_STOP: "end_turn",
     routerpb.FINISH_REASON_LENGTH: "max_tokens",
     routerpb.FINISH_REASON_CONTENT_FILTER: "refusal",
     routerpb.FINISH_REASON_TOOL_CALL: "tool_use",
 }
-
-
-def is_messages_path(path: str) -> bool:
-    """Tell whether errors at this path have Anthropic's shape."""
-    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
 
 
 class Turn(BaseModel):
@@ -79,7 +84,7 @@ class MessagesRequest(BaseModel):
     output_config: Json | None = None
     metadata: Json | None = None
     continuation: Annotated[
-        ContinuationWish | None,
+        ContinuationOption | None,
         Field(description="Not Anthropic's: whether another model may carry on an answer that broke off."),
     ] = None
 
@@ -93,11 +98,14 @@ class MessagesRequest(BaseModel):
             raw = {name: value for name, value in raw.items() if name != "continuation"}
             encoded = orjson.dumps(raw)
         refuse_extra_work(raw)
+        encode_body(raw)  # refuses what can be read and not be written: the router writes the native form anew
         translation = translate(raw)
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
             body=translation.body,
+            encoded_body=encode_body(translation.body),
+            estimated_input_tokens=estimate_prompt_tokens(raw),
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
             messages_form=MessagesForm(encoded, raw, beta, translation.untranslatable),
@@ -120,21 +128,17 @@ class MessagesFrames:
         """Return the events of these chunks; before the first ones, `message_start`."""
         return self._start() + b"".join(map(_frame, self._blocks.take(chunks)))
 
-    def seam(self, continued: routerpb.Continued) -> bytes:
+    def continued(self, continued: routerpb.Continued) -> bytes:
         """Return a comment."""
-        return seam_comment(continued)
+        return continuation_comment(continued)
 
     def end(self, receipt: Receipt) -> bytes:
         """Return `message_delta` with the usage and `message_stop`; or the error and nothing else."""
         if receipt.problem is not None:
-            return _frame(self.error_body(receipt.problem))
+            return _frame(error_object(receipt.problem, self._exchange.facts.request_id))
         events = self._blocks.close()
         delta = {"type": "message_delta", "delta": _stop(receipt, self._blocks), "usage": _usage(receipt.answer.usage)}
         return self._start() + b"".join(map(_frame, [*events, delta, {"type": "message_stop"}]))
-
-    def error_body(self, problem: Problem) -> Json:
-        """Return an error in Anthropic's shape."""
-        return problem.anthropic_body(self._exchange.facts.request_id)
 
     def _start(self) -> bytes:
         if self._is_open:
@@ -145,20 +149,21 @@ class MessagesFrames:
         return _frame({"type": "message_start", "message": message})
 
 
-class MessagesAnswers:
-    """Writes a message in one piece."""
+def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
+    """Return a `message` object; Problem when a provider's chunks make none."""
+    blocks = MessageBlocks()
+    try:
+        events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
+    except MalformedChunk as error:
+        raise Problem("stream_interrupted", "a provider's chunk made no sense") from error
+    return _message(exchange, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
 
-    def whole(self, receipt: Receipt) -> Json:
-        """Return the message; Problem when a provider's chunks make none."""
-        blocks = MessageBlocks()
-        try:
-            events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
-        except MalformedChunk as error:
-            raise Problem("stream_interrupted", "a provider's chunk made no sense") from error
-        return _message(self._exchange, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
+def error_object(problem: Problem, request_id: str) -> Json:
+    """Write an error in the shape of the Messages API; our code is its `error_code`."""
+    kind = _ERROR_TYPES.get(problem.kind.status, "invalid_request_error")
+    error = {"type": kind, "message": problem.message, "details": {"error_code": problem.code}}
+    return {"type": "error", "error": error, "request_id": request_id}
 
 
 def _message(exchange: Exchange, content: list[Json], stop: Json, usage: Usage | None) -> Json:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from edge.cache.cache import LookUp
 from pricing.usage import Usage
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
 
@@ -44,13 +46,13 @@ def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any
     }
 
 
-def seam_comment(continued: routerpb.Continued) -> bytes:
-    """Write a seam as a comment: the vendors' contracts have no word for another model that carries on."""
-    told = f"continued by {continued.target} after {continued.after_characters} characters: {continued.reason}"
-    return b": %b\n\n" % told.encode()
+def continuation_comment(continued: routerpb.Continued) -> bytes:
+    """Write a comment: the vendors' contracts have no word for another model that carries on."""
+    comment = f"continued by {continued.target} after {continued.after_characters} characters: {continued.reason}"
+    return b": %b\n\n" % comment.encode()
 
 
-def seam_object(continued: routerpb.Continued) -> dict[str, Any]:
+def continuation_object(continued: routerpb.Continued) -> dict[str, Any]:
     """Write where an answer broke off and who carried it on."""
     return {
         "attempt_number": continued.attempt_number,
@@ -65,6 +67,11 @@ def seam_object(continued: routerpb.Continued) -> dict[str, Any]:
 def outcome_name(outcome: routerpb.Outcome.ValueType) -> str:
     """Write an outcome as the glossary spells it."""
     return _name(routerpb.Outcome.Name(outcome), "OUTCOME_")
+
+
+def cache_status_name(look_up: LookUp) -> str:
+    """Write a cache status as the glossary spells it."""
+    return _name(ledgerpb.CacheStatus.Name(look_up.status), "CACHE_STATUS_")
 
 
 def finish_reason_name(reason: routerpb.FinishReason.ValueType) -> str:

@@ -1,0 +1,88 @@
+"""How the response cache writes an answer, and reads it back only when every part of it makes sense."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.answer import ENDS, Answer
+from edge.assembly import MessagesEvent
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+# An answer this long is hardly asked for twice, and Redis is shared with the cost events.
+MAX_ANSWER_BYTES = 1024 * 1024
+_FORMAT = 1
+
+
+class _StoredEvent(BaseModel):
+    """A chunk that is a `MessagesEvent`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    messages_event: dict[str, Any]
+
+
+class _Entry(BaseModel):
+    """What is stored under a key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[1]
+    chunks: list[str | list[dict[str, Any]] | _StoredEvent]
+    finish_reasons: list[int]
+    provider: str
+    target_model: str
+    response_model: str
+    system_fingerprint: str
+    usage: Usage
+
+
+def encode(answer: Answer) -> bytes | None:
+    """Return what is stored under the key; None when the answer is too long to be kept."""
+    usage = answer.usage or Usage()
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "chunks": [_encode_chunk(chunk) for chunk in answer.chunks],
+        "finish_reasons": list(answer.finish_reasons),
+        "provider": answer.provider,
+        "target_model": answer.target_model,
+        "response_model": answer.response_model,
+        "system_fingerprint": answer.system_fingerprint,
+        "usage": {name: getattr(usage, name) for name in Usage.__slots__},
+    }
+    value = orjson.dumps(document)
+    return value if len(value) <= MAX_ANSWER_BYTES else None
+
+
+def decode(value: bytes) -> Answer | None:
+    """Read a stored answer back; None when it is damaged or another version of this program wrote it."""
+    try:
+        entry = _Entry.model_validate_json(value)
+    except ValidationError:
+        return None
+    if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons):
+        return None
+    return Answer(
+        chunks=[_decode_chunk(chunk) for chunk in entry.chunks],
+        finish_reasons=cast("list[routerpb.FinishReason.ValueType]", entry.finish_reasons),
+        provider=entry.provider,
+        target_model=entry.target_model,
+        response_model=entry.response_model,
+        system_fingerprint=entry.system_fingerprint,
+        usage=entry.usage,
+    )
+
+
+def _encode_chunk(chunk: str | bytes) -> object:
+    if isinstance(chunk, MessagesEvent):
+        return {"messages_event": orjson.Fragment(bytes(chunk))}
+    return chunk if isinstance(chunk, str) else orjson.Fragment(chunk)
+
+
+def _decode_chunk(chunk: str | list[dict[str, Any]] | _StoredEvent) -> str | bytes:
+    if isinstance(chunk, _StoredEvent):
+        return MessagesEvent(orjson.dumps(chunk.messages_event))
+    return chunk if isinstance(chunk, str) else orjson.dumps(chunk)

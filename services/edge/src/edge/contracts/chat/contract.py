@@ -1,0 +1,54 @@
+"""The contract of `/chat`: one question, an answer as named events with a receipt at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from edge.contracts.chat.examples import STREAM, WHOLE
+from edge.contracts.chat.frames import ChatFrames, whole_object
+from edge.contracts.chat.request import ChatRequest
+from edge.contracts.contract import Documentation, Json
+from edge.contracts.validation import JsonBody, validate
+from edge.conversation import Conversation
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.problems import CHAT_ERRORS, Problem
+
+
+class ChatContract:
+    """`/chat`."""
+
+    paths = ("/chat", "/v1/chat")
+    takes_api_key_header = False
+    is_cacheable = True
+    documentation = Documentation(
+        tag="chat",
+        summary="Chat",
+        description="Answer a question: as a stream of named events with a receipt at the end, or as one JSON object.",
+        body=ChatRequest,
+        whole=WHOLE,
+        stream=STREAM,
+        errors=CHAT_ERRORS,
+    )
+
+    def read(self, path: str, body: JsonBody, _headers: Mapping[str, str]) -> Conversation:
+        """Read a `ChatRequest`."""
+        return validate(ChatRequest, body.value).to_conversation(path)
+
+    def headers(self, _request_id: str) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+    def frames(self, exchange: Exchange) -> ChatFrames:
+        """Write named events."""
+        return ChatFrames(exchange)
+
+    async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
+        """Write the answer and its receipt."""
+        return orjson.dumps(whole_object(exchange, receipt))
+
+    def error(self, problem: Problem, _request_id: str) -> Json:
+        """Write OpenAI's error object."""
+        return problem.body()

@@ -1,0 +1,54 @@
+"""The contract of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from edge.contracts.completions.examples import COMPLETION, STREAM
+from edge.contracts.completions.frames import CompletionFrames, whole_object
+from edge.contracts.completions.request import CompletionRequest
+from edge.contracts.contract import Documentation, Json
+from edge.contracts.validation import JsonBody, validate
+from edge.conversation import Conversation
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.problems import CHAT_ERRORS, Problem
+
+
+class CompletionsContract:
+    """`/v1/chat/completions`."""
+
+    paths = ("/v1/chat/completions",)
+    takes_api_key_header = False
+    is_cacheable = True
+    documentation = Documentation(
+        tag="chat",
+        summary="Completions",
+        description="Answer a conversation in OpenAI's contract, as a stream or whole.",
+        body=CompletionRequest,
+        whole=COMPLETION,
+        stream=STREAM,
+        errors=CHAT_ERRORS,
+    )
+
+    def read(self, path: str, body: JsonBody, _headers: Mapping[str, str]) -> Conversation:
+        """Read a `CompletionRequest`; fields that it does not name pass through."""
+        return validate(CompletionRequest, body.value).to_conversation(path, body.value)
+
+    def headers(self, _request_id: str) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+    def frames(self, exchange: Exchange) -> CompletionFrames:
+        """Write `chat.completion.chunk` events."""
+        return CompletionFrames(exchange)
+
+    async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
+        """Write a `chat.completion` object."""
+        return orjson.dumps(whole_object(exchange, receipt))
+
+    def error(self, problem: Problem, _request_id: str) -> Json:
+        """Write OpenAI's error object."""
+        return problem.body()

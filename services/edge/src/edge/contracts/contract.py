@@ -1,0 +1,89 @@
+"""What a contract is: how one vendor's clients ask, and how answers and errors are written for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from edge.contracts.validation import JsonBody
+from edge.conversation import Content
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.problems import Problem
+from spillway.router.v1 import router_pb2 as routerpb
+
+Json = dict[str, Any]
+
+
+class Frames(Protocol):
+    """Writes one answer as a stream of SSE frames."""
+
+    def head(self) -> bytes:
+        """Return the frames before any content; empty: the status may wait for the first content."""
+
+    def content(self, chunks: list[str | bytes]) -> bytes:
+        """Return the frames for these chunks."""
+
+    def continued(self, continued: routerpb.Continued) -> bytes:
+        """Return what says that another target wrote the content that follows."""
+
+    def end(self, receipt: Receipt) -> bytes:
+        """Return the last frames: exactly one terminal one, of success or of failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documentation:
+    """What the OpenAPI document says of a contract's endpoint."""
+
+    tag: str
+    summary: str
+    description: str
+    body: type[BaseModel]
+    whole: Json
+    """An example of an answer in one piece."""
+    stream: str
+    """An example of a stream; empty: the contract has none."""
+    errors: Sequence[str]
+    """The codes of its errors."""
+    error_schema_name: str = "Error"
+    """What the document calls the shape of its errors."""
+    error_schema: Json | None = None
+    """The JSON schema of that shape; None: OpenAI's."""
+
+
+class Contract(Protocol):
+    """One endpoint, under one or more paths."""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Where clients ask."""
+
+    @property
+    def takes_api_key_header(self) -> bool:
+        """Whether its clients send the key as `x-api-key`."""
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether its answers are kept in the response cache."""
+
+    @property
+    def documentation(self) -> Documentation:
+        """What the OpenAPI document says."""
+
+    def read(self, path: str, body: JsonBody, headers: Mapping[str, str]) -> Content:
+        """Turn a request into what the gateway understands; Problem (400) that names the field at fault."""
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """Return the headers that this contract's responses have besides the gateway's own."""
+
+    def frames(self, exchange: Exchange) -> Frames:
+        """Return the writer of a stream."""
+
+    async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
+        """Write a good answer in one piece, as JSON."""
+
+    def error(self, problem: Problem, request_id: str) -> Json:
+        """Write an error."""

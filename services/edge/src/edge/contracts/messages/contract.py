@@ -1,0 +1,56 @@
+"""The contract of Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from edge.contracts.contract import Documentation, Json
+from edge.contracts.messages.examples import ERROR_SCHEMA, MESSAGE, STREAM
+from edge.contracts.messages.frames import MessagesFrames, MessagesRequest, error_object, whole_object
+from edge.contracts.validation import JsonBody, validate
+from edge.conversation import Conversation
+from edge.exchange.exchange import Exchange
+from edge.exchange.settlement import Receipt
+from edge.problems import CHAT_ERRORS, Problem
+
+
+class MessagesContract:
+    """`/v1/messages`, and the shape of errors below it."""
+
+    paths = ("/v1/messages",)
+    takes_api_key_header = True
+    is_cacheable = True
+    documentation = Documentation(
+        tag="chat",
+        summary="Messages",
+        description="Answer a conversation in the contract of Anthropic's Messages API, as a stream or whole.",
+        body=MessagesRequest,
+        whole=MESSAGE,
+        stream=STREAM,
+        errors=CHAT_ERRORS,
+        error_schema_name="AnthropicError",
+        error_schema=ERROR_SCHEMA,
+    )
+
+    def read(self, path: str, body: JsonBody, headers: Mapping[str, str]) -> Conversation:
+        """Read a `MessagesRequest`; the header `anthropic-beta` belongs to it."""
+        request = validate(MessagesRequest, body.value)
+        return request.to_conversation(path, body.value, body.raw, headers.get("anthropic-beta", ""))
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """Return the id where Anthropic's clients look for it."""
+        return {"request-id": request_id}
+
+    def frames(self, exchange: Exchange) -> MessagesFrames:
+        """Write the events of a message."""
+        return MessagesFrames(exchange)
+
+    async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
+        """Write a `message` object."""
+        return orjson.dumps(whole_object(exchange, receipt))
+
+    def error(self, problem: Problem, request_id: str) -> Json:
+        """Write an `error` object."""
+        return error_object(problem, request_id)

@@ -1,0 +1,173 @@
+"""An answer to a conversation on its way: from the llm-router, or from the cache, through the output stage."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Protocol
+
+import grpc
+
+from edge.answer import ENDS, Answer
+from edge.assembly import MessagesEvent
+from edge.conversation import Conversation
+from edge.exchange.attempt_log import AttemptLog
+from edge.exchange.output_stage import OutputStage
+from edge.facts import RequestFacts
+from edge.metrics import Metrics
+from edge.problems import Problem
+from edge.router.client import RouterClient, is_stopped, problem_of
+from edge.router.stop import EarlyStop
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+
+class Reader(Protocol):
+    """Gets an answer as it comes."""
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        """Take chunks: text of choice 0, or the `choices` array of an OpenAI chunk as JSON."""
+
+    async def continued(self, continued: routerpb.Continued) -> None:
+        """Learn that another target wrote what follows."""
+
+
+class Completion:
+    """Made for one request; `replay` or `fetch` it once."""
+
+    def __init__(
+        self,
+        router: RouterClient,
+        facts: RequestFacts,
+        conversation: Conversation,
+        stage: OutputStage,
+        metrics: Metrics,
+    ) -> None:
+        self._router = router
+        self._facts = facts
+        self._conversation = conversation
+        self._stage = stage
+        self._metrics = metrics
+        self._early_stop: EarlyStop | None = None
+        self._stopped_by: Problem | None = None
+        self._is_abandoned = False
+        self.log = AttemptLog(conversation.estimated_input_tokens)
+        self.answer = Answer()
+        self.continuations: list[routerpb.Continued] = []
+        self.is_whole = False
+        self.first_content: float | None = None
+        """When the first content came, on the monotonic clock."""
+
+    async def replay(self, stored: Answer, reader: Reader) -> None:
+        """Give a stored answer; Problem when the output stage stops it."""
+        self.answer = replace(stored, chunks=[])
+        await self._give(self._stage.take(stored.chunks), reader)
+        await self._give(self._stage.end(), reader)
+        self.is_whole = True
+
+    def abandon(self) -> None:
+        """Stop: the client is gone. A call that was not made yet is not made."""
+        self._is_abandoned = True
+        if self._early_stop is not None:
+            self._early_stop.request()
+
+    async def fetch(self, reader: Reader) -> None:
+        """Ask the router; Problem when there is no whole answer, unless it was abandoned."""
+        if self._is_abandoned:
+            return
+        call = self._router.stream_completion(self._facts, self._conversation)
+        stop = self._early_stop = EarlyStop(
+            self._router,
+            self._facts.request_id,
+            call,
+            has_open=lambda: self.log.has_open,
+            unanswered=self._metrics.stops_unanswered,
+        )
+        try:
+            while isinstance(message := await call.read(), routerpb.StreamCompletionResponse):
+                await self._read(message, stop, reader)
+            if not self.is_whole and self._stopped_by is None:
+                raise Problem("internal_error", "the llm-router ended the answer without an end")
+        except grpc.aio.AioRpcError as error:
+            if not (is_stopped(error) and stop.is_requested):
+                raise self._problem_of(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not stop.is_requested or (task is not None and task.cancelling()):
+                raise  # the process is being stopped; a call that this edge has cancelled raises this too
+        finally:
+            stop.call_ended()
+            call.cancel()
+        if self._stopped_by is not None:
+            raise self._stopped_by
+
+    async def _read(self, message: routerpb.StreamCompletionResponse, stop: EarlyStop, reader: Reader) -> None:
+        match message.WhichOneof("event"):
+            case "delta":
+                await self._take(message.delta, stop, reader)
+            case "started":
+                self.log.start(message.started)
+                stop.attempt_started(message.started.router_address)
+            case "attempt_finished":
+                self.log.report([message.attempt_finished.attempt])
+            case "continued":
+                self.continuations.append(message.continued)
+                await reader.continued(message.continued)
+            case "finished":
+                await self._finish(message.finished, reader)
+
+    async def _take(self, delta: routerpb.Delta, stop: EarlyStop, reader: Reader) -> None:
+        number = delta.attempt_number or self.log.answering or self.log.newest
+        if number != self.log.answering:
+            self._answer_from(number)
+        chunks: list[str | bytes] = [*delta.texts, *delta.choices]
+        if self._conversation.messages_form is not None:
+            chunks += map(MessagesEvent, delta.messages_events)
+        self.log.receive(chunks)
+        if self._stopped_by is not None:
+            return
+        try:
+            passed = self._stage.take(chunks)
+        except Problem as problem:
+            self._stopped_by = problem
+            stop.request()
+            return
+        await self._give(passed, reader)
+
+    async def _give(self, chunks: list[str | bytes], reader: Reader) -> None:
+        if not chunks:
+            return
+        if self.first_content is None:
+            self.first_content = time.monotonic()
+        self.answer.chunks += chunks
+        await reader.content(chunks)
+
+    def _answer_from(self, attempt_number: int) -> None:
+        started = self.log.answer_from(attempt_number)
+        if started is not None:
+            self.answer.provider = started.provider
+            self.answer.target_model = started.target_model
+
+    async def _finish(self, finished: routerpb.Finished, reader: Reader) -> None:
+        if self._stopped_by is not None:
+            return
+        if not finished.finish_reasons or not ENDS.issuperset(finished.finish_reasons):
+            raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
+        if not self.log.answering and self.log.last_reported:
+            self._answer_from(self.log.last_reported)  # it said nothing, and that was its answer
+        await self._give(self._stage.end(), reader)
+        self.answer.finish_reasons = list(finished.finish_reasons)
+        # An answer that cannot be put together must neither be called whole nor be stored.
+        self.answer.choices()
+        self.answer.response_model = finished.response_model
+        self.answer.system_fingerprint = finished.system_fingerprint
+        self.answer.usage = Usage.from_proto(finished.usage)
+        self.is_whole = True
+
+    def _problem_of(self, error: grpc.aio.AioRpcError) -> Problem:
+        problem = problem_of(error)
+        if self.answer.chunks and problem.code != "stream_interrupted":
+            length = len(self.answer.text)
+            return Problem("stream_interrupted", f"the answer broke off after {length} characters; it is incomplete")
+        return problem

@@ -1,0 +1,46 @@
+"""Who sent this request? The one place where an API key is read from headers."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+
+from edge.guard.keys import KeyRing
+from edge.identity import Identity
+from edge.problems import Problem
+
+
+class Identify:
+    """A FastAPI dependency: the identity goes into `request.state.identity`, where `Caller` finds it."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    async def __call__(self, request: Request) -> None:
+        """Identify whoever sends an `Authorization` header; Problem (401) when the key is not known."""
+        request.state.identity = self.identity_of(request)
+
+    def identity_of(self, request: Request, *, takes_api_key_header: bool = False) -> Identity:
+        """Return the owner of the key; Problem (401) when it is not known.
+
+        With `takes_api_key_header` a header `x-api-key` goes before `Authorization`.
+        """
+        api_key = request.headers.get("x-api-key") if takes_api_key_header else None
+        authorization = f"Bearer {api_key}" if api_key else request.headers.get("authorization") or ""
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Problem("invalid_api_key", "send your API key in the header 'Authorization: Bearer sk-spillway-...'")
+        identity = self._keys.identify(key.strip())
+        if identity is None:
+            raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
+        return identity
+
+
+def _identity(request: Request) -> Identity:
+    identity: Identity = request.state.identity
+    return identity
+
+
+Caller: TypeAlias = Annotated[Identity, Depends(_identity)]
+"""The identity of a request to an endpoint that depends on `Identify`."""

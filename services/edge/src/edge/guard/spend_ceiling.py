@@ -1,0 +1,40 @@
+"""The ceiling on the spend of one day, over all tenants: a fuse against a runaway client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+
+from edge.guard.check import Asked, Slot
+from edge.problems import Problem
+
+_NANO_USD = 10**9
+_KEY = "spillway:spend:all:{day}"  # published by the cost-ledger, in nano-USD; its publish_spend.py has the format
+
+
+class SpendCeiling:
+    """Refuses requests once the spend that the ledger has published for the UTC day reaches the ceiling.
+
+    What runs at that moment is not known to the figure, so the spend ends somewhat above the ceiling.
+    """
+
+    def __init__(self, max_usd_per_day: Decimal) -> None:
+        self._max_usd_per_day = max_usd_per_day
+
+    def slot(self, _asked: Asked) -> Slot:
+        """Compare today's figure with the ceiling."""
+        key = _KEY.format(day=datetime.now(UTC).date().isoformat())
+        return Slot("ceiling", [key], [int(self._max_usd_per_day * _NANO_USD)])
+
+    def refuse(self, reply: Sequence[bytes]) -> None:
+        """Problem (429): the next day begins at midnight UTC."""
+        spent = Decimal(int(reply[0])) / _NANO_USD
+        now = datetime.now(UTC)
+        midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        raise Problem(
+            "spend_limit_reached",
+            f"this gateway has spent {spent:.2f} USD today and may spend {self._max_usd_per_day} USD a day; "
+            "it takes requests again at midnight UTC",
+            retry_after_seconds=(midnight - now).total_seconds(),
+        )

@@ -1,0 +1,12 @@
+"""How an SSE frame is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+
+def frame(event: str, event_id: str, data: Any) -> bytes:
+    """Return one SSE frame with a name and an id."""
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.encode(), event_id.encode(), orjson.dumps(data))

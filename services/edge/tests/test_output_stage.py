@@ -1,0 +1,89 @@
+"""The output stage: every answer passes it, and one that it stops ends honestly and is accounted by its router."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
+
+from edge.events.spool import Spool
+from spillway.router.v1 import router_pb2 as routerpb
+
+from .scripted_edge import Edge, running_edge
+from .scripted_router import STOP, Response, attempted, fails, started, texts, waits_for
+
+STOPPED = fails("stopped", grpc.StatusCode.ABORTED)
+
+
+@pytest.fixture(name="narrow")
+async def _narrow(tmp_path: Path, redis_url: str, valkey: redis.Redis, spool: Spool) -> AsyncIterator[Edge]:
+    """Yield an edge that passes ten bytes of an answer on."""
+    async with running_edge(tmp_path, redis_url, spool, CollectorRegistry(), max_answer_bytes=10) as edge:
+        yield edge
+
+
+def reported(output_tokens: int) -> Response:
+    """Report the attempt that was open when the router was asked to stop."""
+    report = attempted(1, routerpb.OUTCOME_CLIENT_CANCELLED)
+    report.attempt_finished.attempt.usage.CopyFrom(routerpb.Usage(input_tokens=7, output_tokens=output_tokens))
+    return report
+
+
+@pytest.mark.parametrize("contract", ["chat", "completions", "whole"])
+async def test_an_answer_that_is_too_long_is_stopped(narrow: Edge, contract: str) -> None:
+    """What fitted was delivered; then one error, no success; the router reports what was spent; nothing is stored."""
+    router = narrow.router
+    router.script = [
+        started(1, router.address), texts("12345678"), texts("9abc"), waits_for(router.stopped), texts("more"),
+        reported(77), STOPPED,
+    ]  # fmt: skip
+    visit = await (narrow.chat() if contract == "chat" else narrow.complete(stream=contract == "completions")).done()
+
+    assert b"answer_too_long" in visit.content
+    assert b"[DONE]" not in visit.content
+    assert b"9abc" not in visit.content
+    if contract == "chat":
+        assert ["start", "delta", "error"] == [name for name, _ in visit.events]
+    elif contract == "whole":
+        assert 502 == visit.status
+    (settled,) = await narrow.settled()
+    assert (routerpb.OUTCOME_INTERRUPTED, "answer_too_long") == (settled.outcome, settled.error_code)
+    assert [77] == [attempt.usage.output_tokens for attempt in settled.attempts]
+    assert [] == await narrow.stored()
+    assert not router.cancelled.is_set()
+
+
+async def test_an_answer_that_ends_before_the_stop_arrives_is_stopped_all_the_same(narrow: Edge) -> None:
+    """Its end does not make the part that was held back good."""
+    narrow.router.script = [started(), texts("12345678"), texts("9abc"), attempted(), STOP]
+    visit = await narrow.chat().done()
+
+    assert ["start", "delta", "error"] == [name for name, _ in visit.events]
+    assert [] == await narrow.stored()
+
+
+async def test_an_answer_from_the_cache_passes_the_stage_too(edge: Edge, narrow: Edge) -> None:
+    """What was stored under another rule does not pass today's."""
+    edge.router.script = [started(), texts("12345678", "9abc"), attempted(), STOP]
+    await edge.chat().done()
+    visit = await narrow.chat().done()
+
+    assert "edge; hit" == visit.headers["cache-status"]
+    assert ["start", "error"] == [name for name, _ in visit.events]
+    assert "answer_too_long" == visit.events[-1][1]["error"]["code"]
+    assert 0 == len(narrow.router.requests)
+
+
+async def test_a_call_that_another_has_stopped_is_no_answer(edge: Edge) -> None:
+    """A router that ends a call as stopped, which this edge did not ask for, has failed."""
+    edge.router.script = [started(), texts("Pa"), attempted(1, routerpb.OUTCOME_CLIENT_CANCELLED), STOPPED]
+    visit = await edge.chat().done()
+
+    assert ["start", "delta", "error"] == [name for name, _ in visit.events]
+    (settled,) = await edge.settled()
+    assert settled.outcome != routerpb.OUTCOME_OK
+    assert [] == await edge.stored()
