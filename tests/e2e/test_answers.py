@@ -182,15 +182,20 @@ async def test_cache_control_is_obeyed(door: Door) -> None:
     """`no-store` neither reads nor writes, `no-cache` only writes."""
     store, cache = {"cache-control": "no-store"}, {"cache-control": "no-cache"}
     unkept = await door.chat("keep nothing", model="cached", headers=store)
-    assert ("edge; fwd=bypass", False) == (unkept.headers["cache-status"], unkept.last["cache"]["stored"])
+    assert ("edge; fwd=bypass; detail=client_no_store", False) == (
+        unkept.headers["cache-status"],
+        unkept.last["cache"]["stored"],
+    )
     assert "client_no_store" == unkept.last["cache"]["bypass_reason"]
     kept = await door.chat("keep nothing", model="cached", headers=cache)
-    assert ("edge; fwd=bypass", True) == (kept.headers["cache-status"], kept.last["cache"]["stored"])
+    assert ("edge; fwd=bypass; detail=client_no_cache", True) == (
+        kept.headers["cache-status"],
+        kept.last["cache"]["stored"],
+    )
 
     assert "edge; hit" == (await door.chat("keep nothing", model="cached")).headers["cache-status"]
-    assert (
-        "edge; fwd=bypass" == (await door.chat("keep nothing", model="cached", headers=store)).headers["cache-status"]
-    )
+    unread = await door.chat("keep nothing", model="cached", headers=store)
+    assert "edge; fwd=bypass; detail=client_no_store" == unread.headers["cache-status"]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +346,7 @@ async def test_a_redis_that_hangs_costs_nobody_an_answer_and_no_event(door: Door
     os.kill(behind.pid("valkey"), signal.SIGCONT)
 
     for chat in chats:
-        assert (WHOLE, "edge; fwd=bypass") == (chat.text, chat.headers["cache-status"])
+        assert (WHOLE, "edge; fwd=bypass; detail=cache_error") == (chat.text, chat.headers["cache-status"])
         assert ("cache_error", False) == (chat.last["cache"]["bypass_reason"], chat.last["cache"]["stored"])
         receipt = await door.receipt(chat.request_id)
         assert ("ok", 1) == (receipt["outcome"], len(receipt["attempts"]))
