@@ -127,6 +127,11 @@ TEXT: Json = {"type": "text", "text": "hi"}
         ("messages.1.audio", {"role": "assistant", "audio": {"id": "a"}}),
         ("messages.1.function_call", {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}),
         ("messages.1.tool_calls", {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}),
+        ("messages.1.later", {"role": "user", "content": "hi", "later": 1}),
+        ("messages.1.content.0.later", {"role": "user", "content": [{**TEXT, "later": False}]}),
+        ("messages.1.content.1.later", {"role": "assistant", "content": [TEXT, {**TEXT, "later": 0}]}),
+        ("messages.1.content.0.later", {"role": "tool", "tool_call_id": "c", "content": [{**TEXT, "later": {}}]}),
+        ("messages.1.tool_calls.1.later", {"role": "assistant", "tool_calls": [call(), call(later="x")]}),
     ],
 )
 def test_content_without_a_counterpart_is_named(where: str, message: Json) -> None:
@@ -248,13 +253,30 @@ def test_a_field_without_a_counterpart_is_named(field: str, value: object) -> No
     assert field == caught.value.param
 
 
-@pytest.mark.parametrize("tool", [{"type": "custom", "custom": {"name": "x"}}, {"type": "function"}])
-def test_a_tool_of_another_kind_is_named(tool: Json) -> None:
+@pytest.mark.parametrize(
+    ("tool", "where"),
+    [
+        ({"type": "custom", "custom": {"name": "x"}}, "tools.1"),
+        ({"type": "function"}, "tools.1"),
+        ({**TOOL, "later": {}}, "tools.1.later"),
+    ],
+)
+def test_a_tool_of_another_kind_is_named(tool: Json, where: str) -> None:
     """The second of two, by its place."""
     with pytest.raises(RequestUntranslatable) as caught:
         translated(tools=[TOOL, tool])
 
-    assert "tools.1" == caught.value.param
+    assert where == caught.value.param
+
+
+def test_what_changes_the_price_or_decorates_an_answer_is_left_out() -> None:
+    """Clients mark what a vendor shall cache, and send answers back as they got them."""
+    marks = {"cache_control": {"type": "ephemeral"}, "prompt_cache_breakpoint": {"mode": "explicit"}, "later": None}
+    decorated = call(index=0, extra_content={"google": {"thought_signature": "x"}}, later=None)
+    answer = {"role": "assistant", "content": [{**TEXT, **marks}], "tool_calls": [decorated], "annotations": []}
+    plain = {"role": "assistant", "content": [TEXT], "tool_calls": [call()]}
+
+    assert translated(USER, plain, tools=[TOOL]) == translated(USER, answer, tools=[{**TOOL, **marks}])
 
 
 def test_a_described_schema_is_named() -> None:

@@ -41,7 +41,7 @@ def told(wire: AnthropicWire, data: bytes) -> Json:
 
 def test_text_takes_the_fast_path() -> None:
     """Plain text is handed on as text, an empty one not at all."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
 
     assert ["Hi"] == wire.read(delta("text_delta", text="Hi"))
     assert [] == wire.read(delta("text_delta", text=""))
@@ -64,7 +64,7 @@ def test_text_takes_the_fast_path() -> None:
 )
 def test_what_carries_no_word_is_not_content(data: bytes) -> None:
     """Pings, frames around content and kinds that nobody knows yet neither commit the stream nor break it."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
 
     assert [] == wire.read(data)
     assert not wire.answer.is_whole
@@ -72,13 +72,15 @@ def test_what_carries_no_word_is_not_content(data: bytes) -> None:
 
 def test_thinking_is_told_as_reasoning() -> None:
     """Thoughts travel apart from the answer, under the name that OpenAI-like clients know."""
-    assert {"reasoning_content": "Hm."} == told(AnthropicWire(), delta("thinking_delta", thinking="Hm."))
-    assert [] == AnthropicWire().read(delta("thinking_delta", thinking=""))
+    assert {"reasoning_content": "Hm."} == told(
+        AnthropicWire(keeps_events=False), delta("thinking_delta", thinking="Hm.")
+    )
+    assert [] == AnthropicWire(keeps_events=False).read(delta("thinking_delta", thinking=""))
 
 
 def test_tool_calls_are_numbered_by_themselves() -> None:
     """Content blocks of other kinds leave no gap in the numbers of the tool calls."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     wire.read(event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
 
     for block, number in ((1, 0), (3, 1)):
@@ -108,7 +110,7 @@ def test_tool_calls_are_numbered_by_themselves() -> None:
 )
 def test_every_stop_reason_has_its_finish_reason(reason: str, known: int) -> None:
     """An answer is whole with its stop reason; the end marker comes after it."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     wire.read(event("message_delta", delta={"stop_reason": reason}))
     assert wire.answer.is_whole
     assert not wire.answer.has_ended
@@ -120,7 +122,7 @@ def test_every_stop_reason_has_its_finish_reason(reason: str, known: int) -> Non
 
 def test_usage_totals_become_inclusive() -> None:
     """Anthropic counts cache reads and writes apart from the input; our totals contain them."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     counts = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 3, "output_tokens": 1}
     wire.read(event("message_start", message={"model": "m-1", "usage": counts}))
     assert Usage(18, 1, 5, 3, None) == wire.answer.usage
@@ -133,7 +135,7 @@ def test_usage_totals_become_inclusive() -> None:
 
 def test_newer_counts_replace_older_ones() -> None:
     """The counts of later events are cumulative, not to be added."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     wire.read(event("message_start", message={"usage": {"input_tokens": 10, "output_tokens": 1}}))
     wire.read(event("message_delta", delta={}, usage={"input_tokens": 12, "output_tokens": 7}))
 
@@ -142,7 +144,7 @@ def test_newer_counts_replace_older_ones() -> None:
 
 def test_a_count_that_nobody_told_stays_unknown() -> None:
     """Absent is None and not 0, also for the parts and also when a count makes no sense."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     assert wire.answer.usage is None
 
     strange = {"input_tokens": None, "cache_read_input_tokens": "many", "cache_creation_input_tokens": 2**64 - 1}
@@ -164,7 +166,7 @@ def test_a_count_that_nobody_told_stays_unknown() -> None:
 def test_an_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderError]) -> None:
     """What the provider says inside the stream decides as its status would have, and is not quoted."""
     with pytest.raises(error) as caught:
-        AnthropicWire().read(event("error", error={"type": kind, "message": "SECRET"}))
+        AnthropicWire(keeps_events=False).read(event("error", error={"type": kind, "message": "SECRET"}))
 
     assert "SECRET" not in str(caught.value)
 
@@ -202,7 +204,7 @@ def test_an_error_event_keeps_its_meaning(kind: str | None, error: type[Provider
 def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
     """Malformed events and unknown ends are failures, never silence and never success."""
     with pytest.raises(StreamBroken):
-        AnthropicWire().read(data)
+        AnthropicWire(keeps_events=False).read(data)
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
@@ -245,7 +247,7 @@ nearly = st.builds(
 @given(st.lists(documents | nearly, max_size=5))
 def test_no_event_raises_anything_but_a_provider_error(events: list[object]) -> None:
     """Whatever JSON comes, it is content, a fact that can be recorded, or a ProviderError."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     try:
         for document in events:
             assert all(
@@ -281,7 +283,7 @@ SIGNED = [
 
 def test_native_events_travel_with_the_next_content() -> None:
     """A signature commits nothing: until a word comes another target may still answer."""
-    wire = AnthropicWire(MessagesEvent)
+    wire = AnthropicWire(keeps_events=True)
     assert [] == [content for data in SIGNED for content in wire.read(data)]
 
     *events, text = wire.read(delta("text_delta", 1, text="Hi"))
@@ -295,7 +297,7 @@ def test_native_events_travel_with_the_next_content() -> None:
 
 def test_native_events_without_content_travel_at_the_end() -> None:
     """An answer may consist of nothing else."""
-    wire = AnthropicWire(MessagesEvent)
+    wire = AnthropicWire(keeps_events=True)
     events = written(wire, *SIGNED, event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}))
 
     assert ["content_block_start", "content_block_delta"] == [each["type"] for each in events]
@@ -313,7 +315,7 @@ def test_native_events_without_content_travel_at_the_end() -> None:
 )
 def test_an_end_that_openai_cannot_say_is_a_native_event(end: Json) -> None:
     """The sequence that stopped it, a pause, why it was refused."""
-    wire = AnthropicWire(MessagesEvent)
+    wire = AnthropicWire(keeps_events=True)
 
     assert [{"type": "message_delta", "delta": end}] == written(wire, event("message_delta", delta=end))
     assert wire.answer.is_whole
@@ -324,12 +326,12 @@ def test_an_end_that_openai_can_say_is_no_native_event(reason: str) -> None:
     """It becomes a finish reason."""
     end = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None})
 
-    assert [] == AnthropicWire(MessagesEvent).read(end)
+    assert [] == AnthropicWire(keeps_events=True).read(end)
 
 
 def test_a_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
     """Its call and its result are not the caller's to answer; the caller's own calls become OpenAI's."""
-    wire = AnthropicWire(MessagesEvent)
+    wire = AnthropicWire(keeps_events=True)
     contents = written(
         wire,
         start(0, "server_tool_use", id="s", name="web_fetch", input={}),
@@ -348,7 +350,7 @@ def test_a_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
 
 def test_without_a_native_form_native_events_are_left_out() -> None:
     """Then a pause is no end either."""
-    wire = AnthropicWire()
+    wire = AnthropicWire(keeps_events=False)
     contents = written(
         wire,
         *SIGNED,
@@ -368,7 +370,7 @@ def test_without_a_native_form_native_events_are_left_out() -> None:
 @given(st.lists(documents | nearly, max_size=5))
 def test_no_native_event_raises_anything_but_a_provider_error(events: list[object]) -> None:
     """The same for a request with a native form."""
-    wire = AnthropicWire(MessagesEvent)
+    wire = AnthropicWire(keeps_events=True)
     with suppress(ProviderError):
         for document in events:
             assert all(

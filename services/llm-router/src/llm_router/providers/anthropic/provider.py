@@ -11,9 +11,9 @@ from anthropic import AsyncAnthropic
 
 from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
 from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
-from llm_router.providers.anthropic.wire import AnthropicWire, as_choices
+from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.chat_body import ChatBody, Json
-from llm_router.providers.provider import AnswerStream, MessagesEvent
+from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
 from llm_router.providers.transport import PacedTransport
 from llm_router.routes.file import Target
@@ -36,9 +36,7 @@ class AnthropicProvider:
     @asynccontextmanager
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Send the native form of `chat` as it came, or else its translation; see `Provider.open`."""
-        body, form = _body_of(chat), chat.messages_form
-        private = chat.openai.get("anthropic") if form is None else None
-        beta = form.beta if form is not None else (private or {}).get("beta")
+        body = _body_of(chat)
         # The SDK walks every message it is given; through extra_body, which wins over the arguments, they go out as
         # they came. So do a model and a stream of the caller's, unless they are set here.
         call = self._client.messages.with_streaming_response.create(
@@ -46,7 +44,7 @@ class AnthropicProvider:
             max_tokens=0,
             messages=[],
             stream=True,
-            extra_headers=_beta_header(beta),
+            extra_headers=_beta_header(chat),
             extra_body={**body, "model": self._model, "stream": True},
         )
         try:
@@ -54,7 +52,7 @@ class AnthropicProvider:
         except anthropic.AnthropicError as error:
             raise _read_error(error) from error
         try:
-            wire = AnthropicWire(MessagesEvent if form is not None else as_choices if private is not None else None)
+            wire = AnthropicWire(keeps_events=chat.messages_form is not None)
             yield AnswerStream(response.http_response, wire, response.headers.get("request-id", ""))
         finally:
             await response.close()
@@ -73,9 +71,10 @@ def _body_of(chat: ChatBody) -> Json:
         raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
 
 
-def _beta_header(beta: object) -> dict[str, str]:
-    """Pass on what a caller of Anthropic's contract wants to be understood."""
-    return {"anthropic-beta": beta} if isinstance(beta, str) and beta and beta.isascii() and beta.isprintable() else {}
+def _beta_header(chat: ChatBody) -> dict[str, str]:
+    """Return the header that says which new fields of a native body Anthropic shall understand."""
+    beta = chat.messages_form.beta if chat.messages_form is not None else ""
+    return {"anthropic-beta": beta} if beta and beta.isascii() and beta.isprintable() else {}
 
 
 def _read_error(error: anthropic.AnthropicError) -> ProviderError:

@@ -1,7 +1,6 @@
-"""An OpenAI chat body in the words of the Anthropic Messages API.
+"""What a target on Anthropic's wire is asked: a request of the Messages API as it came, or an OpenAI body translated.
 
-A body that came from Anthropic's own contract carries under the key `anthropic` what OpenAI has no word for, at the
-place it belongs to (the edge put it there, see docs/adr/0008): it leaves here as it came.
+What is translated, left out or refused: docs/adr/0008-one-chat-body-inside.md.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from typing import Any
 import orjson
 
 from llm_router.errors import RequestRejected, RequestUntranslatable
-
-Json = dict[str, Any]
+from llm_router.providers.chat_body import Json
 
 # The Messages API wants a limit; a caller that sets none wants the whole answer.
 _MAX_TOKENS_WHEN_UNSET = 8192
 # Anthropic refuses a request with a longer name of the user behind it.
-_LONGEST_USER = 256
+_MAX_USER_CHARACTERS = 256
 # They change nothing in the answer, or they are set anew for this call, or they are read beside another field.
 _WITHOUT_EFFECT = frozenset(
     {
-        *("anthropic", "messages", "metadata", "model", "parallel_tool_calls", "prompt_cache_key"),
+        *("messages", "metadata", "model", "parallel_tool_calls", "prompt_cache_key"),
         *(
             "prompt_cache_options",
             "prompt_cache_retention",
@@ -46,16 +44,18 @@ _NEUTRAL_VALUES: Json = {
 }
 _TOOL_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
-# What a message may have besides what is translated: told elsewhere, or an answer's own decoration sent back.
+# What is translated, what is said elsewhere as well, and what targets add to their answers and clients send back.
 _MESSAGE_FIELDS = frozenset(
     {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "reasoning", "reasoning_content"}
-    | {"anthropic"}
 )
+_CALL_FIELDS = frozenset({"id", "type", "function", "index", "extra_content"})
+# The last two change the price of the prompt and not the answer.
+_PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "cache_control", "prompt_cache_breakpoint"})
+_TOOL_FIELDS = frozenset({"type", "function", "cache_control", "prompt_cache_breakpoint"})
 
 
 def to_messages_body(body: Json) -> Json:
     """Translate `body` (without a model). RequestUntranslatable names the first field that has no counterpart."""
-    own: Json | None = body.get("anthropic")
     translated: Json = {"max_tokens": _MAX_TOKENS_WHEN_UNSET}
     for name, value in body.items():
         if value is None or name in _WITHOUT_EFFECT:
@@ -64,13 +64,13 @@ def to_messages_body(body: Json) -> Json:
             _merge(translated, _FIELDS[name](value))
         elif name not in _NEUTRAL_VALUES or _NEUTRAL_VALUES[name] != value:
             raise _untranslatable(name)
-    translated |= _Turns(is_own=own is not None).read(body["messages"])
+    translated |= _Turns().read(body["messages"])
     if body.get("tools"):
         translated |= _tool_choice(body)
     user = body.get("safety_identifier") or body.get("user")
-    if isinstance(user, str) and 0 < len(user) <= _LONGEST_USER:
+    if isinstance(user, str) and 0 < len(user) <= _MAX_USER_CHARACTERS:
         translated["metadata"] = {"user_id": user}
-    return {**translated, **own["fields"]} if own else translated
+    return translated
 
 
 def without_unsigned_thoughts(body: Json) -> Json:
@@ -131,19 +131,17 @@ def _tools(tools: list[Json]) -> Json:
 
 
 def _tool(tool: Json, where: str) -> Json:
-    if tool.get("type") == "anthropic":
-        own: Json = tool["tool"]
-        return own
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, dict):
         raise _untranslatable(where)
+    _refuse_unknown(tool, _TOOL_FIELDS, where)
     translated: Json = {"name": function["name"]}
     if function.get("description") is not None:
         translated["description"] = function["description"]
     translated["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
     if function.get("strict") is not None:
         translated["strict"] = function["strict"]
-    return {**translated, **tool.get("anthropic", {})}
+    return translated
 
 
 _FIELDS: dict[str, Callable[[Any], Json]] = {
@@ -179,9 +177,7 @@ def _tool_choice(body: Json) -> Json:
 class _Turns:
     """Messages become a system prompt and the turns of user and assistant."""
 
-    def __init__(self, *, is_own: bool) -> None:
-        """`is_own`: the messages came from Anthropic's contract and say themselves which of them are one turn."""
-        self._is_own = is_own
+    def __init__(self) -> None:
         self._system: list[str | list[Json]] = []
         self._turns: list[Json] = []
 
@@ -192,33 +188,29 @@ class _Turns:
         return {"messages": self._turns, **self._system_prompt()}
 
     def _take(self, message: Json, where: str) -> None:
-        for name, value in message.items():
-            if name not in _MESSAGE_FIELDS and value is not None and (name, message["role"]) != ("name", "tool"):
-                raise _untranslatable(f"{where}.{name}")
-        role, own = message["role"], message.get("anthropic", {})
-        if role in {"system", "developer"} and not own.get("in_place"):
-            self._system.append(_content(message.get("content"), f"{where}.content"))
-        elif role == "assistant":
-            self._add(role, _assistant_content(message, where), own)
-        elif role == "tool":
-            self._add("user", [_tool_result(message, where)], {"joined": self._is_behind_a_result(), **own})
-        elif role in {"user", "system"}:
-            self._add(role, _content(message.get("content"), f"{where}.content"), own)
+        role = message["role"]
+        _refuse_unknown(message, _MESSAGE_FIELDS | {"name"} if role == "tool" else _MESSAGE_FIELDS, where)
+        if role == "tool":
+            self._add_result(_tool_result(message, where))
+            return
+        if role == "assistant":
+            content = _assistant_content(message, where)
+        else:
+            content = _content(message.get("content"), f"{where}.content")
+        if role in {"system", "developer"}:
+            self._system.append(content)
+        elif role in {"user", "assistant"}:
+            self._turns.append({"role": role, "content": content})
         else:
             raise _untranslatable(f"{where}.role")
 
-    def _add(self, role: str, content: str | list[Json], own: Json) -> None:
-        if own.get("joined"):
-            self._turns[-1]["content"] += content
+    def _add_result(self, result: Json) -> None:
+        """Add the result of a call; results of the calls of one turn belong into one turn."""
+        last = self._turns[-1]["content"] if self._turns else None
+        if isinstance(last, list) and last and last[-1]["type"] == "tool_result":
+            last.append(result)
         else:
-            self._turns.append({"role": role, "content": content, **own.get("turn", {})})
-
-    def _is_behind_a_result(self) -> bool:
-        """Results of the calls of one turn belong into one turn, which OpenAI's contract need not say."""
-        if self._is_own or not self._turns:
-            return False
-        content = self._turns[-1]["content"]
-        return isinstance(content, list) and bool(content) and content[-1]["type"] == "tool_result"
+            self._turns.append({"role": "user", "content": [result]})
 
     def _system_prompt(self) -> Json:
         prompts = [prompt for prompt in self._system if prompt]
@@ -241,19 +233,21 @@ def _content(content: str | list[Json] | None, where: str) -> str | list[Json]:
 
 
 def _block(part: Json, where: str) -> Json:
-    kind = part.get("type")
-    if kind == "anthropic":
-        own: Json = part["block"]
-        return own
-    if kind == "text":
-        block: Json = {"type": "text", "text": part["text"]}
-    elif kind == "refusal":
-        block = {"type": "text", "text": part["refusal"]}
-    elif kind == "image_url":
-        block = {"type": "image", "source": _image_source(part["image_url"]["url"], where)}
-    else:
-        raise _untranslatable(where)
-    return {**block, **part.get("anthropic", {})}
+    match part.get("type"):
+        case "text" | "refusal" as kind:
+            block: Json = {"type": "text", "text": part[kind]}
+        case "image_url":
+            block = {"type": "image", "source": _image_source(part["image_url"]["url"], where)}
+        case _:
+            raise _untranslatable(where)
+    _refuse_unknown(part, _PART_FIELDS, where)
+    return block
+
+
+def _refuse_unknown(value: Json, known: frozenset[str], where: str) -> None:
+    for name in value:
+        if name not in known and value[name] is not None:
+            raise _untranslatable(f"{where}.{name}")
 
 
 def _image_source(url: str, where: str) -> Json:
@@ -266,42 +260,30 @@ def _image_source(url: str, where: str) -> Json:
 
 
 def _assistant_content(message: Json, where: str) -> str | list[Json]:
-    """Return what the assistant said: words first and calls of tools behind them, unless a part marks their place."""
+    """Return what the assistant said: its words first, and its calls of tools behind them."""
     content: str | list[Json] | None = message.get("content")
     if not content and message.get("refusal"):
         content = message["refusal"]
-    calls = [_tool_use(call, where) for call in message.get("tool_calls") or ()]
-    if isinstance(content, str):
-        return [*_text_blocks(content), *calls] if calls else content
-    blocks: list[Json] = []
-    placed = 0
-    for index, part in enumerate(content or ()):
-        if "tool_call" in part:
-            blocks.append(calls[placed])
-            placed += 1
-        elif not _is_unsigned_thought(part):
-            blocks.append(_block(part, f"{where}.content.{index}"))
-    return [*blocks, *calls[placed:]]
+    calls = message.get("tool_calls") or ()
+    uses = [_tool_use(call, f"{where}.tool_calls", index) for index, call in enumerate(calls)]
+    if isinstance(content, str) and not uses:
+        return content
+    return [*_text_blocks(_content(content, f"{where}.content")), *uses]
 
 
-def _is_unsigned_thought(part: Json) -> bool:
-    """Tell whether a target on another wire thought this: Anthropic takes back only what it has signed."""
-    return _is_unsigned(part.get("block"))
-
-
-def _tool_use(call: Json, where: str) -> Json:
+def _tool_use(call: Json, where: str, index: int) -> Json:
     if call.get("type", "function") != "function":
-        raise _untranslatable(f"{where}.tool_calls")
+        raise _untranslatable(where)
+    _refuse_unknown(call, _CALL_FIELDS, f"{where}.{index}")
     try:
         arguments = orjson.loads(call["function"].get("arguments") or "{}")
     except orjson.JSONDecodeError as error:
-        raise RequestRejected("the arguments of a tool call are not JSON", param=f"{where}.tool_calls") from error
-    use = {"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": arguments}
-    return {**use, **call.get("anthropic", {})}
+        raise RequestRejected("the arguments of a tool call are not JSON", param=where) from error
+    return {"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": arguments}
 
 
 def _tool_result(message: Json, where: str) -> Json:
     result: Json = {"type": "tool_result", "tool_use_id": message["tool_call_id"]}
     if message.get("content") is not None:
         result["content"] = _content(message["content"], f"{where}.content")
-    return {**result, **message.get("anthropic", {}).get("result", {})}
+    return result

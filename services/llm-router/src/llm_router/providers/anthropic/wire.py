@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
-from llm_router.providers.provider import Answer, Content
+from llm_router.providers.provider import Answer, Content, MessagesEvent
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -36,13 +35,10 @@ _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 class AnthropicWire:
     """Reads the events of one message; an answer has one choice."""
 
-    def __init__(self, as_content: Callable[[bytes], Content] | None = None) -> None:
-        """`as_content` makes content of an event that OpenAI JSON cannot say; None: such events are left out.
-
-        The event comes without its index.
-        """
+    def __init__(self, *, keeps_events: bool) -> None:
+        """`keeps_events`: events that OpenAI JSON cannot say become `MessagesEvent`s; else they are left out."""
         self.answer = Answer()
-        self._as_content = as_content
+        self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
         self._usage: dict[str, int] = {}
@@ -99,7 +95,7 @@ class AnthropicWire:
 
     def _is_of_a_call(self, index: int) -> bool:
         """Tell whether arguments are of a call that is the caller's to answer, and not of one Anthropic runs itself."""
-        return index in self._tool_calls or self._as_content is None
+        return index in self._tool_calls or not self._keeps_events
 
     def _block_start(self, index: int, block: Json) -> Content | None:
         before, self._block = self._block, _text(block["type"])
@@ -116,15 +112,15 @@ class AnthropicWire:
         return None
 
     def _keep_event(self, event: Json) -> None:
-        if self._as_content is not None:
-            self._pending.append(self._as_content(orjson.dumps(event)))
+        if self._keeps_events:
+            self._pending.append(MessagesEvent(orjson.dumps(event)))
 
     def _finish(self, delta: Json) -> Content | None:
         """Note how the answer ended; return what is left to tell of it."""
         reason = delta.get("stop_reason")
         if reason is None:
             return None
-        known = _FINISH_REASONS if self._as_content is None else _NATIVE_FINISH_REASONS
+        known = _NATIVE_FINISH_REASONS if self._keeps_events else _FINISH_REASONS
         if reason not in known:
             raise StreamBroken("the answer ended for a reason that is no end of an answer")
         self.answer.finish_reasons[0] = known[reason]
@@ -170,11 +166,6 @@ def _is_count(value: object) -> bool:
 
 def _choices(delta: Json) -> bytes:
     return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
-
-
-def as_choices(event: bytes) -> bytes:
-    """Write an event of Anthropic's as the delta of a chunk."""
-    return _choices({"anthropic": orjson.loads(event)})
 
 
 def _error_in_stream(error: Json) -> ProviderError:

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from openai import AsyncOpenAI
 
-from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
+from llm_router.errors import ProviderError, TargetUnreachable
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
@@ -49,10 +49,7 @@ class OpenAIProvider:
     @asynccontextmanager
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Send an OpenAI chat body; see `Provider.open`."""
-        try:
-            body = to_openai_body(chat, self._native_fields)
-        except (LookupError, TypeError, AttributeError) as error:
-            raise RequestRejected("the field 'anthropic' has not the shape it needs", param="anthropic") from error
+        body = to_openai_body(chat, self._native_fields)
         # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
         call = self._client.chat.completions.with_streaming_response.create(
             model=self._model,
