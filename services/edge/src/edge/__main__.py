@@ -98,7 +98,7 @@ async def serve(settings: Settings) -> None:
         ContractEndpoint(contract, settings, identify, guard, exact if contract.is_cacheable else no_cache, exchanges)
         for contract in contracts
     ]
-    health = HealthEndpoints(router, ledger, store, spool, registry)
+    health = HealthEndpoints(router, ledger, store, spool, quotes, registry)
     reports = ReportEndpoints(identify, models, ledger)
     app = create_app([*(each.router() for each in endpoints), reports.router(), health.router()], contracts, metrics)
     background = [

@@ -1,4 +1,4 @@
-"""Is the process alive, should it get requests, and how are the things it depends on?"""
+"""Liveness, readiness, the state of the dependencies, and the metrics."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edge.events.spool import Spool
 from edge.http.openapi import HEALTH, LIVE, METRICS, READY
 from edge.http.responses import json_response
 from edge.ledger.client import LedgerClient
+from edge.ledger.quotes import Quotes
 from edge.router.client import RouterClient
 
 
@@ -26,6 +27,7 @@ class HealthEndpoints:
     ledger: LedgerClient
     store: RedisStore
     spool: Spool
+    quotes: Quotes
     registry: CollectorRegistry
     is_draining: bool = False
 
@@ -39,20 +41,23 @@ class HealthEndpoints:
         return router
 
     async def live(self) -> dict[str, str]:
-        """Tell that the process runs."""
+        """Say that the process runs."""
         return {"status": "ok"}
 
     async def ready(self) -> Response:
-        """Tell whether this process takes requests: it does until it drains.
+        """Say whether this process takes requests: from its first price book, to quote costs with, until it drains.
 
-        What it depends on has no say here: one sick dependency must not take all edges away at once.
+        After that no dependency has a say here, and the first price book is awaited for half a minute at most: one sick
+        dependency must not take all edges away at once.
         """
         if self.is_draining:
             return json_response({"status": "draining"}, 503, {})
+        if not self.quotes.is_ready:
+            return json_response({"status": "starting"}, 503, {})
         return json_response({"status": "ok"}, 200, {})
 
     async def health(self) -> Response:
-        """Tell dependency by dependency; 503 only when no question can be answered."""
+        """Report on each dependency; 503 only when no question can be answered."""
         router, ledger, redis = await asyncio.gather(
             self.router_client.is_serving(), self.ledger.is_serving(), self.store.is_reachable()
         )

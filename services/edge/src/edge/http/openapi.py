@@ -82,7 +82,7 @@ LIVE: Json = {"responses": {200: json_answer("The process runs.", {"status": "ok
 READY: Json = {
     "responses": {
         200: json_answer("It takes requests.", {"status": "ok"}),
-        503: json_answer("It drains.", {"status": "draining"}),
+        503: json_answer("It starts, or drains.", {"status": "draining"}),
     }
 }
 _HEALTH = {

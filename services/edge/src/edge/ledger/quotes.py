@@ -1,8 +1,9 @@
-"""What the client is told a request cost, before the ledger has recorded it: same prices, same formula."""
+"""What a receipt says a request costs, before the ledger has recorded it: same prices, same formula."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +21,9 @@ from spillway.router.v1 import router_pb2 as routerpb
 log = structlog.get_logger()
 
 _REFRESH_INTERVAL_SECONDS = 15.0
-_FIRST_INTERVAL_SECONDS = 1.0
+_FIRST_INTERVAL_SECONDS = 0.5
+# A ledger that is started together with the edge has its price book by then.
+_FIRST_BOOK_SECONDS = 30.0
 
 
 class Quotes:
@@ -30,6 +33,12 @@ class Quotes:
         self._ledger = ledger
         self._metrics = metrics
         self._book: PriceBook | None = None
+        self._give_up_at = time.monotonic() + _FIRST_BOOK_SECONDS
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether costs can be quoted; after some time also when they cannot: no ledger must not mean no edge."""
+        return self._book is not None or time.monotonic() >= self._give_up_at
 
     async def keep_fresh(self) -> None:
         """Fetch the price book again and again, often until there is one; runs until cancelled."""
