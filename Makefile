@@ -13,6 +13,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            $(addprefix --no-emit-package spillway-,cost-ledger fault-provider llm-router local pricing proto servicekit) \
            --custom-compile-command 'make lock' $(LOCK_ARGS)
 
+# Most tests wait for processes rather than compute, so more of them run at a time than there are cores.
+WORKERS ?= 4
+# Tests start hundreds of Python processes: none of them compiles its imports anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+
 .PHONY: help
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +34,17 @@ $(VENV)/.synced: locks/dev.txt locks/uv.txt $(MANIFESTS)
 	@./scripts/setup $(PYTHON) $(VENV) $(PACKAGES)
 	@touch $@
 
+.PHONY: unit
+unit: setup ## Tests that need no server and no process, in half a minute
+	@$(PYTEST) -m unit -n logical --dist worksteal $(PYTEST_ARGS)
+
 .PHONY: test
 test: setup ## Unit and integration tests over real processes
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) -m "not nightly" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+.PHONY: nightly
+nightly: setup ## All tests, also those that take long, with many more generated examples
+	@$(PYTEST) --hypothesis-profile=nightly -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)

@@ -1,4 +1,4 @@
-"""What tests of several parts share: one real PostgreSQL, Valkey and fault provider each for the whole run."""
+"""What tests of several parts share: the tiers, and a real PostgreSQL, Valkey and fault provider for each worker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spillway_local import processes
 from spillway_local.postgres import running_postgres
 from spillway_local.valkey import running_valkey
+
+# `make nightly` chooses the other one. A busy machine is slow, which says nothing of the code: there is no deadline.
+settings.register_profile(
+    "fast", max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "nightly", max_examples=1000, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fast")
+
+# A test that needs none of these is a unit test, unless it is marked `integration`: it starts processes by itself.
+_SERVER_FIXTURES = frozenset({"fault_provider_url", "given", "postgres_url", "redis_server", "redis_url", "server_dir"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its tier, and keep together what shares servers when several workers run the tests."""
+    for item in items:
+        is_integration = item.get_closest_marker("integration") or not _SERVER_FIXTURES.isdisjoint(
+            getattr(item, "fixturenames", ())
+        )
+        if not is_integration:
+            item.add_marker(pytest.mark.unit)
+            continue
+        item.add_marker(pytest.mark.integration)
+        if not item.get_closest_marker("xdist_group"):
+            is_front_door = "given" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("front door" if is_front_door else str(item.path)))
 
 
 @pytest.fixture

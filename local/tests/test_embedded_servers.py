@@ -19,6 +19,8 @@ from spillway_local.postgres import running_postgres
 from spillway_local.processes import StartFailed
 from spillway_local.valkey import running_valkey
 
+pytestmark = pytest.mark.integration
+
 
 async def test_postgres_answers_queries_to_who_knows_the_password(postgres_url: str) -> None:
     """The URL that tests get works as it is."""

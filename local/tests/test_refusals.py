@@ -14,6 +14,8 @@ import pytest
 from spillway_local.home import Home, held
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 SPILLWAY = Path(sys.executable).with_name("spillway")
 
 

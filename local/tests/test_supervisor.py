@@ -17,6 +17,8 @@ from spillway_local import valkey
 from spillway_local.ports import free_port
 from spillway_local.supervisor import ChildDied, Program, Supervisor
 
+pytestmark = pytest.mark.integration
+
 
 class Stage:
     """A supervisor that writes its lines into a list."""

@@ -21,6 +21,8 @@ import pytest
 
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 SPILLWAY = Path(sys.executable).with_name("spillway")
 NAMES = ["edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres"]  # the order of the stop
 

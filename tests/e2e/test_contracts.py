@@ -208,7 +208,7 @@ async def test_bad_input_is_answered_in_words_that_help(
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/chat", 405, "method_not_allowed"),
         ("GET", "/v1/requests/not-an-id", 404, "request_not_found"),
-        ("GET", f"/v1/requests/{uuid.uuid4()}", 404, "request_not_found"),
+        ("GET", "/v1/requests/508eddc6-a084-4046-9274-2d0fc02f63e7", 404, "request_not_found"),
         ("GET", "/v1/costs?from=yesterday", 400, "invalid_request"),
         ("GET", "/v1/costs?from=2026-02-01&to=2026-01-01", 400, "invalid_request"),
         ("GET", "/v1/costs?from=2020-01-01&to=2026-01-01", 400, "invalid_request"),

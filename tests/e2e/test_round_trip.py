@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contracts.messages.frames import MessagesRequest
@@ -120,7 +120,6 @@ def refused(translate: Callable[[Json], Json], body: Json) -> Any:
         return error
 
 
-@settings(deadline=None, max_examples=400)
 @given(bodies | with_tools)
 def test_what_anthropics_contract_says_comes_back_as_it_was(body: Json) -> None:
     """Through the chat body and back into Anthropic's words: equal in every field, at any depth."""
@@ -133,7 +132,6 @@ def _has(document: object, name: str) -> bool:
     return isinstance(document, list) and any(_has(value, name) for value in document)
 
 
-@settings(deadline=None, max_examples=400)
 @given(bodies | with_tools)
 def test_what_is_said_to_openai_holds_nothing_of_our_own(body: Json) -> None:
     """Either a field is named that cannot be said, or every message and tool has OpenAI's shape."""
@@ -183,7 +181,6 @@ loose_bodies = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=400)
 @given(loose_bodies)
 def test_no_body_at_all_raises_anything_but_what_the_caller_is_told(body: Json) -> None:
     """A Problem at the door or a ProviderError behind it, never a traceback."""

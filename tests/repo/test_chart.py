@@ -154,6 +154,7 @@ def front_door(status: int, body: str) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("status", "body", "complaint"),
     [

@@ -116,6 +116,7 @@ def setup(folder: Path, **environment: str) -> list[Path]:
     return folders
 
 
+@pytest.mark.integration
 def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
     """The key opens the door, the routes lead to the small model, and only the owner can read secrets."""
     edge, router, postgres = setup(tmp_path)
@@ -130,6 +131,7 @@ def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
     assert 0o600 == (edge / "development-key").stat().st_mode & 0o777
 
 
+@pytest.mark.integration
 def test_keys_of_providers_come_and_go_while_ours_stays(tmp_path: Path) -> None:
     """The next start follows the environment; the API key and the password are those of the first one."""
     edge, router, postgres = setup(tmp_path, OPENAI_API_KEY="sk-open")

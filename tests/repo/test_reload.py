@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.integration
+
 RELOAD = Path(__file__).parents[2] / "scripts/reload.py"
 # Says which of it this is, drains on SIGTERM by saying so, and takes a command.
 SERVICE = """

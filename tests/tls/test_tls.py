@@ -29,6 +29,8 @@ from servicekit.rpc import create_channel, is_serving
 from spillway_local import processes
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 _LONGEST_SECONDS = 60.0
 _CALLED = ("llm_router", "cost_ledger")
 

@@ -25,6 +25,8 @@ from kit.echo.name_server import NameServer
 from kit.echo.server import SERVICE, EchoServer, who
 from servicekit.rpc import MAX_MESSAGE_BYTES, create_channel
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(name="port")
 def _port() -> int:

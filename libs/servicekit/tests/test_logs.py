@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+pytestmark = pytest.mark.integration
+
 SET_UP = """
 import asyncio, logging
 import structlog

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 PROGRAM = """
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict

@@ -113,7 +113,7 @@ def expected_spend(told: dict[str, Story]) -> Counter[tuple[str, ...]]:
     return +sums
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(stories, min_size=1, max_size=8),
     seed=st.integers(0, 2**32),

@@ -25,6 +25,8 @@ from kit.ledger.cost_events import read_settled, request, settled
 from kit.ledger.process import PRICE_BOOK, database, environment, parts_on, reason_of, run_migrate, until
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 ROWS = ("requests", "attempts", "spend_daily")
 TABLES = {"alembic_version", "attempts", "corrections", "prices", "requests", "spend_daily"}
 

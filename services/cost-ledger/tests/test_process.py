@@ -29,6 +29,8 @@ from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local import postgres, processes, valkey
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 
 @dataclass
 class Server:

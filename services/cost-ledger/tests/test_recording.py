@@ -70,7 +70,7 @@ async def everything(parts: Parts) -> list[object]:
     return [await parts.rows(f"{table} AS whole", "(to_jsonb(whole) - 'recorded_at')::text") for table in tables]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     order=st.permutations(range(len(EVENTS))),
     again=st.lists(st.integers(0, len(EVENTS) - 1), max_size=6),

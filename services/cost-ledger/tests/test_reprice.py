@@ -292,7 +292,7 @@ USAGES = st.none() | st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     usages=st.lists(st.tuples(st.sampled_from(["p", "q"]), USAGES), min_size=1, max_size=6),
     rates=st.lists(PRICES, min_size=4, max_size=4),

@@ -19,6 +19,8 @@ from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 from .scripted_redis import FakeRedis, OwnValkey, redis_client
 
+pytestmark = pytest.mark.integration
+
 FAST = 0.05
 PATIENT = 10.0
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -86,6 +86,7 @@ def test_only_the_owner_may_read_the_file(file: Path, key: str) -> None:
     assert load_keys(file).identify(key) is not None
 
 
+@pytest.mark.integration
 def test_keys_added_at_the_same_time_are_all_kept(file: Path) -> None:
     """Two people who add a key at once lose neither."""
     users = [f"u{number}" for number in range(6)]
@@ -97,6 +98,7 @@ def test_keys_added_at_the_same_time_are_all_kept(file: Path) -> None:
     assert users == [identity.user for key in keys if (identity := ring.identify(key))]
 
 
+@pytest.mark.integration
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     """A damaged file is left as it is."""
     file = tmp_path / "keys.yaml"

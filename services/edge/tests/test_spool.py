@@ -93,6 +93,7 @@ async def test_events_survive_a_restart(path: Path) -> None:
     assert [b"0", b"1", b"2"] == await reopened(path)
 
 
+@pytest.mark.integration
 async def test_an_event_that_counts_as_kept_survives_a_kill(path: Path) -> None:
     """SIGKILL right after an acknowledgement: every acknowledged event is there, in order, and at most one more."""
     command = [sys.executable, "-c", WRITER, str(path)]
@@ -204,6 +205,7 @@ async def test_room_that_came_back_is_used_again(path: Path) -> None:
     await spool.close()
 
 
+@pytest.mark.integration
 async def test_a_spool_belongs_to_one_process(path: Path) -> None:
     """A second edge on the same file is refused with a word that says what to do; who ends lets go."""
     spool = Spool(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import httpx2
 import orjson
+import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
@@ -35,6 +36,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
 from spillway_local import processes
 from spillway_local.ports import free_port
+
+pytestmark = pytest.mark.integration
 
 ROUNDS = 10
 _REFUSAL = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\n{}"

@@ -335,6 +335,7 @@ async def test_reloads_under_load_lose_no_stream(running: Running) -> None:
 GOOD_TARGET = "{provider: vllm, model: m, base_url: 'http://127.0.0.1:9/v1'}"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("text", "told"),
     [

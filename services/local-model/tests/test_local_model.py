@@ -20,6 +20,8 @@ import pytest
 from spillway_local import processes
 from spillway_local.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 MODEL = "smollm2-135m-instruct"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 

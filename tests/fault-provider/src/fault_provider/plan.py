@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -125,15 +125,17 @@ def asked_plan(plan: Plan, raw_body: bytes) -> Plan:
     raise UnusablePlan(f"the messages hold no {{{{{plan.place}: MODEL}}}}")
 
 
+# Parameter -> what its text becomes.
+_KINDS = {name: kind for name, kind in get_type_hints(Plan).items() if name not in ("model", "behaviour")}
+
+
 def _read_parameters(pairs: list[tuple[str, str]]) -> dict[str, int | float | str]:
-    kinds = get_type_hints(Plan)
-    known = {field.name for field in fields(Plan)} - {"model", "behaviour"}
     values: dict[str, int | float | str] = {}
     for name, text in pairs:
-        if name not in known:
-            raise UnusablePlan(f"{name!r}: no such parameter; known are {', '.join(sorted(known))}")
+        if name not in _KINDS:
+            raise UnusablePlan(f"{name!r}: no such parameter; known are {', '.join(sorted(_KINDS))}")
         try:
-            value = kinds[name](text)
+            value = _KINDS[name](text)
         except ValueError as error:
             raise UnusablePlan(f"{name}: not a number: {text!r}") from error
         if not isinstance(value, str) and not 0 <= value <= _LARGEST.get(name, 10_000_000):
