@@ -139,7 +139,7 @@ async def _serve_http(app: ASGIApp, settings: Settings, stop: asyncio.Event, hea
 
 
 def _redis_client(url: str) -> redis.Redis:
-    """Return a client that fails at once: whoever calls has a deadline and another way."""
+    """Return a client that fails at once: each caller has a deadline and a fallback."""
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=_REDIS_CONNECTIONS,

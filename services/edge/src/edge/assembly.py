@@ -10,7 +10,7 @@ import orjson
 Json = dict[str, Any]
 
 # A larger index is a provider's mistake, and would be filled up with that many empty calls.
-_MOST_TOOL_CALLS = 1000
+_MAX_TOOL_CALLS = 1000
 _JOINED_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -72,13 +72,13 @@ def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
         elif name == "audio":
             _join_audio(message.setdefault("audio", {}), value)
         else:
-            message[name] = value  # a field that nobody here knows
+            message[name] = value  # an unknown field
 
 
 def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
     for fragment in fragments:
         index = fragment.get("index", 0)
-        if not 0 <= index < _MOST_TOOL_CALLS:
+        if not 0 <= index < _MAX_TOOL_CALLS:
             raise ValueError("the index of a tool call is out of bounds")
         while len(calls) <= index:
             calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})

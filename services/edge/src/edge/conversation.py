@@ -11,7 +11,7 @@ from edge.problems import Problem
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Fields of a chat body that cannot change the answer: who asks, how it is delivered, what is kept elsewhere.
-# Everything else is part of the cache key, fields that nobody here knows included.
+# Everything else is part of the cache key, unknown fields included.
 WITHOUT_EFFECT = frozenset(
     {
         "continuation",  # an answer that was continued is never stored

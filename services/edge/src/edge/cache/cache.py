@@ -91,7 +91,7 @@ class NoCache:
     """Keeps nothing: for answers that are not worth their room in Redis."""
 
     def __init__(self, reason: str) -> None:
-        """`reason` is what a request is told: why its answer is not cached."""
+        """`reason` says in responses and rows why an answer is not cached."""
         self._reason = reason
 
     def question(self, _tenant: str, _requested_model: str, _content: Content, _policy: CachePolicy) -> CacheQuestion:

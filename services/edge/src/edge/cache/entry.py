@@ -12,7 +12,7 @@ from edge.assembly import MessagesEvent
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
-# An answer this long is hardly asked for twice, and Redis is shared with the cost events.
+# A longer answer is seldom requested twice, and Redis is shared with the cost events.
 MAX_ANSWER_BYTES = 1024 * 1024
 _FORMAT = 1
 

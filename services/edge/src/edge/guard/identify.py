@@ -18,7 +18,7 @@ class Identify:
         self._keys = keys
 
     async def __call__(self, request: Request) -> None:
-        """Identify whoever sends an `Authorization` header; Problem (401) when the key is not known."""
+        """Identify the owner of the key in `Authorization`; Problem (401) when the key is not known."""
         request.state.identity = self.identity_of(request)
 
     def identity_of(self, request: Request, *, takes_api_key_header: bool = False) -> Identity:

@@ -87,7 +87,7 @@ def add_key(path: Path, tenant: str, user: str, tier: str) -> str:
         replacement = path.with_name(path.name + ".new")
         replacement.touch(mode=0o600)
         replacement.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-        os.replace(replacement, path)  # noqa: PTH105 - Path.replace returns a path nobody wants
+        os.replace(replacement, path)  # noqa: PTH105 - Path.replace returns a path that is not needed
     return f"{_PREFIX}{key_id}-{secret}"
 
 

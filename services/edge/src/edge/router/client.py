@@ -131,7 +131,7 @@ class RouterClient:
 
 
 def attempts_of(error: grpc.aio.AioRpcError) -> list[routerpb.Attempt]:
-    """Return the attempts that a failed call for vectors tells of."""
+    """Return the attempts that the error of a failed call for vectors reports."""
     detail = detail_of(error, routerpb.CompletionError)
     return list(detail.attempts) if detail else []
 
@@ -143,7 +143,7 @@ def is_stopped(error: grpc.aio.AioRpcError) -> bool:
 
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:
-    """Turn a failed call into what the client is told."""
+    """Turn a failed call into the client's error."""
     detail = detail_of(error, routerpb.CompletionError)
     if detail is not None:
         return from_completion_error(detail)

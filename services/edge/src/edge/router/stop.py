@@ -25,7 +25,7 @@ class EarlyStop:
         has_open: Callable[[], bool],
         unanswered: Counter,
     ) -> None:
-        """`has_open` tells whether an attempt has begun and was not reported yet.
+        """`has_open` says whether an attempt has begun and was not reported yet.
 
         `unanswered` counts calls that had to be cancelled because the router did not act on the request to stop.
         """

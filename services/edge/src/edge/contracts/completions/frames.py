@@ -62,7 +62,7 @@ class CompletionFrames:
         return continuation_comment(continued)
 
     def end(self, receipt: Receipt) -> bytes:
-        """Return the finish chunks, the usage if it was asked for, and `[DONE]`; or the error and nothing else."""
+        """Return the finish chunks, the usage if requested, and `[DONE]`; or the error and nothing else."""
         if receipt.problem is not None:
             return b"data: %b\n\n" % orjson.dumps(receipt.problem.body())
         frames = [] if self._before else [self.content([])]

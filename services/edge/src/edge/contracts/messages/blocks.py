@@ -30,7 +30,7 @@ class MessageBlocks:
         self.is_refusal = False
         """Whether the target declined in words of its own."""
         self.stop: Json | None = None
-        """Why the answer ended, when the target has told it in Anthropic's words."""
+        """Why the answer ended, when the target has said so in Anthropic's terms."""
 
     def take(self, chunks: Iterable[str | bytes]) -> list[Json]:
         """Return the events that these chunks become; MalformedChunk when they make no sense."""
@@ -167,7 +167,7 @@ def _join(block: Json, delta: Json, index: int, inputs: dict[int, str]) -> None:
 
 
 def _input(arguments: str) -> Json:
-    """Read the arguments of a tool call; what a model wrote wrong is told under the name that Anthropic proposes."""
+    """Read the arguments of a tool call; malformed ones stand under the name that Anthropic proposes."""
     try:
         parsed = orjson.loads(arguments)
     except orjson.JSONDecodeError:

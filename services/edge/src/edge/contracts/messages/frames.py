@@ -188,7 +188,7 @@ def _stop(receipt: Receipt, blocks: MessageBlocks) -> Json:
 
 
 def _usage(usage: Usage | None) -> Json:
-    """Write token counts as Anthropic does, cache reads and writes beside the input; 0 while nobody knows them yet."""
+    """Write token counts as Anthropic does, cache reads and writes beside the input; 0 while they are unknown."""
     usage = usage or Usage()
     read, written = usage.provider_cache_read_input_tokens, usage.provider_cache_write_input_tokens
     document: Json = {
