@@ -247,17 +247,19 @@ async def test_the_price_book_is_told_whole(parts: Parts, stub: Stub) -> None:
 
 
 async def test_health_does_not_hang_on_postgres(redis_url: str, tmp_path: Path) -> None:
-    """The process serves without a database, says so in words, and tells what went wrong in the log without a trace."""
+    """The process serves without a database, and logs the cause with the trace id of the caller and no traceback."""
+    trace = (("traceparent", f"00-{'ab' * 16}-00f067aa0ba902b7-01"),)
     async with running_ledger(tmp_path, "postgresql://postgres@127.0.0.1:9/spillway", redis_url) as ledger:
         assert await is_serving(ledger.channel, "spillway.ledger.v1.LedgerService", 5.0)
         for call in (
-            ledger.stub.GetSpend(spend_of("2026-11-01", "2026-11-21"), timeout=10),
-            ledger.stub.GetRequest(asking(request()), timeout=10),
+            ledger.stub.GetSpend(spend_of("2026-11-01", "2026-11-21"), timeout=10, metadata=trace),
+            ledger.stub.GetRequest(asking(request()), timeout=10, metadata=trace),
             ledger.stub.GetPriceBook(ledgerpb.GetPriceBookRequest(), timeout=10),
         ):
             code, details = await refusal(call)
             assert grpc.StatusCode.UNAVAILABLE == code
             assert "the database does not answer; nothing is lost, try again" == details
-        assert "question_not_answered" in {line["event"] for line in ledger.log_lines()}
+        lines = [line for line in ledger.log_lines() if line["event"] == "question_not_answered"]
+        assert ["ab" * 16, "ab" * 16, None] == [line.get("trace_id") for line in lines]
         assert "Traceback" not in ledger.log_file.read_text()
         assert 0 == ledger.stop()

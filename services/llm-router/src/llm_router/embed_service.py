@@ -13,6 +13,7 @@ from llm_router.errors import CompletionFailed, unknown_model
 from llm_router.routes.fleet import Fleet
 from pricing.estimate import estimate_input_tokens
 from servicekit.errors import abort_with
+from servicekit.tracing import bind_call_trace
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class EmbedService:
     ) -> routerpb.EmbedResponse:
         """Answer by `deadline` (on the loop's clock) from the targets in `fleet`, which the caller has borrowed."""
         structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        bind_call_trace(context.invocation_metadata())
         started = time.monotonic()
         outcome = "client_cancelled"
         detail = routerpb.CompletionError()

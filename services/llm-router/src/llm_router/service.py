@@ -19,6 +19,7 @@ from llm_router.routes.fleet import Fleet, Fleets
 from llm_router.strategies.continuation import may_be_continued
 from pricing.estimate import estimate_prompt_tokens
 from servicekit.errors import abort_with
+from servicekit.tracing import bind_call_trace
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
 
@@ -52,6 +53,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
     ) -> None:
         """Stream the events of one request; see router.proto."""
         structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        bind_call_trace(context.invocation_metadata())
         started = time.monotonic()
         outcome = "client_cancelled"
         detail = routerpb.CompletionError()

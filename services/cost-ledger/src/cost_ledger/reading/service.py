@@ -19,6 +19,7 @@ from cost_ledger.prices.price_list import PriceList
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader
 from cost_ledger.reading.requests import RequestFilters
+from servicekit.tracing import bind_call_trace
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 
@@ -125,6 +126,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
 
     async def _ask(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
         """Wait for an answer of Postgres as long as the caller does; end the call when there is none."""
+        bind_call_trace(context.invocation_metadata())
         try:
             async with asyncio.timeout(_timeout(context)):
                 return await answer

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.metrics import Metrics
 from edge.request_id import client_request_id, new_request_id
-from servicekit.tracing import Steps
+from servicekit.tracing import Steps, bind_trace
 
 
 class Accept:
@@ -34,6 +35,7 @@ class Accept:
         )
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=ours, **({"client_request_id": theirs} if theirs else {}))
+        _bind_trace(Headers(scope=scope))
 
         async def send_with_ids(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -47,6 +49,11 @@ class Accept:
 def _client_request_id(scope: Scope) -> str:
     offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return client_request_id(offered.decode(errors="replace"))
+
+
+def _bind_trace(headers: Headers) -> None:
+    traceparent = headers.get("traceparent")
+    bind_trace(traceparent, ",".join(headers.getlist("tracestate")) if traceparent else "")
 
 
 def _with_ids(headers: Iterable[tuple[bytes, bytes]], ours: str, theirs: str) -> list[tuple[bytes, bytes]]:

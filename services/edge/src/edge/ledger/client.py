@@ -9,6 +9,7 @@ import grpc
 from edge.problems import Problem
 from pricing.price_book import Price, PriceBook
 from servicekit.rpc import is_serving
+from servicekit.tracing import trace_metadata
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 
@@ -37,7 +38,7 @@ class LedgerClient:
         """Return the tenant's figures between two UTC days (YYYY-MM-DD), both included."""
         request = ledgerpb.GetSpendRequest(tenant=tenant, from_day=from_day, to_day=to_day, group_by=group_by)
         try:
-            return await self._stub.GetSpend(request, timeout=_TIMEOUT_SECONDS)
+            return await self._stub.GetSpend(request, timeout=_TIMEOUT_SECONDS, metadata=trace_metadata())
         except grpc.aio.AioRpcError as error:
             raise _problem_of(error) from error
 
@@ -45,7 +46,7 @@ class LedgerClient:
         """Return the receipt of one request of the tenant; Problem (404) when it has no such request."""
         request = ledgerpb.GetRequestRequest(tenant=tenant, request_id=request_id)
         try:
-            response = await self._stub.GetRequest(request, timeout=_TIMEOUT_SECONDS)
+            response = await self._stub.GetRequest(request, timeout=_TIMEOUT_SECONDS, metadata=trace_metadata())
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
                 raise Problem("request_not_found", f"you have no request {request_id!r}", param="request_id") from error
@@ -55,7 +56,7 @@ class LedgerClient:
     async def requests(self, asked: ledgerpb.ListRequestsRequest) -> ledgerpb.ListRequestsResponse:
         """Return a page of requests; Problem (400) for a cursor that is of another list."""
         try:
-            return await self._stub.ListRequests(asked, timeout=_TIMEOUT_SECONDS)
+            return await self._stub.ListRequests(asked, timeout=_TIMEOUT_SECONDS, metadata=trace_metadata())
         except grpc.aio.AioRpcError as error:
             problem = _problem_of(error)
             if problem.code == "invalid_request" and asked.page_token:

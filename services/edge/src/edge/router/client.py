@@ -12,6 +12,7 @@ from edge.facts import RequestFacts
 from edge.problems import Problem, from_completion_error
 from servicekit.errors import detail_of
 from servicekit.rpc import create_channel, is_serving
+from servicekit.tracing import trace_metadata
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
 
@@ -90,7 +91,7 @@ class RouterClient:
         if (form := conversation.messages_form) is not None:
             native = routerpb.MessagesForm(body=form.body, beta=form.beta, untranslatable=form.untranslatable)
             request.messages_form.CopyFrom(native)
-        return self._stub.StreamCompletion(request, timeout=self._request_timeout)
+        return self._stub.StreamCompletion(request, timeout=self._request_timeout, metadata=trace_metadata())
 
     async def stop(self, address: str, request_id: str) -> bool:
         """Ask the router at `address` to end a completion with a report; False when it does not take the request."""
@@ -115,7 +116,7 @@ class RouterClient:
             body=inputs.encoded_body,
             estimated_input_tokens=inputs.estimated_input_tokens,
         )
-        return EmbedCall(self._embed(request, timeout=self._request_timeout))
+        return EmbedCall(self._embed(request, timeout=self._request_timeout, metadata=trace_metadata()))
 
     async def list_models(self) -> Sequence[routerpb.Model]:
         """Return the public models; Problem when the router does not answer."""
