@@ -81,9 +81,10 @@ chart: setup ## The Helm chart: lint, unit tests, manifests, refused values, ale
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests
 
 .PHONY: lint
-lint: setup ## Ruff: rules and format
+lint: setup ## Ruff: rules and format; import-linter: which way imports go (.importlinter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: format
 format: setup ## Let ruff rewrite what it can
