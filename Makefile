@@ -40,11 +40,11 @@ unit: setup ## Tests that need no server and no process, in half a minute
 
 .PHONY: test
 test: setup ## Unit and integration tests over real processes
-	@$(PYTEST) -m "not nightly" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(PYTEST) -m "not nightly" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: nightly
 nightly: setup ## All tests, also those that take long, with many more generated examples
-	@$(PYTEST) --hypothesis-profile=nightly -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(PYTEST) --hypothesis-profile=nightly -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)

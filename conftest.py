@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from spillway_local import processes
 from spillway_local.postgres import running_postgres
@@ -29,18 +31,23 @@ _SERVER_FIXTURES = frozenset({"fault_provider_url", "given", "postgres_url", "re
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its tier, and keep together what shares servers when several workers run the tests."""
+    """Give each test its tier."""
     for item in items:
-        is_integration = item.get_closest_marker("integration") or not _SERVER_FIXTURES.isdisjoint(
-            getattr(item, "fixturenames", ())
-        )
-        if not is_integration:
-            item.add_marker(pytest.mark.unit)
-            continue
-        item.add_marker(pytest.mark.integration)
-        if not item.get_closest_marker("xdist_group"):
-            is_front_door = "given" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("front door" if is_front_door else str(item.path)))
+        needs_server = not _SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        is_integration = needs_server or item.get_closest_marker("integration")
+        item.add_marker(pytest.mark.integration if is_integration else pytest.mark.unit)
+
+
+class _FilesAndFrontDoor(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """Keeps the tests of a file on one worker, and all front-door tests, which share one system."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/e2e" if nodeid.startswith("tests/e2e/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Schedule `--dist loadfile`; other ways of distribution are xdist's own."""
+    return _FilesAndFrontDoor(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ async def test_an_answer_that_is_stopped_tells_what_came_of_it(router: Router, s
 async def test_before_the_first_word_the_prompt_is_on_record(router: Router, seen: Seen) -> None:
     """Nobody else is asked then."""
     before = len(seen.attempts("silence-anthropic-next"))
-    stream = await Call(router, "silence-then-openai").stop()
+    stream = await Call(router, "table-silence-anthropic").stop()
 
     assert is_stopped(stream)
     assert [(1, "client_cancelled", "")] == outcomes(stream)
@@ -97,7 +97,7 @@ async def test_of_two_that_race_both_are_told(router: Router) -> None:
 
 async def test_between_two_attempts_nothing_more_begins(router: Router) -> None:
     """The pause before a retry ends with the call."""
-    call = Call(router, "429-short-then-anthropic")
+    call = Call(router, "table-429-short-openai")
     await call.until(lambda stream: bool(stream.attempts))
     stream = await call.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kit.front_door.decision_table import table_routes
+from kit.decision_table import table_routes
 
 # What the price book of the tests knows; the name is the whole model name of the target.
 HAPPY = "ok?chunks=10&interval_ms=100&prompt_tokens=1000&cached=400&reasoning=7&test=happy"

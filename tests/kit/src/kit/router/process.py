@@ -11,6 +11,7 @@ import grpc
 import httpx2
 import orjson
 
+from kit.decision_table import table_routes
 from servicekit.errors import detail_of
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
@@ -21,44 +22,11 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "ok-anthropic": [("anthropic", "ok?cached=5&cache_write=3&test=ok-anthropic")],
     "rapid": [("openai", "ok?chunks=64&interval_ms=2&first_ms=50&test=rapid")],
     "slow": [("openai", "ok?chunks=20&interval_ms=100&test=slow")],
-    **{
-        f"{fault}-then-{second}": [(first, f"{model}&test={fault}-{first}"), (second, f"ok?test={fault}-{first}-next")]
-        for first, second in (("openai", "anthropic"), ("anthropic", "openai"))
-        for fault, model in {
-            "500": "status-500?",
-            "503": "status-503?",
-            "529": "status-529?",
-            "429": "status-429?",
-            "429-long": "status-429?retry_after=30",
-            "429-short": "status-429?retry_after=1",
-            "401": "status-401?",
-            "quota": "insufficient-quota?",
-            "reset": "reset?",
-            "silence": "!silence?",
-            "silent-headers": "!silence?after_headers=1",
-            "role-only": "!role-only?",
-            "pings-only": "!pings-only?interval_ms=50",
-            "malformed-first": "malformed?after=0",
-            "error-first": "error-frame?after=0",
-            "cut-first": "cut?after=0",
-            "unknown-finish-first": "unknown-finish?chunks=0",
-            "missing-end-first": "missing-end?chunks=0",
-            "context": "context-too-long?",
-        }.items()
-    },
+    **table_routes(),
     **{
         f"{fault}-{provider}": [(provider, f"{model}&test={fault}-{provider}-x"), ("openai", "ok?test=never")]
         for provider in ("openai", "anthropic")
         for fault, model in {
-            "400": "status-400?",
-            "404": "status-404?",
-            "422": "status-422?",
-            "cut": "cut?after=3",
-            "stall": "!stall?after=3",
-            "malformed": "malformed?after=3",
-            "missing-end": "missing-end?",
-            "unknown-finish": "unknown-finish?",
-            "error-frame": "error-frame?after=3",
             "content-filter": "content-filter?",
             "tool-call": "tool-call?",
             "missing-done": "missing-done?",
