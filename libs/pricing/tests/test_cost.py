@@ -64,7 +64,7 @@ def test_an_unknown_count_is_unpriced_and_not_free(usage: Usage) -> None:
 
 
 def test_without_a_price_there_is_no_cost() -> None:
-    """Also for no tokens at all: nobody knows whether they are free."""
+    """Not even for no tokens at all: it is unknown whether they are free."""
     assert cost_of(Usage(100, 10), None) is None
     assert cost_of(Usage(0, 0), None) is None
 
@@ -112,7 +112,7 @@ def test_a_cost_has_nine_places_and_is_exact(input_tokens: int, output_tokens: i
 
 
 def test_the_cost_of_attempts_is_their_sum() -> None:
-    """No attempt is free, a free one adds nothing."""
+    """Without attempts it is free; a free attempt adds nothing."""
     assert FREE == total_of([])
     assert Decimal("0.3") == total_of([Decimal("0.1"), FREE, Decimal("0.2")])
 

@@ -111,7 +111,7 @@ def test_never_raises_on_a_damaged_header(make: Make, cut: int, rest: bytes) -> 
 
 
 def test_a_large_picture_costs_no_more_than_a_small_one() -> None:
-    """Twenty megabytes are not decoded: a thousand looks take less than decoding them once or twice."""
+    """Twenty megabytes are not decoded: a thousand calls take less than decoding them once or twice."""
     text = encoded(jpeg(4000, 3000)) + "A" * 20_000_000
     started = time.process_time()
     for _ in range(1000):

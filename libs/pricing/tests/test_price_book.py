@@ -41,12 +41,12 @@ ENDED = price(OLD.effective_from, JUNE, "ended")
 def test_a_price_holds_from_its_first_moment_until_the_next_one_begins(
     order: tuple[Price, ...], moment: datetime, expected: Price | None
 ) -> None:
-    """The beginning is in it, the end is not, whatever the order of the book and the zone of the clock."""
+    """Its start is included and its end is not, in any order of the book and any time zone."""
     assert expected == PriceBook(order).price_at("p", "m", moment)
 
 
 def test_a_price_that_ended_without_a_next_one_leaves_the_model_unpriced() -> None:
-    """Nothing is guessed from a price of before."""
+    """An earlier price is not used instead."""
     book = PriceBook([ENDED])
 
     assert ENDED == book.price_at("p", "ended", JUNE - MOMENT)

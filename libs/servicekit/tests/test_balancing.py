@@ -1,4 +1,4 @@
-"""Several servers behind one name: each gets its share, one that goes takes no call with it, a new one is found.
+"""Several servers behind one name: each gets its share, one that stops fails no call, a new one is found.
 
 The servers listen on 127.0.0.1, 127.0.0.2 and so on, at one port, as the pods of a headless service do.
 """
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 def _port() -> int:
     """Return a port that is free on every loopback address."""
     with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free, nobody listens
+        probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free, no server listens
         return int(probe.getsockname()[1])
 
 
@@ -82,8 +82,8 @@ async def test_calls_are_shared_evenly(port: int) -> None:
     assert dict.fromkeys(addresses, 20) == answered
 
 
-async def test_a_server_that_is_told_to_end_finishes_its_streams_and_fails_no_call(port: int) -> None:
-    """Clients that call all the while go elsewhere before it takes no more, three times over."""
+async def test_a_stopping_server_finishes_its_streams_and_fails_no_call(port: int) -> None:
+    """Clients that call without pause move elsewhere before it refuses calls; three rounds."""
     going, staying = addresses_at(port, 2)
     async with serving([staying]), channel_to(going, staying) as channel:
         for _ in range(3):
@@ -99,8 +99,8 @@ async def test_a_server_that_is_told_to_end_finishes_its_streams_and_fails_no_ca
                     assert [] == callers.failed
 
 
-async def test_a_server_under_load_ends_without_failing_a_call(port: int) -> None:
-    """What arrives in the moment of its end has been answered, or was sent to the other one; eight times over."""
+async def test_a_server_stops_under_load_without_failing_a_call(port: int) -> None:
+    """Calls that arrive while it stops are answered by it or by the other server; eight rounds."""
     going, staying = addresses_at(port, 2)
     async with serving([staying]), channel_to(going, staying) as channel:
         for _ in range(8):
@@ -112,7 +112,7 @@ async def test_a_server_under_load_ends_without_failing_a_call(port: int) -> Non
 
 
 async def test_a_killed_server_fails_its_own_calls_only(port: int) -> None:
-    """Its stream says so, and what is called next goes elsewhere; when it is back it gets its share again."""
+    """Its stream fails, the next calls go elsewhere, and after a restart it gets its share again."""
     killed, staying = addresses_at(port, 2)
     async with serving([staying]), channel_to(killed, staying) as channel:
         with process_at(killed) as process:
@@ -128,7 +128,7 @@ async def test_a_killed_server_fails_its_own_calls_only(port: int) -> None:
 
 
 async def test_a_call_that_may_have_reached_a_server_is_not_made_again(port: int) -> None:
-    """The server dies of it: the caller is told, and no other server hears of it."""
+    """The call kills its server: the caller gets an error, and no other server receives the call."""
     dying, staying = addresses_at(port, 2)
     async with serving([staying]) as (echo,), channel_to(dying, staying) as channel:
         for _ in range(3):
@@ -144,8 +144,8 @@ async def test_a_call_that_may_have_reached_a_server_is_not_made_again(port: int
     assert "die" not in echo.calls
 
 
-async def test_a_server_that_says_nothing_any_more_is_noticed(port: int) -> None:
-    """It accepts bytes and answers no ping, as a host that hangs: a stream that waits for it ends with an error."""
+async def test_a_silent_server_is_noticed(port: int) -> None:
+    """Like a hung host it accepts bytes and answers no ping: a stream that waits for it ends with an error."""
     (address,) = addresses_at(port, 1)
     with process_at(address) as process:
         async with channel_to(address) as channel:
@@ -159,8 +159,8 @@ async def test_a_server_that_says_nothing_any_more_is_noticed(port: int) -> None
     assert time.monotonic() - begun < 45  # 20 s; gRPC left alone needs 60
 
 
-async def test_a_server_that_is_new_gets_calls_when_a_connection_has_its_age(port: int) -> None:
-    """The name is asked again whenever a connection ends; no call fails for it, and a long stream lives on."""
+async def test_a_new_server_gets_calls_once_a_connection_reaches_its_maximum_age(port: int) -> None:
+    """The name is resolved again whenever a connection ends; no call fails, and a long stream continues."""
     addresses = addresses_at(port, 3)
     async with NameServer().serving() as names, AsyncExitStack() as stack:
         old = await stack.enter_async_context(serving(addresses[:2], connection_age_seconds=1.0))
@@ -184,8 +184,8 @@ async def test_a_server_that_is_new_gets_calls_when_a_connection_has_its_age(por
     assert {"1 pods.test", "28 pods.test"} == set(names.questions)
 
 
-async def test_a_server_that_left_its_name_is_let_go(port: int) -> None:
-    """When its connection ends, the calls go to those that the name still has."""
+async def test_a_server_that_left_the_name_gets_no_more_calls(port: int) -> None:
+    """When its connection ends, calls go to the servers that the name still has."""
     addresses = addresses_at(port, 2)
     async with NameServer().serving() as names, serving(addresses, connection_age_seconds=1.0):
         names.addresses = ["127.0.0.1", "127.0.0.2"]
@@ -199,7 +199,7 @@ async def test_a_server_that_left_its_name_is_let_go(port: int) -> None:
 
 
 async def test_a_stream_longer_than_the_grace_ends_with_an_error(port: int) -> None:
-    """A connection that is too old for too long is closed, and nobody takes that for a good end."""
+    """A connection past its age and grace is closed, and its streams fail instead of seeming complete."""
     (address,) = addresses_at(port, 1)
     limits = {"connection_age_seconds": 0.3, "connection_grace_seconds": 0.3}
     async with serving([address], **limits), channel_to(address) as channel:
@@ -210,8 +210,8 @@ async def test_a_stream_longer_than_the_grace_ends_with_an_error(port: int) -> N
     assert grpc.StatusCode.UNAVAILABLE == broken.value.code()
 
 
-async def test_a_server_that_comes_back_is_found_at_once(port: int) -> None:
-    """Calls fail while there is none, without waiting; half a second after its start they are answered."""
+async def test_a_server_that_is_back_is_found_at_once(port: int) -> None:
+    """Calls fail at once while there is none; half a second after its start they are answered."""
     (address,) = addresses_at(port, 1)
     async with channel_to(address) as channel:
         async with serving([address]):
@@ -229,7 +229,7 @@ async def test_a_server_that_comes_back_is_found_at_once(port: int) -> None:
 
 @pytest.mark.parametrize("direction", ["request", "response"])
 async def test_a_message_that_is_too_large_fails_alone(port: int, direction: str) -> None:
-    """A status that says so; the stream beside it on the same connection ends well."""
+    """With a status; another stream on the same connection completes."""
     (address,) = addresses_at(port, 1)
     async with serving([address]) as (echo,), channel_to(address) as channel:
         running = await opened(channel, address)
@@ -243,8 +243,8 @@ async def test_a_message_that_is_too_large_fails_alone(port: int, direction: str
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == refused.value.code()
 
 
-async def test_a_server_refuses_what_a_stranger_sends_too_large(port: int) -> None:
-    """Also from a client that knows no limit."""
+async def test_a_server_refuses_too_large_messages_of_any_client(port: int) -> None:
+    """Also of one without a limit of its own."""
     (address,) = addresses_at(port, 1)
     async with serving([address]) as (echo,):
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -258,8 +258,10 @@ async def test_a_server_refuses_what_a_stranger_sends_too_large(port: int) -> No
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == refused.value.code()
 
 
-async def test_the_way_out_has_a_proxy_and_the_way_in_has_not(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Providers may lie behind a proxy; our own services do not."""
+async def test_a_proxy_of_the_environment_is_not_used_between_services(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for calls to providers."""
     (address,) = addresses_at(port, 1)
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -268,8 +270,8 @@ async def test_the_way_out_has_a_proxy_and_the_way_in_has_not(port: int, monkeyp
 
 
 @pytest.mark.parametrize("reflects", [True, False])
-async def test_contracts_are_told_in_development_only(port: int, reflects: bool) -> None:
-    """grpcurl lists the services where reflection is on, and is turned away where it is off."""
+async def test_contracts_are_listed_in_development_only(port: int, reflects: bool) -> None:
+    """grpcurl lists the services where reflection is on, and is refused where it is off."""
     (address,) = addresses_at(port, 1)
     async with serving([address], reflects=reflects), channel_to(address) as channel:
         ask = channel.stream_stream(
@@ -280,9 +282,9 @@ async def test_contracts_are_told_in_development_only(port: int, reflects: bool)
         call: Any = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         try:
             answer = await call.read()
-            told = {service.name for service in answer.list_services_response.service}
+            answered = {service.name for service in answer.list_services_response.service}
         except grpc.aio.AioRpcError as error:
-            told = {error.code().name}
+            answered = {error.code().name}
 
     services = {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-    assert (services if reflects else {"UNIMPLEMENTED"}) == told
+    assert (services if reflects else {"UNIMPLEMENTED"}) == answered

@@ -1,4 +1,4 @@
-"""What a kubelet and Prometheus are told over HTTP, also by a process whose event loop hangs."""
+"""Probes and metrics over HTTP, also of a process whose event loop is hung."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
 async def test_a_process_is_ready_from_its_start_until_it_is_asked_to_end(
     health: Health, stop: asyncio.Event, port: int
 ) -> None:
-    """All the while it lives."""
+    """It is alive all the while."""
     assert (503, b'{"status":"starting"}') == await asyncio.to_thread(ask, port, "/health/ready")
     assert (200, b'{"status":"ok"}') == await asyncio.to_thread(ask, port, "/health/live")
 
@@ -64,8 +64,8 @@ async def test_a_process_is_ready_from_its_start_until_it_is_asked_to_end(
     assert (200, b'{"status":"ok"}') == await asyncio.to_thread(ask, port, "/health/live")
 
 
-async def test_an_event_loop_that_hangs_is_told(health: Health, port: int) -> None:
-    """The process neither lives nor is ready while nothing turns, its metrics are told, and it may come back."""
+async def test_a_hung_event_loop_is_reported(health: Health, port: int) -> None:
+    """The process is neither alive nor ready while its loop is blocked, still exports metrics, and can recover."""
     health.is_serving = True
     while_it_hung: list[tuple[int, bytes]] = []
     has_seen_it = threading.Event()
@@ -89,24 +89,22 @@ async def test_an_event_loop_that_hangs_is_told(health: Health, port: int) -> No
     assert 200 == (await asyncio.to_thread(ask, port, "/health/ready"))[0]
 
 
-async def test_an_event_loop_that_turns_is_alive_however_long_it_turns(health: Health, port: int) -> None:
-    """The time that counts is that since the last turn, not since the first."""
+async def test_a_running_event_loop_stays_alive(health: Health, port: int) -> None:
+    """What counts is the time since the last beat, not since the first."""
     await asyncio.sleep(2.5)
 
     assert 200 == (await asyncio.to_thread(ask, port, "/health/live"))[0]
 
 
 async def test_metrics_are_at_their_own_path_only(health: Health, port: int) -> None:
-    """A probe with a typing error does not take them for health."""
+    """A probe with a mistyped path gets a 404 and not metrics."""
     assert b"turns_total 0.0" in (await asyncio.to_thread(ask, port, "/metrics"))[1]
     for path in ("/", "/health", "/health/redy", "/metrics/", "/%ff"):
         assert 404 == (await asyncio.to_thread(ask, port, path))[0]
     assert 405 == (await asyncio.to_thread(ask, port, "/metrics", "POST"))[0]
 
 
-async def test_who_sends_nothing_keeps_nobody_waiting(
-    health: Health, port: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_silent_client_delays_no_other(health: Health, port: int, capfd: pytest.CaptureFixture[str]) -> None:
     """Others are answered at once; after some seconds the connection ends, and nothing is printed about it."""
     with socket.create_connection(("127.0.0.1", port)) as silent, socket.create_connection(("127.0.0.1", port)) as rude:
         rude.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
@@ -116,7 +114,7 @@ async def test_who_sends_nothing_keeps_nobody_waiting(
     assert ("", "") == capfd.readouterr()
 
 
-async def test_a_taken_port_is_an_error_at_the_start(health: Health, stop: asyncio.Event, port: int) -> None:
-    """A process that nobody can ask does not run."""
+async def test_a_port_in_use_is_an_error_at_the_start(health: Health, stop: asyncio.Event, port: int) -> None:
+    """A process that cannot be probed does not start."""
     with pytest.raises(OSError, match="in use"), serve_metrics(CollectorRegistry(), Health(stop), "127.0.0.1", port):
         pass

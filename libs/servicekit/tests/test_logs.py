@@ -1,4 +1,4 @@
-"""Every line on standard output is one JSON object, and none holds what an exception said."""
+"""Every line on standard output is one JSON object, and none contains the message of an exception."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lines(program: str, level: str = "INFO") -> list[dict[str, Any]]:
 
 
 def test_a_line_has_its_event_level_time_and_service() -> None:
-    """And the fields it was given, with their types."""
+    """And the fields that were passed, with their types."""
     (line,) = lines('log.info("request_finished", attempts=2, cost_usd=None, names=["größe", "\\n"])')
 
     assert line.pop("time").endswith("Z")
@@ -49,8 +49,8 @@ def test_a_line_has_its_event_level_time_and_service() -> None:
 
 
 def test_the_request_id_is_in_each_line_of_its_task() -> None:
-    """Bound once, it is there also in lines of libraries, and never in another request's."""
-    told = lines("""
+    """Bound once, it is also in the lines of libraries, and never in those of another request."""
+    logged = lines("""
 async def serve(request_id):
     structlog.contextvars.bind_contextvars(request_id=request_id)
     await asyncio.sleep(0)
@@ -65,7 +65,7 @@ asyncio.run(main())
 """)
 
     assert [("one", "a"), ("two", "a"), ("one", "b"), ("two", "b"), ("none", None)] == [
-        (line["event"], line.get("request_id")) for line in told
+        (line["event"], line.get("request_id")) for line in logged
     ]
 
 
@@ -80,8 +80,8 @@ asyncio.run(main())
         'logging.getLogger("library").error("it_failed", exc_info=error)',
     ],
 )
-def test_an_exception_becomes_its_type_and_its_places(logging_call: str) -> None:
-    """Where it passed, innermost last; not what it said, which may quote a prompt or a header."""
+def test_an_exception_is_logged_as_its_type_and_frames(logging_call: str) -> None:
+    """Innermost frame last; not its message, which may quote a prompt or a header."""
     (line,) = lines(f"""
 try:
     fail()
@@ -96,21 +96,21 @@ except ValueError as error:
 
 
 def test_lines_of_libraries_are_json_as_well() -> None:
-    """With the library's name; their chatter below a warning is left out, theirs alone."""
-    told = lines("""
+    """With the library's name; below the level of a warning only their lines are left out."""
+    logged = lines("""
 logging.getLogger("library").info("chatter")
 logging.getLogger("library.part").warning("retry %d of %s", 1, "three")
 log.info("ours")
 """)
 
     assert [("retry 1 of three", "warning", "library.part", "edge"), ("ours", "info", None, "edge")] == [
-        (line["event"], line["level"], line.get("logger"), line["service"]) for line in told
+        (line["event"], line["level"], line.get("logger"), line["service"]) for line in logged
     ]
 
 
-def test_a_task_that_nobody_asked_about_is_told_without_its_message() -> None:
-    """asyncio reports it itself, through the library's way."""
-    told = lines("""
+def test_a_failed_background_task_is_logged_without_its_message() -> None:
+    """asyncio reports it itself, through the standard library's logging."""
+    logged = lines("""
 async def main():
     task = asyncio.create_task(asyncio.to_thread(fail))
     await asyncio.wait((task,))
@@ -119,12 +119,12 @@ async def main():
 asyncio.run(main())
 """)
 
-    assert ["builtins.ValueError"] == [line["error_type"] for line in told if line["logger"] == "asyncio"]
-    assert "SECRET" not in str([line["error_places"] for line in told])
+    assert ["builtins.ValueError"] == [line["error_type"] for line in logged if line["logger"] == "asyncio"]
+    assert "SECRET" not in str([line["error_places"] for line in logged])
 
 
 def test_lines_below_the_level_are_left_out() -> None:
-    """Ours as well."""
+    """Those of our own code included."""
     assert ["c"] == [line["event"] for line in lines('log.debug("a"); log.info("b"); log.warning("c")', "WARNING")]
     assert ["a"] == [line["event"] for line in lines('log.debug("a")', "DEBUG")]
 
@@ -132,10 +132,10 @@ def test_lines_below_the_level_are_left_out() -> None:
 @pytest.mark.parametrize(
     "value", ["object()", "2**70", "'\\ud800'", "{1: 2}", "{2**70: object()}", "b'x'", "float('nan')"]
 )
-def test_no_value_makes_a_line_fail(value: str) -> None:
+def test_any_value_can_be_logged(value: str) -> None:
     """A log line must never be what breaks a request."""
-    told = lines(f'log.info("odd", value={value})\nlogging.getLogger("library").warning("{{}}".format({value}))')
+    logged = lines(f'log.info("odd", value={value})\nlogging.getLogger("library").warning("{{}}".format({value}))')
 
-    assert 2 == len(told)
-    assert "odd" == told[0]["event"]
-    assert "value" in told[0]
+    assert 2 == len(logged)
+    assert "odd" == logged[0]["event"]
+    assert "value" in logged[0]

@@ -16,7 +16,7 @@ from servicekit import reconnecting_channel
 from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
 
-# Nobody listens there. A channel to it is like one that has asked for a name in vain and now pauses for two minutes.
+# No server listens there. A channel to it resembles one whose name had no address and which now pauses for two minutes.
 NOWHERE = "127.0.0.1:1"
 
 
@@ -47,14 +47,14 @@ async def channel_to(stack: AsyncExitStack, *addresses: str) -> ReconnectingChan
 
 
 async def assert_fails_at_once(channel: ReconnectingChannel) -> None:
-    """A call over it finds nobody, and does not wait for anybody."""
+    """Assert that a call over it is refused without waiting."""
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await asyncio.wait_for(who(channel), 5)
     assert grpc.StatusCode.UNAVAILABLE == error.value.code()
 
 
-async def test_a_channel_that_reaches_nobody_is_replaced(stack: AsyncExitStack) -> None:
-    """By one that does; methods that were made before go there, too."""
+async def test_a_channel_that_reaches_no_server_is_replaced(stack: AsyncExitStack) -> None:
+    """By one that does; methods made before the replacement use it, too."""
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, NOWHERE, echo.address)
     await assert_fails_at_once(channel)
@@ -65,7 +65,7 @@ async def test_a_channel_that_reaches_nobody_is_replaced(stack: AsyncExitStack) 
 
 
 async def test_a_channel_that_works_or_was_never_used_is_left_alone(stack: AsyncExitStack) -> None:
-    """Looking at it opens nothing: there is no second address."""
+    """Checking it opens no other channel."""
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, echo.address)
     before = channel.current
@@ -77,10 +77,10 @@ async def test_a_channel_that_works_or_was_never_used_is_left_alone(stack: Async
     assert before is channel.current
 
 
-async def test_the_pods_that_come_after_the_first_are_known_soon(
+async def test_pods_that_follow_the_first_are_found_soon(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A channel keeps to the addresses that its name had at first; so it is replaced once more, and not again."""
+    """A channel keeps the addresses that its name had at first; so it is replaced once more, and not again."""
     monkeypatch.setattr(reconnecting_channel, "_SETTLE_SECONDS", 0.2)
     first, second = [await stack.enter_async_context(serving(host)) for host in ("127.0.0.1", "127.0.0.2")]
     channel = await channel_to(stack, NOWHERE, first.address, second.address)
@@ -96,8 +96,10 @@ async def test_the_pods_that_come_after_the_first_are_known_soon(
     assert second.address == (await who(channel)).value
 
 
-async def test_while_nobody_is_found_calls_fail_at_once(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They do not wait for the search, and the next one may be luckier."""
+async def test_while_no_server_is_found_calls_fail_at_once(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not wait for a check, and a later check may succeed."""
     monkeypatch.setattr(reconnecting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.3)
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
@@ -114,8 +116,8 @@ async def test_while_nobody_is_found_calls_fail_at_once(stack: AsyncExitStack, m
     assert echo.address == (await who(channel)).value
 
 
-async def test_a_stream_of_the_old_channel_comes_to_its_end(stack: AsyncExitStack) -> None:
-    """Its server takes no new calls and is the only one: those go elsewhere."""
+async def test_a_stream_on_the_replaced_channel_completes(stack: AsyncExitStack) -> None:
+    """Its server refuses new calls; those use the new channel."""
     going, coming = [await stack.enter_async_context(serving(host)) for host in ("127.0.0.1", "127.0.0.2")]
     channel = await channel_to(stack, going.address, coming.address)
     running = await opened(channel, going.address)
@@ -135,8 +137,8 @@ async def test_a_stream_of_the_old_channel_comes_to_its_end(stack: AsyncExitStac
             await asyncio.sleep(0.02)
 
 
-async def test_a_search_that_is_cancelled_changes_nothing(stack: AsyncExitStack) -> None:
-    """The channel is as it was, and can be looked at again."""
+async def test_a_cancelled_check_changes_nothing(stack: AsyncExitStack) -> None:
+    """The channel stays as it was and can be checked again."""
     echo = await stack.enter_async_context(serving("127.0.0.1"))
     channel = await channel_to(stack, NOWHERE, NOWHERE, echo.address)
     await assert_fails_at_once(channel)

@@ -1,4 +1,4 @@
-"""Servers and channels as every service uses them: typed errors, health, and an end that lets calls finish."""
+"""Servers and channels as every service uses them: typed errors, health, and a stop that lets calls finish."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def failing(code: grpc.StatusCode, message: str, detail: Message) -> Handler:
     ids=["plain", "odd characters", "empty", "long", "very long"],
 )
 async def test_an_error_crosses_the_wire_with_its_detail(address: str, message: str, detail: StringValue) -> None:
-    """Code, message and the typed detail, however long or odd they are."""
+    """Code, message and the typed detail, of any length and in any script."""
     async with running(address, failing(grpc.StatusCode.ABORTED, message, detail)) as (_, channel):
         error = await failure(channel)
 
@@ -109,7 +109,7 @@ async def test_an_error_crosses_the_wire_with_its_detail(address: str, message: 
 
 
 async def test_a_detail_of_another_type_is_none(address: str) -> None:
-    """And so is no detail, or one that is not whole."""
+    """So are an absent detail and a truncated one."""
     detail = Duration(seconds=5)
 
     async def without(_request: StringValue, context: Context) -> StringValue:
@@ -128,7 +128,7 @@ async def test_a_detail_of_another_type_is_none(address: str) -> None:
 
 
 async def test_an_error_without_a_server_has_no_detail(address: str) -> None:
-    """Nobody listens: no detail, no crash."""
+    """When no server listens, the error has no detail and reading it does not raise."""
     channel = create_channel(address)
     error = await failure(channel)
     await channel.close()
@@ -136,8 +136,8 @@ async def test_an_error_without_a_server_has_no_detail(address: str) -> None:
     assert (grpc.StatusCode.UNAVAILABLE, None) == (error.code(), detail_of(error, Duration))
 
 
-async def test_a_server_that_runs_is_healthy(address: str) -> None:
-    """Under its own name and under none; a service it does not have is not."""
+async def test_a_running_server_is_healthy(address: str) -> None:
+    """For its own service name and for the empty one; not for a service that it does not have."""
     async with running(address, echo) as (server, channel):
         assert [True, True, False] == [await is_serving(channel, name, 20.0) for name in (SERVICE, "", "other")]
 
@@ -153,8 +153,8 @@ async def test_a_server_that_runs_is_healthy(address: str) -> None:
         assert "hi" == (await call(channel)).value
 
 
-async def test_nobody_there_is_not_healthy(address: str) -> None:
-    """No answer, or none in time, is a no and not an exception."""
+async def test_a_server_that_does_not_answer_is_not_healthy(address: str) -> None:
+    """No answer, or a late one, returns False and does not raise."""
     channel = create_channel(address)
     assert not await is_serving(channel, SERVICE, 20.0)
     await channel.close()
@@ -169,8 +169,8 @@ async def test_nobody_there_is_not_healthy(address: str) -> None:
         writer.close()
 
 
-async def test_a_stop_lets_running_calls_finish(address: str) -> None:
-    """New ones are turned away, health says so, and what runs is answered."""
+async def test_stop_lets_running_calls_finish(address: str) -> None:
+    """New calls are refused, the health service reports it, and running calls are answered."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: StringValue, _context: Context) -> StringValue:
@@ -190,7 +190,7 @@ async def test_a_stop_lets_running_calls_finish(address: str) -> None:
         await asyncio.wait_for(stopping, 20)
 
 
-async def test_a_taken_address_is_an_error_at_the_start(address: str) -> None:
+async def test_an_address_in_use_is_an_error_at_the_start(address: str) -> None:
     """Two servers on one port would each get a share of the calls."""
     async with running(address, echo):
         second = server_at(address, echo)
@@ -199,8 +199,8 @@ async def test_a_taken_address_is_an_error_at_the_start(address: str) -> None:
         await second.stop(0)
 
 
-async def test_a_message_as_large_as_the_edge_lets_in_passes(address: str) -> None:
-    """And one that is larger is refused with a status."""
+async def test_the_largest_body_that_the_edge_accepts_passes(address: str) -> None:
+    """A larger one is refused with a status."""
     async with running(address, echo) as (_, channel):
         text = "x" * (MAX_MESSAGE_BYTES - 100)
         assert len(text) == len((await call(channel, text)).value)

@@ -1,4 +1,4 @@
-"""Settings are as they were meant, or the process does not start and says why."""
+"""Settings are valid, or the process does not start and prints the reason."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def run(**environment: str) -> tuple[int, str, list[str]]:
     return result.returncode, result.stdout.strip(), result.stderr.splitlines()
 
 
-def test_what_is_not_set_has_its_default() -> None:
-    """Variables without the prefix are somebody else's."""
+def test_an_unset_variable_has_its_default() -> None:
+    """Variables without the prefix are ignored."""
     assert (0, "port=8080 name='demo'", []) == run(PORT="1", DEM="x", DEMOS_PORT="2")
     assert (0, "port=99 name='x'", []) == run(DEMO_PORT="99", DEMO_NAME="x")
 
 
 def test_an_unknown_variable_is_refused_and_the_known_ones_are_named() -> None:
-    """A typo would otherwise be a default that nobody chose."""
+    """A typo would otherwise leave a setting at its default, unnoticed."""
     assert (2, "", ["settings: DEMO_PROT: no such setting; known are DEMO_NAME, DEMO_PORT"]) == run(DEMO_PROT="99")
 
 
@@ -51,7 +51,7 @@ def test_a_bad_value_is_refused_by_name_and_not_quoted(value: str) -> None:
     assert "SECRET" not in errors[0]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     """One line each."""
     status, _, errors = run(DEMO_PORT="x", DEMO_B="", DEMO_A="")
 

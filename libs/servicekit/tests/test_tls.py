@@ -34,25 +34,25 @@ NAME = "pods.test"
 
 @dataclass
 class Side:
-    """One side of the calls: its folder, what it made of it, and what it tells of it."""
+    """One side of the calls: its folder, its transport and its metrics."""
 
     folder: SecretFolder
     tls: TlsTransport
     registry: CollectorRegistry
 
     async def put(self, certificate_and_key: tuple[bytes, bytes], authorities: bytes) -> None:
-        """Replace the files, and let the process look at them as often as it takes."""
+        """Replace the files and check them twice, which puts them in force."""
         self.folder.put(certificate_and_key, authorities)
         await self.tls.check()
         await self.tls.check()
 
     @property
     def is_stale(self) -> bool:
-        """Whether what is on disk is not what is used."""
+        """Whether the files on disk are not those in force."""
         return self.registry.get_sample_value("stale") == 1
 
     def ends(self, file: str) -> float:
-        """Return when `file` ends, as it tells Prometheus."""
+        """Return when `file` expires, by the metric."""
         return self.registry.get_sample_value("expires_timestamp_seconds", {"file": file}) or 0.0
 
 
@@ -97,7 +97,7 @@ def _client_side(make_side: Callable[[Role], Side]) -> Side:
 @pytest.fixture(name="port")
 def _port() -> int:
     with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free on every loopback address, nobody listens
+        probe.bind(("0.0.0.0", 0))  # noqa: S104 - to see that it is free on every loopback address, no server listens
         return int(probe.getsockname()[1])
 
 
@@ -110,7 +110,7 @@ async def _names() -> AsyncIterator[NameServer]:
 
 
 def target(names: NameServer, port: int) -> str:
-    """Return what a client is told to call: the name that the certificate must have."""
+    """Return the address that a client calls; the certificate must have its name."""
     return f"dns://127.0.0.1:{names.port}/{NAME}:{port}"
 
 
@@ -153,7 +153,7 @@ def certificate_shown(port: int, client: SecretFolder, address: str = "127.0.0.1
 async def test_both_sides_show_a_certificate(
     server_side: Side, client_side: Side, names: NameServer, port: int
 ) -> None:
-    """The server knows by name who calls, and a stream comes to its end."""
+    """The server knows the name of its caller, and a stream completes."""
     async with connected(server_side, client_side, names, port) as (echo, channel):
         assert "edge-1" == (await who(channel, "who am I")).value
         running = await opened(channel, echo.address)
@@ -162,23 +162,23 @@ async def test_both_sides_show_a_certificate(
 
 
 @pytest.mark.parametrize(
-    "stranger", ["in plain text", "without a certificate", "of another authority", "with a certificate that ended"]
+    "client_kind", ["in plain text", "without a certificate", "of another authority", "with an expired certificate"]
 )
-async def test_a_stranger_is_turned_away(
-    stranger: str,
+async def test_a_client_without_a_valid_certificate_is_refused(
+    client_kind: str,
     server_side: Side,
     authority: Authority,
     other_authority: Authority,
     names: NameServer,
     port: int,
 ) -> None:
-    """No call of it reaches the server, which goes on."""
+    """None of its calls reaches the server, which keeps running."""
     key_and_certificate = {
         "in plain text": None,
         "without a certificate": (None, None),
         "of another authority": other_authority.sign("edge-1")[::-1],
-        "with a certificate that ended": authority.sign("edge-1", days=-1)[::-1],
-    }[stranger]
+        "with an expired certificate": authority.sign("edge-1", days=-1)[::-1],
+    }[client_kind]
     credentials = (
         None
         if key_and_certificate is None
@@ -194,8 +194,8 @@ async def test_a_stranger_is_turned_away(
     assert [] == echo.calls
 
 
-@pytest.mark.parametrize("impostor", ["of another authority", "with another name", "in plain text", "that ended"])
-async def test_a_client_does_not_talk_to_an_impostor(
+@pytest.mark.parametrize("impostor", ["of another authority", "with another name", "in plain text", "expired"])
+async def test_a_client_refuses_an_impostor(
     impostor: str,
     client_side: Side,
     authority: Authority,
@@ -203,11 +203,11 @@ async def test_a_client_does_not_talk_to_an_impostor(
     names: NameServer,
     port: int,
 ) -> None:
-    """Whoever answers at the address must have the name, from an authority that is trusted."""
+    """The server at the address must have a certificate for the name, from a trusted authority."""
     certificate, key = {
         "of another authority": other_authority.sign(NAME),
         "with another name": authority.sign("other.test"),
-        "that ended": authority.sign(NAME, days=-1),
+        "expired": authority.sign(NAME, days=-1),
         "in plain text": (b"", b""),
     }[impostor]
     credentials = grpc.ssl_server_credentials([(key, certificate)]) if key else None
@@ -226,7 +226,7 @@ async def test_a_client_does_not_talk_to_an_impostor(
 async def test_one_server_of_a_name_is_reached_by_its_address(
     server_side: Side, client_side: Side, port: int, name: str, is_served: bool
 ) -> None:
-    """Its certificate has the name that all of them share, and not its address."""
+    """Its certificate has the name that all of them share instead of its address."""
     (address,) = addresses_at(port, 1)
     async with (
         serving(server_side, [address]) as (echo,),
@@ -243,7 +243,7 @@ async def test_one_server_of_a_name_is_reached_by_its_address(
 async def test_calls_are_shared_among_all_pods_of_a_name(
     server_side: Side, client_side: Side, names: NameServer, port: int
 ) -> None:
-    """One certificate with the name of the service does for all of them; a pod that comes is found."""
+    """One certificate with the name of the service is enough for all of them; a new pod is found."""
     addresses = addresses_at(port, 3)
     names.addresses = ["127.0.0.1", "127.0.0.2"]
     async with AsyncExitStack() as stack:
@@ -262,7 +262,7 @@ async def test_calls_are_shared_among_all_pods_of_a_name(
 async def test_a_server_shows_its_new_certificate_and_cuts_no_stream(
     server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
 ) -> None:
-    """The connection that is there goes on; the next one gets the new certificate, without a restart."""
+    """An open connection continues; the next one gets the new certificate, without a restart."""
     async with connected(server_side, client_side, names, port) as (echo, channel):
         running = await opened(channel, echo.address)
         renewed = authority.sign(NAME)
@@ -277,7 +277,7 @@ async def test_a_server_shows_its_new_certificate_and_cuts_no_stream(
 async def test_a_client_shows_its_new_certificate_and_cuts_no_stream(
     server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
 ) -> None:
-    """What runs goes on over the old connection, what begins has a new one; a stub that was made before does too."""
+    """Running calls stay on the old connection, new calls use a new one, those of an older stub included."""
     async with connected(server_side, client_side, names, port) as (echo, channel):
         ask = asking(channel)
         assert "edge-1" == (await ask(StringValue(value="who am I"), timeout=60.0)).value
@@ -296,7 +296,7 @@ async def test_a_client_shows_its_new_certificate_and_cuts_no_stream(
 async def test_the_authority_is_replaced_without_a_failed_call(
     server_side: Side, client_side: Side, authority: Authority, other_authority: Authority, names: NameServer, port: int
 ) -> None:
-    """First both trust both, then certificates are of the new one, then the old one is forgotten."""
+    """First both sides trust both, then they use certificates of the new one, then they drop the old one."""
     both = authority.certificate + other_authority.certificate
     addresses = addresses_at(port, 2)
     names.addresses = ["127.0.0.1", "127.0.0.2"]
@@ -315,7 +315,7 @@ async def test_the_authority_is_replaced_without_a_failed_call(
     assert not client_side.is_stale
 
 
-async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
+async def test_a_client_keeps_its_certificate_until_a_server_accepts_the_new_one(
     server_side: Side,
     client_side: Side,
     authority: Authority,
@@ -324,7 +324,7 @@ async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
     port: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its new certificate is of an authority that no server trusts: told, and tried again until one does."""
+    """When no server trusts the new one it is logged, and tried again until one does."""
     monkeypatch.setattr(reconnecting_channel, "_CONNECT_TIMEOUT_SECONDS", 0.5)
     both = authority.certificate + other_authority.certificate
     async with connected(server_side, client_side, names, port) as (_, channel):
@@ -346,10 +346,10 @@ async def test_a_client_that_nobody_accepts_any_more_keeps_what_worked(
         assert not client_side.is_stale
 
 
-async def test_a_channel_that_is_closed_ends_what_runs(
+async def test_closing_a_channel_ends_its_calls(
     server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
 ) -> None:
-    """Also the streams on channels that were retired."""
+    """Those on replaced channels included."""
     async with connected(server_side, client_side, names, port) as (echo, channel):
         old = await opened(channel, echo.address)
         await client_side.put(authority.sign("edge-2"), authority.certificate)
@@ -363,10 +363,10 @@ async def test_a_channel_that_is_closed_ends_what_runs(
 def broken(
     name: str, folder: Path, authority: Authority, other: Authority
 ) -> tuple[str, list[tuple[str, bytes | None]]]:
-    """Return what is said of a fault, in part, and the files that bring it about; None: the file is gone."""
+    """Return a part of the message for a fault, and the files that cause it; None: the file is missing."""
     crt, key, ca = (folder / name for name in ("tls.crt", "tls.key", "ca.crt"))
     refused, another_key = f"{crt}: a peer that trusts {ca} refuses it: ", authority.sign(NAME)[1]
-    ended, ended_key = authority.sign(NAME, days=-1)
+    expired, expired_key = authority.sign(NAME, days=-1)
     no_key, no_certificate = f"{key}: not the key of {crt}, or no key in PEM", "no certificate in PEM"
     faults: dict[str, tuple[str, list[tuple[str, bytes | None]]]] = {
         "no certificate": (f"{crt}: No such file or directory", [("tls.crt", None)]),
@@ -380,13 +380,13 @@ def broken(
         "garbage as authority": (f"{ca}: {no_certificate}", [("ca.crt", b"what")]),
         "no authority's": (f"{ca}: none of its certificates is an authority's", [("ca.crt", crt.read_bytes())]),
         "of another authority": (refused + "unable to get local issuer", [("ca.crt", other.certificate)]),
-        "ended": (refused + "certificate has expired", [("tls.crt", ended), ("tls.key", ended_key)]),
+        "expired": (refused + "certificate has expired", [("tls.crt", expired), ("tls.key", expired_key)]),
     }
     return faults[name]
 
 
-def bring_about(folder: Path, files: list[tuple[str, bytes | None]]) -> None:
-    """Write files, or delete them."""
+def write_files(folder: Path, files: list[tuple[str, bytes | None]]) -> None:
+    """Write files; delete those that are None."""
     for name, content in files:
         if content is None:
             (folder / name).unlink()
@@ -406,7 +406,7 @@ FAULTS = (
     "garbage as authority",
     "no authority's",
     "of another authority",
-    "ended",
+    "expired",
 )
 
 
@@ -414,22 +414,22 @@ FAULTS = (
 def test_files_that_cannot_be_used_are_refused_at_the_start(
     fault: str, make_side: Callable[[Role], Side], authority: Authority, other_authority: Authority
 ) -> None:
-    """With the file and the reason, in both roles; no key is quoted."""
+    """With the file and the reason, in both roles."""
     roles: tuple[Role, Role] = ("server", "client")
     for role in roles:
         folder = make_side(role).folder
-        told, files = broken(fault, folder.path, authority, other_authority)
-        bring_about(folder.path, files)
+        message, files = broken(fault, folder.path, authority, other_authority)
+        write_files(folder.path, files)
         with pytest.raises(TlsFilesUnusable) as refused:
             read(folder, role)
-        assert told in str(refused.value)
+        assert message in str(refused.value)
         assert "\n" not in str(refused.value)
 
 
 async def test_a_certificate_may_be_good_for_one_side_only(
     server_side: Side, client_side: Side, authority: Authority, names: NameServer, port: int
 ) -> None:
-    """A caller's need not be fit for being called, nor the other way round; in the wrong role it is refused."""
+    """A client's need not be valid for a server, nor a server's for a client; in the wrong role it is refused."""
     sides: tuple[tuple[Side, Role, x509.ObjectIdentifier, Role], ...] = (
         (server_side, "server", ExtendedKeyUsageOID.SERVER_AUTH, "client"),
         (client_side, "client", ExtendedKeyUsageOID.CLIENT_AUTH, "server"),
@@ -444,21 +444,21 @@ async def test_a_certificate_may_be_good_for_one_side_only(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_files_that_become_unusable_are_told_and_kept_out(
+async def test_files_that_become_unusable_are_reported_and_not_used(
     fault: str, server_side: Side, client_side: Side, authority: Authority, other_authority: Authority, port: int
 ) -> None:
-    """New connections get the old certificate; one line, a metric, and both end when they are mended."""
+    """New connections get the old certificate; one log line and a metric, until the files are repaired."""
     folder, files, ends = server_side.folder, server_side.tls.files, server_side.ends("tls.crt")
-    told, faulty = broken(fault, folder.path, authority, other_authority)
+    message, faulty = broken(fault, folder.path, authority, other_authority)
     before = ssl.PEM_cert_to_DER_cert(files.certificate.decode())
     async with serving(server_side, addresses_at(port, 1)):
         with capture_logs() as lines:
-            bring_about(folder.path, faulty)
+            write_files(folder.path, faulty)
             for _ in range(4):
                 await server_side.tls.check()
         assert before == await asyncio.to_thread(certificate_shown, port, client_side.folder)
     assert [("tls_files_refused", "error")] == [(line["event"], line["log_level"]) for line in lines]
-    assert told in lines[0]["reason"]
+    assert message in lines[0]["reason"]
     assert server_side.is_stale
     assert (files, ends) == (server_side.tls.files, server_side.ends("tls.crt"))
 
@@ -472,8 +472,8 @@ async def test_files_that_become_unusable_are_told_and_kept_out(
     assert files != server_side.tls.files
 
 
-async def test_files_that_are_broken_and_the_same_again_are_no_change(server_side: Side) -> None:
-    """What was in force is on disk again: nothing is stale any more."""
+async def test_files_that_are_broken_and_restored_are_no_change(server_side: Side) -> None:
+    """The files in force are on disk again: nothing is stale any more."""
     key = server_side.folder.path / "tls.key"
     good, files = key.read_bytes(), server_side.tls.files
     key.write_bytes(b"what")
@@ -487,8 +487,8 @@ async def test_files_that_are_broken_and_the_same_again_are_no_change(server_sid
     assert files is server_side.tls.files
 
 
-async def test_files_that_are_replaced_one_by_one_are_waited_for(server_side: Side, authority: Authority) -> None:
-    """Between two looks the key is not that of the certificate; nobody is told, and the pair is taken up whole."""
+async def test_files_replaced_one_by_one_are_taken_up_together(server_side: Side, authority: Authority) -> None:
+    """Between two checks the key does not match the certificate; that is not reported."""
     certificate, key = authority.sign(NAME)
     with capture_logs() as lines:
         (server_side.folder.path / "tls.crt").write_bytes(certificate)
@@ -502,8 +502,8 @@ async def test_files_that_are_replaced_one_by_one_are_waited_for(server_side: Si
     assert ["tls_files_reloaded"] == [line["event"] for line in lines]
 
 
-async def test_prometheus_is_told_when_certificate_and_authority_end(server_side: Side, authority: Authority) -> None:
-    """From the start, and anew with every renewal."""
+async def test_the_expiry_of_certificate_and_authority_is_exported(server_side: Side, authority: Authority) -> None:
+    """From the start, and after every renewal."""
     before, authority_ends = server_side.ends("tls.crt"), server_side.ends("ca.crt")
     await server_side.put(authority.sign(NAME, days=100), authority.certificate)
 
@@ -512,7 +512,7 @@ async def test_prometheus_is_told_when_certificate_and_authority_end(server_side
     assert authority_ends > server_side.ends("tls.crt")
 
 
-def test_no_key_is_shown(server_side: Side) -> None:
-    """Neither by what holds the files nor by their names in a traceback."""
+def test_no_key_is_in_a_repr(server_side: Side) -> None:
+    """Neither of the files nor of the transport."""
     key = server_side.tls.files.key.decode().splitlines()[1]
     assert key not in repr(server_side.tls.files) + repr(server_side.tls.__dict__)

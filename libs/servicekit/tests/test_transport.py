@@ -72,12 +72,12 @@ async def test_with_a_folder_both_sides_show_certificates(stack: AsyncExitStack,
 
     channel = await stack.enter_async_context(client.open_channel(address.replace("127.0.0.1", NAME)))
     brief = await stack.enter_async_context(client.open_brief_channel(address, NAME))
-    stranger = await stack.enter_async_context(transport(None).open_channel(address))
+    plain = await stack.enter_async_context(transport(None).open_channel(address))
 
     assert "edge-1" == (await who(channel, "who am I")).value
     assert "edge-1" == (await who(brief, "who am I")).value
     with pytest.raises(grpc.aio.AioRpcError):
-        await who(stranger)
+        await who(plain)
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ async def abort_with(
 
 
 def detail_of(error: grpc.aio.AioRpcError, message_class: type[MessageT]) -> MessageT | None:
-    """Return the detail of type `message_class` that the peer sent with `error`; None when it sent none."""
+    """Return the detail of type `message_class` that the peer sent with `error`; None without one."""
     for key, value in error.trailing_metadata() or ():
         if key != _DETAILS_KEY:
             continue

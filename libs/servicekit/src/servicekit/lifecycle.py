@@ -28,7 +28,7 @@ def stop_requested() -> asyncio.Event:
 
 
 async def repeat(name: str, interval_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` every `interval_seconds` until cancelled; a failure is logged and the next turn comes all the same.
+    """Do `work` every `interval_seconds` until cancelled; a failure is logged, and the next run takes place.
 
     This is a process boundary: whatever `work` raises must not end the loop silently.
     """

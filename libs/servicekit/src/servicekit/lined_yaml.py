@@ -1,4 +1,4 @@
-"""YAML as plain data that knows on which line each of its parts stands."""
+"""YAML as plain data, with the line number of each of its parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import yaml
 
 Where = tuple[str | int, ...]
-"""The way to a part: names of mappings and indexes of lists, outermost first."""
+"""The path to a part: names in mappings and indexes in lists, outermost first."""
 
 
 class NotYaml(Exception):
-    """The text cannot be read as one YAML document; `line` is where reading ended."""
+    """The text cannot be read as one YAML document; `line` is where the parser stopped."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -19,12 +19,12 @@ class NotYaml(Exception):
 
 
 class LinedYaml:
-    """One document. Names are text whatever they look like; values are what YAML makes of them."""
+    """One document. Keys are always strings; values have the types that YAML gives them."""
 
     def __init__(self, text: str) -> None:
         """Read `text`; NotYaml when that is not possible."""
         self.faults: list[tuple[Where, int, str]] = []
-        """Where and on which line something is wrong though the document can be read: names given twice."""
+        """Path, line and reason of each error in a document that can be parsed, such as a duplicate key."""
         self._lines: dict[Where, int] = {(): 1}
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -35,10 +35,10 @@ class LinedYaml:
             line = text.count("\n", 0, error.position) + 1
             raise NotYaml(line, f"character {error.character:#04x} is not allowed") from error
         except RecursionError as error:
-            raise NotYaml(1, "nested too deeply, or an alias stands inside of what it stands for") from error
+            raise NotYaml(1, "nested too deeply, or an alias contains itself") from error
 
     def line_of(self, where: Where) -> int:
-        """Return the line of the innermost part of `where` that stands in the document."""
+        """Return the line of the innermost part of `where` that is in the document."""
         return next(self._lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self._lines)
 
     def _plain(self, node: yaml.Node, where: Where) -> Any:

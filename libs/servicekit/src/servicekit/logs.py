@@ -18,7 +18,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 def configure_logs(service: str, level: str = "INFO") -> None:
     """Send every log line of this process, also those of libraries, to standard output as JSON.
 
-    `service` stands in each line. An exception becomes its type and the places it passed, never its message:
+    `service` stands in each line. An exception is logged as its type and the frames it passed, never its message:
     messages of foreign exceptions may quote a prompt or a header.
     """
     shared: list[Processor] = [
@@ -46,12 +46,12 @@ def configure_logs(service: str, level: str = "INFO") -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    # Libraries speak up only when something is wrong; their chatter may hold URLs and headers.
+    # Only warnings of libraries: their other messages may hold URLs and headers.
     root.setLevel(logging.WARNING)
 
 
 def places_of(error: BaseException) -> list[str]:
-    """Return where `error` passed, innermost last, as `file:line function`: no message, no source line, no values."""
+    """Return the frames of `error`, innermost last, as `file:line function`: no message, no source line, no values."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename.rpartition('/src/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
 
@@ -82,7 +82,7 @@ def _exception_as_places(_logger: WrappedLogger, _method: str, event_dict: Event
 def _to_json(event_dict: EventDict, **_kwargs: Any) -> bytes:
     try:
         return orjson.dumps(event_dict, default=repr)
-    except TypeError:  # a value that JSON has no form for: a key that is no text, half a character, a huge number
+    except TypeError:  # not representable as JSON: a key that is no string, a lone surrogate, a huge number
         return orjson.dumps({name: _writable(value) for name, value in event_dict.items()})
 
 

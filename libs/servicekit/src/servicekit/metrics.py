@@ -85,7 +85,7 @@ def histogram(
 
 
 def create_registry() -> CollectorRegistry:
-    """Return a registry that holds what is known of any process: CPU, memory, open files, garbage collection."""
+    """Return a registry with the collectors of every process: CPU, memory, open files, garbage collection."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -134,7 +134,7 @@ class _Server(ThreadingWSGIServer):
     """A thread for each request, so that a slow scrape keeps no probe waiting."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that left or sent nothing is no fault of ours."""
+        """Log nothing: a client that left or sent nothing is not our error."""
 
 
 class _SilentHandler(WSGIRequestHandler):

@@ -1,11 +1,11 @@
 """gRPC servers and channels with the options that every service uses, and the standard health service.
 
-A channel shares its calls evenly among all addresses of its name, leaves out a server that says it is going, and asks
-for the addresses again whenever a connection ends. A server ends each connection after some minutes, so that every
-client asks again now and then and finds servers that were added.
+A channel shares its calls evenly among all addresses of its name, leaves out a server that reports it is stopping, and
+resolves the name again whenever a connection ends. A server ends each connection after some minutes, so that every
+client resolves the name now and then and finds servers that were added.
 
-A call that no server has begun to answer is sent to another one by gRPC itself. One that may have reached a server
-fails instead: only the caller knows whether doing it twice does harm.
+gRPC itself sends a call that no server has seen to another one. A call that may have reached a server fails instead:
+only the caller knows whether repeating it does harm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # Errors travel as metadata. Above this limit gRPC drops the error, and cancels every other call of the connection.
 _MAX_METADATA_BYTES = 256 * 1024
-# A peer that vanished without a word (a node that lost power) is noticed after the sum of both.
+# A peer that vanished without closing (a node that lost power) is noticed after the sum of both.
 _KEEPALIVE_MS = 10_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
 
@@ -32,7 +32,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-    # Pings that measure the bandwidth go before those of the keepalive and have a limit of their own, a minute.
+    # Pings that measure the bandwidth precede those of the keepalive and have a timeout of their own, a minute.
     ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -43,24 +43,24 @@ _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "hea
 _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     *_OPTIONS,
     ("grpc.service_config", _SERVICE_CONFIG),
-    # Addresses are asked for again when a connection ends, at most this often.
+    # The name is resolved again when a connection ends, at most this often.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     # A server that comes back is found within the longest pause. Meanwhile calls fail at once if it was the only one.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     # gRPC's name is misleading: after this time an attempt to connect has failed.
     ("grpc.min_reconnect_backoff_ms", 2_000),
-    # A proxy for the way out, as it stands in the environment, is not for calls between our own services.
+    # A proxy in the environment is for outbound traffic, not for calls between our own services.
     ("grpc.enable_http_proxy", 0),
 )
 
-# How long clients have to hear that a server is going before it takes no more calls: gRPC drops those that arrive in
-# the moment of its end, and their callers cannot know that nothing was done.
+# How long clients have to learn that a server is stopping before it refuses calls: gRPC drops calls that arrive in the
+# moment of its end, and their callers cannot know that nothing was done.
 _NOTICE_SECONDS = 0.5
 
 
 class RpcServer:
-    """A gRPC server with health checking that drains on `stop`."""
+    """A gRPC server with a health service that drains on `stop`."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class RpcServer:
     ) -> None:
         """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`.
 
-        With `credentials` it speaks TLS and nothing else. `reflects`: tools such as grpcurl can ask for the contracts,
-        for development. A connection takes no new calls when it is `connection_age_seconds` old, give or take a tenth
+        With `credentials` it accepts TLS only. `reflects` lets tools such as grpcurl list the contracts, for
+        development. A connection takes no new calls when it is `connection_age_seconds` old, give or take a tenth
         so that not all end at once; its running calls have `connection_grace_seconds` to finish, which must be longer
         than the longest of them.
         """
@@ -85,7 +85,7 @@ class RpcServer:
         self._credentials = credentials
         options = (
             *_OPTIONS,
-            # Two servers on one port would each get a share of the calls and nobody would notice.
+            # Two servers on one port would each get a share of the calls, unnoticed.
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_age_ms", int(connection_age_seconds * 1000)),
             ("grpc.max_connection_age_grace_ms", int(connection_grace_seconds * 1000)),
@@ -98,7 +98,7 @@ class RpcServer:
             reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> None:
-        """Bind and serve, healthy from now on; RuntimeError when the address is taken."""
+        """Bind and serve, reported as healthy; RuntimeError when the address is in use."""
         if self._credentials is None:
             self._server.add_insecure_port(self._address)
         else:
@@ -107,16 +107,16 @@ class RpcServer:
         await self.set_healthy(True)
 
     async def set_healthy(self, healthy: bool) -> None:
-        """Tell health checkers, which every channel of ours is, whether to send calls here."""
+        """Set what the health service reports; every channel of ours watches it and sends calls to healthy servers."""
         serving = health_pb2.HealthCheckResponse.SERVING
         status = serving if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *self._services):
             await self._health.set(service, status)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ask clients to go elsewhere, let the running calls finish for `grace_seconds`, then cancel what is left.
+        """Send clients elsewhere, let running calls finish for `grace_seconds`, then cancel the rest.
 
-        No call fails for it while another server of the same name is there. 0: end at once.
+        No call fails while another server of the same name is there. 0: stop at once.
         """
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(min(_NOTICE_SECONDS, grace_seconds))
@@ -128,8 +128,8 @@ def create_channel(
 ) -> grpc.aio.Channel:
     """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
 
-    With `credentials` it speaks TLS and nothing else, and the server's certificate must have that name, or
-    `server_name`, where the address is that of one server among those of a name.
+    With `credentials` it uses TLS only, and the server's certificate must be for the name in `address`, or for
+    `server_name` where the address is that of one server among several with a common name.
 
     Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
     """
@@ -145,7 +145,7 @@ def host_of(address: str) -> str:
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_seconds: float) -> bool:
-    """Ask the health service behind `channel`; False when it says no, or does not answer in time."""
+    """Ask the health service behind `channel`; False when it reports otherwise or does not answer in time."""
     check = channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -1,4 +1,4 @@
-"""Settings from environment variables, read once at the start and refused when they make no sense."""
+"""Settings from environment variables, read once at the start and validated."""
 
 from __future__ import annotations
 

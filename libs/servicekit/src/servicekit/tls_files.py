@@ -1,4 +1,4 @@
-"""A certificate, its key and the authorities whose certificates are trusted: three files, read and tried out.
+"""A certificate, its key and the trusted authorities: three files, read and tried out.
 
 The names are those of a Kubernetes Secret of type kubernetes.io/tls, as cert-manager writes it.
 """
@@ -19,7 +19,7 @@ Role = Literal["server", "client"]
 
 
 class TlsFilesUnusable(Exception):
-    """The files cannot be used; the message names the file and says why."""
+    """The files cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ class TlsFiles:
     authority: bytes = field(repr=False)
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return what a channel shows, and whom it trusts, with these files."""
+        """Return credentials for a channel with these files."""
         return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
 
 
 def read_files(folder: Path) -> TlsFiles:
-    """Return what the files in `folder` hold now; TlsFilesUnusable when one cannot be read."""
+    """Return the content of the files in `folder`; TlsFilesUnusable when one cannot be read."""
     return TlsFiles(*(_read(folder / name) for name in (CERTIFICATE, KEY, AUTHORITY)))
 
 
 def try_files(folder: Path, role: Role) -> Mapping[str, float]:
-    """Let a peer that trusts the authority verify the certificate in `role`, as peers will.
+    """Verify the certificate in `role` as a peer that trusts the authority would, in a handshake in memory.
 
-    Return when, in Unix time, the certificate ends and the first of the authorities does. TlsFilesUnusable when the
-    peer would refuse it, or nobody could use it.
+    Return the Unix times at which the certificate and the first of the authorities expire. TlsFilesUnusable when the
+    peer would refuse it, or no connection can be made with it.
     """
     bearer, verifier = _bearer(folder, role), _verifier(folder, role)
     authorities = verifier.get_ca_certs()
@@ -75,11 +75,11 @@ def _read(path: Path) -> bytes:
 
 
 def _bearer(folder: Path, role: Role) -> ssl.SSLContext:
-    """Return a side that shows the certificate and asks for none."""
+    """Return the side that shows the certificate and requests none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if role == "server" else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    _load_authorities(ssl.SSLContext(context.protocol), folder / CERTIFICATE)  # says whether it is a certificate
+    _load_authorities(ssl.SSLContext(context.protocol), folder / CERTIFICATE)  # raises when it is no certificate
     try:
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY, password="")
     except (ssl.SSLError, OSError, ValueError) as error:
@@ -90,12 +90,12 @@ def _bearer(folder: Path, role: Role) -> ssl.SSLContext:
 
 
 def _verifier(folder: Path, role: Role) -> ssl.SSLContext:
-    """Return the other side, which asks for a certificate of the authority. Which names it has is the peer's matter."""
+    """Return the other side, which requires a certificate of the authority. Names are checked by real peers only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if role == "server" else ssl.PROTOCOL_TLS_SERVER)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     _load_authorities(context, folder / AUTHORITY)
-    if role == "client":  # a server has to show one itself, and here nobody looks at it
+    if role == "client":  # a server has to show one itself; it is not verified here
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY, password="")
     return context
 
@@ -113,7 +113,7 @@ def _certificate_seen(bearer: ssl.SSLContext, verifier: ssl.SSLContext, role: Ro
     showing = bearer.wrap_bio(to_bearer, to_verifier, server_side=role == "server")
     seeing = verifier.wrap_bio(to_verifier, to_bearer, server_side=role == "client")
     unfinished = [showing, seeing]
-    for _ in range(10):  # a handshake has three turns
+    for _ in range(10):  # a handshake takes three rounds
         for side in tuple(unfinished):
             try:
                 side.do_handshake()
