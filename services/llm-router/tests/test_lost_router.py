@@ -22,7 +22,8 @@ from prometheus_client import CollectorRegistry
 
 from kit.router.process import Seen
 from llm_router.breaker.breakers import Breakers
-from llm_router.chain.chain import Chain, ChatRequest, Parts
+from llm_router.chain.attempts import ChainDependencies, Limits
+from llm_router.chain.chain import Chain, ChatRequest
 from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
@@ -151,25 +152,31 @@ async def test_no_provider_is_called_before_the_announcement_is_sent(
 @asynccontextmanager
 async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
     """Yield a chain along the route `r` of a routes file."""
-    metrics, chance = Metrics(CollectorRegistry()), random.Random(7)
-    breakers = Breakers(metrics, clock=time.monotonic, jitter=chance, share=None, lease_timeout_seconds=1.0)
-    latencies, allowances = Latencies(time.monotonic), HedgeAllowances()
-    parts = Parts(breakers, latencies, allowances, metrics, chance, frame_interval_seconds=0.0, router_address="")
+    metrics, rng = Metrics(CollectorRegistry()), random.Random(7)
+    breakers = Breakers(metrics, clock=time.monotonic, jitter=rng, share=None, lease_timeout_seconds=1.0)
+    dependencies = ChainDependencies(
+        breakers=breakers,
+        latencies=Latencies(time.monotonic),
+        allowances=HedgeAllowances(),
+        metrics=metrics,
+        rng=rng,
+        frame_interval_seconds=0.0,
+        router_address="",
+    )
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
     await fleets.replace(load_routes(file))
     with fleets.borrow() as fleet:
         route = fleet.routes["r"]
         breakers.keep({target.name for target in route.targets})
-        latencies.keep({target.name for target in route.targets})
+        dependencies.latencies.keep({target.name for target in route.targets})
         chat = ChatRequest(
             route=route,
             chat=ChatBody({"messages": [{"role": "user", "content": "x"}]}),
             input_tokens=1,
-            attempt_budget=2,
-            deadline=asyncio.get_running_loop().time() + 30.0,
+            limits=Limits(attempt_budget=2, deadline=asyncio.get_running_loop().time() + 30.0),
             may_continue=False,
         )
-        yield Chain(chat, fleet.providers, outbox, parts)
+        yield Chain(chat, fleet.providers, outbox, dependencies)
     await fleets.close()
 
 

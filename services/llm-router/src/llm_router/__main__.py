@@ -16,7 +16,7 @@ import structlog
 
 from llm_router.breaker.breakers import Breakers
 from llm_router.breaker.shared import RedisShare
-from llm_router.chain.chain import Parts
+from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
 from llm_router.routes.fleet import Fleets
@@ -57,26 +57,26 @@ async def serve(settings: Settings) -> None:
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     share = RedisShare.connect(settings.redis_url, metrics) if settings.redis_url else None
-    chance = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
-    parts = Parts(
+    rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
+    dependencies = ChainDependencies(
         breakers=Breakers(
             metrics,
             clock=time.monotonic,
-            jitter=chance,
+            jitter=rng,
             share=share,
             lease_timeout_seconds=settings.breaker_lease_timeout_seconds,
         ),
         latencies=Latencies(time.monotonic),
         allowances=HedgeAllowances(),
         metrics=metrics,
-        chance=chance,
+        rng=rng,
         frame_interval_seconds=settings.frame_interval_ms / 1000,
         router_address=_own_address(settings.host, settings.port),
     )
-    _keep_known(fleets, parts)
+    _keep_known(fleets, dependencies)
     service = RouterService(
         fleets,
-        parts,
+        dependencies,
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
     )
@@ -93,9 +93,9 @@ async def serve(settings: Settings) -> None:
         health.is_serving = True
         background = [
             asyncio.create_task(
-                repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _check_routes(watch, fleets, parts))
+                repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _check_routes(watch, fleets, dependencies))
             ),
-            asyncio.create_task(parts.breakers.keep_shared()),
+            asyncio.create_task(dependencies.breakers.keep_shared()),
             asyncio.create_task(transport.watch()),
         ]
         targets = sorted({target.name for route in routes.values() for target in route.targets})
@@ -112,11 +112,11 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def _check_routes(watch: RoutesWatch, fleets: Fleets, parts: Parts) -> None:
+async def _check_routes(watch: RoutesWatch, fleets: Fleets, dependencies: ChainDependencies) -> None:
     before = fleets.current
     await watch.check()
     if fleets.current is not before:
-        _keep_known(fleets, parts)
+        _keep_known(fleets, dependencies)
 
 
 def _own_address(host: str, port: int) -> str:
@@ -131,12 +131,12 @@ def _own_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _keep_known(fleets: Fleets, parts: Parts) -> None:
+def _keep_known(fleets: Fleets, dependencies: ChainDependencies) -> None:
     """Forget what was learned of targets that are in no route any more, and count for those that are."""
-    parts.metrics.export_zeros(fleets.current.routes, fleets.current.providers)
+    dependencies.metrics.export_zeros(fleets.current.routes, fleets.current.providers)
     targets = {target.name for target in fleets.current.providers}
-    parts.breakers.keep(targets)
-    parts.latencies.keep(targets)
+    dependencies.breakers.keep(targets)
+    dependencies.latencies.keep(targets)
 
 
 def main() -> None:

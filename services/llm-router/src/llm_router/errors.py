@@ -8,9 +8,9 @@ ProviderError
 ├── ProviderTimeout          a timer ran out
 │   └── DeadlineReached      the request's own clock ran out
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
-│   └── SeamNotFound         asked to carry on an answer, it wrote something else
+│   └── SpliceNotFound       asked to continue an answer, it wrote something else
 ├── HedgeLost                another target was quicker
-├── CallerGone               nobody waits for the answer any more
+├── CallerGone               the client no longer waits for the answer
 ├── ContextTooLong           400 context_length_exceeded
 ├── AnswerTooLarge           vectors that are more than one message may carry
 ├── RequestUntranslatable    this provider has no word for a field of the request
@@ -29,7 +29,7 @@ import grpc
 from spillway.router.v1 import router_pb2 as routerpb
 
 # As long as a name in the routes file may be; an error travels as metadata, whose length has a limit.
-_LONGEST_NAME = 200
+_MAX_NAME_CHARACTERS = 200
 # A client may name a field of its request as it likes.
 _MAX_FIELD_CHARACTERS = 100
 
@@ -119,15 +119,15 @@ class StreamBroken(ProviderError):
     blames_target = True
 
 
-class SeamNotFound(StreamBroken):
-    """The target was asked to carry on an answer and did not repeat its last words: nobody knows where to join."""
+class SpliceNotFound(StreamBroken):
+    """The target was asked to continue an answer and did not repeat its last words, so that it cannot be joined."""
 
-    code = "seam_not_found"
+    code = "splice_not_found"
     blames_target = False
     target_is_healthy = True
 
     def __init__(self) -> None:
-        super().__init__("the answer does not carry on the one before")
+        super().__init__("the answer does not continue the one before")
 
 
 class HedgeLost(ProviderError):
@@ -142,7 +142,7 @@ class HedgeLost(ProviderError):
 
 
 class CallerGone(ProviderError):
-    """Nobody waits for the answer any more: the attempt was broken off, and nothing is wrong with its target."""
+    """The client no longer waits for the answer: the attempt was broken off, and nothing is wrong with its target."""
 
     code = ""
     outcome = routerpb.OUTCOME_CLIENT_CANCELLED
@@ -231,7 +231,7 @@ def stopped() -> CompletionFailed:
 
 def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:
     """Nothing leads from this name to a target."""
-    message = f"model {route[:_LONGEST_NAME]!r} does not exist; there are: {', '.join(sorted(known))}"
+    message = f"model {route[:_MAX_NAME_CHARACTERS]!r} does not exist; there are: {', '.join(sorted(known))}"
     return CompletionFailed(
         grpc.StatusCode.NOT_FOUND, routerpb.CompletionError(code="model_not_found", message=message, param="model")
     )
@@ -257,9 +257,9 @@ def all_targets_failed(
 
     `passed_over` are targets that were not asked because their breaker is open.
     """
-    told = "; ".join(filter(None, (_told(failures), *(f"{target}: breaker open" for target in passed_over))))
+    reasons = "; ".join(filter(None, (_named(failures), *(f"{target}: breaker open" for target in passed_over))))
     detail = routerpb.CompletionError(
-        code="all_targets_failed", message=f"no target of this model answered ({told})", retryable=True
+        code="all_targets_failed", message=f"no target of this model answered ({reasons})", retryable=True
     )
     limits = [error for _, error in failures if isinstance(error, ProviderRateLimited)]
     if len(limits) == len(failures):
@@ -272,7 +272,7 @@ def all_targets_failed(
 
 def deadline_exceeded(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
     """The time of the whole request ran out before a target had answered."""
-    message = f"the request's time ran out before a target answered ({_told(failures)})"
+    message = f"the request's time ran out before a target answered ({_named(failures)})"
     detail = routerpb.CompletionError(code="deadline_exceeded", message=message, retryable=True)
     return CompletionFailed(grpc.StatusCode.DEADLINE_EXCEEDED, detail)
 
@@ -286,5 +286,5 @@ def interrupted(target: str, error: ProviderError, delivered_characters: int) ->
     return CompletionFailed(grpc.StatusCode.ABORTED, detail)
 
 
-def _told(failures: Sequence[tuple[str, ProviderError]]) -> str:
+def _named(failures: Sequence[tuple[str, ProviderError]]) -> str:
     return "; ".join(f"{target}: {error.code}" for target, error in failures)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 import grpc
-import orjson
 import structlog
 
-from llm_router.chain.chain import Chain, ChatRequest, Parts
+from llm_router.chain.attempts import ChainDependencies, Limits
+from llm_router.chain.chain import Chain, ChatRequest
+from llm_router.chain.embed import Embedding
 from llm_router.chain.outbox import Outbox
-from llm_router.embed_service import EmbedContext, EmbedService
+from llm_router.envelope import read_chat_request, read_embed_request
 from llm_router.errors import CompletionFailed, stopped, unknown_model
-from llm_router.providers.chat_body import ChatBody, Json, MessagesForm
-from llm_router.routes.file import Route, Routes
+from llm_router.routes.file import Route
 from llm_router.routes.fleet import Fleet, Fleets
-from llm_router.strategies.continuation import may_be_continued
-from pricing.estimate import estimate_prompt_tokens
 from servicekit.errors import abort_with
 from servicekit.tracing import bind_call_trace
 from spillway.router.v1 import router_pb2 as routerpb
@@ -27,70 +28,56 @@ log = structlog.get_logger()
 
 # Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
 _DEADLINE_MARGIN_SECONDS = 0.25
+# Initial metadata of `Embed`: the `Started` of the first attempt, sent before it begins. An edge that then loses this
+# process knows that something may have been spent, and on what; see router.proto.
+_STARTED_KEY = "spillway-started-bin"
+_NO_ANSWER_CODES = frozenset({"all_targets_failed", "rate_limited", "deadline_exceeded"})
 
-_Context = grpc.aio.ServicerContext[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]
-
+_Request: TypeAlias = routerpb.StreamCompletionRequest | routerpb.EmbedRequest
+_StreamContext = grpc.aio.ServicerContext[routerpb.StreamCompletionRequest, routerpb.StreamCompletionResponse]
+_EmbedContext = grpc.aio.ServicerContext[routerpb.EmbedRequest, routerpb.EmbedResponse]
 _StopContext = grpc.aio.ServicerContext[routerpb.StopRequest, routerpb.StopResponse]
+_ListContext = grpc.aio.ServicerContext[routerpb.ListModelsRequest, routerpb.ListModelsResponse]
 
 
 class RouterService(router_pb2_grpc.RouterServiceServicer):
-    """Answers chat requests from the targets of their routes."""
+    """Answers requests from the targets of their routes."""
 
-    def __init__(self, fleets: Fleets, parts: Parts, *, attempt_budget: int, request_timeout_seconds: float) -> None:
-        """A request uses the fleet that is current when it arrives, to its end."""
+    def __init__(
+        self, fleets: Fleets, dependencies: ChainDependencies, *, attempt_budget: int, request_timeout_seconds: float
+    ) -> None:
+        """A request uses the fleet that is current when it arrives, to its end.
+
+        It may ask for fewer attempts than `attempt_budget`, never for more.
+        """
         self._fleets = fleets
-        self._parts = parts
-        self._metrics = parts.metrics
+        self._dependencies = dependencies
+        self._metrics = dependencies.metrics
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
-        self._embed = EmbedService(parts, attempt_budget)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
     async def StreamCompletion(  # type: ignore[override]  # noqa: N802
-        self, request: routerpb.StreamCompletionRequest, context: _Context
+        self, request: routerpb.StreamCompletionRequest, context: _StreamContext
     ) -> None:
         """Stream the events of one request; see router.proto."""
-        structlog.contextvars.bind_contextvars(request_id=request.request_id)
-        bind_call_trace(context.invocation_metadata())
-        started = time.monotonic()
-        outcome = "client_cancelled"
-        detail = routerpb.CompletionError()
-        self._metrics.open_streams.inc()
-        try:
-            with self._fleets.borrow() as fleet:
-                await self._stream(fleet, request, context)
-            outcome = "ok"
-        except CompletionFailed as failure:
-            outcome, detail = failure.outcome, failure.detail
-            await abort_with(context, failure.status, failure.detail.message, failure.detail)
-        except Exception as error:
-            outcome = "internal_error"
-            log.exception("request_crashed")
-            detail = routerpb.CompletionError(code="internal_error", message="the llm-router failed", retryable=True)
-            if isinstance(error, grpc.aio.UsageError):
-                raise
-            await abort_with(context, grpc.StatusCode.INTERNAL, detail.message, detail)
-        finally:
-            self._metrics.open_streams.dec()
-            self._metrics.requests.labels(self._known(request.route), outcome).inc()
-            if detail.code in {"all_targets_failed", "rate_limited", "deadline_exceeded"}:
-                self._metrics.all_targets_failed.labels(self._known(request.route)).inc()
-            log.info(
-                "request_finished",
-                tenant=request.tenant,
-                requested_model=request.route,
-                outcome=outcome,
-                reason=detail.code or None,
-                duration_seconds=round(time.monotonic() - started, 6),
-            )
+        with self._metrics.open_streams.track_inprogress(), self._fleets.borrow() as fleet:
+            async with self._concluded(request, context, fleet):
+                limits = self._limits(request.attempt_budget, context.time_remaining())
+                await self._stream(read_chat_request(request, _route(fleet, request), limits), fleet, request, context)
 
-    async def _stream(self, fleet: Fleet, request: routerpb.StreamCompletionRequest, context: _Context) -> None:
+    async def _stream(
+        self,
+        chat: ChatRequest,
+        fleet: Fleet,
+        request: routerpb.StreamCompletionRequest,
+        context: _StreamContext,
+    ) -> None:
         """Run the chain beside the sending, so that the provider is read while a message is on its way."""
-        chat = self._read(fleet.routes, request, context.time_remaining())
         outbox = Outbox()
-        chain = Chain(chat, fleet.providers, outbox, self._parts)
+        chain = Chain(chat, fleet.providers, outbox, self._dependencies)
         running = asyncio.create_task(_run(chain, outbox))
         self._running[request.request_id] = running
         try:
@@ -112,41 +99,30 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
     async def Stop(  # noqa: N802
         self, request: routerpb.StopRequest, _context: _StopContext
     ) -> routerpb.StopResponse:
-        """Break a running call off; it tells the rest itself. See router.proto."""
+        """Break a running call off; the call itself reports what it has spent. See router.proto."""
         running = self._running.get(request.request_id)
         if running is not None:
             running.cancel()
         return routerpb.StopResponse()
 
-    def _read(self, routes: Routes, request: routerpb.StreamCompletionRequest, remaining: float | None) -> ChatRequest:
-        """Resolve the route and open the envelope."""
-        route = routes.get(request.route)
-        if route is None:
-            raise unknown_model(request.route, list(routes))
-        chat = _read_chat(request)
-        return ChatRequest(
-            route=route,
-            chat=chat,
-            input_tokens=request.estimated_input_tokens or estimate_prompt_tokens(chat.openai),
-            attempt_budget=min(request.attempt_budget or self._attempt_budget, self._attempt_budget),
-            deadline=self._deadline(remaining),
-            may_continue=_is_continuation_wanted(request, route) and may_be_continued(chat),
-        )
-
-    def _deadline(self, remaining: float | None) -> float:
-        """Return when a call has to be over, on the loop's clock; `remaining` seconds is what its caller gives it."""
-        seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
-        return asyncio.get_running_loop().time() + seconds
-
-    async def Embed(self, request: routerpb.EmbedRequest, context: EmbedContext) -> routerpb.EmbedResponse:  # noqa: N802
+    async def Embed(  # noqa: N802
+        self, request: routerpb.EmbedRequest, context: _EmbedContext
+    ) -> routerpb.EmbedResponse:
         """Answer one request for vectors; see router.proto."""
+
+        async def announce(first: routerpb.Started) -> None:
+            await context.send_initial_metadata(((_STARTED_KEY, first.SerializeToString()),))
+
+        records: list[routerpb.Attempt] = []
         with self._fleets.borrow() as fleet:
-            return await self._embed.answer(request, context, fleet, self._deadline(context.time_remaining()))
+            async with self._concluded(request, context, fleet, records):
+                limits = self._limits(request.attempt_budget, context.time_remaining())
+                embed = read_embed_request(request, _route(fleet, request), limits)
+                response = await Embedding(embed, fleet.providers, self._dependencies, announce, records).run()
+        return response
 
     async def ListModels(  # noqa: N802
-        self,
-        request: routerpb.ListModelsRequest,
-        context: grpc.aio.ServicerContext[routerpb.ListModelsRequest, routerpb.ListModelsResponse],
+        self, request: routerpb.ListModelsRequest, context: _ListContext
     ) -> routerpb.ListModelsResponse:
         """List the public models in the order of the routes file."""
         return routerpb.ListModelsResponse(
@@ -162,9 +138,64 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
             ]
         )
 
-    def _known(self, route: str) -> str:
-        """Bound the values of a label: a name that is no route must not make a new series."""
-        return route if route in self._fleets.current.routes else "unknown"
+    def _limits(self, attempt_budget: int, remaining: float | None) -> Limits:
+        """Bound a call by what its caller asks for; `remaining` is how many seconds it gives the call."""
+        seconds = self._request_timeout if remaining is None else remaining - _DEADLINE_MARGIN_SECONDS
+        return Limits(
+            attempt_budget=min(attempt_budget or self._attempt_budget, self._attempt_budget),
+            deadline=asyncio.get_running_loop().time() + seconds,
+        )
+
+    @asynccontextmanager
+    async def _concluded(
+        self,
+        request: _Request,
+        context: grpc.aio.ServicerContext[Any, Any],
+        fleet: Fleet,
+        records: Sequence[routerpb.Attempt] = (),
+    ) -> AsyncIterator[None]:
+        """Answer, count and log how the call inside ends; an error carries the `records` of its attempts."""
+        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        bind_call_trace(context.invocation_metadata())
+        started = time.monotonic()
+        outcome = "client_cancelled"
+        detail = routerpb.CompletionError()
+        try:
+            yield
+            outcome = "ok"
+        except CompletionFailed as failure:
+            outcome, detail = failure.outcome, failure.detail
+            detail.attempts.extend(records)
+            await abort_with(context, failure.status, detail.message, detail)
+        except Exception as error:
+            outcome = "internal_error"
+            log.exception("request_crashed")
+            detail = routerpb.CompletionError(code="internal_error", message="the llm-router failed", retryable=True)
+            detail.attempts.extend(records)
+            if isinstance(error, grpc.aio.UsageError):
+                raise
+            await abort_with(context, grpc.StatusCode.INTERNAL, detail.message, detail)
+        finally:
+            # A name that is no route must not make a new series.
+            model = request.route if request.route in fleet.routes else "unknown"
+            self._metrics.requests.labels(model, outcome).inc()
+            if detail.code in _NO_ANSWER_CODES:
+                self._metrics.all_targets_failed.labels(model).inc()
+            log.info(
+                "request_finished",
+                tenant=request.tenant,
+                requested_model=request.route,
+                outcome=outcome,
+                reason=detail.code or None,
+                duration_seconds=round(time.monotonic() - started, 6),
+            )
+
+
+def _route(fleet: Fleet, request: _Request) -> Route:
+    route = fleet.routes.get(request.route)
+    if route is None:
+        raise unknown_model(request.route, list(fleet.routes))
+    return route
 
 
 async def _run(chain: Chain, outbox: Outbox) -> None:
@@ -172,38 +203,3 @@ async def _run(chain: Chain, outbox: Outbox) -> None:
         await chain.run()
     finally:
         outbox.close()
-
-
-def _read_chat(request: routerpb.StreamCompletionRequest) -> ChatBody:
-    form = _read_messages_form(request.messages_form) if request.HasField("messages_form") else None
-    return ChatBody(_read_body(request.body), form)
-
-
-def _read_messages_form(form: routerpb.MessagesForm) -> MessagesForm:
-    body = _read_body(form.body)
-    if not isinstance(body.get("max_tokens"), int):
-        raise _bad_body("the native form has no limit", param="max_tokens")
-    return MessagesForm(body, form.beta, tuple(form.untranslatable))
-
-
-def _read_body(body: bytes) -> Json:
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _bad_body("the body is not JSON") from error
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("messages"), list):
-        raise _bad_body("the body is no chat body: it has no list of messages")
-    return parsed
-
-
-def _is_continuation_wanted(request: routerpb.StreamCompletionRequest, route: Route) -> bool:
-    if request.continuation == routerpb.CONTINUATION_UNSPECIFIED:
-        return route.may_continue
-    return request.continuation == routerpb.CONTINUATION_ALLOW
-
-
-def _bad_body(message: str, *, param: str = "messages") -> CompletionFailed:
-    return CompletionFailed(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        routerpb.CompletionError(code="invalid_request", message=message, param=param),
-    )

@@ -12,10 +12,10 @@ from llm_router.metrics import Metrics
 from llm_router.routes.file import Target
 
 
-class Line:
+class Candidates:
     """Targets in order. One whose breaker is open is passed over as long as others are left.
 
-    Of those that were passed over, one is asked in the end: better a doubtful answer than none.
+    In the end one of those that were passed over is asked all the same: a breaker never takes a route's last chance.
     """
 
     def __init__(self, targets: Iterable[Target], breakers: Breakers, metrics: Metrics) -> None:

@@ -15,24 +15,24 @@ from llm_router.errors import (
 from llm_router.routes.file import Target
 from spillway.router.v1 import router_pb2 as routerpb
 
-TRIES_PER_TARGET = 2
+_TRIES_PER_TARGET = 2
 # With less time left no attempt can end well; the cause of the last failure is worth more than another one.
-LEAST_SECONDS = 0.05
+MIN_ATTEMPT_SECONDS = 0.05
 # A rate limit that ends within this time is worth waiting for; the next target is nearer than a longer one.
-_LONGEST_RETRY_AFTER_SECONDS = 2.0
+_MAX_RETRY_AFTER_SECONDS = 2.0
 _FIRST_BACKOFF_SECONDS = 0.1
 
 
-def pause_before_retry(error: ProviderError, tries: int, jitter: random.Random) -> float | None:
+def pause_before_retry(error: ProviderError, tries: int, rng: random.Random) -> float | None:
     """Return how many seconds to wait before the same target is tried again after `tries` tries; None: it is not."""
-    if tries >= TRIES_PER_TARGET:
+    if tries >= _TRIES_PER_TARGET:
         return None
     if isinstance(error, ProviderRateLimited):
-        if error.retry_after is None or error.retry_after > _LONGEST_RETRY_AFTER_SECONDS:
+        if error.retry_after is None or error.retry_after > _MAX_RETRY_AFTER_SECONDS:
             return None
-        return error.retry_after + jitter.uniform(0, _FIRST_BACKOFF_SECONDS)
+        return error.retry_after + rng.uniform(0, _FIRST_BACKOFF_SECONDS)
     if error.retries_same_target:
-        return _FIRST_BACKOFF_SECONDS * 2.0 ** (tries - 1) * jitter.uniform(1, 2)
+        return _FIRST_BACKOFF_SECONDS * 2.0 ** (tries - 1) * rng.uniform(1, 2)
     return None
 
 
@@ -44,7 +44,7 @@ def may_be_larger(other: Target, target: Target) -> bool:
 
 
 def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()) -> CompletionFailed:
-    """Say that nobody answered: the caller's error when every target found fault with the request itself.
+    """Return the error that says that no target answered; the caller's, when each found fault with the request itself.
 
     `passed_over` are targets that were not asked because their breaker is open: they might have answered.
     """

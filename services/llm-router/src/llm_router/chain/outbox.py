@@ -10,7 +10,7 @@ from llm_router.providers.provider import Content, MessagesEvent
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Enough for any pause of the reader that is not the client's own slowness; then the provider is read no further.
-_MOST_WAITING = 512
+_MAX_WAITING = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Outbox:
 
     async def put_content(self, contents: list[Content]) -> None:
         """Queue content; waits while too much is waiting already."""
-        while len(self._waiting) >= _MOST_WAITING:
+        while len(self._waiting) >= _MAX_WAITING:
             self._room.clear()
             await self._room.wait()
         self._waiting += contents

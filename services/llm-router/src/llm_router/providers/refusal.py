@@ -19,19 +19,19 @@ from llm_router.errors import (
     RequestUntranslatable,
 )
 
-_LONGEST_MESSAGE = 500
-_LONGEST_PARAM = 100
+_MAX_MESSAGE_CHARACTERS = 500
+_MAX_PARAM_CHARACTERS = 100
 # What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _CONTEXT_WORDS = ("prompt is too long", "maximum context length")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
-_LONGEST_RETRY_AFTER_SECONDS = 24 * 60 * 60.0
+_MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60.0
 
 
 def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
     """Turn status, parsed body and headers of a refused request into the error that decides what happens next."""
-    said = _error_object(body)
-    code, kind = str(said.get("code") or ""), str(said.get("type") or "")
+    details = _error_object(body)
+    code, kind = str(details.get("code") or ""), str(details.get("type") or "")
     if status in {401, 402, 403}:
         return CredentialRefused(f"the provider refused our credential with {status}", http_status=status)
     if status == 429:
@@ -46,12 +46,12 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     # 408 and 409 are what gateways in front of a provider say of their own troubles.
     if status >= 500 or status in {408, 409}:
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
-    message = str(said.get("message") or f"the provider answered {status}")[:_LONGEST_MESSAGE]
+    message = str(details.get("message") or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS]
     if status == 404:
         return ModelMissing("the provider does not know the model of this target", http_status=status)
     if _CONTEXT_CODES & {code, kind} or any(words in message for words in _CONTEXT_WORDS):
         return ContextTooLong(message, http_status=status, param="messages")
-    return RequestRejected(message, http_status=status, param=str(said.get("param") or "")[:_LONGEST_PARAM])
+    return RequestRejected(message, http_status=status, param=str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS])
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -59,13 +59,13 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
     None when there is neither, or none that can be read.
     """
-    seconds = _told_seconds(headers)
+    seconds = _requested_seconds(headers)
     if seconds is None or not math.isfinite(seconds):
         return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)
 
 
-def _told_seconds(headers: Mapping[str, str]) -> float | None:
+def _requested_seconds(headers: Mapping[str, str]) -> float | None:
     if "retry-after-ms" in headers:
         milliseconds = _number(headers["retry-after-ms"])
         if milliseconds is not None:

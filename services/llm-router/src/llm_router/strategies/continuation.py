@@ -11,7 +11,7 @@ from llm_router.providers.provider import Content, MessagesEvent
 from llm_router.strategies.splice import anchor_of
 from pricing.estimate import estimate_tokens
 
-MOST_SEAMS = 2
+MAX_CONTINUATIONS = 2
 # For the words that are repeated and left out again.
 _REPETITION_TOKENS = 32
 _LIMITS = ("max_tokens", "max_completion_tokens")

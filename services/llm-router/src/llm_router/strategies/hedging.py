@@ -6,7 +6,7 @@ from llm_router.routes.file import Hedge
 from llm_router.strategies.latency import Latencies
 
 # What an allowance can save up, in hedges: a burst of slow answers must not double the bill.
-_MOST_SAVED = 2.0
+_MAX_SAVED = 2.0
 
 
 class HedgeAllowances:
@@ -17,7 +17,7 @@ class HedgeAllowances:
 
     def add_request(self, route: str, hedge: Hedge) -> None:
         """Count a request of `route`, which earns a part of a hedge."""
-        self._saved[route] = min(self._saved.get(route, 1.0) + hedge.max_extra_ratio, _MOST_SAVED)
+        self._saved[route] = min(self._saved.get(route, 1.0) + hedge.max_extra_ratio, _MAX_SAVED)
 
     def take(self, route: str) -> bool:
         """Take one hedge; False when it would cost more than the route allows."""

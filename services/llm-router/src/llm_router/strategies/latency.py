@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 # An old figure loses its weight in about this time; a target that was slow is tried again after a while.
 _MEMORY_SECONDS = 10.0
-_MOST_SAMPLES = 200
+_MAX_SAMPLES = 200
 # With fewer samples a 95th percentile says nothing.
-_LEAST_SAMPLES = 20
+_MIN_SAMPLES = 20
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class _Target:
     average: float = 0.0
     updated: float = 0.0
     running: int = 0
-    samples: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_SAMPLES))
+    samples: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_SAMPLES))
 
 
 class Latencies:
@@ -44,7 +44,7 @@ class Latencies:
         known, now = self._of(target), self._clock()
         known.samples.append(seconds)
         share = 1 - math.exp(-(now - known.updated) / _MEMORY_SECONDS)
-        # A rise counts at once, a fall bit by bit: a target that has become slow must not get one more crowd.
+        # A rise counts at once, a fall bit by bit, so that a target that just became slow gets no further burst.
         known.average = max(seconds, known.average + share * (seconds - known.average))
         known.updated = now
 
@@ -57,7 +57,7 @@ class Latencies:
     def percentile_95(self, target: str) -> float | None:
         """Return the recent 95th percentile in seconds; None when too little is known."""
         samples = self._of(target).samples
-        if len(samples) < _LEAST_SAMPLES:
+        if len(samples) < _MIN_SAMPLES:
             return None
         return sorted(samples)[math.ceil(0.95 * len(samples)) - 1]
 

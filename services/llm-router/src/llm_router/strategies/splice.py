@@ -1,16 +1,16 @@
-"""Where a continued answer joins what was delivered before: the repeated words are found and left out."""
+"""Where a continued answer is joined to what was delivered before: the repeated words are found and left out."""
 
 from __future__ import annotations
 
 import re
 
-from llm_router.errors import SeamNotFound
+from llm_router.errors import SpliceNotFound
 from llm_router.providers.provider import Content
 
 # So many of the last characters the next target is asked to repeat: enough to be unmistakable, few enough to be cheap.
 _ANCHOR_CHARACTERS = 40
 # So much may come before the repeated words; an answer that still has not repeated them does not carry on.
-_LONGEST_PREAMBLE_CHARACTERS = 240
+_MAX_PREAMBLE_CHARACTERS = 240
 
 
 def anchor_of(delivered: str) -> str:
@@ -22,8 +22,8 @@ def anchor_of(delivered: str) -> str:
     return tail
 
 
-class Seam:
-    """Holds back what the next target writes until it has repeated the end of `delivered`; lets pass what follows."""
+class Splice:
+    """Holds back what the next target writes until it has repeated the end of `delivered`; passes on what follows."""
 
     def __init__(self, delivered: str) -> None:
         """`delivered` is the text so far; with none of it there is nothing to repeat."""
@@ -36,9 +36,9 @@ class Seam:
         self.is_found = not words
 
     def join(self, contents: list[Content]) -> list[Content]:
-        """Return what of `contents` is new. SeamNotFound when this is no continuation.
+        """Return what of `contents` is new. SpliceNotFound when this is no continuation.
 
-        Until the seam only text counts: the thoughts of a model that reads its own words again are nobody's business.
+        Until then only text counts: the thoughts of a model that reads its own words again are left out.
         """
         joined: list[Content] = []
         for content in contents:
@@ -50,9 +50,9 @@ class Seam:
         return joined
 
     def require(self) -> None:
-        """SeamNotFound when the answer ended and the seam never came."""
+        """SpliceNotFound when the answer ended before it had repeated those words."""
         if not self.is_found:
-            raise SeamNotFound
+            raise SpliceNotFound
 
     def _search(self, text: str) -> str:
         self._held += text
@@ -63,7 +63,7 @@ class Seam:
         return self._held[end:]
 
     def _skip_blanks(self, text: str) -> str:
-        """Leave out blanks behind the seam when one was delivered before it."""
+        """Leave out blanks behind the repetition when one was delivered before it."""
         if not self._skips_blanks:
             return text
         rest = text.lstrip()
@@ -76,12 +76,12 @@ class Seam:
         if held.startswith(self._delivered):
             return _raw_length(self._held, len(self._delivered))
         if self._delivered.startswith(held):
-            return None  # it tells everything again, from the beginning; an earlier likeness is no seam
+            return None  # it repeats everything, from the beginning; an earlier likeness is no match
         match = self._anchor.search(self._held)
         if match is not None:
             return match.end()
-        if len(self._held) > _LONGEST_PREAMBLE_CHARACTERS:
-            raise SeamNotFound
+        if len(self._held) > _MAX_PREAMBLE_CHARACTERS:
+            raise SpliceNotFound
         return None
 
 

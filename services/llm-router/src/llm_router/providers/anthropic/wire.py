@@ -14,7 +14,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 Json = dict[str, Any]
 
 # A token count beyond this is nonsense, and would not fit into the attempt's record.
-_LARGEST_COUNT = 2**53
+_MAX_COUNT = 2**53
 
 _FINISH_REASONS = {
     "end_turn": routerpb.FINISH_REASON_STOP,
@@ -161,7 +161,7 @@ def _text(value: object) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
 
 
 def _choices(delta: Json) -> bytes:

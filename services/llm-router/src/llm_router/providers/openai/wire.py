@@ -21,8 +21,8 @@ _FINISH_REASONS = {
 
 _PLAIN_FIELDS = frozenset({"index", "delta", "finish_reason"})
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
-_MOST_TOOL_CALLS = 1000
-_LARGEST_COUNT = 10**12
+_MAX_TOOL_CALLS = 1000
+_MAX_COUNT = 10**12
 
 
 class OpenAIWire:
@@ -103,7 +103,7 @@ def read_usage(usage: dict[str, Any]) -> Usage | None:
 def _count(counts: object, name: str) -> int | None:
     """Return a count of tokens; None when it is missing or no count."""
     value = counts.get(name) if isinstance(counts, dict) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
     return value if is_count else None
 
 
@@ -114,7 +114,7 @@ def _check_delta(delta: dict[str, Any]) -> None:
             raise TypeError(name)
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
-        if not isinstance(call.get("index", 0), int) or not 0 <= call.get("index", 0) < _MOST_TOOL_CALLS:
+        if not isinstance(call.get("index", 0), int) or not 0 <= call.get("index", 0) < _MAX_TOOL_CALLS:
             raise TypeError("tool_calls")
         if not all(isinstance(function.get(name), str | None) for name in ("name", "arguments")):
             raise TypeError("tool_calls")

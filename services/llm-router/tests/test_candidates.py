@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kit.router.breaker_pods import Pod
-from llm_router.chain.candidates import Line
+from llm_router.chain.candidates import Candidates
 from llm_router.errors import ContextTooLong, TargetUnreachable
 from llm_router.routes.file import Target
 
@@ -18,15 +18,15 @@ def target(name: str, context_tokens: int | None = None) -> Target:
 A, B, C = target("a", 8000), target("b", 4000), target("c", 16000)
 
 
-async def line_with_open(*names: str) -> tuple[Line, Pod]:
+async def line_with_open(*names: str) -> tuple[Candidates, Pod]:
     """Line up A, B and C in a process whose breakers of these names are open."""
     pod = Pod(targets=("a", "b", "c"))
     for name in names:
         await pod.fails(5, target=name)
-    return Line([A, B, C], pod.breakers, pod.metrics), pod
+    return Candidates([A, B, C], pod.breakers, pod.metrics), pod
 
 
-async def turns(line: Line, *, insists: bool = True) -> list[str]:
+async def turns(line: Candidates, *, insists: bool = True) -> list[str]:
     """Return who gets a turn, one after the other."""
     names = []
     while (following := await line.next(insists=insists)) is not None:

@@ -74,7 +74,7 @@ async def test_an_answer_to_something_else_is_not_joined(router: Router) -> None
     assert stream.error is not None
     assert ("stream_interrupted", 9) == (stream.error.code, stream.error.delivered_characters)
     assert [] == stream.seams
-    assert ["stream_broken", "seam_not_found"] == [attempt.error_code for attempt in stream.attempts]
+    assert ["stream_broken", "splice_not_found"] == [attempt.error_code for attempt in stream.attempts]
     assert routerpb.USAGE_SOURCE_ESTIMATED == stream.attempts[1].usage_source
     assert stream.attempts[1].usage.output_tokens > 0
 

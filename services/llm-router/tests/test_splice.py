@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.errors import SeamNotFound
+from llm_router.errors import SpliceNotFound
 from llm_router.providers.provider import Content
-from llm_router.strategies.splice import Seam, anchor_of
+from llm_router.strategies.splice import Splice, anchor_of
 
 FIRST = "The river rises in the hills behind the town, and runs for forty miles before it reaches the "
 REST = "sea. On the way it passes three mills."
@@ -18,7 +18,7 @@ REST = "sea. On the way it passes three mills."
 
 def joined(delivered: str, following: str, *, step: int = 7) -> str:
     """Return what a reader gets of `following`, cut into pieces of `step`, behind `delivered`."""
-    seam = Seam(delivered)
+    seam = Splice(delivered)
     parts = [following[start : start + step] for start in range(0, len(following), step)]
     texts = [text for part in parts for text in seam.join([part])]
     seam.require()
@@ -74,13 +74,13 @@ def test_words_that_come_again_and_again_are_no_seam() -> None:
 
 def test_an_answer_to_another_question_is_not_joined() -> None:
     """Nobody knows where it would belong."""
-    with pytest.raises(SeamNotFound):
+    with pytest.raises(SpliceNotFound):
         joined(FIRST, "I am sorry, I can not help with that. " * 20)
 
 
 def test_an_answer_that_ends_before_the_seam_is_not_joined() -> None:
     """Also when it is short."""
-    with pytest.raises(SeamNotFound):
+    with pytest.raises(SpliceNotFound):
         joined(FIRST, "sea.")
 
 
@@ -92,7 +92,7 @@ def test_nothing_more_to_say_is_a_whole_answer() -> None:
 def test_thoughts_before_the_seam_are_left_out_and_what_follows_is_passed_on() -> None:
     """The reader has seen thoughts already; tool calls behind the seam are part of the answer."""
     thought: Content = b'[{"index":0,"delta":{"reasoning_content":"hm"}}]'
-    seam = Seam("one two three")
+    seam = Splice("one two three")
 
     assert [] == seam.join([thought, "one two "])
     assert [" four", thought] == seam.join(["three four", thought])
@@ -100,7 +100,7 @@ def test_thoughts_before_the_seam_are_left_out_and_what_follows_is_passed_on() -
 
 def test_with_nothing_delivered_everything_is_new() -> None:
     """Only thoughts had come."""
-    assert ["x"] == Seam("").join(["x"])
+    assert ["x"] == Splice("").join(["x"])
 
 
 def test_the_anchor_begins_with_a_word() -> None:
@@ -118,7 +118,7 @@ def test_whatever_is_told_again_is_joined_without_loss(words: list[str], cut: fl
     """Any text, cut anywhere, told again in any pieces: the whole comes out."""
     whole = " ".join(words)
     delivered = whole[: int(cut * len(whole))]
-    seam, chance, position, texts = Seam(delivered), random.Random(seed), 0, []
+    seam, chance, position, texts = Splice(delivered), random.Random(seed), 0, []
     while position < len(whole):
         size = chance.randint(1, 9)
         texts += seam.join([whole[position : position + size]])

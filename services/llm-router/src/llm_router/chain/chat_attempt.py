@@ -1,0 +1,171 @@
+"""One call to one target for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+
+from llm_router.breaker.breakers import Permit
+from llm_router.chain.attempt import Attempt
+from llm_router.chain.outbox import Outbox
+from llm_router.errors import ProviderError, ProviderTimeout, StreamBroken
+from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.provider import Answer, AnswerStream, Content, Provider
+from llm_router.routes.file import Target
+from llm_router.strategies.continuation import Delivered
+from llm_router.strategies.splice import Splice
+from pricing.estimate import estimate_tokens
+from pricing.usage import Usage
+from spillway.router.v1 import router_pb2 as routerpb
+
+# Once every choice has its finish reason, usage and the end marker follow at once or not at all.
+_TRAILER_SECONDS = 2.0
+# The HTTP body ends right behind the end marker; only when it was read to its end can the connection serve again.
+_LINGER_SECONDS = 0.02
+
+
+class ChatAttempt(Attempt):
+    """`open` it up to its first content, then `pass_on` what comes, or `close` it."""
+
+    def __init__(
+        self,
+        number: int,
+        target: Target,
+        permit: Permit,
+        *,
+        deadline: float,
+        input_tokens: int,
+        splice: Splice | None,
+        frame_interval: float,
+    ) -> None:
+        """An attempt that continues an answer has a `splice`, and its content begins behind that.
+
+        After the first content the target is read once in `frame_interval` seconds.
+        """
+        super().__init__(number, target, permit, deadline=deadline, input_tokens=input_tokens)
+        self._splice = splice
+        self._frame_interval = frame_interval
+        self._opening = AsyncExitStack()
+        self._stream: AnswerStream | None = None
+        self._pending: list[Content] = []
+        self._is_over = False
+        self._is_whole = False
+        self._received_bytes = 0
+
+    @property
+    def answer(self) -> Answer:
+        """What the provider said so far besides the content; empty before it answered."""
+        return self._stream.answer if self._stream else Answer()
+
+    @property
+    def reply(self) -> AnswerStream | None:
+        """See `Attempt.reply`."""
+        return self._stream
+
+    @property
+    def response_model(self) -> str:
+        """See `Attempt.response_model`."""
+        return self.answer.response_model
+
+    @property
+    def finish_reason(self) -> routerpb.FinishReason.ValueType:
+        """That of the first choice."""
+        return self.answer.finish_reasons[0]
+
+    async def open(self, provider: Provider, chat: ChatBody) -> None:
+        """Call the target and wait for its first content, behind the splice if there is one, or for its whole answer.
+
+        ProviderError when it fails. Then, and when it is cancelled, the connection is closed.
+        """
+        try:
+            entering = self._opening.enter_async_context(provider.open(chat))
+            self._stream = await self.timers.limit(entering, "no answer began in time")
+            while not self._pending and not self._is_whole:
+                self._pending = await self._read(self._stream)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def commit(self, outbox: Outbox, delivered: Delivered) -> None:
+        """Send on what has come so far: this attempt answers. Does nothing when that was done already."""
+        if self._pending:
+            self.is_committed = True
+            pending, self._pending = self._pending, []
+            outbox.answer_from(self.number)
+            delivered.add(pending)
+            await outbox.put_content(pending)
+
+    async def pass_on(self, outbox: Outbox, delivered: Delivered) -> None:
+        """Send content on until the answer is whole. ProviderError when it breaks off. Closes the connection."""
+        assert self._stream is not None  # noqa: S101 - it was opened
+        try:
+            await self.commit(outbox, delivered)
+            self._stream.read_at_most_every(self._frame_interval)
+            while not self._is_whole:
+                contents = await self._read(self._stream)
+                if contents:
+                    delivered.add(contents)
+                    await outbox.put_content(contents)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connection, unless the answer was read to its end."""
+        await self._opening.aclose()
+
+    async def _read(self, stream: AnswerStream) -> list[Content]:
+        """Wait for bytes and return what they add to the answer, maybe nothing; sets `_is_whole` at its end."""
+        if self._is_over:
+            await _read_to_end(stream)
+            self._end(stream.answer)
+            return []
+        if stream.answer.is_whole:
+            self.timers.expect_within(_TRAILER_SECONDS)
+        try:
+            contents = await self.timers.limit(stream.read())
+        except (ProviderTimeout, StreamBroken):
+            if not stream.answer.is_whole:
+                raise
+            self._end(stream.answer)  # only usage and the end marker are missing: nothing of the answer
+            return []
+        self._is_over = contents is None or stream.answer.has_ended
+        return self._take(contents) if contents else []
+
+    def _take(self, contents: list[Content]) -> list[Content]:
+        self._received_bytes += sum(len(content) for content in contents)
+        self.timers.received()
+        if self._splice is not None:
+            contents = self._splice.join(contents)
+        if contents and self.timers.mark_first_content():
+            self.permit.first_content()
+        return contents
+
+    def _end(self, answer: Answer) -> None:
+        if not answer.is_whole:
+            raise StreamBroken("the answer ended without its end")
+        if self._splice is not None:
+            self._splice.require()
+        self._is_whole = True
+
+    def reported_usage(self, error: ProviderError | None) -> Usage | None:
+        """Only a whole answer has counts that hold, and only when the output is among them."""
+        usage = self.answer.usage
+        return usage if error is None and usage is not None and usage.output_tokens is not None else None
+
+    def estimated_usage(self) -> Usage:
+        """Keep the counts that came and estimate the others; a count of output that came early is a lower bound."""
+        reported = self.answer.usage or Usage()
+        return replace(
+            reported,
+            input_tokens=self.input_tokens if reported.input_tokens is None else reported.input_tokens,
+            output_tokens=max(estimate_tokens(self._received_bytes), reported.output_tokens or 0),
+        )
+
+
+async def _read_to_end(stream: AnswerStream) -> None:
+    """Read what follows the end marker, which is nothing; if it takes long, the connection is given up."""
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while await stream.read() is not None:
+                pass
