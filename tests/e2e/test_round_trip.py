@@ -1,4 +1,4 @@
-"""The two halves of a translation are written in two services: together they lose nothing, whatever is said."""
+"""A request of Anthropic's contract, from the edge to either wire of the router, whatever it says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contracts.messages.frames import MessagesRequest
-from edge.http.body import validate
+from edge.contracts.validation import validate
 from edge.problems import Problem
-from llm_router.errors import ProviderError
-from llm_router.providers.anthropic.request import to_messages_body
+from llm_router.errors import ProviderError, RequestUntranslatable
+from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
+from llm_router.providers.chat_body import ChatBody, MessagesForm
 from llm_router.providers.openai.request import to_openai_body
 
 Json = dict[str, Any]
@@ -104,50 +105,101 @@ with_tools = st.builds(
 )
 
 
-def chat_body(body: Json) -> Json:
-    """Translate as the edge does, and send it as the edge sends it."""
+def as_the_router_gets_it(body: Json) -> ChatBody:
+    """Read as the edge does, send as the edge sends, take as the router takes."""
     raw = {"model": "m", **body}
-    conversation = validate(MessagesRequest, raw).to_conversation("/v1/messages", raw)
-    sent: Json = orjson.loads(orjson.dumps(conversation.body))
-    return sent
-
-
-def refused(translate: Callable[[Json], Json], body: Json) -> Any:
-    """Return what `translate` makes of `body`, or why it does not."""
-    try:
-        return translate(body)
-    except (Problem, ProviderError) as error:
-        return error
+    conversation = validate(MessagesRequest, raw).to_conversation("/v1/messages", raw, orjson.dumps(raw))
+    form = conversation.messages_form
+    assert form is not None
+    native = MessagesForm(orjson.loads(form.body), form.beta, form.untranslatable)
+    return ChatBody(orjson.loads(orjson.dumps(conversation.body)), native)
 
 
 @given(bodies | with_tools)
-def test_what_anthropics_contract_says_comes_back_as_it_was(body: Json) -> None:
-    """Through the chat body and back into Anthropic's words: equal in every field, at any depth."""
-    assert orjson.loads(orjson.dumps(body)) == to_messages_body(chat_body(body))
+def test_a_request_of_anthropics_contract_reaches_anthropic_as_it_was(body: Json) -> None:
+    """Equal in every field, at any depth, whatever the edge makes of it for others."""
+    chat = as_the_router_gets_it(body)
+    assert chat.messages_form is not None
 
-
-def _has(document: object, name: str) -> bool:
-    if isinstance(document, dict):
-        return name in document or any(_has(value, name) for value in document.values())
-    return isinstance(document, list) and any(_has(value, name) for value in document)
+    assert {"model": "m", **orjson.loads(orjson.dumps(body))} == without_unsigned_thoughts(chat.messages_form.body)
 
 
 @given(bodies | with_tools)
-def test_what_is_said_to_openai_holds_nothing_of_our_own(body: Json) -> None:
-    """Either a field is named that cannot be said, or every message and tool has OpenAI's shape."""
-    plain = refused(to_openai_body, chat_body(body))
-    if isinstance(plain, ProviderError):
-        assert plain.param
-        return
+def test_the_translation_for_others_is_plain(body: Json) -> None:
+    """Every message and tool has OpenAI's shape, whether or not a target is asked with it."""
+    plain = as_the_router_gets_it(body).openai
 
-    assert not _has(plain["messages"], "anthropic")
-    assert not {"anthropic", "top_k", "thinking", "metadata", "of_next_year"} & plain.keys()
+    assert not {"anthropic", "top_k", "thinking", "metadata", "of_next_year", "cache_control"} & plain.keys()
     for message in plain["messages"]:
         assert message.keys() <= {"role", "content", "tool_calls", "tool_call_id"}
         if not isinstance(message["content"], str | None):
             assert {"text", "image_url"} >= {part["type"] for part in message["content"]}
-        assert message["content"] is not None or message["tool_calls"]
-    assert {"function"} >= {tool["type"] for tool in plain.get("tools", [])}
+    assert {"function"} >= {tool["type"] for tool in plain.get("tools", ())}
+
+
+@given(bodies | with_tools)
+def test_the_translation_keeps_every_word_and_every_call_in_order(body: Json) -> None:
+    """The one thing added is that a tool has failed."""
+    plain = as_the_router_gets_it(body).openai["messages"]
+    system = [{"role": "system", "content": body["system"]}] if "system" in body else []
+    native = [*system, *orjson.loads(orjson.dumps(body["messages"]))]
+
+    assert [text for turn in native for text in _native_texts(turn["content"])] == [
+        text for message in plain for text in _plain_texts(message["content"])
+    ]
+    assert [(block["id"], block["input"]) for turn in native for block in turn["content"] if _is_call(block)] == [
+        (call["id"], orjson.loads(call["function"]["arguments"]))
+        for message in plain
+        for call in message.get("tool_calls", ())
+    ]
+
+
+@given(bodies | with_tools)
+def test_a_target_on_openais_wire_is_asked_when_nothing_is_untranslatable(body: Json) -> None:
+    """Else the error names the first field that it cannot be asked for."""
+    chat = as_the_router_gets_it(body)
+    assert chat.messages_form is not None
+
+    lost = chat.messages_form.untranslatable
+    assert (lost[0] if lost else chat.openai) == _asked_of_openai(chat)
+
+
+def _asked_of_openai(chat: ChatBody) -> Json | str | None:
+    """Return what the target is asked, or the field for which it is not."""
+    try:
+        return to_openai_body(chat, frozenset())
+    except RequestUntranslatable as error:
+        return error.param
+
+
+def _is_call(block: object) -> bool:
+    return isinstance(block, dict) and block["type"] == "tool_use"
+
+
+def _native_texts(content: object) -> list[str]:
+    """Return the words of a turn, or of a tool's result, in order."""
+    if isinstance(content, str):
+        return [content] if content else []
+    found: list[str] = []
+    for block in content if isinstance(content, list) else ():
+        if block["type"] == "text":
+            found.append(block["text"])
+        elif block["type"] == "tool_result":
+            result, is_whole = _native_texts(block.get("content")), not isinstance(block.get("content"), list)
+            if block.get("is_error"):
+                result = [f"Error: {''.join(result)}"] if is_whole or not _has_parts(block) else ["Error:", *result]
+            found += result
+    return found
+
+
+def _has_parts(result: Json) -> bool:
+    return any(part["type"] == "text" for part in result["content"])
+
+
+def _plain_texts(content: object) -> list[str]:
+    if isinstance(content, str):
+        return [content] if content else []
+    return [part["text"] for part in content if part["type"] == "text"] if isinstance(content, list) else []
 
 
 # Right names around anything at all.
@@ -182,12 +234,24 @@ loose_bodies = st.fixed_dictionaries(
 
 
 @given(loose_bodies)
-def test_no_body_at_all_raises_anything_but_what_the_caller_is_told(body: Json) -> None:
-    """A Problem at the door or a ProviderError behind it, never a traceback."""
-    sent = refused(chat_body, body)
-    if isinstance(sent, Problem):
-        assert (400, True) == (sent.kind.status, bool(sent.message))
+def test_no_body_at_all_raises_anything_but_an_error_for_the_caller(body: Json) -> None:
+    """A Problem at the edge or a ProviderError behind it, never a traceback."""
+    chat = refused(lambda: as_the_router_gets_it(body))
+    if isinstance(chat, Problem):
+        assert (400, True) == (chat.kind.status, bool(chat.message))
         return
-    for translate in (to_messages_body, to_openai_body):
-        translated = refused(translate, sent)
-        assert isinstance(translated, dict) or translated.param
+    for write in (
+        lambda: without_unsigned_thoughts(chat.messages_form.body),
+        lambda: to_openai_body(chat, frozenset()),
+        lambda: to_messages_body(chat.openai),
+    ):
+        written = refused(write)
+        assert isinstance(written, dict) or written.param
+
+
+def refused(work: Callable[[], Any]) -> Any:
+    """Return what `work` returns, or the error for the caller that it raises."""
+    try:
+        return work()
+    except (Problem, ProviderError) as error:
+        return error

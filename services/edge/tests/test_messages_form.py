@@ -272,6 +272,23 @@ async def test_work_that_no_usage_tells_of_is_refused_wherever_it_is_asked_for(
     assert [] == edge.router.requests
 
 
+@pytest.mark.parametrize("place", ["system", "messages", "a_field"])
+async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge, place: str) -> None:
+    """Deeper than can be written again, and than can be walked."""
+    nested = b'{"of":[' * 500 + b"]}" * 500
+    block = b'{"type":"dream","of":%b}' % nested
+    content = {
+        "system": b'"messages":[{"role":"user","content":"x"}],"system":[%b]' % block,
+        "messages": b'"messages":[{"role":"user","content":[%b]}]' % block,
+        "a_field": b'"messages":[{"role":"user","content":"x"}],"a_field":%b' % nested,
+    }[place]
+    body = b'{"model":"default","max_tokens":5,%b}' % content
+    visit = await edge.visit("/v1/messages", orjson.Fragment(body)).done()
+
+    assert (400, {"error_code": "invalid_request"}) == (visit.status, visit.json["error"]["details"])
+    assert [] == edge.router.requests
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -97,8 +97,8 @@ class MessagesRequest(BaseModel):
         if "continuation" in raw:  # ours: Anthropic would refuse it
             raw = {name: value for name, value in raw.items() if name != "continuation"}
             encoded = orjson.dumps(raw)
-        refuse_extra_work(raw)
         encode_body(raw)  # refuses what can be read and not be written: the router writes the native form anew
+        refuse_extra_work(raw)
         translation = translate(raw)
         return Conversation(
             endpoint=endpoint,
