@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from llm_router.routes.file import Balance, Hedge, Route, Target
+from llm_router.routes.file import Balance, Hedge, Route
 from llm_router.strategies.balance import order_targets
 from llm_router.strategies.hedging import HedgeAllowances, hedge_delay
 from llm_router.strategies.latency import Latencies
+from llm_router.target import Target
 
 
 class Clock:

@@ -18,7 +18,7 @@ from llm_router.errors import (
     StreamBroken,
     TargetUnreachable,
 )
-from llm_router.routes.file import Target
+from llm_router.target import Target
 
 BLAMED = [
     DOWN,

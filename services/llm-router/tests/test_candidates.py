@@ -5,7 +5,7 @@ from __future__ import annotations
 from kit.router.breaker_pods import Pod
 from llm_router.chain.candidates import Candidates
 from llm_router.errors import ContextTooLong, TargetUnreachable
-from llm_router.routes.file import Target
+from llm_router.target import Target
 
 
 def target(name: str, context_tokens: int | None = None) -> Target:

@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 from llm_router.metrics import Metrics
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import AnswerStream, Provider
-from llm_router.routes.file import Route, Routes, Target
+from llm_router.routes.file import Route, Routes
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import load_routes
 from llm_router.routes.sources import Sources
 from llm_router.routes.watch import RoutesWatch
+from llm_router.target import Target
 
 
 class FakeProvider:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited
-from llm_router.routes.file import Target
+from llm_router.target import Target
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)

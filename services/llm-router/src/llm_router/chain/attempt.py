@@ -8,7 +8,7 @@ from typing import Protocol
 from llm_router.breaker.breakers import Permit
 from llm_router.chain.timers import Timers
 from llm_router.errors import ProviderError
-from llm_router.routes.file import Target
+from llm_router.target import Target
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -24,9 +24,9 @@ from llm_router.errors import (
     deadline_exceeded,
 )
 from llm_router.metrics import Metrics
-from llm_router.routes.file import Target
 from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies
+from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from llm_router.breaker.breakers import Breakers, Permit
 from llm_router.chain.decision import may_be_larger
 from llm_router.errors import ContextTooLong, ProviderError
 from llm_router.metrics import Metrics
-from llm_router.routes.file import Target
+from llm_router.target import Target
 
 
 class Candidates:

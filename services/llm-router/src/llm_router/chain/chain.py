@@ -19,11 +19,12 @@ from llm_router.chain.outbox import Outbox
 from llm_router.errors import CompletionFailed, HedgeLost, ProviderError, interrupted
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Provider
-from llm_router.routes.file import Route, Target
+from llm_router.routes.file import Route
 from llm_router.strategies.balance import order_targets
 from llm_router.strategies.continuation import MAX_CONTINUATIONS, Delivered, continuation_of
 from llm_router.strategies.hedging import hedge_delay
 from llm_router.strategies.splice import Splice
+from llm_router.target import Target
 from pricing.estimate import estimate_tokens
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb

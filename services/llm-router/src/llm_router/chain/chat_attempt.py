@@ -12,9 +12,9 @@ from llm_router.chain.outbox import Outbox
 from llm_router.errors import ProviderError, ProviderTimeout, StreamBroken
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Answer, AnswerStream, Content, Provider
-from llm_router.routes.file import Target
 from llm_router.strategies.continuation import Delivered
 from llm_router.strategies.splice import Splice
+from llm_router.target import Target
 from pricing.estimate import estimate_tokens
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb

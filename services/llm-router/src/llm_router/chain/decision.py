@@ -12,7 +12,7 @@ from llm_router.errors import (
     all_targets_failed,
     callers_error,
 )
-from llm_router.routes.file import Target
+from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
 
 _TRIES_PER_TARGET = 2

@@ -16,8 +16,9 @@ from llm_router.chain.embed_attempt import EmbedAttempt
 from llm_router.errors import CompletionFailed, ProviderError, no_embeddings
 from llm_router.providers.openai.embedder import Embedder
 from llm_router.providers.provider import Provider
-from llm_router.routes.file import Route, Target
+from llm_router.routes.file import Route
 from llm_router.strategies.balance import order_targets
+from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
 
 Announce = Callable[[routerpb.Started], Awaitable[None]]

@@ -11,7 +11,7 @@ from llm_router.chain.attempt import Attempt
 from llm_router.errors import AnswerTooLarge, ContextTooLong, ProviderError
 from llm_router.providers.openai.embedder import Embedder, EmbeddingsReply
 from llm_router.providers.openai.embeddings import EmbeddingsAnswer
-from llm_router.routes.file import Target
+from llm_router.target import Target
 from pricing.usage import Usage
 from servicekit.rpc import MAX_MESSAGE_BYTES
 from spillway.router.v1 import router_pb2 as routerpb

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from llm_router.errors import DeadlineReached, ProviderTimeout
-from llm_router.routes.file import Timeouts
+from llm_router.target import Timeouts
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import ssl
 from openai import Omit
 
 from llm_router.providers.openai.provider import OpenAIProvider
-from llm_router.routes.file import Target
+from llm_router.target import Target
 
 
 def create_vllm_provider(target: Target, ssl_context: ssl.SSLContext) -> OpenAIProvider:

@@ -25,110 +25,59 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import httpx2
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-ProviderName = Literal["openai", "anthropic", "vllm"]
+from llm_router.providers.catalogue import PROVIDERS, ProviderName
+from llm_router.target import FirstByteSeconds, Name, StrictModel, Target, TargetSettings, Timeouts
+
 Balance = Literal["weighted", "least_latency"]
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-# A person who waits must not see silence for longer than this.
-_FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
-_Seconds = Annotated[float, Field(gt=0, le=3600)]
 
-# Our own engine is the last target of a route: giving up on it early gains nothing.
-_VLLM_FIRST_CONTENT_SECONDS = 30.0
+class TargetEntry(TargetSettings):
+    """A target as the file declares it."""
 
-
-def _checked_address(url: str) -> str:
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        parsed = httpx2.URL("")
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise PydanticCustomError("address", "expected an address such as https://host:8000/v1")
-    return url
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Timeouts(_Settings):
-    """The timers of a target. The defaults fit a person who waits."""
-
-    connect_seconds: _FirstByteSeconds = 2.0
-    first_content_seconds: _FirstByteSeconds = 8.0
-    """From the start of the attempt to its first content; a role, a ping or usage is not content. Raise it for a model
-    that thinks in silence before it answers. The default for the provider `vllm` is 30."""
-    gap_seconds: _Seconds = 20.0
-    """Between two chunks of content."""
-    stream_seconds: _Seconds = 120.0
-    """From the start of the attempt to its end."""
-
-
-class _TargetSettings(_Settings):
     provider: ProviderName
     """The wire format to speak; `vllm` is any engine of our own that speaks OpenAI's."""
-    model: Name
-    """The model's name at the provider."""
-    base_url: Annotated[str, AfterValidator(_checked_address)] | None = None
-    """The default is the vendor's own address; `vllm` has none."""
-    context_tokens: Annotated[int, Field(gt=0)] | None = None
-    """The maximum of prompt and answer together; None when it is not known."""
-    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
-    """Its share among targets of equal rank."""
-    timeouts: Timeouts = Timeouts()
+    credential_file: Path | None = None
+    """A file that contains the key and nothing else; only `vllm` can do without."""
 
     @field_validator("base_url")
     @classmethod
     def _require_base_url(cls, base_url: str | None, info: ValidationInfo) -> str | None:
-        if base_url is None and info.data.get("provider") == "vllm":
-            raise PydanticCustomError("base_url", "provider 'vllm' needs a base_url")
+        provider = info.data.get("provider")
+        if base_url is None and provider is not None and PROVIDERS[provider].needs_base_url:
+            raise PydanticCustomError("base_url", "provider '{provider}' needs a base_url", {"provider": provider})
         return base_url
 
     @field_validator("timeouts")
     @classmethod
     def _default_timeouts(cls, timeouts: Timeouts, info: ValidationInfo) -> Timeouts:
-        if info.data.get("provider") != "vllm" or "first_content_seconds" in timeouts.model_fields_set:
+        provider = info.data.get("provider")
+        default = PROVIDERS[provider].first_content_seconds if provider is not None else None
+        if default is None or "first_content_seconds" in timeouts.model_fields_set:
             return timeouts
-        return timeouts.model_copy(update={"first_content_seconds": _VLLM_FIRST_CONTENT_SECONDS})
-
-
-class TargetEntry(_TargetSettings):
-    """A target as the file declares it."""
-
-    credential_file: Path | None = None
-    """A file that contains the key and nothing else; only `vllm` can do without."""
+        return timeouts.model_copy(update={"first_content_seconds": default})
 
     @field_validator("credential_file")
     @classmethod
     def _require_credential(cls, credential_file: Path | None, info: ValidationInfo) -> Path | None:
-        provider = info.data.get("provider", "vllm")
-        if credential_file is None and provider != "vllm":
+        provider = info.data.get("provider")
+        if credential_file is None and provider is not None and PROVIDERS[provider].needs_credential:
             raise PydanticCustomError(
                 "credential", "provider '{provider}' needs a credential_file", {"provider": provider}
             )
         return credential_file
 
 
-class Target(_TargetSettings):
-    """One callable place: provider, model, address and credential. Equal when all of its settings are."""
-
-    name: str
-    credential: str | None = Field(default=None, repr=False)
-    """The content of the credential file."""
-
-
-class Hedge(_Settings):
+class Hedge(StrictModel):
     """When a second target is asked beside a silent first one.
 
     It starts once the first was silent for its own 95th percentile of the time to first content, within the two bounds.
     """
 
-    min_delay_seconds: _FirstByteSeconds = 0.2
-    max_delay_seconds: _FirstByteSeconds = 4.0
+    min_delay_seconds: FirstByteSeconds = 0.2
+    max_delay_seconds: FirstByteSeconds = 4.0
     max_extra_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """The maximum share of requests that may have a second attempt beside the first, and so cost twice."""
 
@@ -139,7 +88,7 @@ class Hedge(_Settings):
         return self
 
 
-class _RouteSettings(_Settings):
+class _RouteSettings(StrictModel):
     balance: Balance = "weighted"
     """How one of several targets of equal rank is chosen."""
     hedge: Hedge | None = None
@@ -177,7 +126,7 @@ Routes = Mapping[str, Route]
 """Public model -> its route, in the order of the file."""
 
 
-class RoutesFile(_Settings):
+class RoutesFile(StrictModel):
     """The whole file; its entries are validated one by one, so that a fault in one does not hide those of others."""
 
     targets: Annotated[dict[Name, Any], Field(min_length=1)]

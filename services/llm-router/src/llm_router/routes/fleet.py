@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from llm_router.providers.provider import Provider
-from llm_router.routes.file import Routes, Target
+from llm_router.routes.file import Routes
+from llm_router.target import Target
 
 log = structlog.get_logger()
 

@@ -10,9 +10,10 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llm_router.routes.file import Route, RouteEntry, Routes, RoutesFile, Target, TargetEntry
+from llm_router.routes.file import Route, RouteEntry, Routes, RoutesFile, TargetEntry
 from llm_router.routes.resolve import NamedRanks, RankResolver
 from llm_router.routes.sources import Sources, Unreadable
+from llm_router.target import Target
 from servicekit.lined_yaml import LinedYaml, NotYaml, Where
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)

@@ -9,10 +9,11 @@ from pathlib import Path
 import structlog
 
 from llm_router.metrics import Metrics
-from llm_router.routes.file import Route, Routes, Target
+from llm_router.routes.file import Route, Routes
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
+from llm_router.target import Target
 
 log = structlog.get_logger()
 

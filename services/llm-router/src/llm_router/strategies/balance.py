@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from llm_router.routes.file import Route, Target
+from llm_router.routes.file import Route
 from llm_router.strategies.latency import Latencies
+from llm_router.target import Target
 
 
 def order_targets(route: Route, latencies: Latencies, rng: random.Random) -> list[Target]:

@@ -18,7 +18,7 @@ from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
 from llm_router.providers.transport import PacedTransport
-from llm_router.routes.file import Target
+from llm_router.target import Target
 
 
 class OpenAIProvider:

@@ -1,0 +1,67 @@
+"""A target: one callable place."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import httpx2
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+# A person who waits must not see silence for longer than this.
+FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
+_Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _checked_address(url: str) -> str:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        parsed = httpx2.URL("")
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise PydanticCustomError("address", "expected an address such as https://host:8000/v1")
+    return url
+
+
+class StrictModel(BaseModel):
+    """A value that never changes and has no other keys than the declared ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Timeouts(StrictModel):
+    """The timers of a target. The defaults fit a person who waits."""
+
+    connect_seconds: FirstByteSeconds = 2.0
+    first_content_seconds: FirstByteSeconds = 8.0
+    """From the start of the attempt to its first content; a role, a ping or usage is not content. Raise it for a model
+    that thinks in silence before it answers. A provider may have a default of its own: 30 for `vllm`."""
+    gap_seconds: _Seconds = 20.0
+    """Between two chunks of content."""
+    stream_seconds: _Seconds = 120.0
+    """From the start of the attempt to its end."""
+
+
+class TargetSettings(StrictModel):
+    """What a target and its entry in the routes file have in common."""
+
+    provider: str
+    """The wire format to speak; `vllm` is any engine of our own that speaks OpenAI's."""
+    model: Name
+    """The model's name at the provider."""
+    base_url: Annotated[str, AfterValidator(_checked_address)] | None = None
+    """The default is the vendor's own address; `vllm` has none."""
+    context_tokens: Annotated[int, Field(gt=0)] | None = None
+    """The maximum of prompt and answer together; None when it is not known."""
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    """Its share among targets of equal rank."""
+    timeouts: Timeouts = Timeouts()
+
+
+class Target(TargetSettings):
+    """One callable place: provider, model, address and credential. Equal when all of its settings are."""
+
+    name: str
+    credential: str | None = Field(default=None, repr=False)
+    """The content of the credential file."""
