@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,7 +25,7 @@ settings.register_profile(
 settings.load_profile("fast")
 
 # A test that needs none of these is a unit test, unless it is marked `integration`: it starts processes by itself.
-_SERVER_FIXTURES = frozenset({"fault_provider_url", "given", "postgres_url", "redis_server", "redis_url", "server_dir"})
+_SERVER_FIXTURES = frozenset({"fault_provider_url", "given", "postgres_url", "redis_server", "redis_url"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,21 +48,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     return _FilesAndFrontDoor(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-@pytest.fixture
-def server_dir() -> Iterator[Path]:
-    """Yield a folder for a PostgreSQL or `spillway up` of the test's own. `tmp_path` will not do.
-
-    As root, PostgreSQL runs as another user; the next pytest that starts on this machine takes away every other user's
-    access to the folder that holds all `tmp_path`s, also of runs that are still going on.
-    """
-    with tempfile.TemporaryDirectory(prefix="spillway-test-") as folder:
-        yield Path(folder)
-
-
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL, with password, of the database `postgres` of a fresh PostgreSQL 18, as its superuser."""
-    with tempfile.TemporaryDirectory(prefix="spillway-test-") as folder, running_postgres(Path(folder)) as url:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
         yield url
 
 

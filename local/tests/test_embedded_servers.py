@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import signal
 import stat
 import subprocess
@@ -15,14 +18,31 @@ import psutil
 import pytest
 import redis
 
+from spillway_local import processes
 from spillway_local.postgres import running_postgres
-from spillway_local.processes import StartFailed
+from spillway_local.processes import Owner, StartFailed
 from spillway_local.valkey import running_valkey
 
 pytestmark = pytest.mark.integration
 
+# The one capability by which PostgreSQL, started as root, reaches its files; containers often have only the second.
+_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE = 1 << 2, 1 << 1
+_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
 
-async def test_postgres_answers_queries_to_who_knows_the_password(postgres_url: str) -> None:
+
+def _postmaster(data_dir: Path) -> psutil.Process:
+    return psutil.Process(int((data_dir / "cluster/postmaster.pid").read_text().split()[0]))
+
+
+async def _execute(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_postgres_accepts_the_password(postgres_url: str) -> None:
     """The URL that tests get works as it is."""
     connection = await asyncpg.connect(postgres_url)
     try:
@@ -33,7 +53,20 @@ async def test_postgres_answers_queries_to_who_knows_the_password(postgres_url: 
     assert "18" == version[:2]
 
 
-async def test_postgres_refuses_who_does_not_know_the_password(postgres_url: str) -> None:
+async def test_postgres_has_pgvector(postgres_url: str) -> None:
+    """Vectors are stored and compared without a further package."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        await connection.execute("CREATE EXTENSION vector")
+        distance = await connection.fetchval("SELECT '[1,0]'::vector <=> '[0,1]'::vector")
+        await connection.execute("DROP EXTENSION vector")
+    finally:
+        await connection.close()
+
+    assert 1.0 == distance
+
+
+async def test_postgres_rejects_a_wrong_password(postgres_url: str) -> None:
     """Another user of the machine cannot read the ledger over loopback."""
     url = urlsplit(postgres_url)
 
@@ -41,43 +74,81 @@ async def test_postgres_refuses_who_does_not_know_the_password(postgres_url: str
         await asyncpg.connect(host=url.hostname, port=url.port, user="postgres", password="wrong", database="postgres")
 
 
-def test_the_password_is_readable_by_its_owner_only(server_dir: Path) -> None:
+def test_the_password_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     """The password file beside the data has mode 0600."""
-    with running_postgres(server_dir) as url:
+    with running_postgres(tmp_path) as url:
         password = urlsplit(url).password
 
-    assert 0o600 == stat.S_IMODE((server_dir / "password").stat().st_mode)
-    assert (server_dir / "password").read_text() == password
+    assert 0o600 == stat.S_IMODE((tmp_path / "password").stat().st_mode)
+    assert (tmp_path / "password").read_text() == password
 
 
-async def test_rows_survive_a_crash_of_postgres(server_dir: Path) -> None:
+async def test_rows_survive_a_crash_of_postgres(tmp_path: Path) -> None:
     """A postmaster.pid left by SIGKILL does not stop the next start, and committed rows are there."""
-    data_dir = server_dir / "postgres"
+    data_dir = tmp_path / "postgres"
     with running_postgres(data_dir) as url:
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
-        postmaster = psutil.Process(int((data_dir / "cluster/postmaster.pid").read_text().split()[0]))
+        postmaster = _postmaster(data_dir)
         for process in (postmaster, *postmaster.children(recursive=True)):
             process.kill()
         connection.terminate()
 
     with running_postgres(data_dir) as url:
-        connection = await asyncpg.connect(url)
-        number = await connection.fetchval("SELECT number FROM kept")
-        await connection.close()
-
-    assert 7 == number
+        assert 7 == await _execute(url, "SELECT number FROM kept")
 
 
-def test_a_creation_cut_short_is_begun_anew(server_dir: Path) -> None:
-    """Half a cluster from a killed initdb is thrown away, not served."""
-    half = server_dir / "postgres/cluster.new"
+def test_an_interrupted_creation_is_repeated(tmp_path: Path) -> None:
+    """What a killed initdb left is deleted, not served."""
+    half = tmp_path / "postgres/cluster.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
 
-    with running_postgres(server_dir / "postgres") as url:
+    with running_postgres(tmp_path / "postgres") as url:
         assert url.startswith("postgresql://postgres:")
     assert not half.exists()
+
+
+@_root_only
+def test_postgres_started_as_root_changes_no_permissions_and_runs_without_roots(tmp_path: Path) -> None:
+    """Below a folder that only root may enter: it reaches its files there by one capability, and has no other."""
+    home = tmp_path / "closed"
+    home.mkdir(mode=0o700)
+    with running_postgres(home / "postgres"):
+        postmaster = _postmaster(home / "postgres")
+        users = set(postmaster.uids())
+        effective = re.search(r"^CapEff:\s*(\w+)$", Path(f"/proc/{postmaster.pid}/status").read_text(), re.MULTILINE)
+
+    assert {pwd.getpwnam("daemon").pw_uid} == users
+    assert effective is not None
+    assert int(effective[1], 16) in {_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE}
+    assert 0o700 == stat.S_IMODE(home.stat().st_mode)
+    assert 0 == home.stat().st_uid
+
+
+@_root_only
+def test_a_process_started_as_another_user_reaches_files_in_closed_folders(tmp_path: Path) -> None:
+    """By access(2) too, with which PostgreSQL looks for its programs."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    (tmp_path / "closed/file").touch(mode=0o644)
+    program = "import os, sys; open(sys.argv[1]); sys.exit(not os.access(sys.argv[1], os.R_OK) or os.getuid() != 4242)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(tmp_path / "closed/file")]
+
+    processes.run_to_end(command, tmp_path / "log", 10.0, owner=Owner(4242, 4242))
+
+
+@_root_only
+@pytest.mark.parametrize("uid", [0, 4242])
+async def test_postgres_started_as_root_serves_files_of_any_owner(tmp_path: Path, uid: int) -> None:
+    """A copy that root restored, and a home of another user, who keeps it."""
+    with running_postgres(tmp_path) as url:
+        await _execute(url, "CREATE TABLE kept AS SELECT 7 AS number")
+    for path in (tmp_path / "cluster", *(tmp_path / "cluster").rglob("*")):
+        os.chown(path, uid, uid)
+
+    with running_postgres(tmp_path) as url:
+        assert 7 == await _execute(url, "SELECT number FROM kept")
+        assert (uid or pwd.getpwnam("daemon").pw_uid) == _postmaster(tmp_path).uids().effective
 
 
 def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
@@ -91,7 +162,7 @@ def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
     assert b"7" == kept
 
 
-def test_nothing_outlives_a_parent_killed_with_sigkill(server_dir: Path) -> None:
+def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
     """Both servers end when the process that started them is killed and cannot clean up."""
     program = textwrap.dedent("""
         import sys, time
@@ -103,7 +174,7 @@ def test_nothing_outlives_a_parent_killed_with_sigkill(server_dir: Path) -> None
             print("ready", flush=True)
             time.sleep(60)
     """)
-    with subprocess.Popen([sys.executable, "-c", program, str(server_dir)], stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert b"ready\n" == parent.stdout.readline()
         children = psutil.Process(parent.pid).children(recursive=True)

@@ -37,11 +37,11 @@ def _refusal(run: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_a_taken_port_is_refused_with_who_holds_it(server_dir: Path) -> None:
+def test_a_taken_port_is_refused_with_who_holds_it(tmp_path: Path) -> None:
     """The line names port, process and the way out."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        run = _run("up", home=server_dir, SPILLWAY_PORT=str(port))
+        run = _run("up", home=tmp_path, SPILLWAY_PORT=str(port))
 
     line = _refusal(run)
     assert line.startswith(f"spillway: port {port} is taken by ")
@@ -50,14 +50,14 @@ def test_a_taken_port_is_refused_with_who_holds_it(server_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "0", "70000"])
-def test_a_port_that_is_none_is_refused(server_dir: Path, port: str) -> None:
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     """A typo is not taken for the default."""
-    assert f"spillway: SPILLWAY_PORT: '{port}' is no port" == _refusal(_run("up", home=server_dir, SPILLWAY_PORT=port))
+    assert f"spillway: SPILLWAY_PORT: '{port}' is no port" == _refusal(_run("up", home=tmp_path, SPILLWAY_PORT=port))
 
 
 @pytest.fixture(name="small_disk")
-def _small_disk(server_dir: Path) -> Iterator[Path]:
-    disk = server_dir / "disk"
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
     disk.mkdir()
     mounting = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", str(disk)], capture_output=True, text=True
@@ -79,29 +79,45 @@ def test_a_full_disk_is_refused_before_anything_starts(small_disk: Path) -> None
     assert not (small_disk / "home/postgres").exists()
 
 
-def test_a_home_that_cannot_be_written_is_refused(server_dir: Path) -> None:
+def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """Here because it is a file."""
-    (server_dir / "file").touch()
+    (tmp_path / "file").touch()
 
-    line = _refusal(_run("up", home=server_dir / "file"))
+    line = _refusal(_run("up", home=tmp_path / "file"))
 
-    assert f"spillway: cannot write to {server_dir}/file: " in line
+    assert f"spillway: cannot write to {tmp_path}/file: " in line
 
 
-def test_a_database_that_cannot_be_made_is_one_line(server_dir: Path) -> None:
+def test_a_database_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     """Here because a file stands in its place; what had started is stopped."""
-    (server_dir / "postgres").touch()
+    (tmp_path / "postgres").touch()
 
-    line = _refusal(_run("up", home=server_dir))
+    line = _refusal(_run("up", home=tmp_path))
 
-    assert line.startswith(f"spillway: {server_dir}/postgres")
+    assert line.startswith(f"spillway: {tmp_path}/postgres")
 
 
-def test_an_output_that_takes_no_more_is_one_line(server_dir: Path) -> None:
+def test_a_creation_of_the_database_that_fails_is_one_line_with_its_reason(tmp_path: Path) -> None:
+    """Here because no file may be larger than 512 kB."""
+    run = subprocess.run(
+        ["sh", "-c", f"ulimit -f 1000; exec {SPILLWAY} up"],
+        env={**os.environ, "SPILLWAY_HOME": str(tmp_path), "SPILLWAY_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    line = _refusal(run)
+    assert line.startswith("spillway: cannot create the database: initdb ended with status 1: ")
+    assert line.endswith(f"(complete output: {tmp_path}/logs/initdb.log)")
+    assert "File too large" in (tmp_path / "logs/initdb.log").read_text()
+
+
+def test_an_output_that_takes_no_more_is_one_line(tmp_path: Path) -> None:
     """A full disk may show at the first line that is printed; what had started is stopped."""
     run = subprocess.run(
         ["sh", "-c", f"{SPILLWAY} up 2>&1 >/dev/full"],
-        env={**os.environ, "SPILLWAY_HOME": str(server_dir), "SPILLWAY_PORT": str(free_port())},
+        env={**os.environ, "SPILLWAY_HOME": str(tmp_path), "SPILLWAY_PORT": str(free_port())},
         capture_output=True,
         text=True,
         timeout=60,
@@ -111,24 +127,24 @@ def test_an_output_that_takes_no_more_is_one_line(server_dir: Path) -> None:
     assert "disk full" in run.stdout
 
 
-def test_a_second_up_on_the_same_home_is_refused_with_the_pid_of_the_first(server_dir: Path) -> None:
+def test_a_second_up_on_the_same_home_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     """Two would write into the same database."""
-    with held(Home(server_dir)):
-        line = _refusal(_run("up", home=server_dir))
+    with held(Home(tmp_path)):
+        line = _refusal(_run("up", home=tmp_path))
 
-    assert f"spillway: another `spillway up` (pid {os.getpid()}) runs on {server_dir}" == line
+    assert f"spillway: another `spillway up` (pid {os.getpid()}) runs on {tmp_path}" == line
 
 
-def test_a_routes_file_that_is_not_there_is_refused(server_dir: Path) -> None:
+def test_a_routes_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Before anything starts."""
-    line = _refusal(_run("up", "--routes", "/nowhere/routes.yaml", home=server_dir))
+    line = _refusal(_run("up", "--routes", "/nowhere/routes.yaml", home=tmp_path))
 
     assert "spillway: no routes file at /nowhere/routes.yaml" == line
 
 
-def test_a_missing_model_stops_the_start_with_one_line(server_dir: Path) -> None:
+def test_a_missing_model_stops_the_start_with_one_line(tmp_path: Path) -> None:
     """What the process said is what the person reads."""
-    line = _refusal(_run("up", home=server_dir, LOCAL_MODEL_MODEL_FILE="/nowhere/model.gguf"))
+    line = _refusal(_run("up", home=tmp_path, LOCAL_MODEL_MODEL_FILE="/nowhere/model.gguf"))
 
     assert "spillway: local-model ended with status 1: local-model: no model file at /nowhere/model.gguf" == line
 
@@ -137,18 +153,18 @@ def test_a_missing_model_stops_the_start_with_one_line(server_dir: Path) -> None
     "command",
     [("chat", "hello"), ("costs",), ("requests",), ("receipt", "1"), ("status",), ("prices", "list"), ("verify",)],
 )
-def test_asking_when_nothing_runs_names_the_command_that_starts_it(server_dir: Path, command: tuple[str, ...]) -> None:
+def test_asking_when_nothing_runs_names_the_command_that_starts_it(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Nothing was ever started on this home."""
-    assert f"spillway: nothing runs on {server_dir}; `make up` starts the system" == _refusal(
-        _run(*command, home=server_dir)
+    assert f"spillway: nothing runs on {tmp_path}; `make up` starts the system" == _refusal(
+        _run(*command, home=tmp_path)
     )
 
 
 @pytest.mark.parametrize("command", [("chat", "hello"), ("costs",)])
-def test_an_address_where_nothing_answers_is_one_line(server_dir: Path, command: tuple[str, ...]) -> None:
+def test_an_address_where_nothing_answers_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
     """An address given by hand may be wrong."""
     url = f"http://127.0.0.1:{free_port()}"
 
-    line = _refusal(_run(*command, "--url", url, "--key", "k", home=server_dir))
+    line = _refusal(_run(*command, "--url", url, "--key", "k", home=tmp_path))
 
     assert f"spillway: nothing answers at {url}; `make up` starts the system" == line

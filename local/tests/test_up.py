@@ -87,11 +87,11 @@ def _running(home: Path, **environment: str) -> Iterator[System]:
 
 
 @pytest.fixture(name="start")
-def _start(server_dir: Path) -> Iterator[Callable[[], System]]:
+def _start(tmp_path: Path) -> Iterator[Callable[[], System]]:
     systems: list[System] = []
 
     def start() -> System:
-        systems.append(System(server_dir))
+        systems.append(System(tmp_path))
         return systems[-1]
 
     yield start
@@ -170,15 +170,15 @@ def test_nothing_outlives_a_supervisor_killed_with_sigkill(start: Callable[[], S
     assert "nothing runs" in system.ask("status").stderr
 
 
-def test_keys_of_vendors_are_in_no_childs_environment(server_dir: Path) -> None:
+def test_keys_of_vendors_are_in_no_childs_environment(tmp_path: Path) -> None:
     """They lie in files that the routes name."""
-    with _running(server_dir, OPENAI_API_KEY="sk-secret", OPENAI_BASE_URL="http://127.0.0.1:9/v1") as system:
+    with _running(tmp_path, OPENAI_API_KEY="sk-secret", OPENAI_BASE_URL="http://127.0.0.1:9/v1") as system:
         run = system.wait_until_ready()
 
         environments = [psutil.Process(process["pid"]).environ() for process in run["processes"]]
         assert [] == [name for environment in environments for name in environment if name == "OPENAI_API_KEY"]
-        assert "sk-secret" == (server_dir / "credentials/openai").read_text()
-        assert "sk-secret" not in (server_dir / "routes.yaml").read_text()
+        assert "sk-secret" == (tmp_path / "credentials/openai").read_text()
+        assert "sk-secret" not in (tmp_path / "routes.yaml").read_text()
 
 
 def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], System]) -> None:

