@@ -77,7 +77,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderRateLimited(ProviderError):
-    """The provider asks to come later: after `retry_after` seconds, None when it does not say."""
+    """The provider asks to retry after `retry_after` seconds; None when it does not say when."""
 
     code = "rate_limited"
     blames_target = True
@@ -88,7 +88,7 @@ class ProviderRateLimited(ProviderError):
 
 
 class CredentialRefused(ProviderError):
-    """The account behind the credential may not, or can no longer pay."""
+    """The account behind the credential has no access, or no credit."""
 
     code = "credential_refused"
     needs_operator = True
@@ -193,7 +193,7 @@ class RequestRejected(ProviderError):
 
 
 class ModelMissing(RequestRejected):
-    """The provider knows no such model: our routes are wrong."""
+    """The provider does not know the model: our routes are wrong."""
 
     code = "target_model_not_found"
     needs_operator = True

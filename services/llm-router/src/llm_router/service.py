@@ -154,7 +154,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         fleet: Fleet,
         records: Sequence[routerpb.Attempt] = (),
     ) -> AsyncIterator[None]:
-        """Answer, count and log how the call inside ends; an error carries the `records` of its attempts."""
+        """Turn the end of the call inside into a status, a metric and a log line; an error carries `records`."""
         structlog.contextvars.bind_contextvars(request_id=request.request_id)
         bind_call_trace(context.invocation_metadata())
         started = time.monotonic()

@@ -14,7 +14,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 
 class Reply(Protocol):
-    """What the provider said before its answer: its HTTP status and its own id of the call."""
+    """The head of a provider's reply: its HTTP status and its own id of the call."""
 
     http_status: int
     provider_request_id: str
@@ -41,7 +41,7 @@ class Attempt(ABC):
     @property
     @abstractmethod
     def response_model(self) -> str:
-        """The model that the provider says answered; empty when it did not say."""
+        """The model that the provider reports; empty when it reports none."""
 
     @property
     @abstractmethod
@@ -69,7 +69,7 @@ class Attempt(ABC):
         return started
 
     def record(self, error: ProviderError | None) -> routerpb.Attempt:
-        """Return the record of this attempt, which ended now, well when `error` is None."""
+        """Return the record of this attempt, which ended now, successfully when `error` is None."""
         reply = self.reply
         record = routerpb.Attempt(
             attempt_number=self.number,

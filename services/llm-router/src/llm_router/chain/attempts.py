@@ -1,4 +1,4 @@
-"""The attempts of one request, whatever it asks for: which target is next, and who learns how each attempt ended."""
+"""The attempts of one request for an answer or for vectors: which target is next, and what each attempt reports."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Attempts(Generic[AnyAttempt]):
         self.end(attempt, error)
 
     def end(self, attempt: AnyAttempt, error: ProviderError | None) -> routerpb.Attempt:
-        """End an attempt, well when `error` is None: report it to everyone who learns from it; return its record."""
+        """End an attempt, successfully when `error` is None: update breaker, latencies, metrics; return its record."""
         self._running.remove(attempt)
         name, timers, latencies = attempt.target.name, attempt.timers, self._dependencies.latencies
         latencies.end(name)
@@ -131,7 +131,7 @@ class Attempts(Generic[AnyAttempt]):
         return record
 
     def end_running(self) -> list[AnyAttempt]:
-        """End what still runs because nobody waits for the answer any more; return it, to be closed."""
+        """End the attempts that still run because the caller is gone; return them to be closed."""
         stopped = list(self._running)
         for attempt in stopped:
             self.end(attempt, CallerGone())

@@ -1,4 +1,4 @@
-"""The targets of a request that are still to be asked."""
+"""The targets that a request can still try."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_router.target import Target
 class Candidates:
     """Targets in order. One whose breaker is open is passed over as long as others are left.
 
-    In the end one of those that were passed over is asked all the same: a breaker never takes a route's last chance.
+    When no other is left, one of those that were passed over is asked anyway: a doubtful answer beats none.
     """
 
     def __init__(self, targets: Iterable[Target], breakers: Breakers, metrics: Metrics) -> None:
@@ -29,7 +29,7 @@ class Candidates:
 
     @property
     def waiting(self) -> int:
-        """How many targets have not had their turn."""
+        """How many targets have not had their turn yet."""
         return len(self._waiting)
 
     @property
@@ -65,7 +65,7 @@ class Candidates:
         return await self._breakers.admit(target.name)
 
     def leave(self, target: Target, error: ProviderError) -> None:
-        """Give `target` up; a prompt that was too long for it is not tried on targets that are no larger."""
+        """Give up `target`; a prompt too long for it is not tried on targets with no larger context."""
         self._left = (target.name, error.code)
         if isinstance(error, ContextTooLong):
             self._waiting = deque(other for other in self._waiting if may_be_larger(other, target))

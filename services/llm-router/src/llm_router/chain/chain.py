@@ -46,7 +46,7 @@ class ChatRequest:
 
 
 class Chain:
-    """Leads one request along its targets."""
+    """Runs one request over the targets of its route."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class Chain:
         return None
 
     async def _pass_on(self, attempt: ChatAttempt) -> ProviderError | None:
-        """Send on what `attempt` says until its end; return why it broke off, None when the answer is whole."""
+        """Send on the content of `attempt` to its end; return why it broke off, None when the answer is whole."""
         error: ProviderError | None = None
         try:
             await attempt.pass_on(self._outbox, self._delivered)

@@ -55,7 +55,7 @@ class ChatAttempt(Attempt):
 
     @property
     def answer(self) -> Answer:
-        """What the provider said so far besides the content; empty before it answered."""
+        """Everything the provider sent so far besides the content; empty before it answered."""
         return self._stream.answer if self._stream else Answer()
 
     @property

@@ -16,9 +16,9 @@ from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
 
 _TRIES_PER_TARGET = 2
-# With less time left no attempt can end well; the cause of the last failure is worth more than another one.
+# With less time left no attempt can succeed; the last failure tells the caller more than a timeout would.
 MIN_ATTEMPT_SECONDS = 0.05
-# A rate limit that ends within this time is worth waiting for; the next target is nearer than a longer one.
+# The same target is retried when its rate limit ends within this time; otherwise the next target is faster.
 _MAX_RETRY_AFTER_SECONDS = 2.0
 _FIRST_BACKOFF_SECONDS = 0.1
 

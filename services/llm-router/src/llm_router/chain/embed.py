@@ -38,7 +38,7 @@ class EmbedRequest:
 
 
 class Embedding:
-    """Leads one request along its targets."""
+    """Runs one request over the targets of its route."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Embedding:
         )
 
     def _exhausted(self) -> CompletionFailed:
-        """Say that no target answered, and which were not asked because their vectors are no substitute."""
+        """Return the error that no target answered; it names those that were not asked because of their model."""
         failure = self._attempts.exhausted()
         others = ", ".join(target.name for target in self._embedders if target.model != self._model)
         if others:

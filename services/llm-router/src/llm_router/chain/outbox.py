@@ -1,4 +1,4 @@
-"""What goes back to the edge: a bounded queue that joins the chunks that wait, so that gRPC carries few messages."""
+"""The events for the edge: a bounded queue that joins waiting chunks, so that gRPC carries few messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import groupby
 from llm_router.providers.provider import Content, MessagesEvent
 from spillway.router.v1 import router_pb2 as routerpb
 
-# Enough for any pause of the reader that is not the client's own slowness; then the provider is read no further.
+# Covers every pause of the reader but those of a slow client; beyond it the provider is not read.
 _MAX_WAITING = 512
 
 
@@ -26,7 +26,7 @@ _Item = Content | routerpb.StreamCompletionResponse | _AnswersNow
 
 
 class Outbox:
-    """The queue of one stream: the chain puts, the RPC takes all there is, in order."""
+    """The queue of one stream: the chain puts events and content, the RPC takes all of them in order."""
 
     def __init__(self) -> None:
         self._waiting: list[_Item] = []
@@ -61,7 +61,7 @@ class Outbox:
         self._wake()
 
     async def sent(self) -> None:
-        """Wait until the RPC has sent all that was put: it is on its way then, whatever happens to this process."""
+        """Wait until the RPC has sent everything that was put, so that it arrives even if this process is killed."""
         await self._all_sent.wait()
 
     async def take(self) -> list[routerpb.StreamCompletionResponse]:

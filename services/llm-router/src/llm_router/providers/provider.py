@@ -1,4 +1,4 @@
-"""What the chain asks of a provider, and what a provider tells of its answer."""
+"""The interface between chain and providers: what a provider does, and how its answer comes in."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class MessagesEvent:
         return len(self.data)
 
 
-# Text of choice 0 on the fast path, or the `choices` array of an OpenAI chunk as JSON, or what only Anthropic can say.
+# Text of choice 0 on the fast path, the `choices` array of an OpenAI chunk as JSON, or an event of Anthropic's own.
 Content = str | bytes | MessagesEvent
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the provider has told so far, besides the content."""
+    """Everything the provider sent so far besides the content."""
 
     choices: int = 1
     """How many choices were asked for."""
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def is_whole(self) -> bool:
-        """Every choice has a finish reason: nothing more can come that a reader would miss."""
+        """Every choice has a finish reason: the content is complete."""
         return len(self.finish_reasons) >= self.choices
 
 
@@ -84,10 +84,10 @@ class AnswerStream:
             self._connection.read_at_most_every(seconds)
 
     async def read(self) -> list[Content] | None:
-        """Wait for bytes and return their content, maybe none; None when the stream is over.
+        """Wait for bytes and return their content, possibly none; None at the end of the stream.
 
-        ProviderError when the connection breaks or what came makes no sense; not to be called again after that.
-        Content that came before is returned first, however the network has cut the bytes.
+        ProviderError when the connection breaks or a chunk is malformed; do not call it again after that.
+        Content before the error is returned first, however the network has split the bytes.
         """
         if self._failure is not None:
             raise self._failure

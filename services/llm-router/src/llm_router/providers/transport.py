@@ -1,4 +1,4 @@
-"""The HTTP transport under the SDKs: like their own, but a connection can be told to be read only now and then."""
+"""The HTTP transport below the SDKs: like their own, but the reads of a connection can be paced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONNECTIONS, _IDLE_CONNECTIONS = 1000, 100
 
 
 class PacedStream(httpcore2.AsyncNetworkStream):
-    """A connection. Waking up for each chunk is the dearest part of a stream; what is read in one go is cheap."""
+    """A connection with paced reads: waking up for each chunk is the most expensive part of a stream."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -28,7 +28,7 @@ class PacedStream(httpcore2.AsyncNetworkStream):
         self._next_read = asyncio.get_running_loop().time() + seconds
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there, at the earliest when it is time; at the latest then if nothing is there yet."""
+        """Wait until the next read is due, then read what has arrived or wait for it."""
         if self._interval:
             loop = asyncio.get_running_loop()
             pause = self._next_read - loop.time()
@@ -53,7 +53,7 @@ class PacedStream(httpcore2.AsyncNetworkStream):
         return PacedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what the connection knows of itself."""
+        """Return a property of the connection."""
         return self._stream.get_extra_info(info)
 
 
@@ -79,7 +79,7 @@ class PacedTransport(httpx2.AsyncHTTPTransport):
     """httpx's transport over connections that can be paced."""
 
     def __init__(self, ssl_context: ssl.SSLContext) -> None:
-        """`ssl_context` says whom to trust; a context holds all the certificates, so one serves all transports."""
+        """`ssl_context` holds the trusted certificates; loading them is slow, so all transports share one."""
         super().__init__(verify=ssl_context)
         # httpx has no argument for the network below it; its pool is the one place where it can be put in.
         self._pool = httpcore2.AsyncConnectionPool(

@@ -1,4 +1,4 @@
-"""In which order the targets of a route are asked."""
+"""The order in which the targets of a route are tried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_router.target import Target
 
 
 def order_targets(route: Route, latencies: Latencies, rng: random.Random) -> list[Target]:
-    """Return the targets rank by rank; within a rank of several by weighted lot or by latency, as the route says."""
+    """Return the targets rank by rank; those of equal rank in weighted random order or by latency."""
     ordered: list[Target] = []
     for rank in route.ranks:
         if len(rank) == 1:
@@ -24,12 +24,12 @@ def order_targets(route: Route, latencies: Latencies, rng: random.Random) -> lis
 
 
 def _weighted(rank: Sequence[Target], rng: random.Random) -> list[Target]:
-    """Draw without putting back: each place goes to a target with a probability proportional to its weight."""
+    """Sample without replacement: each place goes to a target with a probability proportional to its weight."""
     return sorted(rank, key=lambda target: rng.random() ** (1 / target.weight), reverse=True)
 
 
 def _by_latency(rank: Sequence[Target], latencies: Latencies, rng: random.Random) -> list[Target]:
-    """Put the better of two that were drawn in front: all pods picking the best one would make it the worst."""
-    drawn = _weighted(rank, rng)
-    best = min(drawn[:2], key=lambda target: latencies.load(target.name))
-    return [best, *(target for target in drawn if target is not best)]
+    """Put the better of two random targets first: if every pod chose the best one, it would become the worst."""
+    sampled = _weighted(rank, rng)
+    best = min(sampled[:2], key=lambda target: latencies.load(target.name))
+    return [best, *(target for target in sampled if target is not best)]

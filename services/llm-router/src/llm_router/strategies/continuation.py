@@ -22,7 +22,7 @@ class Delivered:
     """What of an answer has been sent on, over all its attempts."""
 
     def __init__(self, *, keeps_text: bool) -> None:
-        """`keeps_text` says whether the answer may be continued, which takes its text."""
+        """`keeps_text`: the answer may be continued, which needs its text."""
         self._keeps_text = keeps_text
         self._texts: list[str] = []
         self.characters = 0

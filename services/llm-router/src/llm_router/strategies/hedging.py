@@ -1,16 +1,16 @@
-"""When a second target is asked although the first one has not failed."""
+"""When a second target is tried although the first one has not failed."""
 
 from __future__ import annotations
 
 from llm_router.routes.file import Hedge
 from llm_router.strategies.latency import Latencies
 
-# What an allowance can save up, in hedges: a burst of slow answers must not double the bill.
+# The maximum that a route can save up, in hedges: a burst of slow answers must not double the bill.
 _MAX_SAVED = 2.0
 
 
 class HedgeAllowances:
-    """What hedging may cost: per route a share of its requests, saved up a little."""
+    """Bounds the cost of hedging: each route has a share of its requests, saved up to a small maximum."""
 
     def __init__(self) -> None:
         self._saved: dict[str, float] = {}

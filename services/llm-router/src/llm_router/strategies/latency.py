@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 # An old figure loses its weight in about this time; a target that was slow is tried again after a while.
 _MEMORY_SECONDS = 10.0
 _MAX_SAMPLES = 200
-# With fewer samples a 95th percentile says nothing.
+# With fewer samples a 95th percentile is meaningless.
 _MIN_SAMPLES = 20
 
 

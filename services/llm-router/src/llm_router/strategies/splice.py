@@ -7,9 +7,9 @@ import re
 from llm_router.errors import SpliceNotFound
 from llm_router.providers.provider import Content
 
-# So many of the last characters the next target is asked to repeat: enough to be unmistakable, few enough to be cheap.
+# How many of the last characters the next target has to repeat: enough to be unmistakable, few enough to be cheap.
 _ANCHOR_CHARACTERS = 40
-# So much may come before the repeated words; an answer that still has not repeated them does not carry on.
+# How much may come before the repeated words; an answer that has not repeated them by then is no continuation.
 _MAX_PREAMBLE_CHARACTERS = 240
 
 
@@ -30,13 +30,13 @@ class Splice:
         self._delivered = _squeezed(delivered)
         self._skips_blanks = delivered[-1:].isspace()
         words = anchor_of(delivered).split()
-        # Models do not keep line breaks and runs of blanks as they were.
+        # Models change line breaks and runs of blanks.
         self._anchor = re.compile(r"\s+".join(re.escape(word) for word in words))
         self._held = ""
         self.is_found = not words
 
     def join(self, contents: list[Content]) -> list[Content]:
-        """Return what of `contents` is new. SpliceNotFound when this is no continuation.
+        """Return the part of `contents` that is new. SpliceNotFound when this is no continuation.
 
         Until then only text counts: the thoughts of a model that reads its own words again are left out.
         """

@@ -72,7 +72,7 @@ def _body_of(chat: ChatBody) -> Json:
 
 
 def _beta_header(chat: ChatBody) -> dict[str, str]:
-    """Return the header that says which new fields of a native body Anthropic shall understand."""
+    """Return the header that enables new fields of a native body."""
     beta = chat.messages_form.beta if chat.messages_form is not None else ""
     return {"anthropic-beta": beta} if beta and beta.isascii() and beta.isprintable() else {}
 

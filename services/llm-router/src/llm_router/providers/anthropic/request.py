@@ -13,11 +13,11 @@ import orjson
 from llm_router.errors import RequestRejected, RequestUntranslatable
 from llm_router.providers.chat_body import Json
 
-# The Messages API wants a limit; a caller that sets none wants the whole answer.
+# The Messages API requires a limit; a caller that sets none wants the whole answer.
 _MAX_TOKENS_WHEN_UNSET = 8192
-# Anthropic refuses a request with a longer name of the user behind it.
+# Anthropic refuses a longer user id.
 _MAX_USER_CHARACTERS = 256
-# They change nothing in the answer, or they are set anew for this call, or they are read beside another field.
+# They do not change the answer, or are set for each call, or are read together with another field.
 _WITHOUT_EFFECT = frozenset(
     {
         *("messages", "metadata", "model", "parallel_tool_calls", "prompt_cache_key"),
@@ -44,7 +44,7 @@ _NEUTRAL_VALUES: Json = {
 }
 _TOOL_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
-# What is translated, what is said elsewhere as well, and what targets add to their answers and clients send back.
+# What is translated, repeated elsewhere, or added by targets to answers that clients send back.
 _MESSAGE_FIELDS = frozenset(
     {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "reasoning", "reasoning_content"}
 )
@@ -74,7 +74,7 @@ def to_messages_body(body: Json) -> Json:
 
 
 def without_unsigned_thoughts(body: Json) -> Json:
-    """Return a native body without the thoughts that a target on another wire had: Anthropic takes what it signed."""
+    """Return a native body without thoughts of targets on other wires: Anthropic accepts only those it signed."""
     return {**body, "messages": [_without_unsigned(turn) for turn in body["messages"]]}
 
 
@@ -260,7 +260,7 @@ def _image_source(url: str, where: str) -> Json:
 
 
 def _assistant_content(message: Json, where: str) -> str | list[Json]:
-    """Return what the assistant said: its words first, and its calls of tools behind them."""
+    """Return the content of an assistant's message: text first, tool calls after it."""
     content: str | list[Json] | None = message.get("content")
     if not content and message.get("refusal"):
         content = message["refusal"]

@@ -1,4 +1,4 @@
-"""The Anthropic Messages stream, read event by event and told in OpenAI's words."""
+"""The Anthropic Messages stream, read event by event and translated into OpenAI's chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 
-# A token count beyond this is nonsense, and would not fit into the attempt's record.
+# A larger token count is invalid, and would not fit into the attempt's record.
 _MAX_COUNT = 2**53
 
 _FINISH_REASONS = {
@@ -26,9 +26,9 @@ _FINISH_REASONS = {
 }
 
 
-# How a turn may end for a client that knows Anthropic's contract: it sends the answer back to have it continued.
+# A client of Anthropic's contract sends a paused answer back to have it continued.
 _NATIVE_FINISH_REASONS = {**_FINISH_REASONS, "pause_turn": routerpb.FINISH_REASON_STOP}
-# What an OpenAI chunk can say of the end: the reason alone, and these.
+# Ends that an OpenAI chunk can express, if they come without details.
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
 
@@ -94,7 +94,7 @@ class AnthropicWire:
         return None
 
     def _is_of_a_call(self, index: int) -> bool:
-        """Tell whether arguments are of a call that is the caller's to answer, and not of one Anthropic runs itself."""
+        """Return whether arguments belong to a call of the caller's tools, not to one that Anthropic runs itself."""
         return index in self._tool_calls or not self._keeps_events
 
     def _block_start(self, index: int, block: Json) -> Content | None:
@@ -116,7 +116,7 @@ class AnthropicWire:
             self._pending.append(MessagesEvent(orjson.dumps(event)))
 
     def _finish(self, delta: Json) -> Content | None:
-        """Note how the answer ended; return what is left to tell of it."""
+        """Note how the answer ended; return the content that is still pending."""
         reason = delta.get("stop_reason")
         if reason is None:
             return None

@@ -19,7 +19,7 @@ _BYTES_PER_NUMBER = 4
 
 @dataclass(slots=True)
 class EmbeddingsAnswer:
-    """What a reply says, as far as it could be read."""
+    """The content of a reply, as far as it could be read."""
 
     response_model: str = ""
     usage: Usage | None = None

@@ -39,7 +39,7 @@ class OpenAIProvider:
         self._headers = headers
         self._native_fields = native_fields
         self._client = AsyncOpenAI(
-            api_key=target.credential or "none",  # the SDK insists on one
+            api_key=target.credential or "none",  # the SDK requires one
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
@@ -73,7 +73,7 @@ class OpenAIProvider:
         """Send `body`; see `Embedder.open_embeddings`.
 
         Vectors are asked for as base64: a quarter of the bytes of decimal numbers, and no digit is lost. By name,
-        because vLLM refuses a null; who ignores it and sends numbers is understood too.
+        because vLLM refuses a null; an engine that ignores it and sends numbers is understood too.
         """
         call = self._client.embeddings.with_streaming_response.create(
             model=self._model,

@@ -63,13 +63,13 @@ class OpenAIWire:
             self._finish(index, reason)
         delta = choice.get("delta") or {}
         text = delta.get("content")
-        says_more = _says_more(choice)
-        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not says_more:
+        has_more = _has_more(choice)
+        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not has_more:
             if not isinstance(text, str):
                 raise TypeError("content")
             return text
         has_words = any(value for key, value in delta.items() if key != "role")
-        if has_words or choice.get("logprobs") or (says_more and reason is not None):
+        if has_words or choice.get("logprobs") or (has_more and reason is not None):
             _check_delta(delta)
             return orjson.dumps([{**choice, "finish_reason": None}])
         return None
@@ -81,7 +81,7 @@ class OpenAIWire:
         self.answer.finish_reasons[index] = known
 
 
-def _says_more(choice: dict[str, Any]) -> bool:
+def _has_more(choice: dict[str, Any]) -> bool:
     """Tell whether `choice` has more than text and finish reason: probabilities, or what only its engine knows."""
     return any(value is not None for name, value in choice.items() if name not in _PLAIN_FIELDS)
 
@@ -108,7 +108,7 @@ def _count(counts: object, name: str) -> int | None:
 
 
 def _check_delta(delta: dict[str, Any]) -> None:
-    """Refuse a delta that nobody could put together again, while another target may still answer."""
+    """Refuse a delta that could not be assembled, while another target may still answer."""
     for name in _TEXTS:
         if not isinstance(delta.get(name), str | None):
             raise TypeError(name)
