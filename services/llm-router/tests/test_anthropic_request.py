@@ -1,4 +1,4 @@
-"""An OpenAI chat body in Anthropic's words: nothing is lost silently, nothing is invented."""
+"""An OpenAI chat body translated for the Messages API: nothing is lost silently, nothing is invented."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def call(arguments: object = '{"a": 1}', **more: object) -> Json:
     return {"id": "c1", "type": "function", "function": {"name": "look", "arguments": arguments}, **more}
 
 
-def test_a_plain_question_gets_a_limit_and_nothing_else() -> None:
-    """The Messages API wants a limit; no other field is invented."""
+def test_plain_question_gets_only_a_limit() -> None:
+    """The Messages API requires a limit; no other field is added."""
     body = translated()
 
     assert {"messages", "max_tokens"} == body.keys()
@@ -36,7 +36,7 @@ def test_a_plain_question_gets_a_limit_and_nothing_else() -> None:
 
 
 def test_system_and_developer_messages_become_the_system_prompt_in_order() -> None:
-    """They stand apart in the Messages API, wherever they were."""
+    """The Messages API takes them apart from the turns, wherever they were."""
     body = translated(
         {"role": "system", "content": "one"},
         USER,
@@ -47,7 +47,7 @@ def test_system_and_developer_messages_become_the_system_prompt_in_order() -> No
     assert [USER] == body["messages"]
 
 
-def test_a_tool_call_and_its_results_become_blocks() -> None:
+def test_tool_call_and_its_results_become_blocks() -> None:
     """The assistant's call keeps its id and arguments; results of one turn go into one user turn."""
     second = {**call("{}"), "id": "c2"}
     body = translated(
@@ -73,7 +73,7 @@ def test_a_tool_call_and_its_results_become_blocks() -> None:
 
 
 @pytest.mark.parametrize("arguments", [None, ""])
-def test_a_tool_call_without_arguments_has_an_empty_input(arguments: str | None) -> None:
+def test_tool_call_without_arguments_has_an_empty_input(arguments: str | None) -> None:
     """Some clients send no arguments at all for a function that takes none."""
     body = translated(USER, {"role": "assistant", "content": None, "tool_calls": [call(arguments)]})
 
@@ -135,7 +135,7 @@ TEXT: Json = {"type": "text", "text": "hi"}
     ],
 )
 def test_content_without_a_counterpart_is_named(where: str, message: Json) -> None:
-    """Audio, files, names and old function calls are for another target, not to be dropped."""
+    """Audio, files, names and old function calls are left to another target, not dropped."""
     with pytest.raises(RequestUntranslatable) as caught:
         translated(USER, message)
 
@@ -185,7 +185,7 @@ def test_content_without_a_counterpart_is_named(where: str, message: Json) -> No
         ({"tools": []}, {}),
     ],
 )
-def test_a_field_with_a_counterpart_is_translated(fields: Json, expected: Json) -> None:
+def test_field_with_a_counterpart_is_translated(fields: Json, expected: Json) -> None:
     """Each field by itself, 0 included."""
     plain = translated()
 
@@ -201,14 +201,14 @@ def test_a_field_with_a_counterpart_is_translated(fields: Json, expected: Json) 
         ({"type": "function", "function": {"name": "look"}}, {"type": "tool", "name": "look"}),
     ],
 )
-def test_the_choice_of_a_tool_is_translated(choice: object, expected: Json) -> None:
-    """All four of OpenAI's choices have a counterpart; forbidding parallel calls goes along."""
+def test_choice_of_a_tool_is_translated(choice: object, expected: Json) -> None:
+    """All four of OpenAI's choices have a counterpart; so has the ban on parallel calls."""
     assert expected == translated(tools=[TOOL], tool_choice=choice)["tool_choice"]
 
     for parallel in (False, True):
-        told = {} if choice == "none" else {"disable_parallel_tool_use": not parallel}
+        more = {} if choice == "none" else {"disable_parallel_tool_use": not parallel}
         body = translated(tools=[TOOL], tool_choice=choice, parallel_tool_calls=parallel)
-        assert {**expected, **told} == body["tool_choice"]
+        assert {**expected, **more} == body["tool_choice"]
 
 
 def test_translations_do_not_leak_into_each_other() -> None:
@@ -218,7 +218,7 @@ def test_translations_do_not_leak_into_each_other() -> None:
     assert {"type": "auto"} == translated(tools=[TOOL], tool_choice="auto")["tool_choice"]
 
 
-def test_a_choice_without_tools_is_left_out() -> None:
+def test_choice_without_tools_is_left_out() -> None:
     """The Messages API refuses a choice among no tools."""
     assert translated() == translated(tool_choice="none", parallel_tool_calls=False)
 
@@ -245,8 +245,8 @@ def test_a_choice_without_tools_is_left_out() -> None:
         ("a_field_of_next_year", False),
     ],
 )
-def test_a_field_without_a_counterpart_is_named(field: str, value: object) -> None:
-    """What would change the answer is never dropped: another target may know the word."""
+def test_field_without_a_counterpart_is_named(field: str, value: object) -> None:
+    """A field that changes the answer is never dropped: another target may support it."""
     with pytest.raises(RequestUntranslatable) as caught:
         translated(**{field: value})
 
@@ -261,7 +261,7 @@ def test_a_field_without_a_counterpart_is_named(field: str, value: object) -> No
         ({**TOOL, "later": {}}, "tools.1.later"),
     ],
 )
-def test_a_tool_of_another_kind_is_named(tool: Json, where: str) -> None:
+def test_tool_of_another_kind_is_named(tool: Json, where: str) -> None:
     """The second of two, by its place."""
     with pytest.raises(RequestUntranslatable) as caught:
         translated(tools=[TOOL, tool])
@@ -270,7 +270,7 @@ def test_a_tool_of_another_kind_is_named(tool: Json, where: str) -> None:
 
 
 def test_what_changes_the_price_or_decorates_an_answer_is_left_out() -> None:
-    """Clients mark what a vendor shall cache, and send answers back as they got them."""
+    """Clients mark what to cache, and send answers back as they received them."""
     marks = {"cache_control": {"type": "ephemeral"}, "prompt_cache_breakpoint": {"mode": "explicit"}, "later": None}
     decorated = call(index=0, extra_content={"google": {"thought_signature": "x"}}, later=None)
     answer = {"role": "assistant", "content": [{**TEXT, **marks}], "tool_calls": [decorated], "annotations": []}
@@ -279,7 +279,7 @@ def test_what_changes_the_price_or_decorates_an_answer_is_left_out() -> None:
     assert translated(USER, plain, tools=[TOOL]) == translated(USER, answer, tools=[{**TOOL, **marks}])
 
 
-def test_a_described_schema_is_named() -> None:
+def test_described_schema_is_named() -> None:
     """The description tells the model how to answer, and has no place at Anthropic's."""
     schema = {"name": "n", "schema": {"type": "object"}, "description": "Answer as a poem."}
     with pytest.raises(RequestUntranslatable) as caught:
@@ -288,8 +288,8 @@ def test_a_described_schema_is_named() -> None:
     assert "response_format.json_schema.description" == caught.value.param
 
 
-def test_what_an_assistant_declined_is_kept() -> None:
-    """A refusal sent back is something the assistant said."""
+def test_refusal_sent_back_is_kept() -> None:
+    """It is part of what the assistant said."""
     declined = {"role": "assistant", "content": None, "refusal": "No."}
     in_parts = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     body = translated(USER, declined, in_parts)
@@ -297,21 +297,21 @@ def test_what_an_assistant_declined_is_kept() -> None:
     assert ["No.", [{"type": "text", "text": "No."}]] == [turn["content"] for turn in body["messages"][1:]]
 
 
-def test_a_name_of_a_tool_in_its_result_is_left_out() -> None:
-    """The call that it answers has the name."""
+def test_name_of_a_tool_in_its_result_is_left_out() -> None:
+    """The call that it answers already has the name."""
     body = translated(USER, {"role": "tool", "tool_call_id": "c1", "name": "look", "content": "red"})
 
     assert [{"type": "tool_result", "tool_use_id": "c1", "content": "red"}] == body["messages"][1]["content"]
 
 
 @pytest.mark.parametrize("name", ["", "u" * 257, 5, None])
-def test_a_user_that_anthropic_would_not_take_is_left_out(name: object) -> None:
-    """Who asks does not change the answer."""
+def test_user_that_anthropic_refuses_is_left_out(name: object) -> None:
+    """The user does not change the answer."""
     assert translated() == translated(user=name)
 
 
 @pytest.mark.parametrize("choice", ["perhaps", {"type": "allowed_tools", "allowed_tools": {}}])
-def test_an_unknown_choice_of_a_tool_is_named(choice: object) -> None:
+def test_unknown_choice_of_a_tool_is_named(choice: object) -> None:
     """A choice that is not understood must not become `auto`."""
     with pytest.raises(RequestUntranslatable) as caught:
         translated(tools=[TOOL], tool_choice=choice)
@@ -340,7 +340,7 @@ def test_an_unknown_choice_of_a_tool_is_named(choice: object) -> None:
     ],
 )
 def test_what_changes_nothing_is_left_out(field: str, value: object) -> None:
-    """Neutral values and fields about delivery need no word at Anthropic's."""
+    """Neutral values and fields about delivery need no counterpart."""
     assert translated() == translated(**{field: value})
 
 
@@ -353,7 +353,7 @@ def test_null_is_absent(field: str) -> None:
     assert translated() == translated(**{field: None})
 
 
-def test_the_body_given_is_not_changed() -> None:
+def test_translation_does_not_change_the_given_body() -> None:
     """The next target gets the same body as this one did."""
     body = {
         "messages": [

@@ -1,4 +1,4 @@
-"""The Anthropic stream, told in OpenAI's words: what is content, what is a fact, what is a failure."""
+"""The Anthropic stream, translated into OpenAI's chunks: content, facts, failures."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def delta(kind: str, index: int = 0, **more: object) -> bytes:
     return event("content_block_delta", index=index, delta={"type": kind, **more})
 
 
-def told(wire: AnthropicWire, data: bytes) -> Json:
-    """Return the OpenAI delta that one event became."""
+def delta_of(wire: AnthropicWire, data: bytes) -> Json:
+    """Return the delta of the OpenAI chunk that one event became."""
     (content,) = wire.read(data)
     assert isinstance(content, bytes)
     (choice,) = orjson.loads(content)
     assert (0, None) == (choice["index"], choice["finish_reason"])
-    told: Json = choice["delta"]
-    return told
+    openai_delta: Json = choice["delta"]
+    return openai_delta
 
 
 def test_text_takes_the_fast_path() -> None:
-    """Plain text is handed on as text, an empty one not at all."""
+    """Plain text is passed on as text, empty text not at all."""
     wire = AnthropicWire(keeps_events=False)
 
     assert ["Hi"] == wire.read(delta("text_delta", text="Hi"))
@@ -62,23 +62,23 @@ def test_text_takes_the_fast_path() -> None:
         event("message_delta", delta={"stop_reason": None}),
     ],
 )
-def test_what_carries_no_word_is_not_content(data: bytes) -> None:
-    """Pings, frames around content and kinds that nobody knows yet neither commit the stream nor break it."""
+def test_event_without_text_is_not_content(data: bytes) -> None:
+    """Pings, frames around content and unknown kinds neither commit the stream nor break it."""
     wire = AnthropicWire(keeps_events=False)
 
     assert [] == wire.read(data)
     assert not wire.answer.is_whole
 
 
-def test_thinking_is_told_as_reasoning() -> None:
-    """Thoughts travel apart from the answer, under the name that OpenAI-like clients know."""
-    assert {"reasoning_content": "Hm."} == told(
+def test_thinking_becomes_reasoning_content() -> None:
+    """Thoughts are kept apart from the answer, in the field that OpenAI-like clients read."""
+    assert {"reasoning_content": "Hm."} == delta_of(
         AnthropicWire(keeps_events=False), delta("thinking_delta", thinking="Hm.")
     )
     assert [] == AnthropicWire(keeps_events=False).read(delta("thinking_delta", thinking=""))
 
 
-def test_tool_calls_are_numbered_by_themselves() -> None:
+def test_tool_calls_are_numbered_without_gaps() -> None:
     """Content blocks of other kinds leave no gap in the numbers of the tool calls."""
     wire = AnthropicWire(keeps_events=False)
     wire.read(event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
@@ -91,9 +91,9 @@ def test_tool_calls_are_numbered_by_themselves() -> None:
             "type": "function",
             "function": {"name": "look", "arguments": ""},
         }
-        assert {"tool_calls": [call]} == told(wire, event("content_block_start", index=block, content_block=use))
+        assert {"tool_calls": [call]} == delta_of(wire, event("content_block_start", index=block, content_block=use))
         fragment = {"index": number, "function": {"arguments": '{"a":'}}
-        assert {"tool_calls": [fragment]} == told(wire, delta("input_json_delta", block, partial_json='{"a":'))
+        assert {"tool_calls": [fragment]} == delta_of(wire, delta("input_json_delta", block, partial_json='{"a":'))
     assert [] == wire.read(delta("input_json_delta", 3, partial_json=""))
 
 
@@ -142,8 +142,8 @@ def test_newer_counts_replace_older_ones() -> None:
     assert Usage(12, 7) == wire.answer.usage
 
 
-def test_a_count_that_nobody_told_stays_unknown() -> None:
-    """Absent is None and not 0, also for the parts and also when a count makes no sense."""
+def test_count_that_is_not_reported_stays_unknown() -> None:
+    """Absent is None and not 0, also for the parts and also when a count is invalid."""
     wire = AnthropicWire(keeps_events=False)
     assert wire.answer.usage is None
 
@@ -163,8 +163,8 @@ def test_a_count_that_nobody_told_stays_unknown() -> None:
         (None, StreamBroken),
     ],
 )
-def test_an_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderError]) -> None:
-    """What the provider says inside the stream decides as its status would have, and is not quoted."""
+def test_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderError]) -> None:
+    """An error inside the stream decides as its HTTP status would have, and is not quoted."""
     with pytest.raises(error) as caught:
         AnthropicWire(keeps_events=False).read(event("error", error={"type": kind, "message": "SECRET"}))
 
@@ -201,7 +201,7 @@ def test_an_error_event_keeps_its_meaning(kind: str | None, error: type[Provider
         event("error"),
     ],
 )
-def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
+def test_invalid_event_breaks_the_stream(data: bytes) -> None:
     """Malformed events and unknown ends are failures, never silence and never success."""
     with pytest.raises(StreamBroken):
         AnthropicWire(keeps_events=False).read(data)
@@ -282,7 +282,7 @@ SIGNED = [
 
 
 def test_native_events_travel_with_the_next_content() -> None:
-    """A signature commits nothing: until a word comes another target may still answer."""
+    """A signature alone commits nothing: until content comes another target may still answer."""
     wire = AnthropicWire(keeps_events=True)
     assert [] == [content for data in SIGNED for content in wire.read(data)]
 
@@ -313,8 +313,8 @@ def test_native_events_without_content_travel_at_the_end() -> None:
         {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio"}},
     ],
 )
-def test_an_end_that_openai_cannot_say_is_a_native_event(end: Json) -> None:
-    """The sequence that stopped it, a pause, why it was refused."""
+def test_end_that_openai_cannot_say_is_a_native_event(end: Json) -> None:
+    """The stop sequence, a pause, the reason of a refusal."""
     wire = AnthropicWire(keeps_events=True)
 
     assert [{"type": "message_delta", "delta": end}] == written(wire, event("message_delta", delta=end))
@@ -322,14 +322,14 @@ def test_an_end_that_openai_cannot_say_is_a_native_event(end: Json) -> None:
 
 
 @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use", "refusal"])
-def test_an_end_that_openai_can_say_is_no_native_event(reason: str) -> None:
+def test_end_that_openai_can_say_is_no_native_event(reason: str) -> None:
     """It becomes a finish reason."""
     end = event("message_delta", delta={"stop_reason": reason, "stop_sequence": None})
 
     assert [] == AnthropicWire(keeps_events=True).read(end)
 
 
-def test_a_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
+def test_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
     """Its call and its result are not the caller's to answer; the caller's own calls become OpenAI's."""
     wire = AnthropicWire(keeps_events=True)
     contents = written(

@@ -53,15 +53,15 @@ def test_weights_share_the_requests() -> None:
 
 
 def test_every_target_stands_in_the_order_once_and_ranks_keep_theirs() -> None:
-    """Whoever loses the draw is the fallback; a lower rank comes behind."""
+    """The targets that were not chosen are fallbacks; a lower rank comes after them."""
     for seed in range(50):
         order = order_targets(route((A, B, C), (LAST,)), Latencies(Clock()), random.Random(seed))
         assert {"a", "b", "c"} == {member.name for member in order[:3]}
         assert ["last"] == [member.name for member in order[3:]]
 
 
-def test_the_quicker_of_two_is_asked_first() -> None:
-    """Ten times as quick is asked every time, until it is not."""
+def test_quicker_of_two_is_asked_first() -> None:
+    """The target that is ten times as quick is tried first, until it slows down."""
     clock = Clock()
     latencies = Latencies(clock)
     latencies.observe("b", 1.0)
@@ -73,8 +73,8 @@ def test_the_quicker_of_two_is_asked_first() -> None:
     assert {"b"} == firsts(chosen, latencies).keys()
 
 
-def test_a_crowded_target_is_slower_than_it_was() -> None:
-    """What runs there counts."""
+def test_busy_target_counts_as_slower() -> None:
+    """Attempts that run there count."""
     latencies = Latencies(Clock())
     latencies.observe("b", 0.2)
     latencies.observe("c", 0.3)
@@ -86,8 +86,8 @@ def test_a_crowded_target_is_slower_than_it_was() -> None:
     assert {"b"} == firsts(chosen, latencies).keys()
 
 
-def test_of_many_the_best_is_not_swamped() -> None:
-    """Two are drawn and the better one is asked: never the worst of three, and not always the best."""
+def test_best_of_many_targets_is_not_swamped() -> None:
+    """The better of two random ones is tried first: never the worst of three, not always the best."""
     latencies = Latencies(Clock())
     for name, seconds in (("b", 0.1), ("c", 0.2), ("last", 0.3)):
         latencies.observe(name, seconds)
@@ -97,8 +97,8 @@ def test_of_many_the_best_is_not_swamped() -> None:
     assert 0.6 < counts["b"] / counts.total() < 0.73
 
 
-def test_a_slow_target_is_tried_again_after_a_while() -> None:
-    """Its figure fades, or it would stay slow for ever."""
+def test_slow_target_is_tried_again_after_a_while() -> None:
+    """Its figure fades; otherwise it would count as slow for ever."""
     clock = Clock()
     latencies = Latencies(clock)
     latencies.observe("b", 5.0)
@@ -111,8 +111,8 @@ def test_a_slow_target_is_tried_again_after_a_while() -> None:
     assert {"b"} == firsts(chosen, latencies).keys()
 
 
-def test_the_hedge_waits_for_the_usual_time_within_its_bounds() -> None:
-    """The 95th percentile of lately; the upper bound while too little is known."""
+def test_hedge_waits_for_the_usual_time_within_its_bounds() -> None:
+    """The recent 95th percentile; the upper bound while there are too few samples."""
     hedge = Hedge(min_delay_seconds=0.2, max_delay_seconds=2.0, max_extra_ratio=0.1)
     latencies = Latencies(Clock())
     assert 2.0 == hedge_delay(hedge, "b", latencies)

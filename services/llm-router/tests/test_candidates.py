@@ -1,4 +1,4 @@
-"""In which order targets get their turn while breakers are open, and who is asked in the end."""
+"""The order in which targets are tried while breakers are open."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def target(name: str, context_tokens: int | None = None) -> Target:
 A, B, C = target("a", 8000), target("b", 4000), target("c", 16000)
 
 
-async def line_with_open(*names: str) -> tuple[Candidates, Pod]:
-    """Line up A, B and C in a process whose breakers of these names are open."""
+async def candidates_with_open(*names: str) -> tuple[Candidates, Pod]:
+    """Return A, B and C as candidates in a process whose breakers of these names are open."""
     pod = Pod(targets=("a", "b", "c"))
     for name in names:
         await pod.fails(5, target=name)
@@ -27,47 +27,47 @@ async def line_with_open(*names: str) -> tuple[Candidates, Pod]:
 
 
 async def turns(line: Candidates, *, insists: bool = True) -> list[str]:
-    """Return who gets a turn, one after the other."""
+    """Return the targets that get a turn, one after the other."""
     names = []
     while (following := await line.next(insists=insists)) is not None:
         names.append(following[0].name)
     return names
 
 
-async def test_with_closed_breakers_everyone_gets_a_turn_in_order() -> None:
-    """As the route says."""
-    line, _ = await line_with_open()
+async def test_closed_breakers_keep_the_order_of_the_route() -> None:
+    """Every target gets its turn."""
+    line, _ = await candidates_with_open()
 
     assert ["a", "b", "c"] == await turns(line)
     assert [] == line.passed_over
 
 
-async def test_an_open_breaker_gives_its_turn_away_and_is_asked_when_the_others_have_failed() -> None:
-    """Better a doubtful answer than none."""
-    line, pod = await line_with_open("a")
+async def test_target_with_an_open_breaker_is_tried_last() -> None:
+    """A doubtful answer is better than none."""
+    line, pod = await candidates_with_open("a")
 
     assert ["b", "c", "a"] == await turns(line)
     assert 1 == pod.counted("llm_router_targets_passed_over_total", target="a")
 
 
 async def test_of_several_open_breakers_one_target_is_asked() -> None:
-    """Never none, and never all: a request must not hammer everyone who is down."""
-    line, _ = await line_with_open("a", "b", "c")
+    """Never none, and never all: a request must not hammer every target that is down."""
+    line, _ = await candidates_with_open("a", "b", "c")
 
     assert ["c"] == await turns(line)
     assert ["a", "b"] == line.passed_over
 
 
-async def test_a_hedge_is_never_sent_behind_an_open_breaker() -> None:
-    """It would hardly win."""
-    line, _ = await line_with_open("b", "c")
+async def test_hedge_is_never_sent_behind_an_open_breaker() -> None:
+    """It would rarely win."""
+    line, _ = await candidates_with_open("b", "c")
 
     assert ["a"] == await turns(line, insists=False)
 
 
-async def test_another_try_needs_another_permit() -> None:
+async def test_retry_needs_another_permit() -> None:
     """The breaker may have opened with the first one, unless it is the route's last chance."""
-    line, _ = await line_with_open("a", "b", "c")
+    line, _ = await candidates_with_open("a", "b", "c")
     following = await line.next()
 
     assert following is not None
@@ -75,9 +75,9 @@ async def test_another_try_needs_another_permit() -> None:
     assert await line.again(A) is None
 
 
-async def test_a_prompt_too_long_is_tried_on_larger_targets_only() -> None:
-    """Also among those that were passed over."""
-    line, _ = await line_with_open("b")
+async def test_prompt_too_long_is_tried_on_larger_targets_only() -> None:
+    """This holds for those that were passed over, too."""
+    line, _ = await candidates_with_open("b")
     following = await line.next()
     assert following is not None
     line.leave(following[0], ContextTooLong("x"))
@@ -85,9 +85,9 @@ async def test_a_prompt_too_long_is_tried_on_larger_targets_only() -> None:
     assert ["c"] == await turns(line)
 
 
-async def test_a_fallback_is_counted_with_where_it_came_from() -> None:
+async def test_fallback_is_counted_with_where_it_came_from() -> None:
     """From the target that failed, or from the one whose breaker is open."""
-    line, pod = await line_with_open("b")
+    line, pod = await candidates_with_open("b")
     first = await line.next()
     assert first is not None
     line.leave(first[0], TargetUnreachable("x"))
@@ -97,9 +97,9 @@ async def test_a_fallback_is_counted_with_where_it_came_from() -> None:
     assert 1 == pod.counted("llm_router_fallbacks_total", **labels)
 
 
-async def test_the_demand_for_a_target_is_counted_once_a_request() -> None:
+async def test_demand_for_a_target_is_counted_once_a_request() -> None:
     """Asked, passed over, or asked in the end after it was passed over; a second try is no second demand."""
-    line, pod = await line_with_open("a", "c")
+    line, pod = await candidates_with_open("a", "c")
     pod.metrics.export_zeros([], [A, B, C])
     following = await line.next()
     assert following is not None

@@ -17,7 +17,7 @@ PROVIDERS = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 
 
 @pytest.mark.parametrize("route", ["ok", "ok-anthropic"])
-async def test_a_good_answer_is_told_whole_with_its_usage(router: Router, route: str) -> None:
+async def test_good_answer_arrives_whole_with_its_usage(router: Router, route: str) -> None:
     """Content, one attempt, usage as inclusive totals, one end."""
     stream = await router.complete(route)
 
@@ -34,16 +34,16 @@ async def test_a_good_answer_is_told_whole_with_its_usage(router: Router, route:
     assert routerpb.USAGE_SOURCE_REPORTED == stream.attempts[0].usage_source
 
 
-async def test_a_refused_connection_leads_to_the_next_target(router: Router) -> None:
-    """Nobody listens at the first address: two tries, then the second target."""
+async def test_refused_connection_leads_to_the_next_target(router: Router) -> None:
+    """Nothing listens at the first address: two attempts, then the second target."""
     stream = await router.complete("refused")
 
     assert WHOLE == "".join(stream.texts)
     assert [("vllm", "target_unreachable")] * 2 + [("openai", "ok")] == stream.outcomes
 
 
-async def test_a_retry_can_save_the_request(router: Router, seen: Seen) -> None:
-    """A target that stumbles once answers at the second try."""
+async def test_retry_can_save_the_request(router: Router, seen: Seen) -> None:
+    """A target that fails once answers at the second attempt."""
     stream = await router.complete("flaky")
 
     assert WHOLE == "".join(stream.texts)
@@ -52,7 +52,7 @@ async def test_a_retry_can_save_the_request(router: Router, seen: Seen) -> None:
 
 
 @PROVIDERS
-async def test_a_content_filter_is_the_answer(router: Router, provider: str) -> None:
+async def test_content_filter_is_the_answer(router: Router, provider: str) -> None:
     """A refusal is passed on, never routed around."""
     stream = await router.complete(f"content-filter-{provider}")
 
@@ -62,7 +62,7 @@ async def test_a_content_filter_is_the_answer(router: Router, provider: str) -> 
 
 
 @PROVIDERS
-async def test_a_tool_call_arrives_in_openais_shape(router: Router, provider: str) -> None:
+async def test_tool_call_arrives_in_openais_shape(router: Router, provider: str) -> None:
     """Fragments with index, id and name first, arguments after."""
     stream = await router.complete(
         f"tool-call-{provider}",
@@ -81,8 +81,8 @@ async def test_a_tool_call_arrives_in_openais_shape(router: Router, provider: st
 
 
 @PROVIDERS
-async def test_an_answer_that_only_lacks_its_end_marker_is_whole(router: Router, provider: str) -> None:
-    """Every word and the finish reason came: nothing is missing that a reader would miss."""
+async def test_answer_that_only_lacks_its_end_marker_is_whole(router: Router, provider: str) -> None:
+    """The content and the finish reason came: a reader misses nothing."""
     stream = await router.complete(f"missing-done-{provider}")
 
     assert stream.finished is not None
@@ -90,8 +90,8 @@ async def test_an_answer_that_only_lacks_its_end_marker_is_whole(router: Router,
 
 
 @PROVIDERS
-async def test_usage_that_was_not_told_is_estimated_and_says_so(router: Router, provider: str) -> None:
-    """Spend is never 0 because a provider kept quiet."""
+async def test_usage_that_was_not_reported_is_estimated_and_marked(router: Router, provider: str) -> None:
+    """Spend is never 0 because a provider reports none."""
     stream = await router.complete(f"no-usage-{provider}")
 
     assert stream.finished is not None
@@ -102,15 +102,15 @@ async def test_usage_that_was_not_told_is_estimated_and_says_so(router: Router, 
 
 
 @PROVIDERS
-async def test_an_empty_answer_is_an_answer(router: Router, provider: str) -> None:
-    """A provider may say nothing and mean it."""
+async def test_empty_answer_is_an_answer(router: Router, provider: str) -> None:
+    """No content with a finish reason is a whole answer."""
     stream = await router.complete(f"empty-{provider}")
 
     assert [] == stream.texts
     assert stream.finished is not None
 
 
-async def test_when_nobody_answers_the_error_names_everyone(router: Router) -> None:
+async def test_error_names_every_target_when_none_answers(router: Router) -> None:
     """All targets down: one error, every attempt reported."""
     stream = await router.complete("all-down")
 
@@ -122,15 +122,15 @@ async def test_when_nobody_answers_the_error_names_everyone(router: Router) -> N
     assert [] == stream.texts
 
 
-async def test_when_everyone_limits_the_caller_learns_when_to_come_back(router: Router) -> None:
-    """All targets rate-limited: the nearest Retry-After is handed on."""
+async def test_shortest_retry_after_is_passed_on_when_all_targets_limit(router: Router) -> None:
+    """All targets rate-limited: the caller gets the shortest Retry-After."""
     stream = await router.complete("all-limited")
 
     assert stream.error is not None
     assert ("rate_limited", 5) == (stream.error.code, stream.error.retry_after.seconds)
 
 
-async def test_a_prompt_too_long_for_everyone_is_the_callers_error(router: Router) -> None:
+async def test_prompt_too_long_for_every_target_is_the_callers_error(router: Router) -> None:
     """No target has a larger context: the error comes back as it is."""
     stream = await router.complete("all-too-small")
 
@@ -139,15 +139,15 @@ async def test_a_prompt_too_long_for_everyone_is_the_callers_error(router: Route
     assert "context_length_exceeded" == stream.error.code
 
 
-async def test_the_attempt_budget_bounds_the_whole_chain(router: Router) -> None:
-    """Two attempts are two attempts, one for each target, however many retries the targets would deserve."""
+async def test_attempt_budget_bounds_the_whole_chain(router: Router) -> None:
+    """A budget of two makes one attempt at each target and no retry."""
     stream = await router.complete("all-down", budget=2)
 
     assert ["openai", "anthropic"] == [attempt.provider for attempt in stream.attempts]
 
 
-async def test_the_deadline_bounds_the_whole_chain(router: Router) -> None:
-    """Time runs out while a target is silent: the router says so before the caller's own clock does."""
+async def test_deadline_bounds_the_whole_chain(router: Router) -> None:
+    """Time runs out while a target is silent: the router reports it before the caller's own deadline."""
     stream = await router.complete("table-silence-openai", timeout_seconds=0.9)
 
     assert grpc.StatusCode.DEADLINE_EXCEEDED == stream.status
@@ -156,8 +156,8 @@ async def test_the_deadline_bounds_the_whole_chain(router: Router) -> None:
     assert [routerpb.OUTCOME_TIMEOUT] == [attempt.outcome for attempt in stream.attempts]
 
 
-async def test_the_stream_timer_bounds_an_attempt(router: Router, seen: Seen) -> None:
-    """Alive but endless: the target's own bound on a whole stream ends it, honestly."""
+async def test_stream_timer_bounds_an_attempt(router: Router, seen: Seen) -> None:
+    """A stream that never ends is cut by the target's own bound and reported as interrupted."""
     stream = await router.complete("endless")
 
     assert grpc.StatusCode.ABORTED == stream.status
@@ -167,7 +167,7 @@ async def test_the_stream_timer_bounds_an_attempt(router: Router, seen: Seen) ->
     assert 0 < len(stream.texts) < 2000
 
 
-async def test_a_target_that_is_down_is_soon_left_alone(router: Router, seen: Seen) -> None:
+async def test_breaker_of_a_target_that_is_down_opens(router: Router, seen: Seen) -> None:
     """Its breaker opens after five failures: from then on the requests go straight to the next target."""
     streams = [await router.complete("down-then-ok") for _ in range(12)]
 
@@ -176,8 +176,8 @@ async def test_a_target_that_is_down_is_soon_left_alone(router: Router, seen: Se
     assert len(seen.attempts("dto-1")) <= 8  # five, and a probe now and then
 
 
-async def test_a_caller_in_a_hurry_opens_no_breaker(router: Router) -> None:
-    """The request's own clock ran out, which says nothing of the target."""
+async def test_short_deadline_opens_no_breaker(router: Router) -> None:
+    """The request ran out of its own time, which is not the target's fault."""
     hurried = [await router.complete("hurried", timeout_seconds=0.9) for _ in range(6)]
     patient = await router.complete("hurried")
 
@@ -185,8 +185,8 @@ async def test_a_caller_in_a_hurry_opens_no_breaker(router: Router) -> None:
     assert ["hurried-1"] == [attempt.target for attempt in patient.attempts]
 
 
-async def test_a_breaker_never_takes_the_last_target_away(router: Router, seen: Seen) -> None:
-    """A route with one target is always tried, though not twice a request any more."""
+async def test_last_target_is_tried_although_its_breaker_is_open(router: Router, seen: Seen) -> None:
+    """A route with one target is always tried, but only once a request."""
     streams = [await router.complete("down-alone") for _ in range(10)]
 
     assert all(stream.attempts for stream in streams)
@@ -194,8 +194,8 @@ async def test_a_breaker_never_takes_the_last_target_away(router: Router, seen: 
     assert len(seen.attempts("da-1")) >= 10
 
 
-async def test_an_unknown_route_lists_the_known_ones(router: Router) -> None:
-    """404 in gRPC's words."""
+async def test_unknown_route_lists_the_known_ones(router: Router) -> None:
+    """The status is NOT_FOUND."""
     stream = await router.complete("nowhere")
 
     assert grpc.StatusCode.NOT_FOUND == stream.status
@@ -203,7 +203,7 @@ async def test_an_unknown_route_lists_the_known_ones(router: Router) -> None:
     assert "model 'nowhere' does not exist; there are: all-down" in stream.error.message
 
 
-async def test_an_endless_name_is_told_by_its_beginning(router: Router) -> None:
+async def test_long_model_name_is_cut_in_the_error(router: Router) -> None:
     """An error that is too long for gRPC would take other calls of the connection with it."""
     stream = await router.complete("x" * 1_000_000)
 
@@ -213,15 +213,15 @@ async def test_an_endless_name_is_told_by_its_beginning(router: Router) -> None:
 
 
 @pytest.mark.parametrize("body", [[], {}, {"messages": "hi"}, "text"])
-async def test_a_body_that_is_no_chat_body_is_refused(router: Router, body: object) -> None:
+async def test_body_that_is_no_chat_body_is_refused(router: Router, body: object) -> None:
     """The router does not trust its caller to have checked."""
     stream = await router.complete("ok", body)
 
     assert grpc.StatusCode.INVALID_ARGUMENT == stream.status
 
 
-async def test_a_field_without_counterpart_names_itself(router: Router) -> None:
-    """What Anthropic has no word for is refused by name when no other target may have one."""
+async def test_field_without_counterpart_is_named(router: Router) -> None:
+    """A field that Anthropic does not have is refused by name when no other target is left."""
     stream = await router.complete("ok-anthropic", {"messages": [{"role": "user", "content": "x"}], "seed": 7})
 
     assert stream.error is not None
@@ -229,7 +229,7 @@ async def test_a_field_without_counterpart_names_itself(router: Router) -> None:
 
 
 async def test_rapid_chunks_travel_together_and_the_first_one_at_once(router: Router) -> None:
-    """Few messages for many chunks, each chunk still by itself in them; the first word waits for nobody."""
+    """Many chunks travel in few messages, each still by itself; the first is not delayed."""
     request = routerpb.StreamCompletionRequest(
         request_id="rapid", route="rapid", body=b'{"messages":[{"role":"user","content":"x"}]}'
     )
@@ -244,7 +244,7 @@ async def test_rapid_chunks_travel_together_and_the_first_one_at_once(router: Ro
     assert len(deltas[0]) < 5
 
 
-async def test_a_caller_that_leaves_closes_the_provider_connection(router: Router, seen: Seen) -> None:
+async def test_cancelled_call_closes_the_provider_connection(router: Router, seen: Seen) -> None:
     """Cancelling the call stops the provider, not only the reading."""
     request = routerpb.StreamCompletionRequest(
         request_id="gone", route="slow", body=b'{"messages":[{"role":"user","content":"x"}]}'
@@ -261,7 +261,7 @@ async def test_a_caller_that_leaves_closes_the_provider_connection(router: Route
     assert "client_closed" == seen.attempts("slow")[-1]["finish"]
 
 
-async def test_the_log_tells_of_failures_and_of_no_content(router: Router, router_log: Path) -> None:
+async def test_log_has_failures_and_no_content(router: Router, router_log: Path) -> None:
     """Attempts that failed are named; neither prompt nor answer nor credential is anywhere."""
     secret = "a-very-secret-prompt"
     await router.complete("table-500-openai", {"messages": [{"role": "user", "content": secret}]})

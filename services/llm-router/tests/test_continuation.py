@@ -1,4 +1,4 @@
-"""When an answer may be carried on by another target, and what that one is asked."""
+"""When an answer may be continued by another target, and what that target is asked."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ASKED = [{"role": "user", "content": "Tell me of the river."}]
         ({"messages": []}, True),
     ],
 )
-def test_only_plain_text_may_be_carried_on(fields: dict[str, Any], may: bool) -> None:
-    """Several choices, probabilities, a format, words in the model's mouth: no."""
+def test_only_plain_text_may_be_continued(fields: dict[str, Any], may: bool) -> None:
+    """Not several choices, probabilities, a format or a prefilled answer."""
     assert may == may_be_continued(ChatBody({"messages": ASKED, **fields}))
 
 
@@ -43,8 +43,8 @@ def test_only_plain_text_may_be_carried_on(fields: dict[str, Any], may: bool) ->
         ({"audio": {"id": "a"}}, False),
     ],
 )
-def test_an_open_tool_call_cannot_be_carried_on(delta: dict[str, Any], is_plain: bool) -> None:
-    """Nor anything else that is neither text nor thought."""
+def test_open_tool_call_cannot_be_continued(delta: dict[str, Any], is_plain: bool) -> None:
+    """Neither can anything else that is neither text nor thought."""
     delivered = Delivered(keeps_text=True)
     delivered.add(["Let me see. ", orjson.dumps([{"index": 0, "delta": delta}])])
 
@@ -52,8 +52,8 @@ def test_an_open_tool_call_cannot_be_carried_on(delta: dict[str, Any], is_plain:
     assert "Let me see. " == delivered.text
 
 
-def test_the_next_target_is_never_made_to_speak_on_with_words_in_its_mouth() -> None:
-    """What was delivered is a finished turn, and the last turn is the user's."""
+def test_delivered_text_is_a_finished_turn_and_no_prefill() -> None:
+    """The last turn is the user's."""
     chat = ChatBody({"messages": ASKED, "temperature": 0, "tools": [1]})
     body = continuation_of(chat, "It rises in the hills and").openai
 
@@ -66,12 +66,12 @@ def test_the_next_target_is_never_made_to_speak_on_with_words_in_its_mouth() -> 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize(("limit", "left"), [(1000, 1000 - 25 + 32), (20, 1 + 32)])
-def test_the_longest_answer_is_counted_over_both(name: str, limit: int, left: int) -> None:
+def test_limit_counts_over_both_attempts(name: str, limit: int, left: int) -> None:
     """What was delivered is taken off, with room for the words that are repeated."""
     assert left == continuation_of(ChatBody({"messages": ASKED, name: limit}), "x" * 100).openai[name]
 
 
-def test_with_nothing_delivered_the_question_is_asked_as_it_was() -> None:
+def test_request_is_unchanged_when_nothing_was_delivered() -> None:
     """Only thoughts had come."""
     chat = ChatBody({"messages": ASKED}, MessagesForm({"messages": ASKED, "max_tokens": 5}))
 

@@ -1,4 +1,4 @@
-"""An answer that broke off is carried on by the next target: if allowed, told, both billed; or not at all."""
+"""An answer that broke off is continued by the next target if that is allowed; both attempts are billed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ALLOW, NEVER = routerpb.CONTINUATION_ALLOW, routerpb.CONTINUATION_NEVER
     ("fault", "characters"),
     [("cut", 9), ("stall", 9), ("malformed", 9), ("error-frame", 9), ("missing-end", 24), ("unknown-finish", 24)],
 )
-async def test_the_next_target_carries_on_where_the_first_broke_off(
+async def test_next_target_continues_where_the_first_broke_off(
     router: Router, first: str, fault: str, characters: int
 ) -> None:
-    """Every word once, in order; the seam told between them; both attempts recorded with what they used."""
+    """Every word arrives once and in order, the continuation is announced, both attempts are recorded."""
     stream = await router.complete(f"carry-{fault}-{first}")
 
     assert WHOLE == "".join(stream.texts)
-    (seam,) = stream.seams
-    assert (2, characters) == (seam.attempt_number, seam.after_characters)
-    assert seam.reason == stream.attempts[0].error_code
+    (continued,) = stream.continuations
+    assert (2, characters) == (continued.attempt_number, continued.after_characters)
+    assert continued.reason == stream.attempts[0].error_code
     broken, whole = stream.attempts
     assert (routerpb.OUTCOME_INTERRUPTED, routerpb.OUTCOME_OK) == (broken.outcome, whole.outcome)
     assert (routerpb.USAGE_SOURCE_ESTIMATED, routerpb.USAGE_SOURCE_REPORTED) == (
@@ -45,16 +45,16 @@ async def test_the_next_target_carries_on_where_the_first_broke_off(
     assert routerpb.USAGE_SOURCE_ESTIMATED == stream.finished.usage_source
 
 
-async def test_the_repeated_words_are_left_out(router: Router) -> None:
+async def test_repeated_words_are_left_out(router: Router) -> None:
     """The second target repeats the last words only, as it was asked to."""
     stream = await router.complete("carry-anchor")
 
     assert "".join(f"w{number} " for number in range(30)) == "".join(stream.texts)
     assert [1, 2] == stream.answering
-    assert 20 * 3 + 10 == stream.seams[0].after_characters
+    assert 20 * 3 + 10 == stream.continuations[0].after_characters
 
 
-async def test_the_second_target_is_asked_and_not_made_to_go_on(router: Router, seen: Seen) -> None:
+async def test_second_target_gets_the_delivered_text_as_a_finished_turn(router: Router, seen: Seen) -> None:
     """No prefill: the delivered text is a finished turn and the last turn is the user's."""
     body = {"messages": ASKED, "max_tokens": 500, "temperature": 0}
     await router.complete("carry-cut-anthropic", body)
@@ -65,36 +65,36 @@ async def test_the_second_target_is_asked_and_not_made_to_go_on(router: Router, 
     assert (0, 500 - 3 + 32) == (asked["temperature"], asked["max_tokens"])
 
 
-async def test_an_answer_to_something_else_is_not_joined(router: Router) -> None:
-    """The second target starts afresh: the end is the honest error, and both attempts are billed."""
+async def test_answer_to_something_else_is_not_joined(router: Router) -> None:
+    """The second target starts anew: the stream ends with the error, and both attempts are billed."""
     stream = await router.complete("carry-elsewhere")
 
     assert "w0 w1 w2 " == "".join(stream.texts)
     assert grpc.StatusCode.ABORTED == stream.status
     assert stream.error is not None
     assert ("stream_interrupted", 9) == (stream.error.code, stream.error.delivered_characters)
-    assert [] == stream.seams
+    assert [] == stream.continuations
     assert ["stream_broken", "splice_not_found"] == [attempt.error_code for attempt in stream.attempts]
     assert routerpb.USAGE_SOURCE_ESTIMATED == stream.attempts[1].usage_source
     assert stream.attempts[1].usage.output_tokens > 0
 
 
-async def test_two_seams_and_no_more(router: Router) -> None:
-    """One that does not carry on is passed over, the next one breaks off as well, the last one ends it."""
+async def test_no_more_than_two_continuations(router: Router) -> None:
+    """One that does not continue is dropped, the next one breaks off as well, the last one ends the answer."""
     stream = await router.complete("carry-third")
 
     assert WHOLE == "".join(stream.texts)
-    assert [(3, 9), (4, 15)] == [(seam.attempt_number, seam.after_characters) for seam in stream.seams]
+    assert [(3, 9), (4, 15)] == [(each.attempt_number, each.after_characters) for each in stream.continuations]
     assert [1, 3, 4] == stream.answering
     assert stream.finished is not None
 
 
-async def test_one_that_only_repeats_leaves_nothing_behind(router: Router) -> None:
-    """It found the seam and fell silent; the next one repeats the same words, and they are left out again."""
+async def test_target_that_only_repeats_adds_nothing(router: Router) -> None:
+    """It repeats the last words and falls silent; the next one repeats them as well, and they are left out again."""
     stream = await router.complete("carry-repeated")
 
     assert WHOLE == "".join(stream.texts)
-    assert [(3, 9)] == [(seam.attempt_number, seam.after_characters) for seam in stream.seams]
+    assert [(3, 9)] == [(each.attempt_number, each.after_characters) for each in stream.continuations]
     assert ["stream_broken", "timeout", ""] == [attempt.error_code for attempt in stream.attempts]
 
 
@@ -118,7 +118,7 @@ async def test_what_cannot_be_joined_is_not_tried(
     assert [] == seen.attempts("never")
 
 
-async def test_an_open_tool_call_is_not_carried_on(router: Router, seen: Seen) -> None:
+async def test_open_tool_call_is_not_continued(router: Router, seen: Seen) -> None:
     """Half a call cannot be joined."""
     stream = await router.complete("carry-tool")
 
@@ -128,7 +128,7 @@ async def test_an_open_tool_call_is_not_carried_on(router: Router, seen: Seen) -
 
 
 @pytest.mark.parametrize(
-    ("route", "wish", "is_carried_on"),
+    ("route", "requested", "is_continued"),
     [
         ("plain-cut", routerpb.CONTINUATION_UNSPECIFIED, False),
         ("plain-cut", NEVER, False),
@@ -136,19 +136,19 @@ async def test_an_open_tool_call_is_not_carried_on(router: Router, seen: Seen) -
         ("carry-not-wish", NEVER, False),
     ],
 )
-async def test_the_wish_of_the_request_goes_before_the_routes(
-    router: Router, route: str, wish: routerpb.Continuation.ValueType, is_carried_on: bool
+async def test_request_overrides_the_route(
+    router: Router, route: str, requested: routerpb.Continuation.ValueType, is_continued: bool
 ) -> None:
-    """Nobody gets a second answerer who does not want one."""
-    stream = await router.complete(route, continuation=wish)
+    """The route decides only when the request does not."""
+    stream = await router.complete(route, continuation=requested)
 
-    assert is_carried_on == (stream.finished is not None)
-    assert is_carried_on == bool(stream.seams)
+    assert is_continued == (stream.finished is not None)
+    assert is_continued == bool(stream.continuations)
 
 
 @pytest.mark.parametrize(("route", "budget"), [("carry-nobody", 0), ("carry-not-budget", 1)])
-async def test_with_nobody_left_the_end_is_honest(router: Router, route: str, budget: int) -> None:
-    """No further target, or no further attempt: what was delivered is told."""
+async def test_stream_ends_with_the_error_when_no_target_is_left(router: Router, route: str, budget: int) -> None:
+    """Without another target or attempt the error says how much was delivered."""
     stream = await router.complete(route, budget=budget)
 
     assert stream.error is not None

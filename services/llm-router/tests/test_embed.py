@@ -1,4 +1,4 @@
-"""Embeddings, row by row of the decision table: what the caller is told and what the provider sees."""
+"""Embeddings, row by row of the decision table: what the caller gets and what the provider sees."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_every_input_gets_its_vector_in_order(router: EmbedRouter, seen: S
 
     assert reply.response is not None
     assert [struct.pack("<5f", *expected_vector(text, 5)) for text in inputs] == list(reply.response.vectors)
-    assert [("1", "ok")] == reply.told
+    assert [("1", "ok")] == reply.outcomes
     usage = reply.response.usage
     assert (12, 0, True) == (usage.input_tokens, usage.output_tokens, usage.HasField("output_tokens"))
     assert routerpb.USAGE_SOURCE_REPORTED == reply.response.usage_source
@@ -51,7 +51,7 @@ async def test_every_input_gets_its_vector_in_order(router: EmbedRouter, seen: S
     } == asked["body"]
 
 
-async def test_an_engine_that_ignores_base64_is_understood(router: EmbedRouter, seen: Seen) -> None:
+async def test_engine_that_ignores_base64_is_understood(router: EmbedRouter, seen: Seen) -> None:
     """Numbers come instead; no credential is sent to an engine of our own."""
     reply = await router.embed("engine", [[1, 2], [3]], dimensions=4)
 
@@ -64,7 +64,7 @@ async def test_an_engine_that_ignores_base64_is_understood(router: EmbedRouter, 
 async def test_what_the_provider_does_not_count_is_estimated(
     router: EmbedRouter, embedded: object, tokens: int
 ) -> None:
-    """Texts by their length, tokens by their number; the output is none and not unknown."""
+    """Texts by their length, tokens by their number; the output is 0, not unknown."""
     reply = await router.embed("no-usage", embedded)
 
     (attempt,) = reply.attempts
@@ -100,15 +100,15 @@ async def test_what_the_provider_does_not_count_is_estimated(
         ("not-finite", "stream_broken", 1, "reported"),
     ],
 )
-async def test_a_fault_of_the_first_target_is_nobody_elses_business(
+async def test_fault_of_the_first_target_falls_back(
     router: EmbedRouter, seen: Seen, fault: str, code: str, tries: int, billed: str | None
 ) -> None:
-    """The next target of the same model answers; what the first may bill is recorded, estimated or as it said."""
+    """The next target of the same model answers; what the first may bill is recorded, estimated or as reported."""
     reply = await router.embed(f"first-{fault}", ["hello", "you"])
 
     assert reply.response is not None
     assert HELLO == reply.response.vectors[0]
-    assert [("1", code)] * tries + [("2", "ok")] == reply.told
+    assert [("1", code)] * tries + [("2", "ok")] == reply.outcomes
     assert [*range(1, tries + 2)] == [attempt.attempt_number for attempt in reply.attempts]
     for attempt in reply.attempts[:-1]:
         source = routerpb.UsageSource.Name(attempt.usage_source).removeprefix("USAGE_SOURCE_").lower()
@@ -123,11 +123,11 @@ async def test_a_fault_of_the_first_target_is_nobody_elses_business(
         assert 0.9 <= float(str(asked[1]["received_at"])) - float(str(asked[0]["received_at"])) < 5.0
 
 
-async def test_a_retry_can_save_the_request(router: EmbedRouter) -> None:
-    """A target that stumbles once answers at the second try."""
+async def test_retry_can_save_the_request(router: EmbedRouter) -> None:
+    """A target that fails once answers at the second attempt."""
     reply = await router.embed("stumbles")
 
-    assert [("1", "provider_unavailable"), ("1", "ok")] == reply.told
+    assert [("1", "provider_unavailable"), ("1", "ok")] == reply.outcomes
 
 
 async def test_vectors_of_another_model_are_no_substitute(router: EmbedRouter, seen: Seen) -> None:
@@ -136,24 +136,24 @@ async def test_vectors_of_another_model_are_no_substitute(router: EmbedRouter, s
 
     assert (grpc.StatusCode.UNAVAILABLE, "all_targets_failed") == (reply.status, reply.error.code)
     assert "cannot be mixed with others: other-model-2" in reply.error.message
-    assert [("1", "provider_unavailable")] * 2 == reply.told
+    assert [("1", "provider_unavailable")] * 2 == reply.outcomes
     assert [] == seen.attempts("em-other")
 
 
 async def test_targets_of_equal_rank_share_the_load_of_one_model(router: EmbedRouter, seen: Seen) -> None:
-    """Whom the lot puts in front, the model is that of the first in the file, for every request the same."""
-    told = [target for _ in range(30) for target, _ in (await router.embed("equal-rank")).told]
+    """Whichever target comes first, the model is always that of the first one in the file."""
+    targets = [target for _ in range(30) for target, _ in (await router.embed("equal-rank")).outcomes]
 
-    assert {"1", "3"} == set(told)
+    assert {"1", "3"} == set(targets)
     assert [] == seen.attempts("em-rank-b")
 
 
-async def test_a_target_without_embeddings_is_passed_by(router: EmbedRouter, seen: Seen) -> None:
+async def test_target_without_embeddings_is_skipped(router: EmbedRouter, seen: Seen) -> None:
     """Anthropic has none: the first target that has them answers; a route without any is the caller's error."""
     reply = await router.embed("claude-first")
     nobody = await router.embed("claude-only")
 
-    assert [("2", "ok")] == reply.told
+    assert [("2", "ok")] == reply.outcomes
     assert (grpc.StatusCode.INVALID_ARGUMENT, "invalid_request", "model") == (
         nobody.status,
         nobody.error.code,
@@ -166,23 +166,23 @@ async def test_a_target_without_embeddings_is_passed_by(router: EmbedRouter, see
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "invalid_request"), (404, "target_model_not_found"), (422, "invalid_request")]
 )
-async def test_the_callers_error_goes_back_at_once(router: EmbedRouter, seen: Seen, status: int, code: str) -> None:
-    """No retry and no fallback; the attempt is told with the error, free of charge."""
+async def test_callers_error_goes_back_at_once(router: EmbedRouter, seen: Seen, status: int, code: str) -> None:
+    """No retry and no fallback; the error carries the attempt, which costs nothing."""
     reply = await router.embed(f"status-{status}")
 
     assert (grpc.StatusCode.INVALID_ARGUMENT, code) == (reply.status, reply.error.code)
-    assert [("1", code)] == reply.told
+    assert [("1", code)] == reply.outcomes
     assert not reply.attempts[0].HasField("usage")
     assert 1 == len(seen.attempts(f"em-{status}"))
 
 
-async def test_when_nobody_answers_the_error_names_all(router: EmbedRouter) -> None:
+async def test_error_names_every_target_when_none_answers(router: EmbedRouter) -> None:
     """Each target and why; a rate limit with the time to wait; a prompt too long for all as the caller's error."""
     down = await router.embed("all-down")
     limited = await router.embed("all-limited")
     small = await router.embed("all-too-small")
 
-    assert [("1", "provider_unavailable")] * 2 + [("2", "provider_unavailable")] * 2 == down.told
+    assert [("1", "provider_unavailable")] * 2 + [("2", "provider_unavailable")] * 2 == down.outcomes
     assert ("all_targets_failed", True) == (down.error.code, down.error.retryable)
     assert "mixed" not in down.error.message
     assert ("rate_limited", 7) == (limited.error.code, limited.error.retry_after.seconds)
@@ -190,33 +190,33 @@ async def test_when_nobody_answers_the_error_names_all(router: EmbedRouter) -> N
     assert ("input", 2) == (small.error.param, len(small.attempts))
 
 
-@pytest.mark.parametrize(("budget", "told"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "1", "2"])])
-async def test_the_budget_leaves_an_attempt_for_each_target(router: EmbedRouter, budget: int, told: list[str]) -> None:
-    """A second try is made only when nobody goes without one for it."""
+@pytest.mark.parametrize(("budget", "targets"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "1", "2"])])
+async def test_budget_leaves_an_attempt_for_each_target(router: EmbedRouter, budget: int, targets: list[str]) -> None:
+    """A retry is made only when every target still gets its attempt."""
     reply = await router.embed(f"down-{budget}", budget=budget)
 
-    assert told == [target for target, _ in reply.told]
+    assert targets == [target for target, _ in reply.outcomes]
 
 
-async def test_the_deadline_bounds_it_and_the_attempt_is_told(router: EmbedRouter) -> None:
+async def test_deadline_bounds_the_call_and_the_attempt_is_reported(router: EmbedRouter) -> None:
     """The reason and the attempt arrive before the caller's own clock runs out."""
     reply = await router.embed("slow", timeout_seconds=1.5)
 
     assert (grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded") == (reply.status, reply.error.code)
-    assert [("1", "timeout")] == reply.told
+    assert [("1", "timeout")] == reply.outcomes
     assert routerpb.USAGE_SOURCE_ESTIMATED == reply.attempts[0].usage_source
 
 
-async def test_a_caller_in_a_hurry_does_not_open_the_breaker(router: EmbedRouter) -> None:
-    """Deadlines of the callers' own say nothing about the target: it stays the first to be asked."""
+async def test_short_deadlines_open_no_breaker(router: EmbedRouter) -> None:
+    """A caller's own deadline is not the target's fault: it stays the first to be tried."""
     hasty = [router.embed("slow-twice", timeout_seconds=1.0) for _ in range(6)]
     replies = [*await asyncio.gather(*hasty), await router.embed("slow-twice", timeout_seconds=1.0)]
 
-    assert [[("1", "timeout")]] * 7 == [reply.told for reply in replies]
+    assert [[("1", "timeout")]] * 7 == [reply.outcomes for reply in replies]
 
 
-async def test_a_cancelled_call_closes_the_providers_connection(router: EmbedRouter, seen: Seen) -> None:
-    """Nothing goes on behind the caller's back."""
+async def test_cancelled_call_closes_the_providers_connection(router: EmbedRouter, seen: Seen) -> None:
+    """Nothing continues after the caller has gone."""
     call = router.call("slow", "hello")
     opened = await _open_attempt(seen)
     call.cancel()
@@ -227,7 +227,9 @@ async def test_a_cancelled_call_closes_the_providers_connection(router: EmbedRou
     assert "client_closed" == ended[0]["finish"]
 
 
-async def test_who_loses_the_router_knows_what_was_begun(fault_provider_url: str, tmp_path: Path, seen: Seen) -> None:
+async def test_caller_that_loses_the_router_knows_the_first_attempt(
+    fault_provider_url: str, tmp_path: Path, seen: Seen
+) -> None:
     """The first attempt is announced before it begins; a call that never reached a router knows of none."""
     async with running_embed_router(tmp_path, fault_provider_url) as router:
         running = asyncio.create_task(router.embed("slow"))
@@ -271,22 +273,22 @@ async def test_more_than_a_message_carries_is_the_callers_error_and_is_billed(ro
     "body",
     [b"", b"[]", b"{}", b'{"input":null}', b'{"input":[]}', b'{"input":[null]}', b'{"input":[["a"]]}', b'{"input":5}'],
 )
-async def test_a_body_that_is_none_is_refused(router: EmbedRouter, body: bytes) -> None:
-    """With the name of the field, and before anything is spent."""
+async def test_invalid_body_is_refused(router: EmbedRouter, body: bytes) -> None:
+    """The error names the field, and nothing was spent."""
     reply = await router.embed("ok", body)
 
     assert (grpc.StatusCode.INVALID_ARGUMENT, "input", []) == (reply.status, reply.error.param, reply.attempts)
 
 
-async def test_a_model_that_does_not_exist_is_named(router: EmbedRouter) -> None:
-    """Also when it has vanished between the edge's look and the call."""
+async def test_model_that_does_not_exist_is_named(router: EmbedRouter) -> None:
+    """Also when it was removed after the edge had looked it up."""
     reply = await router.embed("nowhere")
 
     assert (grpc.StatusCode.NOT_FOUND, "model_not_found") == (reply.status, reply.error.code)
 
 
 async def test_retries_keep_a_distance_that_varies(router: EmbedRouter, seen: Seen) -> None:
-    """Jitter: two requests that failed together do not come back together."""
+    """Jitter: two requests that failed together are not retried together."""
     pauses = []
     for number in (4, 5, 6):
         await router.embed(f"down-{number}", budget=3)
@@ -297,12 +299,12 @@ async def test_retries_keep_a_distance_that_varies(router: EmbedRouter, seen: Se
     assert min(pauses) >= 0.1
 
 
-async def test_a_target_whose_breaker_is_open_is_passed_over(router: EmbedRouter, seen: Seen) -> None:
-    """A refused credential opens it at once; the last target of a route is asked all the same."""
+async def test_target_whose_breaker_is_open_is_passed_over(router: EmbedRouter, seen: Seen) -> None:
+    """A refused credential opens it at once; the last target of a route is tried anyway."""
     first, second = await router.embed("refused-once"), await router.embed("refused-once")
     alone = [await router.embed("refused") for _ in range(2)]
 
-    assert [("1", "credential_refused"), ("2", "ok")] == first.told
-    assert [("2", "ok")] == second.told
+    assert [("1", "credential_refused"), ("2", "ok")] == first.outcomes
+    assert [("2", "ok")] == second.outcomes
     assert 3 == len(seen.attempts("em-refused-once"))
-    assert [[("1", "credential_refused")]] * 2 == [reply.told for reply in alone]
+    assert [[("1", "credential_refused")]] * 2 == [reply.outcomes for reply in alone]

@@ -59,7 +59,7 @@ def test_vectors_are_ordered_by_index_and_both_forms_are_the_same_bytes() -> Non
     ],
 )
 def test_usage_is_the_prompts_tokens_and_no_output(usage: Any, expected: Usage | None) -> None:
-    """What makes no sense counts as not told."""
+    """An invalid count is unknown."""
     assert expected == read(1, [item(0, [1.0])], usage=usage).usage
 
 
@@ -94,7 +94,7 @@ def test_usage_is_the_prompts_tokens_and_no_output(usage: Any, expected: Usage |
     ],
 )
 def test_anything_but_one_good_vector_an_input_is_broken(data: Any) -> None:
-    """Never a vector in the wrong row, of the wrong length, or with a number that is none."""
+    """Never a vector in the wrong row, of the wrong length, or with a number that is not finite."""
     answer = EmbeddingsAnswer()
     with pytest.raises(StreamBroken):
         answer.read(orjson.dumps({"data": data, "model": "m-1", "usage": {"prompt_tokens": 3}}), 2)
@@ -103,8 +103,8 @@ def test_anything_but_one_good_vector_an_input_is_broken(data: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_a_reply_that_is_no_object_is_broken(body: bytes) -> None:
-    """Whatever stands between us and the engine may answer 200 with its own page."""
+def test_reply_that_is_no_object_is_broken(body: bytes) -> None:
+    """A proxy in front of the engine may answer 200 with a page of its own."""
     with pytest.raises(StreamBroken):
         EmbeddingsAnswer().read(body, 1)
 
@@ -118,7 +118,7 @@ def test_a_reply_that_is_no_object_is_broken(body: bytes) -> None:
         ("out of memory", StreamBroken),
     ],
 )
-def test_an_error_under_status_200_is_an_error(error: Any, kind: type[Exception]) -> None:
+def test_error_under_status_200_is_an_error(error: Any, kind: type[Exception]) -> None:
     """It is read as in a stream."""
     with pytest.raises(kind):
         EmbeddingsAnswer().read(orjson.dumps({"error": error}), 1)

@@ -15,8 +15,8 @@ WHOLE = expected_text("ok")
 
 def by_number(attempts: list[routerpb.Attempt]) -> list[tuple[int, str, str]]:
     """Return number, outcome and error code of each attempt, in order."""
-    told = [(a.attempt_number, routerpb.Outcome.Name(a.outcome)[8:].lower(), a.error_code) for a in attempts]
-    return sorted(told)
+    outcomes = [(a.attempt_number, routerpb.Outcome.Name(a.outcome)[8:].lower(), a.error_code) for a in attempts]
+    return sorted(outcomes)
 
 
 async def ended(seen: Seen, test: str) -> str:
@@ -27,8 +27,8 @@ async def ended(seen: Seen, test: str) -> str:
     return finish
 
 
-async def test_a_silent_first_target_loses_to_the_second(router: Router, seen: Seen) -> None:
-    """Long before its timer; its connection is closed, and it is billed for the prompt that it has read."""
+async def test_silent_first_target_loses_to_the_second(router: Router, seen: Seen) -> None:
+    """Long before its timer; its connection is closed, and it is billed for the prompt."""
     stream = await router.complete("hedge-silence")
 
     assert WHOLE == "".join(stream.texts)
@@ -44,8 +44,8 @@ async def test_a_silent_first_target_loses_to_the_second(router: Router, seen: S
     assert "client_closed" == await ended(seen, "hs-1")
 
 
-async def test_the_first_target_may_still_win(router: Router, seen: Seen) -> None:
-    """It was late, and the second was later."""
+async def test_first_target_may_still_win(router: Router, seen: Seen) -> None:
+    """It is late, but the second is later."""
     stream = await router.complete("hedge-late")
 
     assert WHOLE == "".join(stream.texts)
@@ -54,8 +54,8 @@ async def test_the_first_target_may_still_win(router: Router, seen: Seen) -> Non
     assert "client_closed" == await ended(seen, "hl-2")
 
 
-async def test_a_quick_first_target_is_not_hedged(router: Router, seen: Seen) -> None:
-    """Nobody pays for a second attempt that is not needed."""
+async def test_quick_first_target_is_not_hedged(router: Router, seen: Seen) -> None:
+    """A second attempt that is not needed costs nothing."""
     stream = await router.complete("hedge-quick")
 
     assert [(1, "ok", "")] == by_number(stream.attempts)
@@ -63,8 +63,8 @@ async def test_a_quick_first_target_is_not_hedged(router: Router, seen: Seen) ->
 
 
 @pytest.mark.parametrize("second", ["error", "pings", "role", "refusal"])
-async def test_what_is_no_content_never_wins(router: Router, seen: Seen, second: str) -> None:
-    """An error frame, a ping, a role, a refusal: the first target answers all the same."""
+async def test_only_content_wins(router: Router, seen: Seen, second: str) -> None:
+    """An error frame, a ping, a role, a refusal: with each of them the first target still answers."""
     stream = await router.complete(f"hedge-{second}")
 
     assert WHOLE == "".join(stream.texts)
@@ -75,7 +75,7 @@ async def test_what_is_no_content_never_wins(router: Router, seen: Seen, second:
 
 
 async def test_when_the_first_fails_the_hedge_goes_on(router: Router, seen: Seen) -> None:
-    """The second is under way already: no retry, no third target."""
+    """The second is already running: no retry, no third target."""
     stream = await router.complete("hedge-timeout")
 
     assert WHOLE == "".join(stream.texts)
@@ -85,7 +85,7 @@ async def test_when_the_first_fails_the_hedge_goes_on(router: Router, seen: Seen
 
 
 async def test_when_both_fail_the_next_target_is_asked(router: Router) -> None:
-    """The race was not the whole route."""
+    """The route has more targets than the two."""
     stream = await router.complete("hedge-both")
 
     assert WHOLE == "".join(stream.texts)
@@ -93,8 +93,8 @@ async def test_when_both_fail_the_next_target_is_asked(router: Router) -> None:
     assert [3] == stream.answering
 
 
-async def test_the_callers_error_ends_the_race(router: Router, seen: Seen) -> None:
-    """The silent one would say the same in the end."""
+async def test_callers_error_ends_the_race(router: Router, seen: Seen) -> None:
+    """The silent target would reject it too."""
     stream = await router.complete("hedge-400")
 
     assert stream.error is not None
@@ -103,8 +103,8 @@ async def test_the_callers_error_ends_the_race(router: Router, seen: Seen) -> No
     assert "client_closed" == await ended(seen, "h4-1")
 
 
-async def test_the_budget_bounds_the_race(router: Router, seen: Seen) -> None:
-    """One attempt is one attempt."""
+async def test_budget_bounds_the_race(router: Router, seen: Seen) -> None:
+    """A budget of one allows no hedge."""
     before = len(seen.attempts("hl-2"))
     stream = await router.complete("hedge-late", budget=1)
 
@@ -120,7 +120,7 @@ async def test_hedging_stays_within_its_share_of_the_requests(router: Router, se
     assert 1 <= len(seen.attempts("hcap-2")) <= 4
 
 
-async def test_a_caller_that_leaves_ends_both(router: Router, seen: Seen) -> None:
+async def test_cancelled_call_ends_both_attempts(router: Router, seen: Seen) -> None:
     """Neither connection stays open."""
     request = routerpb.StreamCompletionRequest(
         request_id="gone", route="hedge-late", body=b'{"messages":[{"role":"user","content":"x"}]}'

@@ -1,4 +1,4 @@
-"""A router that is killed has told of every attempt that reached a provider: nobody else could."""
+"""A router that is killed has announced every attempt that reached a provider."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_what_reached_a_provider_was_announced(tmp_path: Path) -> None:
 async def test_no_provider_is_called_before_the_announcement_is_sent(
     fault_provider_url: str, seen: Seen, tmp_path: Path
 ) -> None:
-    """The chain waits for as long as nobody has taken what it said."""
+    """The chain waits until its announcement was taken."""
     (tmp_path / "key").write_text("sk-test-credential")
     models = {"first": "status-500?test=unsent-1", "second": "ok?test=unsent-2"}
     targets = {name: _target(f"{fault_provider_url}/v1", tmp_path / "key", model) for name, model in models.items()}

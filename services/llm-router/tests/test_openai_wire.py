@@ -32,14 +32,14 @@ def choice(delta: object, reason: str | None = None, index: int = 0, **more: obj
     "delta",
     [{"role": "assistant", "content": ""}, {"role": "assistant", "content": None}, {"role": "assistant"}, {}],
 )
-def test_a_role_is_not_content(delta: object) -> None:
-    """What carries no word for the reader must not commit the stream."""
+def test_role_is_not_content(delta: object) -> None:
+    """A chunk without content must not commit the stream."""
     assert [] == OpenAIWire(1).read(chunk(choice(delta)))
 
 
 @pytest.mark.parametrize("delta", [{"content": "Hi"}, {"role": "assistant", "content": "Hi"}])
 def test_text_of_the_first_choice_takes_the_fast_path(delta: object) -> None:
-    """Plain text is handed on as text."""
+    """Plain text is passed on as text."""
     assert ["Hi"] == OpenAIWire(1).read(chunk(choice(delta)))
 
 
@@ -55,14 +55,14 @@ def test_text_of_the_first_choice_takes_the_fast_path(delta: object) -> None:
     ],
 )
 def test_everything_else_passes_through_as_it_came(given: dict[str, object]) -> None:
-    """Tool calls, refusals, logprobs, further choices and fields nobody knows arrive unharmed."""
+    """Tool calls, refusals, logprobs, further choices and unknown fields arrive unharmed."""
     (content,) = OpenAIWire(2).read(chunk(given))
 
     assert isinstance(content, bytes)
     assert [given] == orjson.loads(content)
 
 
-def test_a_finish_reason_never_travels_with_content() -> None:
+def test_finish_reason_never_travels_with_content() -> None:
     """A reader must not see an end before the end: the reason goes into the facts, the content goes on."""
     wire = OpenAIWire(1)
 
@@ -71,7 +71,7 @@ def test_a_finish_reason_never_travels_with_content() -> None:
     assert wire.answer.is_whole
 
 
-def test_an_answer_of_two_choices_is_whole_when_both_have_ended() -> None:
+def test_answer_of_two_choices_is_whole_when_both_have_ended() -> None:
     """With n=2 one finish reason is not the end."""
     wire = OpenAIWire(2)
     wire.read(chunk(choice({}, "stop", index=1)))
@@ -82,7 +82,7 @@ def test_an_answer_of_two_choices_is_whole_when_both_have_ended() -> None:
 
 
 def test_usage_is_read_with_its_parts() -> None:
-    """Cached and reasoning tokens are kept apart; what is not told stays None."""
+    """Cached and reasoning tokens are kept apart; what is not reported stays None."""
     wire = OpenAIWire(1)
     usage = {
         "prompt_tokens": 10,
@@ -122,15 +122,15 @@ def test_usage_is_read_with_its_parts() -> None:
         orjson.dumps({"error": {"code": ["boom"]}}),
     ],
 )
-def test_what_makes_no_sense_breaks_the_stream(data: bytes) -> None:
+def test_invalid_chunk_breaks_the_stream(data: bytes) -> None:
     """Malformed chunks, unknown ends and error frames are failures, never silence and never success."""
     with pytest.raises(StreamBroken):
         OpenAIWire(1).read(data)
 
 
 @pytest.mark.parametrize("usage", ['"x"', "5", "{}", *(f'{{"prompt_tokens": {count}}}' for count in COUNTS)])
-def test_usage_that_makes_no_sense_is_unknown(usage: str) -> None:
-    """A count that cannot be is no count, and never a crash or a 0."""
+def test_invalid_usage_is_unknown(usage: str) -> None:
+    """An invalid count is unknown, never a crash or a 0."""
     wire = OpenAIWire(1)
     wire.read(b'{"choices": [], "usage": %b}' % usage.encode())
 
@@ -164,13 +164,13 @@ def test_usage_that_makes_no_sense_is_unknown(usage: str) -> None:
     )
 )
 def test_any_json_is_content_or_a_provider_error(data: object) -> None:
-    """Whatever a provider sends, the chain knows what to do about it."""
+    """The chain can handle anything that a provider sends."""
     with suppress(ProviderError):
         OpenAIWire(1).read(orjson.dumps(data))
 
 
-def test_an_error_frame_keeps_its_meaning() -> None:
-    """What the provider says inside the stream decides as its status would have."""
+def test_error_frame_keeps_its_meaning() -> None:
+    """An error inside the stream decides as its HTTP status would have."""
     with pytest.raises(ProviderUnavailable):
         OpenAIWire(1).read(orjson.dumps({"error": {"code": "server_error", "message": "x"}}))
     with pytest.raises(ProviderUnavailable):

@@ -1,4 +1,4 @@
-"""The outbox joins what waits, keeps the order and stays bounded."""
+"""The outbox joins waiting content, keeps the order and stays bounded."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def test_what_waits_is_taken_together_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "choices", "event", "end"])
-async def test_a_taker_is_woken_by_whatever_comes(kind: str) -> None:
-    """Content, an event, the end: nothing waits in the outbox while somebody waits for it."""
+async def test_taker_is_woken_by_every_kind_of_item(kind: str) -> None:
+    """Content, an event, the end: nothing stays in the outbox while a reader waits."""
     outbox = Outbox()
     taking = asyncio.create_task(outbox.take())
     await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_kinds_of_content_keep_their_order() -> None:
     assert [0, 0, 1, 0, 0] == [len(message.delta.messages_events) for message in messages]
 
 
-async def test_a_reader_that_stops_stops_the_writer() -> None:
+async def test_reader_that_stops_stops_the_writer() -> None:
     """Content of a client that does not read does not pile up without bound."""
     outbox = Outbox()
     put = 0
@@ -91,7 +91,7 @@ async def test_a_reader_that_stops_stops_the_writer() -> None:
     await asyncio.wait((writing,))
 
 
-async def test_a_cancelled_taker_leaves_nothing_behind() -> None:
+async def test_cancelled_taker_leaves_nothing_behind() -> None:
     """Cancellation while waiting loses no content."""
     outbox = Outbox()
     taking = asyncio.create_task(outbox.take())
@@ -103,8 +103,8 @@ async def test_a_cancelled_taker_leaves_nothing_behind() -> None:
     assert kinds(await outbox.take()) == [["kept"]]
 
 
-async def test_the_answerer_is_named_once_whenever_its_words_are_taken() -> None:
-    """On its first words, also when they come long after it was announced."""
+async def test_answering_attempt_is_named_once_on_its_first_content() -> None:
+    """Also when that content comes long after the announcement."""
     outbox = Outbox()
     outbox.answer_from(1)
     await outbox.put_content(["a", "b"])
@@ -115,5 +115,5 @@ async def test_the_answerer_is_named_once_whenever_its_words_are_taken() -> None
     await outbox.put_content([b"[]", "d"])
     third = await outbox.take()
 
-    told = [(message.delta.attempt_number, kinds([message])[0]) for message in [*first, *second, *third]]
-    assert [(1, ["a", "b"]), (0, ["c"]), (2, [b"[]"]), (0, ["d"])] == told
+    named = [(message.delta.attempt_number, kinds([message])[0]) for message in [*first, *second, *third]]
+    assert [(1, ["a", "b"]), (0, ["c"]), (2, [b"[]"]), (0, ["d"])] == named

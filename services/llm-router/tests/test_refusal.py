@@ -67,7 +67,7 @@ def anthropic(kind: str, message: str = "SECRET") -> object:
         (418, [], RequestRejected),
     ],
 )
-def test_a_refusal_is_told_by_its_status_and_body(status: int, body: object, expected: type[ProviderError]) -> None:
+def test_refusal_is_classified_by_status_and_body(status: int, body: object, expected: type[ProviderError]) -> None:
     """The table of the design, for both vendors' shapes and for bodies of proxies in between."""
     error = read_refusal(status, body, {})
 
@@ -77,12 +77,12 @@ def test_a_refusal_is_told_by_its_status_and_body(status: int, body: object, exp
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 429, 500, 503, 529])
 def test_only_the_callers_own_error_is_quoted(status: int) -> None:
-    """What a provider says of our account or its own troubles is nobody else's business."""
+    """A message about our account or the provider's own trouble is not shown to the caller."""
     assert "SECRET" not in str(read_refusal(status, openai(), {}))
 
 
-def test_the_callers_error_names_its_field() -> None:
-    """The caller gets the provider's words, cut to a bearable length, and the field."""
+def test_callers_error_names_its_field() -> None:
+    """The caller gets the provider's message, cut to a bounded length, and the field."""
     error = read_refusal(400, openai("x" * 10_000, param="temperature"), {})
 
     assert "temperature" == error.param
@@ -90,7 +90,7 @@ def test_the_callers_error_names_its_field() -> None:
     assert "p" * 100 == read_refusal(400, openai(param="p" * 10_000), {}).param
 
 
-def test_a_rate_limit_says_how_long() -> None:
+def test_rate_limit_says_how_long() -> None:
     """The chain decides by this time whether to wait."""
     error = read_refusal(429, None, {"retry-after": "7"})
 
@@ -130,12 +130,12 @@ def test_a_rate_limit_says_how_long() -> None:
         ({"retry-after": "Mon, 41 Jan 2040 00:00:00 GMT"}, None),
     ],
 )
-def test_a_time_to_wait_is_read_or_there_is_none(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds, milliseconds and dates of the past; what makes no sense never becomes a wait."""
+def test_time_to_wait_is_read_or_there_is_none(headers: dict[str, str], expected: float | None) -> None:
+    """Seconds, milliseconds and dates of the past; an invalid value never becomes a wait."""
     assert expected == read_retry_after(headers)
 
 
-def test_a_date_becomes_the_time_until_then() -> None:
+def test_date_becomes_the_time_until_then() -> None:
     """The third form that RFC 9110 allows."""
     date = email.utils.formatdate(time.time() + 600, usegmt=True)
     seconds = read_retry_after({"retry-after": date})
@@ -149,7 +149,7 @@ def test_a_date_becomes_the_time_until_then() -> None:
     st.text() | st.from_regex(r"\w{3}, \d+ Jan \d+ \d+:\d+ ?[+-]?\d*"),
 )
 def test_no_header_makes_a_wait_out_of_bounds(name: str, value: str) -> None:
-    """Any text is a wait between nothing and a day, or none; it never raises."""
+    """Any text gives a wait from 0 s to a day, or none; it never raises."""
     seconds = read_retry_after({name: value})
 
     assert seconds is None or 0 <= seconds <= DAY
@@ -164,5 +164,5 @@ def test_no_header_makes_a_wait_out_of_bounds(name: str, value: str) -> None:
     ),
 )
 def test_every_refusal_is_an_error_of_ours(status: int, body: object) -> None:
-    """Whatever a proxy writes into the body, the chain gets something it can decide by."""
+    """Any body of a proxy becomes an error that the chain can handle."""
     assert isinstance(read_refusal(status, body, {}), ProviderError)

@@ -1,4 +1,4 @@
-"""An answer is carried on without a gap and without a repetition, or not at all."""
+"""An answer is continued without a gap and without a repetition, or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ REST = "sea. On the way it passes three mills."
 
 def joined(delivered: str, following: str, *, step: int = 7) -> str:
     """Return what a reader gets of `following`, cut into pieces of `step`, behind `delivered`."""
-    seam = Splice(delivered)
+    splice = Splice(delivered)
     parts = [following[start : start + step] for start in range(0, len(following), step)]
-    texts = [text for part in parts for text in seam.join([part])]
-    seam.require()
+    texts = [text for part in parts for text in splice.join([part])]
+    splice.require()
     return delivered + "".join(str(text) for text in texts)
 
 
@@ -30,7 +30,7 @@ def joined(delivered: str, following: str, *, step: int = 7) -> str:
     "lead",
     ["", "Of course. ", "Here is the rest:\n\n", "<<<", "... "],
 )
-def test_the_repeated_words_are_left_out(lead: str, step: int) -> None:
+def test_repeated_words_are_left_out(lead: str, step: int) -> None:
     """However the words are cut, and whatever stands before the anchor."""
     following = lead + anchor_of(FIRST) + REST
 
@@ -38,7 +38,7 @@ def test_the_repeated_words_are_left_out(lead: str, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])
-def test_an_answer_told_again_from_its_beginning_is_joined_too(step: int) -> None:
+def test_answer_repeated_from_its_beginning_is_joined_too(step: int) -> None:
     """However long the first part was."""
     long = FIRST * 20
 
@@ -47,55 +47,55 @@ def test_an_answer_told_again_from_its_beginning_is_joined_too(step: int) -> Non
 
 @pytest.mark.parametrize("step", [1, 4, 1000])
 def test_blanks_and_line_breaks_need_not_be_the_same(step: int) -> None:
-    """Models write them as they like."""
+    """Models change them."""
     delivered = "One line.\n\nAnother  line\tthat goes"
     following = "One line. Another line\nthat goes on and on."
 
     assert delivered + " on and on." == joined(delivered, following, step=step)
 
 
-def test_a_cut_in_the_middle_of_a_word_is_joined_in_the_middle_of_the_word() -> None:
+def test_cut_in_the_middle_of_a_word_is_joined_in_the_middle_of_the_word() -> None:
     """The rest of the word follows without a blank."""
     assert "The capital of France is Paris." == joined("The capital of France is Pa", "The capital of France is Paris.")
 
 
-def test_a_blank_that_was_delivered_is_not_delivered_again() -> None:
-    """The seam leaves neither two blanks nor none."""
+def test_blank_that_was_delivered_is_not_delivered_again() -> None:
+    """There are neither two blanks nor none."""
     assert "one two three" == joined("one two ", "one two three")
     assert "one two three" == joined("one two", "one two three")
 
 
-def test_words_that_come_again_and_again_are_no_seam() -> None:
-    """Told again from the beginning, the first likeness is not the place."""
+def test_repeated_words_inside_the_answer_are_no_match() -> None:
+    """When the answer is repeated from the beginning, the first likeness is not the place."""
     delivered = "ha " * 60
 
     assert delivered + "end" == joined(delivered, delivered + "end", step=3)
 
 
-def test_an_answer_to_another_question_is_not_joined() -> None:
-    """Nobody knows where it would belong."""
+def test_answer_to_another_question_is_not_joined() -> None:
+    """There is no place to join it."""
     with pytest.raises(SpliceNotFound):
         joined(FIRST, "I am sorry, I can not help with that. " * 20)
 
 
-def test_an_answer_that_ends_before_the_seam_is_not_joined() -> None:
+def test_answer_that_ends_before_the_repetition_is_not_joined() -> None:
     """Also when it is short."""
     with pytest.raises(SpliceNotFound):
         joined(FIRST, "sea.")
 
 
 def test_nothing_more_to_say_is_a_whole_answer() -> None:
-    """The cut was behind the last word."""
+    """The first answer was cut after its last word."""
     assert FIRST == joined(FIRST, anchor_of(FIRST))
 
 
-def test_thoughts_before_the_seam_are_left_out_and_what_follows_is_passed_on() -> None:
-    """The reader has seen thoughts already; tool calls behind the seam are part of the answer."""
+def test_thoughts_before_the_repetition_are_left_out() -> None:
+    """The reader has seen thoughts already; what follows the repetition is passed on."""
     thought: Content = b'[{"index":0,"delta":{"reasoning_content":"hm"}}]'
-    seam = Splice("one two three")
+    splice = Splice("one two three")
 
-    assert [] == seam.join([thought, "one two "])
-    assert [" four", thought] == seam.join(["three four", thought])
+    assert [] == splice.join([thought, "one two "])
+    assert [" four", thought] == splice.join(["three four", thought])
 
 
 def test_with_nothing_delivered_everything_is_new() -> None:
@@ -103,7 +103,7 @@ def test_with_nothing_delivered_everything_is_new() -> None:
     assert ["x"] == Splice("").join(["x"])
 
 
-def test_the_anchor_begins_with_a_word() -> None:
+def test_anchor_begins_with_a_word() -> None:
     """Half a word at its beginning would be hard to repeat."""
     assert "for forty miles before it reaches the " == anchor_of(FIRST)
     assert "short" == anchor_of("short")
@@ -114,15 +114,15 @@ WORDS = st.lists(st.text(alphabet="abcé\U0001f600.,-", min_size=1, max_size=8),
 
 
 @given(words=WORDS, cut=st.floats(0, 1), seed=st.integers())
-def test_whatever_is_told_again_is_joined_without_loss(words: list[str], cut: float, seed: int) -> None:
-    """Any text, cut anywhere, told again in any pieces: the whole comes out."""
+def test_any_repeated_text_is_joined_without_loss(words: list[str], cut: float, seed: int) -> None:
+    """Any text, cut anywhere and repeated in any pieces, comes out whole."""
     whole = " ".join(words)
     delivered = whole[: int(cut * len(whole))]
-    seam, chance, position, texts = Splice(delivered), random.Random(seed), 0, []
+    splice, rng, position, texts = Splice(delivered), random.Random(seed), 0, []
     while position < len(whole):
-        size = chance.randint(1, 9)
-        texts += seam.join([whole[position : position + size]])
+        size = rng.randint(1, 9)
+        texts += splice.join([whole[position : position + size]])
         position += size
-    seam.require()
+    splice.require()
 
     assert whole == delivered + "".join(str(text) for text in texts)

@@ -1,4 +1,4 @@
-"""A call that is stopped tells what it has spent: the edge records each attempt, whenever its client leaves."""
+"""A stopped call reports what it has spent, so that the edge records each attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Call:
         )
 
     async def until(self, is_true: Callable[[Stream], bool]) -> None:
-        """Wait until what was told so far is enough."""
+        """Wait until the events so far satisfy `is_true`."""
         async with asyncio.timeout(20):
             while not is_true(self.stream):
                 await asyncio.sleep(0.002)
@@ -43,8 +43,8 @@ class Call:
 
 def outcomes(stream: Stream) -> list[tuple[int, str, str]]:
     """Return number, outcome and error code of each attempt, in order."""
-    told = [(a.attempt_number, routerpb.Outcome.Name(a.outcome)[8:].lower(), a.error_code) for a in stream.attempts]
-    return sorted(told)
+    outcomes = [(a.attempt_number, routerpb.Outcome.Name(a.outcome)[8:].lower(), a.error_code) for a in stream.attempts]
+    return sorted(outcomes)
 
 
 def is_stopped(stream: Stream) -> bool:
@@ -53,8 +53,8 @@ def is_stopped(stream: Stream) -> bool:
     return grpc.StatusCode.ABORTED == stream.status and stream.error is not None and "stopped" == stream.error.code
 
 
-async def test_an_answer_that_is_stopped_tells_what_came_of_it(router: Router, seen: Seen) -> None:
-    """By the router's own count, and the provider's connection is closed."""
+async def test_stopped_answer_reports_its_usage(router: Router, seen: Seen) -> None:
+    """The usage is estimated by the router, and the provider's connection is closed."""
     call = Call(router, "slow")
     await call.until(lambda stream: len(stream.texts) >= 3)
     stream = await call.stop()
@@ -74,8 +74,8 @@ async def test_an_answer_that_is_stopped_tells_what_came_of_it(router: Router, s
     assert "client_closed" == seen.attempts("slow")[-1]["finish"]
 
 
-async def test_before_the_first_word_the_prompt_is_on_record(router: Router, seen: Seen) -> None:
-    """Nobody else is asked then."""
+async def test_prompt_is_recorded_before_the_first_content(router: Router, seen: Seen) -> None:
+    """No other target is tried after the stop."""
     before = len(seen.attempts("silence-anthropic-next"))
     stream = await Call(router, "table-silence-anthropic").stop()
 
@@ -85,8 +85,8 @@ async def test_before_the_first_word_the_prompt_is_on_record(router: Router, see
     assert before == len(seen.attempts("silence-anthropic-next"))
 
 
-async def test_of_two_that_race_both_are_told(router: Router) -> None:
-    """Neither has won."""
+async def test_both_attempts_of_a_race_are_reported(router: Router) -> None:
+    """Neither had won."""
     call = Call(router, "hedge-late")
     await call.until(lambda stream: 2 == len(stream.started))
     stream = await call.stop()
@@ -95,7 +95,7 @@ async def test_of_two_that_race_both_are_told(router: Router) -> None:
     assert [(1, "client_cancelled", ""), (2, "client_cancelled", "")] == outcomes(stream)
 
 
-async def test_between_two_attempts_nothing_more_begins(router: Router) -> None:
+async def test_no_attempt_begins_after_the_stop(router: Router) -> None:
     """The pause before a retry ends with the call."""
     call = Call(router, "table-429-short-openai")
     await call.until(lambda stream: bool(stream.attempts))
@@ -106,8 +106,8 @@ async def test_between_two_attempts_nothing_more_begins(router: Router) -> None:
     assert 1 == len(stream.started)
 
 
-async def test_a_call_that_is_over_or_never_was_can_be_stopped(router: Router) -> None:
-    """Who asks to stop cannot know."""
+async def test_unknown_call_can_be_stopped(router: Router) -> None:
+    """The edge cannot know whether the call has ended."""
     call = Call(router, "ok")
     await call.until(lambda stream: stream.finished is not None)
     stream = await call.stop()
@@ -117,8 +117,10 @@ async def test_a_call_that_is_over_or_never_was_can_be_stopped(router: Router) -
 
 
 @pytest.mark.parametrize(("route", "mark"), [("stop-context", "st"), ("stop-reset", "sr"), ("carry-stop", "sc")])
-async def test_whenever_it_is_stopped_what_began_is_told(router: Router, seen: Seen, route: str, mark: str) -> None:
-    """Attempts fail and begin in the same milliseconds: each that was announced is reported, and none is secret."""
+async def test_every_attempt_that_began_is_reported_whenever_the_call_is_stopped(
+    router: Router, seen: Seen, route: str, mark: str
+) -> None:
+    """Attempts fail and begin in the same milliseconds: each that was announced is reported."""
     chance, recorded = random.Random(11), 0
     for _ in range(12):
         call = Call(router, route)

@@ -94,7 +94,7 @@ class Reply:
         return list(self.response.attempts if self.response else self.error.attempts)
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def outcomes(self) -> list[tuple[str, str]]:
         """Number of the target and error code (or outcome) of each attempt."""
         return [
             (attempt.target[-1], attempt.error_code or routerpb.Outcome.Name(attempt.outcome)[8:].lower())

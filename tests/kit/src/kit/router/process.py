@@ -150,7 +150,7 @@ class Stream:
     """Everything of the above in the order of its arrival, by the name of the field of the delta."""
     answering: list[int] = field(default_factory=list)
     """The attempts that answered, in the order of their first words."""
-    seams: list[routerpb.Continued] = field(default_factory=list)
+    continuations: list[routerpb.Continued] = field(default_factory=list)
     started: list[routerpb.Started] = field(default_factory=list)
     attempts: list[routerpb.Attempt] = field(default_factory=list)
     finished: routerpb.Finished | None = None
@@ -211,7 +211,7 @@ def _take(stream: Stream, message: routerpb.StreamCompletionResponse) -> None:
             _take_delta(stream, message.delta)
             stream.answering += [message.delta.attempt_number] if message.delta.attempt_number else []
         case "continued":
-            stream.seams.append(message.continued)
+            stream.continuations.append(message.continued)
         case "started":
             stream.started.append(message.started)
         case "attempt_finished":
