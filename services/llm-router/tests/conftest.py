@@ -84,8 +84,8 @@ async def pods(redis_server: Valkey, store: redis.Redis) -> AsyncIterator[Pods]:
 
         def make(targets: tuple[str, ...] = ("t",), *, is_patient: bool = True) -> Pod:
             pod = Pod(redis_server.url, targets=targets, is_patient=is_patient)
-            assert pod.share is not None
-            stack.push_async_callback(pod.share.close)
+            assert pod.shared is not None
+            stack.push_async_callback(pod.shared.close)
             return pod
 
         yield make

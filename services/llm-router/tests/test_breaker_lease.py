@@ -1,4 +1,4 @@
-"""One of several routers has the lease of a probe, over a real Valkey: each `Pod` stands for a process."""
+"""One of several routers holds the lease of a probe, over a real Valkey: each `Pod` stands for a process."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from kit.router.breaker_valkey import (
     Pods,
     Valkey,
     exchange,
+    exchanges_with,
     next_probe,
     opening_of,
     probe_of,
-    questions_to,
     shows_open,
     transitions,
     until_probes_are_due,
 )
-from llm_router.breaker.shared import LEASE_SECONDS, Ask
+from llm_router.breaker.shared import LEASE_SECONDS, BreakerUpdate
 
 
 async def test_one_pod_holds_the_lease_of_the_probe(pods: Pods) -> None:
-    """Six pods ask at the same moment, often: one gets it; when it gives it back, another one."""
+    """Six pods ask for it at the same moment: one gets it; once it is released, another one can."""
     several = [pods() for _ in range(6)]
     await several[0].fails(5)
     await exchange(*several)
@@ -45,7 +45,7 @@ async def test_one_pod_holds_the_lease_of_the_probe(pods: Pods) -> None:
 
 
 async def test_a_failed_probe_is_known_before_its_lease_is_free(pods: Pods, store: redis.Redis) -> None:
-    """A pod that has not heard of the failure asks for the lease and learns that the next probe is not due."""
+    """A pod that does not know of the failure asks for the lease and learns that the next probe is not due."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -57,16 +57,16 @@ async def test_a_failed_probe_is_known_before_its_lease_is_free(pods: Pods, stor
     assert await second.breakers.admit("t") is None
     await exchange(first)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        before = after = await questions_to(store)
+        before = after = await exchanges_with(store)
         while after == before:
             assert await second.breakers.admit("t") is None
-            after = await questions_to(store)
+            after = await exchanges_with(store)
     assert await next_probe(second) > 1.4
-    assert await questions_to(store) - after <= 2  # one more at most than the one that was granted
+    assert await exchanges_with(store) - after <= 2  # at most one more than the one that was granted
 
 
-async def test_who_only_asked_for_the_lease_does_not_take_it_by_renewing(pods: Pods, store: redis.Redis) -> None:
-    """An exchange while the lease is asked for, and refused, leaves the lease free."""
+async def test_a_refused_lease_is_not_taken_by_renewing_it(pods: Pods, store: redis.Redis) -> None:
+    """An exchange while the lease is asked for and refused leaves it free."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -79,8 +79,8 @@ async def test_who_only_asked_for_the_lease_does_not_take_it_by_renewing(pods: P
     assert 0 == await store.exists("spillway:breaker:probe:t")
 
 
-async def test_a_closing_is_known_to_who_asks_for_the_lease(pods: Pods) -> None:
-    """The pod that comes late with its probe is told that the breaker is closed: its attempt is an ordinary one."""
+async def test_a_pod_that_asks_for_the_lease_learns_of_the_closing(pods: Pods) -> None:
+    """The pod that is late with its probe learns that the breaker is closed: its attempt is an ordinary one."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -91,25 +91,25 @@ async def test_a_closing_is_known_to_who_asks_for_the_lease(pods: Pods) -> None:
     assert shows_open(second)
     assert not (await second.admitted()).is_probe
     assert not shows_open(second)
-    assert 1.9 < opening_of(second) < 2.5  # its past is known, too
+    assert 1.9 < await opening_of(second) < 2.5  # its past is known, too
 
 
 async def test_a_refused_pod_does_not_ask_for_the_lease_at_every_request(pods: Pods, store: redis.Redis) -> None:
-    """While another pod probes, a hundred requests cost Redis a question or two."""
+    """While another pod probes, a hundred requests cost a few exchanges."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
     await until_probes_are_due()
     await probe_of(first)
-    before = await questions_to(store)
+    before = await exchanges_with(store)
     for _ in range(100):
         assert await second.breakers.admit("t") is None
 
-    assert 1 <= await questions_to(store) - before <= 20
+    assert 1 <= await exchanges_with(store) - before <= 20
 
 
 async def test_the_lease_of_a_dead_pod_is_soon_free(pods: Pods, store: redis.Redis) -> None:
-    """A pod that probes and is heard of no more keeps the others away for five seconds, not longer."""
+    """A pod that stops while it probes keeps the others from probing for five seconds, not longer."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -122,7 +122,7 @@ async def test_the_lease_of_a_dead_pod_is_soon_free(pods: Pods, store: redis.Red
 
 
 async def test_a_probe_keeps_its_lease_while_it_runs(pods: Pods, store: redis.Redis) -> None:
-    """Each exchange renews it; an exchange of a pod without the lease does not, and nobody takes it by renewing."""
+    """Each exchange of its holder renews it; an exchange of another pod does neither renew nor take it."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -140,8 +140,8 @@ async def test_a_probe_keeps_its_lease_while_it_runs(pods: Pods, store: redis.Re
     assert 0 == await store.exists("spillway:breaker:probe:t")
 
 
-async def test_of_two_probes_that_failed_one_counts(pods: Pods, store: redis.Redis) -> None:
-    """A probe whose lease was lost to another pod says nothing new when it fails after that one's."""
+async def test_of_two_failed_probes_one_counts(pods: Pods, store: redis.Redis) -> None:
+    """A probe whose lease another pod has taken changes nothing when it fails after that pod's."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first, second)
@@ -156,21 +156,21 @@ async def test_of_two_probes_that_failed_one_counts(pods: Pods, store: redis.Red
     assert [] == transitions(lines)
 
 
-async def test_nobody_renews_the_lease_of_another(pods: Pods, store: redis.Redis) -> None:
-    """A probe that went out while Redis was away takes a free lease, and leaves another's as it is."""
-    share = pods().share
-    assert share is not None
+async def test_a_lease_is_renewed_and_released_by_its_holder_only(pods: Pods, store: redis.Redis) -> None:
+    """A probe that went out while Redis was away takes a free lease, and leaves a held one as it is."""
+    shared = pods().shared
+    assert shared is not None
     await store.set("spillway:breaker:probe:t", "first", px=2000)
-    await share.exchange([Ask("t", 0, 0, renew="second", release=["third"])], 5.0)
+    await shared.exchange([BreakerUpdate("t", 0, 0, renew="second", release=["third"])], 5.0)
     assert 0 < await store.pttl("spillway:breaker:probe:t") <= 2000
-    await share.exchange([Ask("t", 0, 0, release=["first"])], 5.0)
-    await share.exchange([Ask("t", 0, 0, renew="second")], 5.0)
+    await shared.exchange([BreakerUpdate("t", 0, 0, release=["first"])], 5.0)
+    await shared.exchange([BreakerUpdate("t", 0, 0, renew="second")], 5.0)
 
     assert b"second" == await store.get("spillway:breaker:probe:t")
 
 
-async def test_a_slow_redis_holds_nobody_up(pods: Pods, redis_server: Valkey) -> None:
-    """A due probe goes out without its lease after 50 ms, what follows does not even ask, and it is counted once."""
+async def test_a_slow_redis_delays_no_request(pods: Pods, redis_server: Valkey) -> None:
+    """A due probe goes out without its lease after 50 ms, later requests do not wait, and it is counted once."""
     first = pods(is_patient=False)
     await first.fails(5)
     await exchange(first)
@@ -192,7 +192,7 @@ async def test_a_slow_redis_holds_nobody_up(pods: Pods, redis_server: Valkey) ->
     assert 1 == first.counted(FAILURES)
 
 
-async def test_who_is_cancelled_while_it_waits_for_the_lease_leaves_nothing_behind(
+async def test_a_request_cancelled_while_it_waits_for_the_lease_leaves_nothing_behind(
     pods: Pods, redis_server: Valkey
 ) -> None:
     """The next request may probe, here and elsewhere."""
@@ -203,7 +203,7 @@ async def test_who_is_cancelled_while_it_waits_for_the_lease_leaves_nothing_behi
     with redis_server.hanging():
         waiting = asyncio.create_task(first.breakers.admit("t"))
         for _ in range(10):
-            await asyncio.sleep(0)  # the question is out
+            await asyncio.sleep(0)  # the request for the lease is out
         waiting.cancel()
         with suppress(asyncio.CancelledError):
             await waiting

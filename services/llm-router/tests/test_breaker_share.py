@@ -1,4 +1,4 @@
-"""Breakers that several routers share, over a real Valkey: each `Pod` stands for a process."""
+"""Breakers that several routers share over a real Valkey: each `Pod` stands for a process."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from kit.router.breaker_valkey import (
     Pods,
     Valkey,
     exchange,
+    exchanges_with,
     next_probe,
     opening_of,
     probe_of,
-    questions_to,
     shared,
     shows_open,
     transitions,
     until,
 )
 from llm_router.breaker.breaker import Breaker
-from llm_router.breaker.shared import State, Told
-from llm_router.breaker.window import NOTHING, Totals
-from llm_router.errors import ProviderTimeout
+from llm_router.breaker.shared import BreakerReply
+from llm_router.breaker.state import BreakerState
+from llm_router.breaker.window import NO_ATTEMPTS, Totals
+from llm_router.errors import CredentialRefused, ProviderTimeout
 from llm_router.metrics import Metrics
 from llm_router.settings import Settings
 
 
 async def test_the_others_learn_of_an_opening_and_of_a_closing(pods: Pods) -> None:
-    """One pod meets the failures and makes the probe; the other refuses and admits without an attempt of its own."""
+    """One pod has the failures and makes the probe; the other refuses and admits without an attempt of its own."""
     first, second = pods(), pods()
     async with shared(first, second):
         with capture_logs() as lines:
@@ -50,13 +51,13 @@ async def test_the_others_learn_of_an_opening_and_of_a_closing(pods: Pods) -> No
 
         probe = await probe_of(first)
         with capture_logs() as lines:
-            probe.first_content()
+            probe.mark_alive()
             await until(lambda: not shows_open(second))
         assert not (await second.admitted()).is_probe
         assert [("breaker_closed", False), ("breaker_closed", True)] == transitions(lines)
 
 
-async def test_news_travel_within_a_fraction_of_a_second(pods: Pods) -> None:
+async def test_an_opening_is_known_within_a_fraction_of_a_second(pods: Pods) -> None:
     """The fastest of five openings is known to the other pod in 250 ms."""
     first, second = pods(targets=("t", *"abcde")), pods(targets=("t", *"abcde"))
     took = []
@@ -72,7 +73,7 @@ async def test_news_travel_within_a_fraction_of_a_second(pods: Pods) -> None:
 
 
 async def test_the_outcomes_of_all_make_one_window(pods: Pods) -> None:
-    """Three failures here and two there open; the pod that only looks on learns as well."""
+    """Three failures here and two there open the breaker; a pod without attempts learns of it as well."""
     first, second, third = pods(), pods(), pods()
     await exchange(first, second, third)
     await first.fails(3)
@@ -91,13 +92,16 @@ async def test_successes_elsewhere_count_against_failures_here(pods: Pods) -> No
     await first.fails(5)
     await exchange(first, second)
     assert [False, False] == [shows_open(pod) for pod in (first, second)]
+    assert not await first.is_open()
     await first.fails(1)
 
+    assert await first.is_open()
+    await exchange(first)
     assert shows_open(first)
 
 
 async def test_pods_that_open_at_once_agree_on_one_opening(pods: Pods, store: redis.Redis) -> None:
-    """The first to tell wins; all have the same probe time, and the share has one transition."""
+    """The first to report wins: there is one transition, and all have the same time of the next probe."""
     several = [pods() for _ in range(4)]
     for pod in several:
         await pod.fails(5)
@@ -108,103 +112,209 @@ async def test_pods_that_open_at_once_agree_on_one_opening(pods: Pods, store: re
 
 @pytest.fixture
 def breaker() -> Breaker:
-    """Return a breaker whose exchanges the test plays itself."""
+    """Return a breaker whose exchanges the test makes itself."""
     return Breaker(
         "t",
         Metrics(CollectorRegistry()),
         clock=time.monotonic,
-        jitter=random.Random(7),
-        changed=lambda: None,
+        rng=random.Random(7),
+        report_soon=lambda: None,
     )
 
 
-async def test_a_late_answer_of_redis_changes_nothing(breaker: Breaker) -> None:
-    """What was asked before the last answer was known is older than it."""
-    late, early = breaker.ask(), breaker.ask()
-    opened = Told(3, State(True, "failure_ratio", 1.0, 1.0), NOTHING, accepted=False, leased=False)
-    breaker.learn(early, opened)
-    breaker.learn(late, Told(0, State(False, "", 0.0, 0.0), NOTHING, accepted=False, leased=False))
+OPENED = BreakerState(is_open=True, reason="failure_ratio", backoff_seconds=1.0, rest_seconds=1.0)
+CLOSED = BreakerState()
+
+
+def reply(epoch: int, state: BreakerState, totals: Totals = NO_ATTEMPTS, *, is_own: bool = False) -> BreakerReply:
+    """Return what Redis decided."""
+    return BreakerReply(epoch, state, totals, is_own=is_own, is_leased=False)
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    """Count failed attempts of the present state."""
+    for _ in range(times):
+        breaker.count(DOWN, breaker.generation)
+
+
+async def test_a_late_reply_of_redis_changes_nothing(breaker: Breaker) -> None:
+    """The reply to an update that was made before the last reply was known is older than it."""
+    late, early = breaker.update(), breaker.update()
+    breaker.learn(early, reply(3, OPENED))
+    breaker.learn(late, reply(0, CLOSED))
     assert breaker.is_open
-    following = breaker.ask()
+    following = breaker.update()
 
-    assert (3, None) == (following.epoch, following.offer)
+    assert (3, None) == (following.epoch, following.restore)
 
 
-async def test_what_changes_while_redis_is_told_is_told_next(breaker: Breaker) -> None:
-    """A breaker that closes while its opening is on the way tells of its closing; older outcomes are not mixed in."""
-    for _ in range(5):
-        breaker.count(DOWN)
-    ask = breaker.ask()
-    breaker.close()
-    state = State(True, "failure_ratio", 1.0, 1.0)
-    breaker.learn(ask, Told(1, state, Totals(9, 9), accepted=True, leased=False))
+async def test_a_change_while_redis_is_given_the_state_is_given_next(breaker: Breaker) -> None:
+    """A breaker that closes while its opening is on the way restores its closing; older outcomes are not mixed in."""
+    fail(breaker, 5)
+    assert breaker.is_open
+    update = breaker.update()
+    breaker.mark_healthy()
+    breaker.learn(update, reply(1, OPENED, Totals(9, 9), is_own=True))
     assert not breaker.is_open
-    following = breaker.ask()
+    following = breaker.update()
 
-    assert following.offer is not None
-    assert (1, False) == (following.epoch, following.offer.is_open)
+    assert following.restore is not None
+    assert (1, False) == (following.epoch, following.restore.is_open)
 
 
-async def test_a_target_that_is_down_for_days_stays_within_a_minute(breaker: Breaker) -> None:
-    """What is shared does not grow with the number of failed probes."""
-    for _ in range(5):
-        breaker.count(DOWN)
+async def test_before_redis_has_the_present_state_this_process_decides(breaker: Breaker) -> None:
+    """A credential that is refused meanwhile opens the breaker at once, and Redis is given that."""
+    fail(breaker, 5)
+    update = breaker.update()
+    breaker.mark_healthy()
+    breaker.learn(update, reply(1, OPENED, is_own=True))
+    breaker.count(CredentialRefused("x", http_status=401), breaker.generation)
+    assert breaker.is_open
+    following = breaker.update()
+
+    assert following.restore is not None
+    assert (True, "credential_refused", None) == (
+        following.restore.is_open,
+        following.restore.reason,
+        following.verdict,
+    )
+
+
+async def test_no_probe_goes_out_before_redis_has_decided_on_the_last_one(breaker: Breaker) -> None:
+    """The rest that a failed probe brings is not known yet."""
+    breaker.learn(breaker.update(), reply(1, BreakerState(is_open=True, reason="failure_ratio", backoff_seconds=1.0)))
+    assert breaker.may_probe
+    breaker.fail_probe(DOWN)
+    assert not breaker.may_probe
+    breaker.learn(breaker.update(), reply(2, OPENED, is_own=True))
+
+    assert not breaker.may_probe
+
+
+async def test_an_answer_that_ends_with_the_closing_is_reported_with_it(breaker: Breaker) -> None:
+    """Its outcome belongs to the new window, though Redis has not decided yet."""
+    breaker.learn(breaker.update(), reply(1, OPENED))
+    breaker.count(None, breaker.mark_healthy())
+    update = breaker.update()
+
+    assert (1, "healthy", Totals(1, 0)) == (update.epoch, update.verdict, update.counts)
+
+
+async def test_redis_decides_where_it_is_there(breaker: Breaker) -> None:
+    """Failures that should open the breaker keep attempts back; what the breaker becomes is what Redis says."""
+    breaker.learn(breaker.update(), reply(0, CLOSED))
+    fail(breaker, 5)
+    assert (False, False) == (breaker.is_open, breaker.admits)
+    breaker.learn(breaker.update(), reply(0, CLOSED, Totals(12, 5)))
+
+    assert (False, True) == (breaker.is_open, breaker.admits)
+
+
+async def test_without_a_reply_this_process_decides_on_what_redis_was_asked(breaker: Breaker) -> None:
+    """An exchange that fails takes neither the failures nor the content that it carried with it."""
+    breaker.learn(breaker.update(), reply(0, CLOSED))
+    fail(breaker, 5)
+    breaker.update()
+    assert not breaker.is_open
+    breaker.lose_redis()
+    assert breaker.is_open
+    breaker.learn(breaker.update(), reply(1, OPENED, is_own=True))
+    breaker.mark_healthy()
+    breaker.update()
+    assert breaker.is_open
+    breaker.lose_redis()
+
+    assert not breaker.is_open
+
+
+async def test_content_that_came_while_redis_decided_otherwise_is_reported_next(breaker: Breaker) -> None:
+    """A target that has answered is not kept away by a failure that was reported before."""
+    breaker.learn(breaker.update(), reply(1, OPENED))
+    breaker.fail_probe(DOWN)
+    update = breaker.update()
+    breaker.mark_healthy()
+    breaker.learn(update, reply(2, OPENED, is_own=True))
+
+    following = breaker.update()
+    assert (2, "healthy") == (following.epoch, following.verdict)
+
+
+async def test_a_redis_that_came_to_another_state_by_the_same_number_is_right(breaker: Breaker) -> None:
+    """After Redis lost its data, numbers begin anew; all routers follow what it says then."""
+    breaker.learn(breaker.update(), reply(1, OPENED))
+    breaker.learn(breaker.update(), reply(1, CLOSED))
+
+    assert not breaker.is_open
+
+
+async def test_a_target_that_is_down_for_days_is_probed_four_times_a_minute(breaker: Breaker) -> None:
+    """The rest does not grow with the number of failed probes."""
+    fail(breaker, 5)
     for _ in range(1100):
-        breaker.stay_open(DOWN)
-    offer = breaker.ask().offer
+        breaker.fail_probe(DOWN)
+    restore = breaker.update().restore
 
-    assert offer is not None
-    assert 60 == offer.distance_seconds
+    assert restore is not None
+    assert 15 == restore.backoff_seconds
+    assert 14.9 < restore.rest_seconds <= 15
 
 
-async def test_redis_is_asked_a_few_times_a_second(pods: Pods, store: redis.Redis) -> None:
-    """News are told once; a pod that has told them waits for the next round like any other."""
+async def test_redis_is_called_a_few_times_a_second(pods: Pods, store: redis.Redis) -> None:
+    """A transition is reported once; the pod then waits for the next interval like any other."""
     first = pods()
     async with shared(first):
         await first.fails(5)
-        before = await questions_to(store)
+        before = await exchanges_with(store)
         await asyncio.sleep(1.0)
 
-        assert 1 <= await questions_to(store) - before <= 10
+        assert 1 <= await exchanges_with(store) - before <= 10
 
 
-async def test_late_news_from_before_the_closing_do_not_count(pods: Pods) -> None:
-    """Failures that another pod saw before the breaker closed, and tells afterwards, are no part of the new window."""
+async def test_late_reports_from_before_the_closing_do_not_count(pods: Pods) -> None:
+    """Failures before the closing that another pod reports after it are no part of the new window."""
     first, second = pods(), pods()
     await exchange(first, second)
     await second.fails(4)
     await first.fails(5)
     await exchange(first)
-    (await probe_of(first)).first_content()
+    (await probe_of(first)).mark_alive()
     await exchange(first, second, first)
     await first.fails(4)
     await exchange(first, second)
     assert [False, False] == [shows_open(pod) for pod in (first, second)]
+    assert not await second.is_open()
     await second.fails(1)
 
+    assert await second.is_open()
+    await exchange(second)
     assert shows_open(second)
 
 
-@pytest.mark.parametrize("told", ["after the opening", "before it", "at every step"])
-async def test_the_window_begins_anew_with_a_closing(pods: Pods, told: str) -> None:
-    """Failures that opened the breaker do not open it again, wherever they were counted."""
+@pytest.mark.parametrize("reported", ["with the fifth failure", "before the fifth failure", "after the closing"])
+async def test_the_window_begins_anew_with_a_closing(pods: Pods, reported: str) -> None:
+    """Failures that opened the breaker do not open it again, wherever and whenever they were counted."""
     first = pods()
-    await exchange(first)
+    is_shared = reported != "after the closing"
+    if is_shared:
+        await exchange(first)
     await first.fails(4)
-    if told != "after the opening":
+    if reported == "before the fifth failure":
         await exchange(first)
     await first.fails(1)
+    assert await first.is_open()
+    if is_shared:
+        await exchange(first)
     assert shows_open(first)
-    if told == "at every step":
-        await exchange(first)
-    first.breakers.insist("t").first_content()
-    if told == "at every step":
-        await exchange(first)
-    await first.fails(4)
+    first.breakers.insist("t").mark_alive()
+    await exchange(first)
     assert not shows_open(first)
+    await first.fails(4)
+    assert not await first.is_open()
     await exchange(first)
     assert not shows_open(first)
     await first.fails(1)
+    assert await first.is_open()
+    await exchange(first)
 
     assert shows_open(first)
 
@@ -221,14 +331,14 @@ async def test_a_new_pod_knows_what_the_others_know(pods: Pods) -> None:
 
 
 async def test_flapping_is_known_to_all(pods: Pods) -> None:
-    """The pod that opens the breaker again goes on with the distance that another one closed it with."""
+    """The pod that opens the breaker again continues with the rest that another one closed it with."""
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first)
     (await probe_of(first)).succeeded()
     await exchange(first, second)
 
-    assert 1.9 < opening_of(second) < 2.5
+    assert 1.9 < await opening_of(second) < 2.5
 
 
 async def test_nothing_stays_for_ever(pods: Pods, store: redis.Redis) -> None:
@@ -245,7 +355,7 @@ async def test_nothing_stays_for_ever(pods: Pods, store: redis.Redis) -> None:
 
 
 async def test_without_redis_each_pod_goes_by_what_it_sees(redis_server: Valkey, pods: Pods) -> None:
-    """While Valkey is stopped a pod opens and probes by itself, counts and logs it once; back again, it tells."""
+    """While Valkey is stopped a pod opens and probes by itself, which is counted, and logged once; later it reports."""
     first, second = pods(), pods()
     async with shared(first, second):
         await first.succeeds(20)
@@ -265,7 +375,7 @@ async def test_without_redis_each_pod_goes_by_what_it_sees(redis_server: Valkey,
     assert (first.counted(FAILURES) or 0) < PATIENCE_SECONDS
 
 
-async def test_outcomes_that_redis_did_not_take_count_here(pods: Pods, redis_server: Valkey) -> None:
+async def test_outcomes_that_redis_did_not_accept_count_here(pods: Pods, redis_server: Valkey) -> None:
     """While Redis hangs, failures before and after an exchange that failed make one window."""
     first = pods(is_patient=False)
     await first.succeeds(1)
@@ -280,7 +390,7 @@ async def test_outcomes_that_redis_did_not_take_count_here(pods: Pods, redis_ser
     assert 1 == first.counted(FAILURES)
 
 
-async def test_what_redis_lost_is_told_again(pods: Pods, store: redis.Redis) -> None:
+async def test_what_redis_lost_is_restored(pods: Pods, store: redis.Redis) -> None:
     """An emptied Redis neither closes an open breaker nor keeps a closed one from opening."""
     first, second, third = pods(targets=("t", "u")), pods(targets=("t", "u")), pods(targets=("t", "u"))
     await first.fails(5)
@@ -299,7 +409,7 @@ async def test_what_redis_lost_is_told_again(pods: Pods, store: redis.Redis) -> 
 
 
 async def test_the_exchange_ends_whenever_it_is_cancelled(pods: Pods) -> None:
-    """At whichever step of connecting, writing and reading it is told to stop, it stops."""
+    """It stops at whichever step of connecting, writing and reading it is cancelled."""
     for steps in range(40):
         pod = pods()
         for _ in range(2):  # with a new connection, and with one that is there
@@ -338,7 +448,7 @@ async def test_outcomes_of_long_ago_leave_the_shared_window(pods: Pods, store: r
 
 
 async def test_garbage_in_redis_is_as_good_as_no_redis(pods: Pods, store: redis.Redis) -> None:
-    """A key of another kind makes the exchange fail, counted; the pod goes on by itself."""
+    """A key of another type makes the exchange fail, which is counted; the pod decides by itself."""
     first = pods()
     await store.set("spillway:breaker:state:t", b"\xff garbage")
     await exchange(first)
@@ -349,8 +459,8 @@ async def test_garbage_in_redis_is_as_good_as_no_redis(pods: Pods, store: redis.
 
 
 @pytest.mark.parametrize("address", ["", "somewhere", "http://127.0.0.1/0", "redis://127.0.0.1:port/0"])
-def test_an_address_that_is_none_is_refused_at_the_start(address: str) -> None:
-    """The process does not start with a share that can never work."""
+def test_a_malformed_address_is_refused_at_the_start(address: str) -> None:
+    """The process does not start with a Redis that it can never call."""
     with pytest.raises(ValidationError, match="redis_url"):
         Settings(redis_url=address)
 
@@ -369,13 +479,13 @@ async def test_whatever_happens_all_agree_in_the_end(pods: Pods, store: redis.Re
                 with suppress(AssertionError):
                     (await pod.admitted()).succeeded()
             case "close":
-                pod.breakers.insist("t").first_content()
+                pod.breakers.insist("t").mark_alive()
             case "exchange":
                 await exchange(pod)
             case "race":
                 exchanges = [asyncio.create_task(exchange(other)) for other in several]
                 await asyncio.sleep(0)
-                pod.breakers.insist("t").first_content()
+                pod.breakers.insist("t").mark_alive()
                 await asyncio.gather(*exchanges)
             case _:
                 await store.flushall()

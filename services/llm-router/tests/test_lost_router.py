@@ -153,7 +153,7 @@ async def test_no_provider_is_called_before_the_announcement_is_sent(
 async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
     """Yield a chain along the route `r` of a routes file."""
     metrics, rng = Metrics(CollectorRegistry()), random.Random(7)
-    breakers = Breakers(metrics, clock=time.monotonic, jitter=rng, share=None, lease_timeout_seconds=1.0)
+    breakers = Breakers(metrics, clock=time.monotonic, rng=rng, lease_timeout_seconds=1.0)
     dependencies = ChainDependencies(
         breakers=breakers,
         latencies=Latencies(time.monotonic),

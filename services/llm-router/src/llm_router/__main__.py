@@ -15,7 +15,7 @@ import httpx2
 import structlog
 
 from llm_router.breaker.breakers import Breakers
-from llm_router.breaker.shared import RedisShare
+from llm_router.breaker.shared import SharedBreakerState
 from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
@@ -56,14 +56,14 @@ async def serve(settings: Settings) -> None:
     fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
-    share = RedisShare.connect(settings.redis_url, metrics) if settings.redis_url else None
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
+    shared = SharedBreakerState.connect(settings.redis_url, metrics, rng) if settings.redis_url else None
     dependencies = ChainDependencies(
         breakers=Breakers(
             metrics,
             clock=time.monotonic,
-            jitter=rng,
-            share=share,
+            rng=rng,
+            shared=shared,
             lease_timeout_seconds=settings.breaker_lease_timeout_seconds,
         ),
         latencies=Latencies(time.monotonic),
@@ -107,8 +107,8 @@ async def serve(settings: Settings) -> None:
             task.cancel()
         await asyncio.wait(background)
         await fleets.close()
-        if share is not None:
-            await share.close()
+        if shared is not None:
+            await shared.close()
     log.info("stopped")
 
 

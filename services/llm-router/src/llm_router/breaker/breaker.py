@@ -1,42 +1,51 @@
-"""The breaker of one target: when the target is left alone, and when it is tried again.
+"""The breaker of one target: when the target is not called, and when it is tried again.
 
-Closed: attempts are made and their outcomes counted. Open: none is made until a probe is due, one attempt that decides
-between closing and a rest twice as long. A target that fails again soon after its breaker closed goes on with the
-doubled distance, so that a flapping one costs less and less.
+Closed: attempts are made and their outcomes counted. Open: none is made until a probe is due, one attempt whose content
+closes the breaker and whose failure doubles the rest. A target that fails again soon after its breaker closed continues
+with the doubled rest, so that a flapping one costs less and less.
+
+Redis decides where it is there: what happens is reported, and the reply is the next state. While Redis is away, or
+there is none, this process decides by the same rules from what it sees itself.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
-from llm_router.breaker.shared import LONGEST_REST_SECONDS, Ask, State, Told
-from llm_router.breaker.window import NOTHING, Totals, Window
-from llm_router.errors import ProviderError, ProviderRateLimited
+from llm_router.breaker.probe import ProbeSlot
+from llm_router.breaker.shared import BreakerReply, BreakerUpdate
+from llm_router.breaker.state import TOO_MANY_FAILURES, BreakerState, Failure, Verdict, draw_jitter
+from llm_router.breaker.window import NO_ATTEMPTS, Totals, Window
+from llm_router.errors import ProviderError
 from llm_router.metrics import Metrics
 
 log = structlog.get_logger()
 
-_FIRST_DISTANCE_SECONDS = 1.0
-# A person has to act, but a key that was exchanged should be found.
-_REFUSED_DISTANCE_SECONDS = 30.0
-# A breaker that opens again within this time of its closing goes on with the distance it had.
-_FLAPPING_SECONDS = 60.0
-# Up to this share is added to each rest, so that routers without a common Redis do not probe in step.
-_JITTER = 0.2
-# A process has one probe at a time; only one without a share, which tells nobody, ever has more tokens than a few.
-_MOST_RELEASED = 8
 # How long a process that was refused the lease of a probe does not ask for it again.
 _ASK_AGAIN_SECONDS = 0.2
-# The chain waits for a shorter Retry-After; a longer one is worth the breaker's knowing.
-_SHORT_RETRY_AFTER_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What Redis said of the target, and what it has not decided on yet."""
+
+    epoch: int = 0
+    totals: Totals | None = None
+    """All routers' outcomes in this state as of the last reply; None while this process decides alone."""
+    unsent: Totals = NO_ATTEMPTS
+    verdict: Verdict | None = None
+    """Kept until the reply, so that it is not lost with an exchange."""
+    must_restore: bool = False
+    """Whether Redis has to be given the state of this process."""
 
 
 class Breaker:
-    """State, window and probe of one target in this process, and what the share has to be told of them."""
+    """The state of one target as this process knows it."""
 
     def __init__(
         self,
@@ -44,192 +53,202 @@ class Breaker:
         metrics: Metrics,
         *,
         clock: Callable[[], float],
-        jitter: random.Random,
-        changed: Callable[[], None],
+        rng: random.Random,
+        report_soon: Callable[[], None],
     ) -> None:
-        """`clock` gives monotonic seconds; `changed` is called when the share should be told soon."""
+        """`clock` gives monotonic seconds; `report_soon` is called when Redis has something to decide."""
         self.target = target
         self._metrics = metrics
         self._clock = clock
-        self._jitter = jitter
-        self._changed = changed
+        self._rng = rng
+        self._report_soon = report_soon
         self._is_kept = True
-        self.is_open = False
+        self._state = BreakerState()
+        self._until = clock()
         self.generation = 0
         """Grows with each state; an attempt that was permitted in an older one says nothing about the present."""
-        self._reason = ""
-        self._distance = 0.0
-        self._until = clock()
         self._window = Window()
-        self._probe = self._lease = ""
-        self._epoch = 0
-        self._is_told = True
-        self._untold = NOTHING
-        self._shared: Totals | None = None
-        self._released: deque[str] = deque(maxlen=_MOST_RELEASED)
+        self._shared = _Shared()
+        self._awaits_opening = False
+        self.probe = ProbeSlot()
         metrics.breaker_open.labels(target).set(0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only probes may go out."""
+        return self._state.is_open
+
+    @property
+    def admits(self) -> bool:
+        """Whether any attempt is permitted; not while Redis decides on failures that should open the breaker."""
+        return not self._state.is_open and not self._awaits_opening
 
     @property
     def may_probe(self) -> bool:
         """Whether the next probe is due and none of this process is under way."""
-        return self.is_open and not self._probe and self._clock() >= self._until
+        is_undecided = self._shared.verdict is not None
+        return self._state.is_open and self.probe.is_free and not is_undecided and self._clock() >= self._until
 
-    def count(self, error: ProviderError | None) -> None:
-        """Count an attempt that ended, well when `error` is None; while the breaker is open nothing is counted."""
+    def count(self, error: ProviderError | None, generation: int) -> None:
+        """Count an attempt of `generation` that ended, well when `error` is None; ignored while the breaker is open."""
+        shared, outcome = self._shared, Totals(1, int(error is not None))
         if self.is_open:
+            if shared.verdict == "healthy" and generation == self.generation + 1:
+                shared.unsent += outcome  # of the state that the verdict brings about
             return
-        self._window.add(self._clock(), failed=error is not None)
-        self._untold = self._untold.plus(Totals(1, int(error is not None)))
+        if generation != self.generation:
+            return
+        self._window.add(self._clock(), outcome)
+        shared.unsent += outcome
         if error is None:
             return
-        if error.opens_breaker or _asked_rest(error):
-            self._open(error.code, error)
-        else:
+        failure = Failure.of(error)
+        if error.opens_breaker or failure.rest_seconds:
+            self._decide(failure)
+        elif shared.totals is None:
             self._judge()
+        elif (shared.totals + shared.unsent).exceeds_threshold:
+            self._awaits_opening = True
+            self._report_soon()
 
-    def reserve_probe(self, token: str) -> None:
-        """Keep other probes of this process away while the lease is asked for."""
-        self._probe = token
+    def mark_healthy(self) -> int:
+        """Close the breaker; return the generation of the attempts that follow."""
+        if self.is_open:
+            self._decide("healthy")
+        return self.generation + int(self.is_open)
 
-    def begin_probe(self) -> None:
-        """The reserved probe goes out; its lease is kept until it ends."""
-        self._lease = self._probe
-
-    def end_probe(self, token: str) -> None:
-        """Make room for the next probe, in all processes."""
-        if self._probe == token:
-            self._probe = self._lease = ""
-        self._released.append(token)
+    def fail_probe(self, error: ProviderError) -> None:
+        """Rest for twice as long."""
+        self._decide(Failure.of(error))
 
     def refuse_probe(self) -> None:
-        """Another process probes: do not ask for its lease again at once."""
-        self._probe = ""
+        """Take note that another process has the lease: do not ask for it again at once."""
+        self.probe.cancel()
         if self.is_open:
             self._until = max(self._until, self._clock() + _ASK_AGAIN_SECONDS)
 
-    def close(self) -> None:
-        """The target answers again."""
-        self._become(is_open=False, reason="", distance=self._distance, rest=_FLAPPING_SECONDS)
-        log.info("breaker_closed", target=self.target, learned=False)
-
-    def stay_open(self, error: ProviderError) -> None:
-        """A probe failed: rest for twice as long."""
-        distance = max(2 * self._distance, _least_distance(error))
-        self._rest_open(error.code, distance, error)
-        self._log_open("breaker_probe_failed", learned=False)
-
     def forget(self) -> None:
-        """The target is gone from the routes; attempts on it may still be running."""
+        """Remove the series of a target that is in no route any more; attempts on it may still be running."""
         self._is_kept = False
         self._metrics.breaker_open.remove(self.target)
 
-    def ask(self) -> Ask:
-        """Return what the share has to know, as if it were told now."""
-        counts, released = self._untold, list(self._released)
-        self._untold = NOTHING
-        self._released.clear()
-        offer = None if self._is_told else self._state()
-        return Ask(
+    def update(self) -> BreakerUpdate:
+        """Return what Redis has to know and to decide."""
+        shared = self._shared
+        counts, shared.unsent = shared.unsent, NO_ATTEMPTS
+        return BreakerUpdate(
             self.target,
-            self._epoch,
+            shared.epoch,
             self.generation,
             counts=counts,
-            offer=offer,
-            renew=self._lease,
-            release=released,
+            verdict=shared.verdict,
+            restore=self._current() if shared.must_restore else None,
+            renew=self.probe.lease,
+            release=self.probe.take_released(),
         )
 
-    def ask_lease(self) -> Ask:
-        """Return the question whether the reserved probe may go out."""
-        return Ask(self.target, self._epoch, self.generation, acquire=self._probe)
+    def lease_request(self, token: str) -> BreakerUpdate:
+        """Return the question whether the probe with `token` may go out."""
+        return BreakerUpdate(self.target, self._shared.epoch, self.generation, acquire=token)
 
-    def learn(self, ask: Ask, told: Told) -> None:
-        """Take in the answer to `ask`."""
-        if ask.epoch != self._epoch:
-            return  # the answer to a later question was faster
-        is_current = ask.generation == self.generation
-        if told.accepted:
-            self._epoch = told.epoch
-            self._is_told = is_current
-        elif told.epoch > self._epoch:
-            self._adopt(told)
-            is_current = True
-        elif told.epoch < self._epoch and self.is_open:
-            self._is_told = False  # Redis has lost what it knew
-        else:
-            self._epoch = told.epoch
-        self._shared = told.totals if is_current else NOTHING
-        self._judge()
+    def learn(self, update: BreakerUpdate, reply: BreakerReply) -> None:
+        """Take over what Redis decided on `update`."""
+        shared = self._shared
+        if update.epoch != shared.epoch:
+            return  # the reply to a later update was faster
+        undecided = None if update.verdict is shared.verdict else shared.verdict
+        is_current = update.generation == self.generation
+        if reply.epoch < shared.epoch:
+            is_current = self._replace_lost(reply)
+        elif update.restore is not None and reply.is_own:
+            shared.epoch = reply.epoch
+            shared.must_restore = not is_current
+        elif reply.epoch > shared.epoch or (is_current and self._contradicts(reply)):
+            is_current = self._adopt(reply)
+        shared.totals = reply.totals if is_current else NO_ATTEMPTS
+        self._awaits_opening = shared.verdict is not None or (shared.totals + shared.unsent).exceeds_threshold
+        if undecided == "healthy" and self.is_open:
+            self._decide("healthy")  # content came while Redis decided otherwise
 
-    def lose_share(self) -> None:
-        """Redis did not answer: go by the outcomes of this process alone."""
-        self._shared = None
+    def lose_redis(self) -> None:
+        """Decide alone from now on, first on what Redis was asked and did not answer."""
+        shared = self._shared
+        shared.totals = None
+        if shared.verdict is not None:
+            self._follow(shared.verdict)
+        elif self._awaits_opening:
+            self._judge()
+        self._awaits_opening = False
+
+    def _decide(self, verdict: Verdict) -> None:
+        """Have Redis decide on `verdict`; decide alone without it, or before it knows the present state."""
+        shared = self._shared
+        if shared.totals is None or shared.must_restore:
+            self._follow(verdict)
+            return
+        if shared.verdict is None or verdict == "healthy":
+            shared.verdict = verdict
+        self._awaits_opening = True
+        self._report_soon()
 
     def _judge(self) -> None:
-        if self.is_open:
-            return
-        totals = self._window.totals(self._clock()) if self._shared is None else self._shared.plus(self._untold)
-        if totals.are_bad:
-            self._open("failure_ratio", None)
+        if not self.is_open and self._window.totals(self._clock()).exceeds_threshold:
+            self._follow(TOO_MANY_FAILURES)
 
-    def _open(self, reason: str, error: ProviderError | None) -> None:
-        is_flapping = self._clock() < self._until
-        distance = max(2 * self._distance if is_flapping else 0.0, _least_distance(error))
-        self._rest_open(reason, distance, error)
-        self._metrics.breaker_openings.labels(self.target, reason).inc()
-        self._log_open("breaker_opened", learned=False)
+    def _follow(self, verdict: Verdict) -> None:
+        self._enter(self._current().after(verdict, draw_jitter(self._rng)), learned=False)
+        self._shared.must_restore = True
+        self._report_soon()
 
-    def _rest_open(self, reason: str, distance: float, error: ProviderError | None) -> None:
-        distance = min(distance, LONGEST_REST_SECONDS)
-        rest = max(distance, _asked_rest(error)) * self._jitter.uniform(1, 1 + _JITTER)
-        self._become(is_open=True, reason=reason, distance=distance, rest=min(rest, LONGEST_REST_SECONDS))
+    def _contradicts(self, reply: BreakerReply) -> bool:
+        """Return whether Redis, after it lost what it knew, came to another state with the same number."""
+        return not self._shared.must_restore and reply.state.is_open != self.is_open
 
-    def _become(self, *, is_open: bool, reason: str, distance: float, rest: float) -> None:
-        self._set(State(is_open, reason, distance, rest))
-        self._is_told = False
-        self._changed()
+    def _adopt(self, reply: BreakerReply) -> Literal[True]:
+        self._enter(reply.state, learned=not reply.is_own)
+        self._shared.epoch = reply.epoch
+        self._shared.must_restore = False
+        return True
 
-    def _adopt(self, told: Told) -> None:
-        was_open = self.is_open
-        self._set(told.state)
-        self._epoch = told.epoch
-        self._is_told = True
-        if self.is_open and not was_open:
-            self._log_open("breaker_opened", learned=True)
-        elif was_open and not self.is_open:
-            log.info("breaker_closed", target=self.target, learned=True)
+    def _replace_lost(self, reply: BreakerReply) -> bool:
+        """Give Redis, which has lost what it knew, the present state; return whether its own is adopted instead."""
+        self.lose_redis()
+        if reply.state.is_open and not self.is_open:
+            return self._adopt(reply)
+        self._shared.must_restore = True
+        return False
 
-    def _set(self, state: State) -> None:
-        self.is_open = state.is_open
-        self.generation += 1
-        self._reason = state.reason
-        self._distance = state.distance_seconds
+    def _enter(self, state: BreakerState, *, learned: bool) -> None:
+        was_open, self._state = self.is_open, state
         self._until = self._clock() + state.rest_seconds
+        self.generation += 1
         self._window.clear()
-        self._untold = NOTHING
-        self._shared = None if self._shared is None else NOTHING
+        shared = self._shared
+        shared.unsent, shared.verdict = NO_ATTEMPTS, None
+        shared.totals = None if shared.totals is None else NO_ATTEMPTS
+        self._awaits_opening = False
         if self._is_kept:
-            self._metrics.breaker_open.labels(self.target).set(int(self.is_open))
+            self._metrics.breaker_open.labels(self.target).set(int(state.is_open))
+        self._report_transition(was_open=was_open, learned=learned)
 
-    def _state(self) -> State:
-        return State(self.is_open, self._reason, self._distance, self._until - self._clock())
-
-    def _log_open(self, event: str, *, learned: bool) -> None:
+    def _report_transition(self, *, was_open: bool, learned: bool) -> None:
+        if not self.is_open:
+            if was_open:
+                log.info("breaker_closed", target=self.target, learned=learned)
+            return
+        if was_open and learned:
+            return
+        if not was_open and not learned:
+            self._metrics.breaker_openings.labels(self.target, self._state.reason).inc()
         log.warning(
-            event,
+            "breaker_probe_failed" if was_open else "breaker_opened",
             target=self.target,
-            reason=self._reason,
-            probe_in_seconds=round(self._until - self._clock(), 3),
+            reason=self._state.reason,
+            probe_in_seconds=round(self._state.rest_seconds, 3),
             learned=learned,
         )
 
-
-def _least_distance(error: ProviderError | None) -> float:
-    return _REFUSED_DISTANCE_SECONDS if error is not None and error.opens_breaker else _FIRST_DISTANCE_SECONDS
-
-
-def _asked_rest(error: ProviderError | None) -> float:
-    """Return the seconds for which the provider asked to be left alone; 0 when it did not, or not for long."""
-    if not isinstance(error, ProviderRateLimited) or error.retry_after is None:
-        return 0.0
-    return error.retry_after if error.retry_after > _SHORT_RETRY_AFTER_SECONDS else 0.0
+    def _current(self) -> BreakerState:
+        """Return the state with what is left of its rest."""
+        state = self._state
+        return BreakerState(state.is_open, state.reason, state.backoff_seconds, self._until - self._clock())

@@ -1,16 +1,16 @@
-"""What the routers tell each other about breakers, over Redis.
+"""The breakers that routers share over Redis: one script takes what they report of targets and returns what is decided.
 
-Of each target Redis keeps three keys: the state (the last opening, failed probe or closing, with its number, the
-epoch), the outcomes of all routers in the sliding window, and the lease of the probe. One script does it all, so
-nothing comes between a look and a change: a state is replaced only by who knew it, and a lease is given only on the
-state that the taker knows. All times are Redis's own; routers are told durations.
+Of each target Redis keeps three keys: the state with its number, the epoch; the outcomes of all routers in the sliding
+window; the lease of the probe. All times are Redis's own; routers are told durations.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -20,123 +20,95 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from llm_router.breaker.window import BUCKET_SECONDS, BUCKETS, NOTHING, Totals
+from llm_router.breaker.state import (
+    FLAPPING_SECONDS,
+    MAX_REST_SECONDS,
+    TOO_MANY_FAILURES,
+    BreakerState,
+    Failure,
+    Verdict,
+    draw_jitter,
+)
+from llm_router.breaker.window import BUCKET_SECONDS, BUCKETS, FAILURE_RATIO, MIN_ATTEMPTS, NO_ATTEMPTS, Totals
 from llm_router.metrics import Metrics
 
 log = structlog.get_logger()
 
 # A probe renews its lease at every exchange; the lease of a router that was killed is free after this time.
 LEASE_SECONDS = 5.0
-# No rest is longer; a state that says so was written under another clock of Redis.
-LONGEST_REST_SECONDS = 60.0
-# After a failure nobody tries for this long: a slow Redis is worse than none.
-REST_SECONDS = 1.0
-# Longer than any state matters, so that none stays for ever; a router that still needs it tells it anew.
+# After a failed exchange Redis is not called for this long: a slow Redis is worse than none.
+_PAUSE_SECONDS = 1.0
+# Longer than any state matters, so that no key stays for ever; a router that still needs it restores it.
 _KEEP_SECONDS = 600.0
 _CONNECTIONS = 4
 
-_SCRIPT = """
-local lease_ms, bucket_ms, buckets = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local keep_ms, longest_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local bucket = math.floor(now / bucket_ms)
-local replies = {}
-for i, ask in ipairs(cjson.decode(ARGV[1])) do
-  local state, window, probe = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
-  local known = redis.call('HMGET', state, 'epoch', 'is_open', 'reason', 'distance_ms', 'until_ms')
-  local epoch, is_open = tonumber(known[1] or 0), tonumber(known[2] or 0)
-  local reason, distance, until_ms = known[3] or '', tonumber(known[4] or 0), tonumber(known[5] or now)
-  local accepted, leased = 0, 0
-  if until_ms - now > longest_ms then until_ms = now end
-  if epoch <= ask.epoch then
-    if ask.offer then
-      accepted, epoch, is_open, reason = 1, ask.epoch + 1, ask.offer.is_open, ask.offer.reason
-      distance, until_ms = ask.offer.distance_ms, now + ask.offer.rest_ms
-      redis.call('HSET', state, 'epoch', epoch, 'is_open', is_open, 'reason', reason,
-                 'distance_ms', distance, 'until_ms', until_ms)
-      redis.call('PEXPIRE', state, math.max(ask.offer.rest_ms, 0) + keep_ms)
-      redis.call('DEL', window)
-    end
-    if ask.attempts > 0 then
-      redis.call('HINCRBY', window, 'a' .. bucket, ask.attempts)
-      redis.call('HINCRBY', window, 'f' .. bucket, ask.failures)
-      redis.call('PEXPIRE', window, bucket_ms * buckets)
-    end
-    if ask.acquire and until_ms <= now and redis.call('SET', probe, ask.acquire, 'NX', 'PX', lease_ms) then
-      leased = 1
-    end
-  end
-  for _, token in ipairs(ask.release or {}) do
-    if redis.call('GET', probe) == token then redis.call('DEL', probe) end
-  end
-  if ask.renew and not redis.call('SET', probe, ask.renew, 'NX', 'PX', lease_ms)
-     and redis.call('GET', probe) == ask.renew then
-    redis.call('PEXPIRE', probe, lease_ms)
-  end
-  local attempts, failures = 0, 0
-  local counts = redis.call('HGETALL', window)
-  for j = 1, #counts, 2 do
-    if tonumber(string.sub(counts[j], 2)) <= bucket - buckets then
-      redis.call('HDEL', window, counts[j])
-    elseif string.sub(counts[j], 1, 1) == 'a' then
-      attempts = attempts + counts[j + 1]
-    else
-      failures = failures + counts[j + 1]
-    end
-  end
-  replies[i] = {epoch, is_open, reason, distance, until_ms - now, attempts, failures, accepted, leased}
-end
-return replies
-"""
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _failure_document(failure: Failure) -> dict[str, Any]:
+    return {
+        "reason": failure.reason,
+        "min_backoff_ms": _milliseconds(failure.min_backoff_seconds),
+        "max_backoff_ms": _milliseconds(failure.max_backoff_seconds),
+        "rest_ms": _milliseconds(failure.rest_seconds),
+    }
+
+
+_RULES = orjson.dumps(
+    {
+        "lease_ms": _milliseconds(LEASE_SECONDS),
+        "bucket_ms": _milliseconds(BUCKET_SECONDS),
+        "buckets": BUCKETS,
+        "min_attempts": MIN_ATTEMPTS,
+        "failure_ratio": FAILURE_RATIO,
+        "too_many_failures": _failure_document(TOO_MANY_FAILURES),
+        "flapping_ms": _milliseconds(FLAPPING_SECONDS),
+        "max_rest_ms": _milliseconds(MAX_REST_SECONDS),
+        "keep_ms": _milliseconds(_KEEP_SECONDS),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What a breaker is since its last transition, in durations."""
-
-    is_open: bool
-    reason: str
-    """Why it is open; empty when it is closed."""
-    distance_seconds: float
-    """The doubling distance between probes; kept for a while after the closing, see `rest_seconds`."""
-    rest_seconds: float
-    """Open: until the next probe is due. Closed: until the distance is forgotten. Negative when that is past."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one router says and wants to know about one target."""
+class BreakerUpdate:
+    """What one router reports about one target, and asks for."""
 
     target: str
     epoch: int
-    """The number of the last shared transition that this router knows."""
+    """The number of the last shared state that this router knows."""
     generation: int
     """The router's own number of its state; not sent."""
-    counts: Totals = NOTHING
-    """Attempts that ended since the last exchange, in the state that is offered if one is."""
-    offer: State | None = None
-    """A transition that was made here; taken unless another one came first."""
+    counts: Totals = NO_ATTEMPTS
+    """Attempts that ended in this state and were not reported yet."""
+    verdict: Verdict | None = None
+    restore: BreakerState | None = None
+    """A state that was decided while Redis was away, or that Redis has lost; taken unless Redis has a newer one."""
     acquire: str = ""
-    """The token of a probe that wants the lease."""
+    """The token of a probe that needs the lease."""
     renew: str = ""
     """The token of a probe that is under way."""
     release: Sequence[str] = ()
-    """The tokens of probes that are over."""
+    """The tokens of probes that ended."""
 
     def as_document(self) -> dict[str, Any]:
-        """Return what the script reads; what is not wanted is absent."""
+        """Return what the script reads; what does not apply is absent."""
         document: dict[str, Any] = {
             "epoch": self.epoch,
             "attempts": self.counts.attempts,
             "failures": self.counts.failures,
         }
-        if self.offer is not None:
-            document["offer"] = {
-                "is_open": int(self.offer.is_open),
-                "reason": self.offer.reason,
-                "distance_ms": round(self.offer.distance_seconds * 1000),
-                "rest_ms": round(self.offer.rest_seconds * 1000),
+        if self.verdict == "healthy":
+            document["is_healthy"] = True
+        elif self.verdict is not None:
+            document["failure"] = _failure_document(self.verdict)
+        if self.restore is not None:
+            document["restore"] = {
+                "is_open": self.restore.is_open,
+                "reason": self.restore.reason,
+                "backoff_ms": _milliseconds(self.restore.backoff_seconds),
+                "rest_ms": _milliseconds(self.restore.rest_seconds),
             }
         for name in ("acquire", "renew", "release"):
             if value := getattr(self, name):
@@ -145,34 +117,35 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What Redis answered about one target."""
+class BreakerReply:
+    """What Redis decided about one target."""
 
     epoch: int
-    state: State
+    state: BreakerState
     totals: Totals
-    """The outcomes of all routers in the window, those of the question included."""
-    accepted: bool
-    """Whether the offer became the shared state."""
-    leased: bool
-    """Whether the lease that was asked for was given."""
+    """The outcomes of all routers in the window, those of the update included."""
+    is_own: bool
+    """Whether the update brought the state about."""
+    is_leased: bool
+    """Whether the lease was granted to the update."""
 
 
-class RedisShare:
-    """The routers' common knowledge. Redis slow or away is an answer here, not an error."""
+class SharedBreakerState:
+    """The routers' common state. Redis slow or away is an answer here, not an error."""
 
-    def __init__(self, client: redis.Redis, metrics: Metrics) -> None:
+    def __init__(self, client: redis.Redis, metrics: Metrics, rng: random.Random) -> None:
         self._client = client
-        self._script = client.register_script(_SCRIPT)
+        self._script = client.register_script(files("llm_router.breaker").joinpath("shared.lua").read_text())
         self._metrics = metrics
-        self._rests_until = 0.0
+        self._rng = rng
+        self._paused_until = 0.0
         self._is_lost = False
 
     @classmethod
-    def connect(cls, url: str, metrics: Metrics) -> RedisShare:
-        """Return a share over the Redis at `url`, connected when it is first needed; ValueError for a bad address."""
+    def connect(cls, url: str, metrics: Metrics, rng: random.Random) -> SharedBreakerState:
+        """Return the state in the Redis at `url`, connected at the first exchange; ValueError for a bad address."""
         # With a socket timeout the client writes under `asyncio.wait_for`, and before Python 3.12 that loses a
-        # cancellation that comes as the write ends: who was told to stop would go on. `exchange` has its own timeout.
+        # cancellation that comes as the write ends: a task that was cancelled would go on. `exchange` has its own.
         pool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -181,27 +154,22 @@ class RedisShare:
             socket_connect_timeout=1,
             socket_timeout=None,
         )
-        return cls(redis.Redis.from_pool(pool), metrics)
+        return cls(redis.Redis.from_pool(pool), metrics, rng)
 
-    async def exchange(self, asks: Sequence[Ask], timeout_seconds: float) -> list[Told] | None:
-        """Say and learn in one round trip, in the order of `asks`; None when Redis did not answer in time."""
+    async def exchange(self, updates: Sequence[BreakerUpdate], timeout_seconds: float) -> list[BreakerReply] | None:
+        """Report and learn in one round trip, in the order of `updates`; None when Redis did not answer in time."""
         loop = asyncio.get_running_loop()
-        if not asks or loop.time() < self._rests_until:
+        if not updates or loop.time() < self._paused_until:
             return None
-        keys = [f"spillway:breaker:{kind}:{ask.target}" for ask in asks for kind in ("state", "outcomes", "probe")]
-        arguments: list[bytes | int] = [
-            orjson.dumps([ask.as_document() for ask in asks]),
-            round(LEASE_SECONDS * 1000),
-            round(BUCKET_SECONDS * 1000),
-            BUCKETS,
-            round(_KEEP_SECONDS * 1000),
-            round(LONGEST_REST_SECONDS * 1000),
+        keys = [
+            f"spillway:breaker:{kind}:{update.target}" for update in updates for kind in ("state", "outcomes", "probe")
         ]
+        documents = orjson.dumps([update.as_document() for update in updates])
         try:
             async with asyncio.timeout(timeout_seconds):
-                replies = await self._script(keys, arguments)
+                replies = await self._script(keys, [documents, _RULES, draw_jitter(self._rng)])
         except (RedisError, OSError, TimeoutError) as error:
-            self._rests_until = loop.time() + REST_SECONDS
+            self._paused_until = loop.time() + _PAUSE_SECONDS
             self._fail(error)
             return None
         if self._is_lost:
@@ -220,12 +188,12 @@ class RedisShare:
             log.warning("breaker_share_lost", cause=type(error).__name__)
 
 
-def _read(reply: Sequence[Any]) -> Told:
-    epoch, is_open, reason, distance_ms, rest_ms, attempts, failures, accepted, leased = reply
-    return Told(
+def _read(reply: Sequence[Any]) -> BreakerReply:
+    epoch, is_open, reason, backoff_ms, rest_ms, attempts, failures, is_own, is_leased = reply
+    return BreakerReply(
         epoch=epoch,
-        state=State(bool(is_open), reason.decode(), distance_ms / 1000, rest_ms / 1000),
+        state=BreakerState(bool(is_open), reason.decode(), backoff_ms / 1000, rest_ms / 1000),
         totals=Totals(attempts, failures),
-        accepted=bool(accepted),
-        leased=bool(leased),
+        is_own=bool(is_own),
+        is_leased=bool(is_leased),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from llm_router.chain.timers import Timers
 from llm_router.errors import ProviderError
 from llm_router.target import Target

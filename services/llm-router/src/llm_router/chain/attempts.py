@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from llm_router.breaker.breakers import Breakers, Permit
+from llm_router.breaker.breakers import Breakers
+from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
 from llm_router.chain.candidates import Candidates
 from llm_router.chain.decision import MIN_ATTEMPT_SECONDS, exhausted, pause_before_retry

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from llm_router.breaker.breakers import Breakers, Permit
+from llm_router.breaker.breakers import Breakers
+from llm_router.breaker.permit import Permit
 from llm_router.chain.decision import may_be_larger
 from llm_router.errors import ContextTooLong, ProviderError
 from llm_router.metrics import Metrics

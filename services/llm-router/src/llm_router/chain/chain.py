@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.chat_attempt import ChatAttempt
 from llm_router.chain.outbox import Outbox

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
 from llm_router.chain.outbox import Outbox
 from llm_router.errors import ProviderError, ProviderTimeout, StreamBroken
@@ -138,7 +138,7 @@ class ChatAttempt(Attempt):
         if self._splice is not None:
             contents = self._splice.join(contents)
         if contents and self.timers.mark_first_content():
-            self.permit.first_content()
+            self.permit.mark_alive()
         return contents
 
     def _end(self, answer: Answer) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.embed_attempt import EmbedAttempt
 from llm_router.errors import CompletionFailed, ProviderError, no_embeddings

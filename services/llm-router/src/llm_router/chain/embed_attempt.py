@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
 from llm_router.errors import AnswerTooLarge, ContextTooLong, ProviderError
 from llm_router.providers.openai.embedder import Embedder, EmbeddingsReply

@@ -1,4 +1,4 @@
-"""Breakers as one router process has them, with a clock that tests move."""
+"""The breakers of one router process, with a clock that tests move."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 
 from prometheus_client import CollectorRegistry
 
-from llm_router.breaker.breakers import Breakers, Permit
-from llm_router.breaker.shared import RedisShare
+from llm_router.breaker.breakers import Breakers
+from llm_router.breaker.permit import Permit
+from llm_router.breaker.shared import SharedBreakerState
 from llm_router.errors import ProviderError, ProviderUnavailable
 from llm_router.metrics import Metrics
 
@@ -16,7 +17,7 @@ DOWN = ProviderUnavailable("down", http_status=503)
 
 
 class FakeClock:
-    """Monotonic seconds that pass when told to."""
+    """Monotonic seconds that pass when a test advances them."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,22 +37,23 @@ class Pod:
     def __init__(
         self, redis_url: str | None = None, *, targets: tuple[str, ...] = ("t",), is_patient: bool = True
     ) -> None:
-        """With `redis_url` the time is real, for Redis has its own; `is_patient` waits long for it."""
+        """With `redis_url` the time is real, since Redis has its own; `is_patient` waits long for its replies."""
         self.clock = FakeClock()
         self.registry = CollectorRegistry()
         self.metrics = metrics = Metrics(self.registry)
-        self.share = None if redis_url is None else RedisShare.connect(redis_url, metrics)
+        rng = random.Random(7)
+        self.shared = None if redis_url is None else SharedBreakerState.connect(redis_url, metrics, rng)
         self.breakers = Breakers(
             metrics,
             clock=self.clock if redis_url is None else time.monotonic,
-            jitter=random.Random(7),
-            share=self.share,
+            rng=rng,
+            shared=self.shared,
             lease_timeout_seconds=5.0 if is_patient else 0.05,
         )
         self.breakers.keep(targets)
 
     async def admitted(self, target: str = "t") -> Permit:
-        """Return a permit that has to be given."""
+        """Return a permit; fails when none is given."""
         permit = await self.breakers.admit(target)
         assert permit is not None
         return permit
@@ -67,14 +69,14 @@ class Pod:
             (await self.admitted(target)).succeeded()
 
     async def is_open(self, target: str = "t") -> bool:
-        """Tell whether attempts are refused; gives what it was permitted back."""
+        """Return whether attempts are refused; a permit that was given is abandoned."""
         permit = await self.breakers.admit(target)
         if permit is not None:
             permit.abandoned()
         return permit is None or permit.is_probe
 
     async def rest(self, least: float, *, target: str = "t") -> Permit:
-        """Expect that nothing is permitted for `least` seconds, and a probe after the jitter; return its permit."""
+        """Expect no permit for `least` seconds, and one for a probe after the jitter; return it."""
         self.clock.advance(least - 0.01)
         assert await self.breakers.admit(target) is None
         self.clock.advance(least * 0.2 + 0.01)
@@ -83,5 +85,5 @@ class Pod:
         return permit
 
     def counted(self, name: str, **labels: str) -> float | None:
-        """Return what the metric `name` says; None when there is no such series."""
+        """Return the value of the metric `name`; None when there is no such series."""
         return self.registry.get_sample_value(name, labels)

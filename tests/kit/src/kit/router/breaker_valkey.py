@@ -1,4 +1,4 @@
-"""A Valkey that several pods share, and what they do over it."""
+"""A Valkey that several pods share, and what they do with it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import redis.asyncio as redis
 from structlog.testing import capture_logs
 
 from kit.router.breaker_pods import DOWN, Pod
-from llm_router.breaker.breakers import Permit
+from llm_router.breaker.permit import Permit
 from spillway_local import processes, valkey
 from spillway_local.ports import free_port
 
-# The machine may be busy; what has to happen happens within a fraction of it.
+# The machine may be busy; what is waited for takes a fraction of it.
 PATIENCE_SECONDS = 20.0
 Pods = Callable[..., Pod]
 FAILURES = "llm_router_breaker_share_failures_total"
@@ -50,7 +50,7 @@ class Valkey:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Let it accept and say nothing while the block runs."""
+        """Let it accept connections and answer nothing while the block runs."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -61,7 +61,7 @@ class Valkey:
 
 @asynccontextmanager
 async def shared(*pods: Pod) -> AsyncIterator[None]:
-    """Let the pods exchange in the background, as a process does."""
+    """Run the background exchange of the pods, as a process does."""
     tasks = [asyncio.create_task(pod.breakers.keep_shared()) for pod in pods]
     try:
         yield
@@ -72,13 +72,13 @@ async def shared(*pods: Pod) -> AsyncIterator[None]:
 
 
 async def exchange(*pods: Pod) -> None:
-    """Let each pod tell and learn once, in this order."""
+    """Let each pod report and learn once, in this order."""
     for pod in pods:
         await pod.breakers.exchange()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it is so."""
+    """Wait until `condition` holds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
@@ -105,25 +105,27 @@ async def next_probe(pod: Pod) -> float:
     return time.monotonic() - started
 
 
-def opening_of(pod: Pod) -> float:
-    """Let the pod's attempts fail; return the seconds until the probe, as they are logged."""
+async def opening_of(pod: Pod) -> float:
+    """Let the pod's attempts fail until it refuses others; return the logged seconds until the probe."""
     with capture_logs() as lines:
         for _ in range(5):
             pod.breakers.insist("t").failed(DOWN)
+        assert await pod.is_open()
+        await exchange(pod)
     (seconds,) = [line["probe_in_seconds"] for line in lines if line["event"] == "breaker_opened"]
     return float(seconds)
 
 
-async def questions_to(store: redis.Redis) -> int:
+async def exchanges_with(store: redis.Redis) -> int:
     """Return how many exchanges Redis has answered."""
     return int((await store.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
 
 def shows_open(pod: Pod) -> bool:
-    """Tell what the gauge says."""
+    """Return whether the gauge says that the breaker is open."""
     return pod.counted("llm_router_breaker_open", target="t") == 1
 
 
 def transitions(lines: Iterable[MutableMapping[str, Any]]) -> list[tuple[str, bool]]:
-    """Return event and origin of the lines that tell of a state."""
+    """Return event and origin of the lines that report a transition."""
     return [(line["event"], line["learned"]) for line in lines if "learned" in line]
