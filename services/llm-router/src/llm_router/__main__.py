@@ -120,7 +120,7 @@ async def _check_routes(watch: RoutesWatch, fleets: Fleets, dependencies: ChainD
 
 
 def _own_address(host: str, port: int) -> str:
-    """Return where others reach this very process: in a pod its address; empty when that cannot be told."""
+    """Return the address at which others reach this process, in a pod the pod's; empty when it is not known."""
     try:
         if ipaddress.ip_address(host).is_unspecified:
             host = str(socket.getaddrinfo(socket.gethostname(), port, type=socket.SOCK_STREAM)[0][4][0])

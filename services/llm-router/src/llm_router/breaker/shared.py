@@ -1,7 +1,7 @@
 """The breakers that routers share over Redis: one script takes what they report of targets and returns what is decided.
 
 Of each target Redis keeps three keys: the state with its number, the epoch; the outcomes of all routers in the sliding
-window; the lease of the probe. All times are Redis's own; routers are told durations.
+window; the lease of the probe. All times are Redis's own; routers receive durations.
 """
 
 from __future__ import annotations
