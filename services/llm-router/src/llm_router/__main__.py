@@ -58,21 +58,7 @@ async def serve(settings: Settings) -> None:
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
     shared = SharedBreakerState.connect(settings.redis_url, metrics, rng) if settings.redis_url else None
-    dependencies = ChainDependencies(
-        breakers=Breakers(
-            metrics,
-            clock=time.monotonic,
-            rng=rng,
-            shared=shared,
-            lease_timeout_seconds=settings.breaker_lease_timeout_seconds,
-        ),
-        latencies=Latencies(time.monotonic),
-        allowances=HedgeAllowances(),
-        metrics=metrics,
-        rng=rng,
-        frame_interval_seconds=settings.frame_interval_ms / 1000,
-        router_address=_own_address(settings.host, settings.port),
-    )
+    dependencies = _chain_dependencies(settings, metrics, rng, shared)
     _keep_known(fleets, dependencies)
     service = RouterService(
         fleets,
@@ -110,6 +96,26 @@ async def serve(settings: Settings) -> None:
         if shared is not None:
             await shared.close()
     log.info("stopped")
+
+
+def _chain_dependencies(
+    settings: Settings, metrics: Metrics, rng: random.Random, shared: SharedBreakerState | None
+) -> ChainDependencies:
+    return ChainDependencies(
+        breakers=Breakers(
+            metrics,
+            clock=time.monotonic,
+            rng=rng,
+            shared=shared,
+            lease_timeout_seconds=settings.breaker_lease_timeout_seconds,
+        ),
+        latencies=Latencies(time.monotonic),
+        allowances=HedgeAllowances(),
+        metrics=metrics,
+        rng=rng,
+        frame_interval_seconds=settings.frame_interval_ms / 1000,
+        router_address=_own_address(settings.host, settings.port),
+    )
 
 
 async def _check_routes(watch: RoutesWatch, fleets: Fleets, dependencies: ChainDependencies) -> None:
