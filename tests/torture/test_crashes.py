@@ -261,5 +261,5 @@ async def test_a_second_edge_on_the_same_spool_does_not_start(patient: Patient) 
 
     assert 1 == result.returncode
     (line,) = [line for line in map(orjson.loads, result.stdout.splitlines()) if line["event"] == "start_failed"]
-    assert "another edge has this spool; each edge needs a file of its own" in line["reason"]
+    assert "another edge uses this spool; each edge needs a file of its own" in line["reason"]
     assert "Traceback" not in result.stdout + result.stderr

@@ -307,7 +307,7 @@ def _own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
     own.kill()
 
 
-async def test_what_redis_forgot_when_it_ended_is_told_again(
+async def test_events_that_a_restarted_redis_lost_are_resent(
     own_valkey: OwnValkey, spool: Spool, metrics: Metrics, counted: Counted
 ) -> None:
     """A node without power: the last writes never reached the disk. In order, what came before the loss, too."""
@@ -330,7 +330,7 @@ async def test_what_redis_forgot_when_it_ended_is_told_again(
         assert 4 == await client.xlen(COST_EVENTS)
 
 
-async def test_what_is_told_again_is_told_again_after_the_next_end(
+async def test_resent_events_are_resent_again_after_the_next_restart(
     own_valkey: OwnValkey, spool: Spool, metrics: Metrics, counted: Counted
 ) -> None:
     """Also what came out of the spool."""
@@ -349,7 +349,7 @@ async def test_what_is_told_again_is_told_again_after_the_next_end(
             assert ["spooled"] == await recorded(client)
 
 
-async def test_nothing_is_told_again_to_a_redis_that_went_on(
+async def test_nothing_is_resent_to_a_redis_that_did_not_restart(
     emitter: Emitter, valkey: redis.Redis, counted: Counted
 ) -> None:
     """However often it is asked."""
@@ -358,7 +358,7 @@ async def test_nothing_is_told_again_to_a_redis_that_went_on(
     for _ in range(3):
         await emitter.replay()
 
-    assert (["one"], 0) == (await recorded(valkey), counted("edge_cost_events_told_again_total"))
+    assert (["one"], 0) == (await recorded(valkey), counted("edge_cost_events_resent_total"))
 
 
 async def recorded_after_restart(client: redis.Redis) -> list[str]:
@@ -367,10 +367,10 @@ async def recorded_after_restart(client: redis.Redis) -> list[str]:
     return await recorded(client)
 
 
-async def replayed(emitter: Emitter, counted: Counted, told_again: int) -> None:
-    """Do what the edge does every second until so many events were told again."""
+async def replayed(emitter: Emitter, counted: Counted, resent: int) -> None:
+    """Do what the edge does every second until that many events were resent."""
     async with asyncio.timeout(20):
-        while counted("edge_cost_events_told_again_total") < told_again:
+        while counted("edge_cost_events_resent_total") < resent:
             await emitter.replay()
             await asyncio.sleep(0.02)
 

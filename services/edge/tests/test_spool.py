@@ -1,4 +1,4 @@
-"""The spool keeps what was handed to it: in order, across restarts, kills, full disks and cancellation."""
+"""The spool keeps every event it acknowledged: in order, across restarts, kills, full disks and cancellation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.events.spool import Spool, SpoolFull, SpoolTaken, _Append
+from edge.events.spool import Spool, SpoolFull, SpoolInUse, _Append
 
-# Appends numbered events for ever and prints each number once its event counts as kept.
+# Appends numbered events without end and prints each number once its append has returned.
 WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
@@ -42,8 +42,8 @@ async def _spool(path: Path) -> AsyncIterator[Spool]:
 
 
 async def events_of(spool: Spool) -> list[bytes]:
-    """Return what waits."""
-    return [event for _, event in await spool.oldest(1_000_000)]
+    """Return all events in the queue."""
+    return [spooled.event for spooled in await spool.oldest(1_000_000)]
 
 
 async def reopened(path: Path) -> list[bytes]:
@@ -62,24 +62,24 @@ async def test_events_come_back_in_order(spool: Spool) -> None:
         await spool.append(event)
 
     assert given == await events_of(spool)
-    assert given[:2] == [event for _, event in await spool.oldest(2)]
+    assert given[:2] == [spooled.event for spooled in await spool.oldest(2)]
     assert 4 == spool.depth
 
 
-async def test_what_was_replayed_is_forgotten_and_nothing_else(spool: Spool) -> None:
-    """Also while more comes in; numbers are never used twice."""
+async def test_only_replayed_events_are_removed(spool: Spool) -> None:
+    """Also while more are appended; sequence numbers are never reused."""
     for number in range(3):
         await spool.append(b"%d" % number)
-    second = (await spool.oldest(2))[-1][0]
+    second = (await spool.oldest(2))[-1].sequence
     await spool.append(b"3")
     await spool.remove_through(second)
 
     assert ([b"2", b"3"], 2) == (await events_of(spool), spool.depth)
 
-    await spool.remove_through((await spool.oldest(9))[-1][0])
+    await spool.remove_through((await spool.oldest(9))[-1].sequence)
     await spool.append(b"4")
     assert [b"4"] == await events_of(spool)
-    assert (await spool.oldest(1))[0][0] > second + 2
+    assert (await spool.oldest(1))[0].sequence > second + 2
 
 
 async def test_events_survive_a_restart(path: Path) -> None:
@@ -94,7 +94,7 @@ async def test_events_survive_a_restart(path: Path) -> None:
 
 
 @pytest.mark.integration
-async def test_an_event_that_counts_as_kept_survives_a_kill(path: Path) -> None:
+async def test_an_acknowledged_event_survives_a_kill(path: Path) -> None:
     """SIGKILL right after an acknowledgement: every acknowledged event is there, in order, and at most one more."""
     command = [sys.executable, "-c", WRITER, str(path)]
     writer = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -122,7 +122,7 @@ async def test_an_append_is_committed_before_it_returns(path: Path, spool: Spool
     assert (2,) == synchronous
 
 
-async def test_appends_at_the_same_time_are_all_kept(spool: Spool) -> None:
+async def test_concurrent_appends_are_all_kept(spool: Spool) -> None:
     """Requests fail together when Redis goes away."""
     given = [b"%d" % number for number in range(200)]
     await asyncio.gather(*(spool.append(event) for event in given))
@@ -132,7 +132,7 @@ async def test_appends_at_the_same_time_are_all_kept(spool: Spool) -> None:
 
 
 async def test_a_cancelled_append_corrupts_nothing(path: Path, spool: Spool) -> None:
-    """What was begun is kept or not, but whole; the appends around it are kept."""
+    """A cancelled event is kept whole or not at all; the appends around it are kept."""
     tasks = [asyncio.create_task(spool.append(b"%d" % number * 1000)) for number in range(50)]
     await asyncio.sleep(0)
     for task in tasks[::3]:
@@ -145,17 +145,17 @@ async def test_a_cancelled_append_corrupts_nothing(path: Path, spool: Spool) -> 
     assert len(events) == spool.depth
 
 
-async def is_kept(spool: Spool, event: bytes, *, into_reserve: bool = True) -> bool:
-    """Tell whether the spool took an event."""
+async def is_kept(spool: Spool, event: bytes, *, may_use_reserve: bool = True) -> bool:
+    """Append an event; return whether the spool had space for it."""
     try:
-        await spool.append(event, into_reserve=into_reserve)
+        await spool.append(event, may_use_reserve=may_use_reserve)
     except SpoolFull:
         return False
     return True
 
 
-async def test_a_full_disk_is_told_and_loses_nothing_that_was_kept(path: Path) -> None:
-    """SpoolFull, the event is not half there, and what was kept can still be read and replayed."""
+async def test_a_full_disk_is_an_error_and_loses_no_acknowledged_event(path: Path) -> None:
+    """SpoolFull, no part of the event is stored, and earlier events can still be read and replayed."""
     spool = Spool(path)
     pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
     spool._connection.execute(f"PRAGMA max_page_count = {pages + 20}")
@@ -167,54 +167,54 @@ async def test_a_full_disk_is_told_and_loses_nothing_that_was_kept(path: Path) -
     assert kept == spool.depth
     assert [b"%d" % number * 1000 for number in range(kept)] == await events_of(spool)
 
-    await spool.remove_through((await spool.oldest(kept))[-1][0])
-    await spool.append(b"room again")
+    await spool.remove_through((await spool.oldest(kept))[-1].sequence)
+    await spool.append(b"space again")
     await spool.close()
-    assert [b"room again"] == await reopened(path)
+    assert [b"space again"] == await reopened(path)
 
 
-async def test_the_file_stays_within_its_size_and_the_last_room_is_for_ends(path: Path) -> None:
-    """Beginnings are refused first; when ends are refused as well, nothing that was kept is lost."""
+async def test_the_file_stays_within_its_size_and_the_reserve_is_for_settled_events(path: Path) -> None:
+    """Admitted events are refused first; when settled events are refused too, no stored event is lost."""
     largest = 512 * 1024
     spool = Spool(path, largest)
-    beginnings = 0
-    while await is_kept(spool, b"b" * 1000, into_reserve=False):
-        beginnings += 1
-    ends = 0
-    while await is_kept(spool, b"e" * 1000):
-        ends += 1
-        assert not await is_kept(spool, b"b", into_reserve=False)
+    admitted = 0
+    while await is_kept(spool, b"a" * 1000, may_use_reserve=False):
+        admitted += 1
+    settled = 0
+    while await is_kept(spool, b"s" * 1000):
+        settled += 1
+        assert not await is_kept(spool, b"b", may_use_reserve=False)
     events = await events_of(spool)
     await spool.close()
 
     # An event takes a little more than itself, four on a page of 4 KiB at best.
-    assert largest / 2 / 1000 < beginnings < largest / 1000
-    assert largest / 16 / 2 / 1000 < ends < largest / 16 / 1000 + 10
-    assert [b"b" * 1000] * beginnings + [b"e" * 1000] * ends == events
+    assert largest / 2 / 1000 < admitted < largest / 1000
+    assert largest / 16 / 2 / 1000 < settled < largest / 16 / 1000 + 10
+    assert [b"a" * 1000] * admitted + [b"s" * 1000] * settled == events
     assert path.stat().st_size <= largest
 
 
-async def test_room_that_came_back_is_used_again(path: Path) -> None:
-    """After an outage that filled it the spool is as good as new."""
+async def test_freed_space_is_used_again(path: Path) -> None:
+    """After an outage that filled it, the spool takes as many events as before."""
     spool = Spool(path, 256 * 1024)
     for _ in range(3):
-        while await is_kept(spool, b"b" * 1000, into_reserve=False):
+        while await is_kept(spool, b"a" * 1000, may_use_reserve=False):
             pass
-        await spool.remove_through((await spool.oldest(10_000))[-1][0])
-        assert (0, True) == (spool.depth, await is_kept(spool, b"b" * 1000, into_reserve=False))
+        await spool.remove_through((await spool.oldest(10_000))[-1].sequence)
+        assert (0, True) == (spool.depth, await is_kept(spool, b"a" * 1000, may_use_reserve=False))
     await spool.close()
 
 
 @pytest.mark.integration
 async def test_a_spool_belongs_to_one_process(path: Path) -> None:
-    """A second edge on the same file is refused with a word that says what to do; who ends lets go."""
+    """A second edge on the same file is refused with an error that says what to do, until the first one ends."""
     spool = Spool(path)
-    with pytest.raises(SpoolTaken, match=r"cost-events\.sqlite: another edge has this spool; each edge needs"):
+    with pytest.raises(SpoolInUse, match=r"cost-events\.sqlite: another edge uses this spool; each edge needs"):
         Spool(path)
     command = [sys.executable, "-c", WRITER, str(path)]
     second = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await second.communicate()
-    assert b"another edge has this spool" in said
+    assert b"another edge uses this spool" in said
 
     await spool.append(b"kept")
     await spool.close()
@@ -222,7 +222,7 @@ async def test_a_spool_belongs_to_one_process(path: Path) -> None:
 
 
 class HeldSpool(Spool):
-    """A spool on a disk that does nothing until it is let go."""
+    """A spool on a disk that blocks until `go` is set."""
 
     go: threading.Event
     commits = 0
@@ -233,7 +233,7 @@ class HeldSpool(Spool):
         return super()._append_together(batch)
 
 
-async def test_events_that_come_while_the_disk_is_busy_are_synced_together(path: Path) -> None:
+async def test_events_that_arrive_while_the_disk_is_busy_are_synced_together(path: Path) -> None:
     """A hundred requests that fail together wait for two syncs and not for a hundred."""
     spool = HeldSpool(path)
     spool.go = threading.Event()
@@ -251,7 +251,7 @@ async def test_events_that_come_while_the_disk_is_busy_are_synced_together(path:
 
 
 async def test_one_event_that_does_not_fit_costs_no_other(path: Path) -> None:
-    """Of events that are synced together each is kept for itself."""
+    """When a batch fails, its events are written one by one."""
     spool = HeldSpool(path, 256 * 1024)
     spool.go = threading.Event()
     given = [b"a" * 1000, b"too large" * 100_000, b"c" * 1000]
@@ -266,12 +266,12 @@ async def test_one_event_that_does_not_fit_costs_no_other(path: Path) -> None:
     await spool.close()
 
 
-async def test_a_close_waits_for_what_is_under_way(path: Path) -> None:
-    """Also for events whose callers have gone."""
+async def test_close_waits_for_pending_writes(path: Path) -> None:
+    """Also for events whose callers were cancelled."""
     spool = HeldSpool(path)
     spool.go = threading.Event()
     appends = []
-    for event in (b"under way", b"waits"):
+    for event in (b"writing", b"waiting"):
         appends.append(asyncio.create_task(spool.append(event)))
         await asyncio.sleep(0.01)
         appends[-1].cancel()
@@ -281,10 +281,10 @@ async def test_a_close_waits_for_what_is_under_way(path: Path) -> None:
     spool.go.set()
     await asyncio.wait_for(closing, 20)
 
-    assert [b"under way", b"waits"] == await reopened(path)
+    assert [b"writing", b"waiting"] == await reopened(path)
 
 
-def test_a_place_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
     """Not at the first outage of Redis."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):

@@ -23,7 +23,7 @@ from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
 from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.events.redis import RedisStore
-from edge.events.spool import Spool, SpoolTaken
+from edge.events.spool import Spool, SpoolInUse
 from edge.exchange.exchange import ExchangeDependencies
 from edge.exchange.output_stage import SizeLimit
 from edge.exchange.settlement import Settlement
@@ -166,7 +166,7 @@ def main() -> None:
     configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings))
-    except (KeysError, TlsFilesUnusable, OSError, SpoolTaken, sqlite3.Error) as error:
+    except (KeysError, TlsFilesUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

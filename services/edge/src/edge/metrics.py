@@ -65,8 +65,8 @@ class Metrics(MetricTable):
         "edge_cost_events_lost_total",
         "Settled events that neither Redis nor the spool accepted; the ledger shows those requests as unsettled.",
     )
-    cost_events_told_again = counter(
-        "edge_cost_events_told_again_total",
+    cost_events_resent = counter(
+        "edge_cost_events_resent_total",
         "Cost events sent to Redis again because it restarted after it had accepted them.",
     )
     spool_depth = gauge("edge_spool_events", "Cost events waiting in the spool.")

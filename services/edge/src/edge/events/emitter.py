@@ -12,7 +12,7 @@ import structlog
 
 from edge.events.redis import Command, RedisAway, RedisStore
 from edge.events.spool import Spool, SpoolFull
-from edge.events.unsynced import RecentEvents
+from edge.events.unsynced import UnsyncedEvents
 from edge.metrics import Metrics
 from edge.problems import Problem
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -32,17 +32,17 @@ class Emitter:
         self._store = store
         self._spool = spool
         self._metrics = metrics
-        self._unsynced = RecentEvents()
+        self._unsynced = UnsyncedEvents()
         self._under_way: set[asyncio.Task[bool]] = set()
 
     def note(self, event: bytes) -> None:
         """Learn that Redis has taken an admitted event."""
-        self._unsynced.took([event])
+        self._unsynced.add([event])
 
     async def spool_admitted(self, event: bytes) -> None:
         """Keep an admitted event while Redis is away; Problem (503) when there is no room, so that nothing is spent."""
         try:
-            await self._spool_event(event, into_reserve=False)
+            await self._spool_event(event, may_use_reserve=False)
         except SpoolFull as error:
             log.error("cost_event_refused", reason="spool_full")  # noqa: TRY400 - expected, counted and reported
             raise Problem(
@@ -66,21 +66,21 @@ class Emitter:
         """Send the events of the last seconds once more to a Redis that was started since; each still counts once."""
         asked_at = time.monotonic()
         run_id = await self._store.run_id()
-        doubtful = self._unsynced.doubtful(run_id, asked_at)
-        for start in range(0, len(doubtful), _REPLAY_BATCH):
-            await self._store.replay(doubtful[start : start + _REPLAY_BATCH])
-        if doubtful:
-            self._unsynced.told_again(len(doubtful), run_id)
-            self._metrics.cost_events_told_again.inc(len(doubtful))
-            log.warning("redis_restarted", events_told_again=len(doubtful))
+        unconfirmed = self._unsynced.unconfirmed(run_id, asked_at)
+        for start in range(0, len(unconfirmed), _REPLAY_BATCH):
+            await self._store.replay(unconfirmed[start : start + _REPLAY_BATCH])
+        if unconfirmed:
+            self._unsynced.resent(len(unconfirmed), run_id)
+            self._metrics.cost_events_resent.inc(len(unconfirmed))
+            log.warning("redis_restarted", events_resent=len(unconfirmed))
 
     async def _empty_spool(self) -> None:
         while self._spool.depth:
             waiting = await self._spool.oldest(_REPLAY_BATCH)
-            events = [event for _, event in waiting]
+            events = [spooled.event for spooled in waiting]
             await self._store.replay(events)
-            self._unsynced.took(events)
-            await self._spool.remove_through(waiting[-1][0])
+            self._unsynced.add(events)
+            await self._spool.remove_through(waiting[-1].sequence)
             self._metrics.spool_depth.set(self._spool.depth)
             log.info("spool_replayed", events=len(waiting), left=self._spool.depth)
 
@@ -110,16 +110,16 @@ class Emitter:
             await self._store.settle(payload, beside)
         except RedisAway:
             try:
-                await self._spool_event(payload, into_reserve=True)
+                await self._spool_event(payload, may_use_reserve=True)
             except SpoolFull:
                 # The admitted event is recorded, so the ledger will show this request as unsettled.
                 self._metrics.cost_events_lost.inc()
                 log.error("cost_event_lost", reason="spool_full")  # noqa: TRY400 - expected, counted and reported
             return False
-        self._unsynced.took([payload])
+        self._unsynced.add([payload])
         return True
 
-    async def _spool_event(self, payload: bytes, *, into_reserve: bool) -> None:
-        await self._spool.append(payload, into_reserve=into_reserve)
+    async def _spool_event(self, payload: bytes, *, may_use_reserve: bool) -> None:
+        await self._spool.append(payload, may_use_reserve=may_use_reserve)
         self._metrics.cost_events_spooled.inc()
         self._metrics.spool_depth.set(self._spool.depth)

@@ -1,4 +1,4 @@
-"""Where cost events wait while Redis is away: an SQLite file, synced to disk before an event counts as kept."""
+"""The spool: cost events wait here while Redis is away, in an SQLite file that is synced after each write."""
 
 from __future__ import annotations
 
@@ -11,44 +11,51 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
-# For the ends of requests that have begun: a part of the largest size, as large as that many open requests need.
-_RESERVED_PART = 16
+# The reserve is 1/16 of the maximum size: enough for the settled events of all requests that are open at one time.
+_RESERVE_DIVISOR = 16
 
 
 class SpoolFull(Exception):
-    """There is no room for the event, in the file or on its disk."""
+    """The file, or its disk, has no space left for the event."""
 
 
-class SpoolTaken(Exception):
-    """Another process has the file."""
+class SpoolInUse(Exception):
+    """Another process has locked the file."""
+
+
+class SpooledEvent(NamedTuple):
+    """A row of the file."""
+
+    sequence: int
+    event: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Append:
-    """An event that somebody waits for to be kept."""
+    """An event to be written, and the future that its caller awaits."""
 
     event: bytes
-    into_reserve: bool
-    kept: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    may_use_reserve: bool
+    written: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Spool:
-    """A queue on disk, oldest first. All work on the file happens in one thread of its own, off the event loop."""
+    """A queue on disk, oldest first. All file access happens in one dedicated thread, off the event loop."""
 
     def __init__(self, path: Path, max_bytes: int = 2**30) -> None:
         """Open or create the file, which never grows beyond `max_bytes`.
 
-        OSError or sqlite3.Error when that cannot be done, SpoolTaken when another process has it.
+        OSError or sqlite3.Error when that fails, SpoolInUse when another process has the file.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._reserved_bytes = max_bytes // _RESERVED_PART
-        self._lock = _take(path)
+        self._reserved_bytes = max_bytes // _RESERVE_DIVISOR
+        self._lock = _acquire_lock(path)
         try:
             self._connection = _open(path, max_bytes)
         except sqlite3.Error:
@@ -59,30 +66,29 @@ class Spool:
         self._waiting: list[_Append] = []
         self._writing: asyncio.Task[None] | None = None
         self.depth: int = self._connection.execute("SELECT count(*) FROM events").fetchone()[0]
-        """How many events wait."""
+        """The number of events in the queue."""
 
-    async def append(self, event: bytes, *, into_reserve: bool = True) -> None:
-        """Keep `event`; it is on disk when this returns. SpoolFull when there is no room.
+    async def append(self, event: bytes, *, may_use_reserve: bool = True) -> None:
+        """Append `event`; it is on disk when this returns. SpoolFull when there is no space left.
 
-        The last part of the room is for those who may go `into_reserve`. Events that come while the disk is busy are
-        synced together.
+        Without `may_use_reserve` the reserve stays free. Events that arrive while the disk is busy are synced together.
         """
-        append = _Append(event, into_reserve)
+        append = _Append(event, may_use_reserve)
         self._waiting.append(append)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
-        await append.kept
+        await append.written
 
-    async def oldest(self, limit: int) -> Sequence[tuple[int, bytes]]:
-        """Return up to `limit` events with their sequence numbers, oldest first."""
+    async def oldest(self, limit: int) -> Sequence[SpooledEvent]:
+        """Return up to `limit` events, oldest first."""
         return await self._in_thread(self._oldest, limit)
 
-    async def remove_through(self, seq: int) -> None:
-        """Forget all events up to and including `seq`."""
-        await self._in_thread(self._remove_through, seq)
+    async def remove_through(self, sequence: int) -> None:
+        """Delete all events up to and including `sequence`."""
+        await self._in_thread(self._remove_through, sequence)
 
     async def close(self) -> None:
-        """Finish what is under way and close the file."""
+        """Finish pending writes and close the file."""
         if self._writing is not None:
             await self._writing
         await self._in_thread(self._connection.close)
@@ -93,24 +99,24 @@ class Spool:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                kept = await self._in_thread(self._append_all, batch)
-            except Exception as error:  # noqa: BLE001 - told to everybody who waits for it
-                results: list[Exception | None] = [error] * len(batch)
+                written = await self._in_thread(self._append_all, batch)
+            except Exception as error:  # noqa: BLE001 - passed on to every caller that waits
+                errors: list[Exception | None] = [error] * len(batch)
             else:
-                results = [None if is_kept else SpoolFull() for is_kept in kept]
-            for append, error_or_none in zip(batch, results, strict=True):
-                if append.kept.done():
-                    continue  # its caller was cancelled; the event is kept all the same
-                if error_or_none is None:
-                    append.kept.set_result(None)
+                errors = [None if is_written else SpoolFull() for is_written in written]
+            for append, append_error in zip(batch, errors, strict=True):
+                if append.written.done():
+                    continue  # its caller was cancelled; the event is on disk all the same
+                if append_error is None:
+                    append.written.set_result(None)
                 else:
-                    append.kept.set_exception(error_or_none)
+                    append.written.set_exception(append_error)
 
     async def _in_thread(self, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _append_all(self, batch: Sequence[_Append]) -> list[bool]:
-        """Keep all in one transaction, or each by itself when that fails; tell which were kept."""
+        """Write all in one transaction, or one by one when that fails; return for each whether it was written."""
         try:
             return self._append_together(batch)
         except sqlite3.Error:
@@ -123,39 +129,40 @@ class Spool:
             return False
 
     def _append_together(self, batch: Sequence[_Append]) -> list[bool]:
-        is_roomy = self._is_roomy()
-        kept = [append.into_reserve or is_roomy for append in batch]
-        events = [(append.event,) for append, is_kept in zip(batch, kept, strict=True) if is_kept]
+        has_free_space = self._has_free_space()
+        written = [append.may_use_reserve or has_free_space for append in batch]
+        events = [(append.event,) for append, is_written in zip(batch, written, strict=True) if is_written]
         with self._connection:  # rolls back when anything fails
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO events (event) VALUES (?)", events)
         self.depth += len(events)
-        return kept
+        return written
 
-    def _is_roomy(self) -> bool:
-        """Tell whether there is room beside the reserve, in the file and on its disk."""
+    def _has_free_space(self) -> bool:
+        """Return whether both the file and its disk have space left besides the reserve."""
         pages = self._pragma("max_page_count") - self._pragma("page_count") + self._pragma("freelist_count")
-        room = min(pages * self._page_bytes, shutil.disk_usage(self._path.parent).free)
-        return room > self._reserved_bytes
+        free_bytes = min(pages * self._page_bytes, shutil.disk_usage(self._path.parent).free)
+        return free_bytes > self._reserved_bytes
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
-    def _oldest(self, limit: int) -> list[tuple[int, bytes]]:
-        return self._connection.execute("SELECT seq, event FROM events ORDER BY seq LIMIT ?", (limit,)).fetchall()
+    def _oldest(self, limit: int) -> list[SpooledEvent]:
+        rows = self._connection.execute("SELECT seq, event FROM events ORDER BY seq LIMIT ?", (limit,))
+        return [SpooledEvent(*row) for row in rows]
 
-    def _remove_through(self, seq: int) -> None:
-        self.depth -= self._connection.execute("DELETE FROM events WHERE seq <= ?", (seq,)).rowcount
+    def _remove_through(self, sequence: int) -> None:
+        self.depth -= self._connection.execute("DELETE FROM events WHERE seq <= ?", (sequence,)).rowcount
 
 
-def _take(path: Path) -> int:
-    """Return the descriptor of a lock that is let go when this process ends, however it ends."""
+def _acquire_lock(path: Path) -> int:
+    """Return the descriptor of a lock that the kernel releases when this process ends, even when it is killed."""
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise SpoolTaken(f"{path}: another edge has this spool; each edge needs a file of its own") from error
+        raise SpoolInUse(f"{path}: another edge uses this spool; each edge needs a file of its own") from error
     return lock
 
 
