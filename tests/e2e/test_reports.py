@@ -30,7 +30,8 @@ async def asked(door: Door, other_door: Door) -> list[str]:
     """Return the ids of some requests of the tenant `blue`, oldest first; `red` has one as well."""
     ids = []
     for number, model in enumerate(("happy", "happy", "other", "cached", "cached")):
-        chat = await door.chat(f"reports {number if model != 'cached' else 'twice'}", model=model)
+        headers = {"x-request-id": f"reports-{number}"}
+        chat = await door.chat(f"reports {number if model != 'cached' else 'twice'}", headers, model=model)
         await door.receipt(chat.request_id)
         ids.append(chat.request_id)
     await other_door.receipt((await other_door.chat("reports", model="happy")).request_id)
@@ -48,7 +49,7 @@ def table(answer: httpx2.Response) -> list[Json]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_costs_are_grouped_by_what_was_asked(door: Door, stores: Stores, name: str) -> None:
+async def test_costs_are_grouped_by_each_dimension(door: Door, stores: Stores, name: str) -> None:
     """Each dimension agrees with the ledger's own table, and the groups with the total."""
     costs = (await door.get("/v1/costs", params={"group_by": name})).json()
     rows = await stores.rows(
@@ -65,7 +66,7 @@ async def test_costs_are_grouped_by_what_was_asked(door: Door, stores: Stores, n
     assert "by_user" not in costs
 
 
-async def test_several_dimensions_are_asked_for_with_commas_or_one_by_one(door: Door) -> None:
+async def test_dimensions_are_separated_by_commas_or_repeated(door: Door) -> None:
     """The same groups either way, with a key for each dimension; by day in the order of the days when that is first."""
     with_commas = (await door.get("/v1/costs?group_by=day,model,provider")).json()
     one_by_one = (await door.get("/v1/costs?group_by=day&group_by=model&group_by=provider")).json()
@@ -76,14 +77,14 @@ async def test_several_dimensions_are_asked_for_with_commas_or_one_by_one(door: 
     assert sorted(days) == days
 
 
-async def test_costs_are_a_file_as_well(door: Door) -> None:
-    """The same figures by parameter and by header; by day when nothing else is asked for."""
+async def test_costs_are_available_as_csv(door: Door) -> None:
+    """The same figures by parameter and by header; by day when no grouping is given."""
     groups = (await door.get("/v1/costs?group_by=model,user")).json()["groups"]
     by_parameter = await door.get("/v1/costs?group_by=model,user&format=csv")
     by_header = await door.get("/v1/costs?group_by=model,user", headers={"accept": "text/csv, application/json;q=0.5"})
 
-    told = [{name: str(value) for name, value in group.items()} for group in groups]
-    assert told == table(by_parameter) == table(by_header)
+    expected = [{name: str(value) for name, value in group.items()} for group in groups]
+    assert expected == table(by_parameter) == table(by_header)
     assert "day" == next(iter(table(await door.get("/v1/costs?format=csv"))[0]))
     assert "total" in (await door.get("/v1/costs", headers={"accept": "application/json, text/csv"})).json()
     assert "total" in (await door.get("/v1/costs?format=json", headers={"accept": "text/csv"})).json()
@@ -109,7 +110,7 @@ async def all_ids(door: Door, **params: Any) -> list[str]:
 
 
 async def test_requests_are_listed_newest_first(door: Door, stores: Stores, asked: list[str]) -> None:
-    """Page by page, each once, those of one's own tenant and no other."""
+    """Page by page, each once, those of the caller's tenant and no other."""
     rows = await stores.rows("SELECT request_id FROM requests WHERE tenant = 'blue' ORDER BY request_id DESC")
 
     assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=7)
@@ -121,7 +122,7 @@ async def test_requests_are_listed_newest_first(door: Door, stores: Stores, aske
 
 
 async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores: Stores, asked: list[str]) -> None:
-    """What the ledger's own table says is what the list says."""
+    """The list and the ledger's own table name the same requests."""
     key = (await door.receipt(asked[0]))["key_id"]
     now = datetime.now(UTC)
     filters: dict[str, tuple[Json, str]] = {
@@ -138,6 +139,8 @@ async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores:
             "request_id IN (SELECT request_id FROM attempts WHERE provider = 'anthropic')",
         ),
         "template": ({"template": "none"}, "false"),
+        "client's id": ({"client_request_id": " reports-1 "}, "client_request_id = 'reports-1'"),
+        "other client's id": ({"client_request_id": "reports-99"}, "false"),
         "today": ({"from": str(now.date()), "to": str(now.date())}, f"admitted_at::date = '{now.date()}'"),
         "tomorrow": ({"from": str(now.date() + timedelta(days=1))}, f"admitted_at::date > '{now.date()}'"),
         "an hour": (
@@ -152,8 +155,8 @@ async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores:
         assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=50, **params), name
 
 
-async def test_requests_are_a_file_as_well(door: Door, asked: list[str]) -> None:
-    """All of them, or as many as asked for with the cursor of the rest in a header; the cells are those of the list."""
+async def test_requests_are_available_as_csv(door: Door, asked: list[str]) -> None:
+    """All of them, or `limit` of them with the cursor of the rest in a header; the cells are those of the list."""
     listed = await all_records(door, limit=1000)
     rows = table(await door.get("/v1/requests?format=csv"))
     some = await door.get("/v1/requests?limit=2", headers={"accept": "text/csv"})
@@ -169,8 +172,8 @@ async def test_requests_are_a_file_as_well(door: Door, asked: list[str]) -> None
     assert asked[:-3:-1] == [row["request_id"] for row in table(some)]
 
 
-async def test_a_cursor_is_for_its_own_tenant_and_filters(door: Door, other_door: Door, asked: list[str]) -> None:
-    """Elsewhere it is refused, and nobody sees another's rows with it."""
+async def test_a_cursor_is_bound_to_its_tenant_and_filters(door: Door, other_door: Door, asked: list[str]) -> None:
+    """It is refused elsewhere, and shows no rows of another tenant."""
     cursor = (await door.get("/v1/requests", params={"limit": 1})).json()["next_cursor"]
     for who, params in ((other_door, {}), (door, {"user": "blue-user"}), (door, {"cursor": cursor[:-4]})):
         answer = await who.get("/v1/requests", params={"cursor": cursor, **params})
@@ -182,12 +185,12 @@ async def test_a_cursor_is_for_its_own_tenant_and_filters(door: Door, other_door
 
 
 @pytest.mark.parametrize(
-    ("path", "param", "told"),
+    ("path", "param", "explanation"),
     [
         ("/v1/costs?group_by=colour", "group_by", "user, key, model, route, provider, target_model, template, day"),
         ("/v1/costs?group_by=", "group_by", "is none of"),
         ("/v1/costs?group_by=model,route", "group_by", "the same"),
-        ("/v1/costs?group_by=day&group_by=day", "group_by", "each once"),
+        ("/v1/costs?group_by=day&group_by=day", "group_by", "twice"),
         ("/v1/costs?form=2026-11-21", "form", "form"),
         ("/v1/costs?from=1700000000", "from", "YYYY-MM-DD"),
         ("/v1/costs?to=0001-01-02", "to", "no 30 days before"),
@@ -207,19 +210,20 @@ async def test_a_cursor_is_for_its_own_tenant_and_filters(door: Door, other_door
         ("/v1/requests?from=0001-01-01T00:00:00%2B09:00", "from", "YYYY-MM-DD"),
         ("/v1/requests?from=0001-01-01", None, "1970"),
         ("/v1/requests?from=2026-11-22&to=2026-11-21", "from", "not before"),
+        ("/v1/requests?client_request_id=%20", "client_request_id", "must not be empty"),
         ("/v1/requests?cursor=abc", "cursor", "begin without it"),
         ("/v1/requests?cursor=abc&format=csv", "cursor", "begin without it"),
     ],
 )
-async def test_a_report_that_makes_no_sense_is_refused_in_words_that_help(
-    door: Door, path: str, param: str | None, told: str
+async def test_a_wrong_parameter_is_refused_with_an_explanation(
+    door: Door, path: str, param: str | None, explanation: str
 ) -> None:
-    """With the parameter and the rule; a parameter that is not known is not passed by."""
+    """The error names the parameter and the rule; an unknown parameter is refused too."""
     answer = await door.get(path)
 
     error = answer.json()["error"]
     assert (400, "invalid_request", param) == (answer.status_code, error["code"], error["param"])
-    assert told in error["message"]
+    assert explanation in error["message"]
 
 
 async def spillway(door: Door, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -229,16 +233,16 @@ async def spillway(door: Door, *arguments: str) -> subprocess.CompletedProcess[b
     return await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, timeout=60)
 
 
-async def test_the_command_shows_costs_by_what_was_asked(door: Door) -> None:
-    """As a table and as CSV, over the days that were named."""
+async def test_the_command_shows_costs_by_each_dimension(door: Door) -> None:
+    """As a table and as CSV, over the given days."""
     today = str(datetime.now(UTC).date())
     for name in ("user", "key", "model", "provider", "day"):
         groups = (await door.get("/v1/costs", params={"group_by": name})).json()["groups"]
         run = await spillway(door, "costs", "--by", name)
         lines = run.stdout.decode().splitlines()
         start = lines.index(f"by {name}") + 1
-        told = [line.split()[0] for line in lines[start : start + len(groups)]]
-        assert [group[name] or "-" for group in groups] == told, run
+        shown = [line.split()[0] for line in lines[start : start + len(groups)]]
+        assert [group[name] or "-" for group in groups] == shown, run
     as_csv = await spillway(door, "costs", "--by", "model", "--csv", "--from", today, "--to", today)
     params = {"group_by": "model", "format": "csv", "from": today, "to": today}
     assert (await door.get("/v1/costs", params=params)).content == as_csv.stdout

@@ -1,4 +1,4 @@
-"""Exports over HTTP: a ledger with a script behind the real endpoints, a real client in front of a real server."""
+"""Exports over HTTP: the real endpoints and server, with a scripted ledger behind them and a real client in front."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .scripted_edge import Edge
 
 
 class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
-    """Has `pages` pages of `rows` requests each; page `fails_at` cannot be had."""
+    """Has `pages` pages of `rows` requests each; page `fails_at` fails."""
 
     def __init__(self) -> None:
         self.pages = 3
@@ -36,7 +36,7 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
     async def ListRequests(  # noqa: N802 - gRPC's spelling
         self, request: ledgerpb.ListRequestsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ledgerpb.ListRequestsResponse:
-        """Answer with the page that the token names."""
+        """Return the page that the token names."""
         self.asked.append(ledgerpb.ListRequestsRequest.FromString(request.SerializeToString()))
         page = int(request.page_token or "1")
         if page == self.fails_at:
@@ -48,13 +48,13 @@ class ScriptedLedger(ledger_pb2_grpc.LedgerServiceServicer):
         return ledgerpb.ListRequestsResponse(records=[record] * self.rows, next_page_token=token)
 
     async def GetPriceBook(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's spelling
-        """Not asked for here."""
+        """Never called here."""
 
     async def GetSpend(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's spelling
-        """Not asked for here."""
+        """Never called here."""
 
     async def GetRequest(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's spelling
-        """Not asked for here."""
+        """Never called here."""
 
 
 @asynccontextmanager
@@ -101,7 +101,7 @@ async def client(edge: Edge, ledger: ScriptedLedger) -> AsyncIterator[httpx2.Asy
 
 
 async def test_an_export_has_every_page(client: httpx2.AsyncClient, ledger: ScriptedLedger) -> None:
-    """One header, all rows in order, asked for in large pages, each with the cursor of the one before."""
+    """One header, all rows in order, fetched in large pages, each with the cursor of the previous one."""
     answer = await client.get("/v1/requests?format=csv&user=ada")
 
     lines = answer.text.splitlines()
@@ -114,7 +114,7 @@ async def test_an_export_has_every_page(client: httpx2.AsyncClient, ledger: Scri
 
 
 async def test_an_export_without_rows_has_its_header(client: httpx2.AsyncClient, ledger: ScriptedLedger) -> None:
-    """Pages may be empty, also those in the middle."""
+    """Pages may be empty, including those in the middle."""
     ledger.rows = 0
     answer = await client.get("/v1/requests?format=csv")
 
@@ -122,11 +122,11 @@ async def test_an_export_without_rows_has_its_header(client: httpx2.AsyncClient,
     assert 3 == len(ledger.asked)
 
 
-@pytest.mark.parametrize(("limit", "pages"), [("_MOST_ROWS", 2), ("_MOST_PAGES", 4)])
-async def test_a_cut_export_says_so_and_can_be_gone_on_with(
+@pytest.mark.parametrize(("limit", "pages"), [("_MAX_EXPORT_ROWS", 2), ("_MAX_EXPORT_PAGES", 4)])
+async def test_an_export_at_its_limit_says_so_and_can_be_continued(
     client: httpx2.AsyncClient, ledger: ScriptedLedger, monkeypatch: pytest.MonkeyPatch, limit: str, pages: int
 ) -> None:
-    """The last row names the cursor; what follows it is the rest, and nothing is there twice."""
+    """The last row names the cursor of the rest; no row is there twice."""
     ledger.pages = 6
     monkeypatch.setattr(reports, limit, 4)
     lines = (await client.get("/v1/requests?format=csv")).text.splitlines()
@@ -141,18 +141,18 @@ async def test_a_cut_export_says_so_and_can_be_gone_on_with(
     assert [f"page-{1 + place // 2}" for place in range(12)] == [line.split(",")[0] for line in lines[1:] + rest[1:]]
 
 
-async def test_an_export_that_cannot_begin_is_an_error(client: httpx2.AsyncClient, ledger: ScriptedLedger) -> None:
-    """The first page is there before the status."""
+async def test_an_export_without_a_first_page_is_an_error(client: httpx2.AsyncClient, ledger: ScriptedLedger) -> None:
+    """The first page is fetched before the status line."""
     ledger.fails_at = 1
     answer = await client.get("/v1/requests?format=csv")
 
     assert (503, "ledger_unavailable") == (answer.status_code, answer.json()["error"]["code"])
 
 
-async def test_an_export_that_breaks_off_fails_at_the_client(
+async def test_an_export_that_fails_midway_fails_at_the_client(
     client: httpx2.AsyncClient, ledger: ScriptedLedger
 ) -> None:
-    """Nobody takes the part for the whole, and the rows before are there."""
+    """A truncated file is never mistaken for a complete one; the rows before the failure are there."""
     ledger.fails_at = 3
     received = bytearray()
 
@@ -167,7 +167,7 @@ async def test_an_export_that_breaks_off_fails_at_the_client(
 
 
 async def test_an_export_ends_with_its_client(client: httpx2.AsyncClient, ledger: ScriptedLedger) -> None:
-    """Pages are not fetched for nobody."""
+    """No pages are fetched once the client is gone."""
     ledger.pages = 10**9
     async with client.stream("GET", "/v1/requests?format=csv") as answer:
         await anext(answer.aiter_bytes())

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -19,12 +20,12 @@ log = structlog.get_logger()
 
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-# A spreadsheet takes a cell that begins with one of these for a formula, whatever quotes are around it.
-_FORMULA_BEGINNINGS = frozenset("=+-@＝＋－＠\t\r\n")  # noqa: RUF001 - the wide ones count as well
+# A spreadsheet reads a cell that begins with one of these as a formula, even inside quotes.
+_FORMULA_BEGINNINGS = frozenset("=+-@＝＋－＠\t\r\n")  # noqa: RUF001 - the full-width forms count as well
 
 
 def prefers_csv(accept: str) -> bool:
-    """Tell whether an `Accept` header names text/csv, and JSON not before it."""
+    """Return whether an `Accept` header names text/csv with a higher quality than JSON."""
     qualities = {"text/csv": 0.0, "application/json": 0.0}
     for part in accept.lower().split(","):
         media_type, *parameters = (piece.strip() for piece in part.split(";"))
@@ -44,15 +45,25 @@ def _quality(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Write rows; None is an empty cell, truth is `true` or `false`.
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """Writes rows under named columns."""
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that begins with an
-    apostrophe: whoever takes the first one away has the text as it was. Numbers stay as they are.
-    """
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows([_cell(value) for value in row] for row in rows)
-    return buffer.getvalue().encode()
+    columns: Sequence[str]
+
+    def header(self) -> bytes:
+        """Write the names of the columns."""
+        return self.lines([{name: name for name in self.columns}])
+
+    def lines(self, rows: Iterable[Mapping[str, Any]]) -> bytes:
+        """Write rows; None or a missing name is an empty cell, a boolean is `true` or `false`.
+
+        A text that a spreadsheet would read as a formula, or that begins with an apostrophe, gets an apostrophe in
+        front: removing it restores the text. Numbers stay as they are.
+        """
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows([_cell(row.get(name)) for name in self.columns] for row in rows)
+        return buffer.getvalue().encode()
 
 
 def csv_headers(name: str) -> dict[str, str]:
@@ -61,9 +72,9 @@ def csv_headers(name: str) -> dict[str, str]:
 
 
 class CsvStream(Response):
-    """Sends pieces of a CSV file as they come.
+    """Sends a CSV file piece by piece.
 
-    When one cannot be had the connection closes without an end, so that no client takes the part for the whole.
+    If the export fails midway the connection is aborted, so that a truncated file is never mistaken for a complete one.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
@@ -72,7 +83,7 @@ class CsvStream(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the file."""
         await send({"type": "http.response.start", "status": 200, "headers": self._head})
         gone = asyncio.create_task(_client_gone(receive))
         try:
@@ -81,7 +92,7 @@ class CsvStream(Response):
                 if gone.done():
                     return
         except Problem as problem:
-            log.warning("export_broken_off", reason=problem.code)
+            log.warning("export_aborted", reason=problem.code)
             return
         finally:
             gone.cancel()

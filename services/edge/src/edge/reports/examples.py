@@ -63,10 +63,10 @@ def _report(description: str, example: Any, *codes: str) -> Json:
 
 
 def _with_csv(report: Json, example: str, headers: Mapping[str, str]) -> Json:
-    """Return the report as one that there is as a file as well."""
+    """Return the report as one that is also available as CSV."""
     answer = report["responses"][200]
     answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": example}
-    answer["headers"] = {name: {"description": told, "schema": {"type": "string"}} for name, told in headers.items()}
+    answer["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
     return {**report, "response_model": None}
 
 
@@ -76,7 +76,7 @@ MODEL = _report("The model.", _MODEL, "model_not_found", "router_unavailable")
 COSTS = _with_csv(
     _report(
         "Figures; money is a decimal string in USD. With `group_by`, `groups` instead of `by_user`, `by_model` and "
-        "`by_day`: the dearest first, or day by day, at most 10,000; `truncated` tells whether there are more.",
+        "`by_day`: the most expensive first, or day by day, at most 10,000; `truncated` says whether there are more.",
         {
             "currency": "USD",
             "from": "2026-10-23",
@@ -96,15 +96,15 @@ COSTS = _with_csv(
 _REQUEST = {name: value for name, value in _RECEIPT.items() if name != "attempts"}
 REQUESTS = _with_csv(
     _report(
-        "Requests, newest first. `next_cursor` is there while there may be more: a page can be shorter than `limit`, "
-        "or empty, where few of many requests match. As CSV without `limit` all that match, at most 100,000; the last "
-        "row says so when there are more.",
+        "Requests, newest first. `next_cursor` is set while there may be more: a page can be shorter than `limit`, or "
+        "empty, when few of many requests match. CSV without `limit` has all that match, up to 100,000; when there are "
+        "more, the last row says so.",
         {"object": "list", "data": [_REQUEST], "next_cursor": None},
         "invalid_request",
         "ledger_unavailable",
     ),
     f"{','.join(_REQUEST)}\r\n{REQUEST_ID},settled,local,...\r\n",
-    {"x-next-cursor": "CSV with `limit`: the cursor of the next page, when there may be one."},
+    {"x-next-cursor": "CSV with `limit`: the cursor of the next page, if there may be one."},
 )
 RECEIPT = _report("The receipt.", _RECEIPT, "request_not_found", "ledger_unavailable")
 CACHE_STATS = _report(

@@ -1,4 +1,4 @@
-"""How the ledger's records of requests are written for clients."""
+"""The ledger's records of requests, as JSON objects for clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def receipt_object(record: ledgerpb.RequestRecord) -> Json:
 
 
 def request_object(record: ledgerpb.RequestRecord) -> Json:
-    """Write one request for a list; each has the same keys."""
+    """Write one request for a list; every object has the same keys."""
     request, settled = record.request, record.settled
     is_settled = record.HasField("settled")
     return {
@@ -47,7 +47,7 @@ def request_object(record: ledgerpb.RequestRecord) -> Json:
 
 
 REQUEST_KEYS = tuple(request_object(ledgerpb.RequestRecord()))
-"""The keys of every object that `request_object` writes, in their order."""
+"""The keys of every object that `request_object` writes, in order."""
 
 
 def _attempt(record: ledgerpb.AttemptRecord) -> Json:
