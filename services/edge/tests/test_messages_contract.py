@@ -115,11 +115,15 @@ async def test_an_error_before_the_first_word_is_a_status(
 
 
 async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edge) -> None:
-    """No traceback and no half a message."""
+    """It is on record as one, and the next request does not get it from the cache."""
     edge.router.script = BROKEN["a call goes on after its end"]
-    visit = await ask(edge, stream=False).done()
+    visits = [await ask(edge, stream=False).done() for _ in range(2)]
 
-    assert (502, "error") == (visit.status, visit.json["type"])
+    assert [(502, "error", "edge; fwd=miss")] * 2 == [
+        (visit.status, visit.json["type"], visit.headers["cache-status"]) for visit in visits
+    ]
+    assert [routerpb.OUTCOME_INTERRUPTED] * 2 == [settled.outcome for settled in await edge.settled()]
+    assert [] == await edge.stored()
 
 
 async def test_the_seam_of_a_continued_message_is_a_comment(edge: Edge) -> None:

@@ -108,7 +108,7 @@ class WholeResponse(Response):
         exchange, contract = self._exchange, self._contract
         async with _watching(receive, exchange, self._grace):
             with self._steps.step("answer"):
-                receipt = await exchange.run(_DiscardingReader())
+                receipt = await exchange.run(_CheckingReader(contract, exchange))
         if exchange.is_client_gone:
             return
         headers = {**self._reply_headers, "server-timing": self._steps.header()}
@@ -176,11 +176,22 @@ class _StreamReader:
         await self._writer.write(self._frames.continued(continued))
 
 
-class _DiscardingReader:
-    """Waits for the whole answer, which the exchange keeps."""
+class _CheckingReader:
+    """Waits for the whole answer, which the exchange keeps.
+
+    Frames are written and dropped: chunks that make no stream of this contract make no answer in one piece either, and
+    that has to be known before the answer is settled and stored.
+    """
+
+    def __init__(self, contract: Contract, exchange: Exchange) -> None:
+        self._contract = contract
+        self._exchange = exchange
+        self._frames: Frames | None = None
 
     async def content(self, chunks: list[str | bytes]) -> None:
-        pass
+        if self._frames is None:
+            self._frames = self._contract.frames(self._exchange)
+        self._frames.content(chunks)
 
     async def continued(self, continued: routerpb.Continued) -> None:
         pass
