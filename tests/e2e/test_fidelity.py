@@ -1,4 +1,4 @@
-"""Through the front door and back: what the provider is asked is what the client asked, and the same for the answer."""
+"""Through the front door and back: requests and answers arrive as they were sent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def question(content: object = "hello") -> Json:
 
 
 async def asked(provider: Provider, test: str) -> Json:
-    """Return what the provider was asked last, apart from what each target is told for itself."""
+    """Return the last body that the provider got, without the fields that the router sets for each target."""
     body: Json = (await provider.attempts(test))[-1]["body"]
     return {name: value for name, value in body.items() if name not in OWN}
 
@@ -101,7 +101,7 @@ REQUESTS: dict[str, Json] = {
     "probabilities": {"logprobs": True, "top_logprobs": 3, "logit_bias": {"50256": -100}, "n": 2},
     "reasoning": {"reasoning_effort": "minimal", "max_completion_tokens": 50, "verbosity": "low"},
     "an old limit": {"max_tokens": 50},
-    "who asks": {"user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "store": True},
+    "a user": {"user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "store": True},
     "price and place": {"service_tier": "flex", "prompt_cache_key": "k", "prompt_cache_retention": "24h"},
     "prediction": {"prediction": {"type": "content", "content": "hello"}},
     "sound back": {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}},
@@ -291,7 +291,7 @@ ANSWERS: dict[str, tuple[list[Json], list[Json]]] = {
 }
 
 
-def words(chunks: Sequence[Json]) -> list[Json]:
+def content_of(chunks: Sequence[Json]) -> list[Json]:
     """Return the choices that add something, in order; the ends of choices are compared by themselves."""
     return [
         {**one, "finish_reason": None}
@@ -310,7 +310,7 @@ def ends(chunks: Sequence[Json]) -> dict[int, str]:
 async def test_an_openai_answer_arrives_as_it_was_sent(
     client: openai.AsyncOpenAI, sent: list[Json], messages: list[Json]
 ) -> None:
-    """Chunk by chunk in a stream, put together otherwise; reasons and usage as the provider told them."""
+    """Chunk by chunk in a stream, put together otherwise; reasons and usage as the provider reported them."""
     sent = [{**one, "system_fingerprint": "fp_1"} for one in sent]
     script = orjson.dumps([*sent, chunk(usage=USAGE), "[DONE]"]).decode()
     request: Any = {"model": "script-openai", "messages": [question(script)], "n": len(messages)}
@@ -318,7 +318,7 @@ async def test_an_openai_answer_arrives_as_it_was_sent(
     chunks = [one.model_dump(exclude_unset=True) async for one in stream]
     whole = (await client.chat.completions.create(**request)).model_dump(exclude_unset=True)
 
-    assert words(sent) == words(chunks)
+    assert content_of(sent) == content_of(chunks)
     assert ends(sent) == ends(chunks)
     assert USAGE == chunks[-1]["usage"] == whole["usage"]
     assert "fp_1" == chunks[-1]["system_fingerprint"] == whole["system_fingerprint"]
@@ -326,8 +326,8 @@ async def test_an_openai_answer_arrives_as_it_was_sent(
     assert ends(sent) == {one["index"]: one["finish_reason"] for one in whole["choices"]}
 
 
-async def test_an_end_that_tells_more_is_told_whole(client: openai.AsyncOpenAI) -> None:
-    """What an engine says besides its reason is not lost."""
+async def test_further_fields_of_the_last_chunk_are_passed_on(client: openai.AsyncOpenAI) -> None:
+    """What an engine reports besides the finish reason is not lost."""
     sent = [chunk(choice({"content": "Yes"})), chunk(choice({}, reason="stop", stop_reason="END"))]
     script = orjson.dumps([*sent, "[DONE]"]).decode()
     request: Any = {"model": "script-openai", "messages": [question(script)]}
@@ -338,9 +338,7 @@ async def test_an_end_that_tells_more_is_told_whole(client: openai.AsyncOpenAI) 
     assert {0: "stop"} == ends(chunks)
 
 
-async def test_an_openai_request_arrives_at_anthropic_in_its_words(
-    client: openai.AsyncOpenAI, provider: Provider
-) -> None:
+async def test_an_openai_request_is_translated_for_anthropic(client: openai.AsyncOpenAI, provider: Provider) -> None:
     """Every field that has a counterpart."""
     request: Any = {
         "messages": [
@@ -405,7 +403,7 @@ UNTRANSLATABLE: dict[str, Json] = {
 
 
 @pytest.mark.parametrize(("field", "fields"), UNTRANSLATABLE.items(), ids=UNTRANSLATABLE.keys())
-async def test_what_anthropic_cannot_say_is_named_or_asked_of_another(
+async def test_untranslatable_fields_are_named_or_sent_to_another_target(
     client: openai.AsyncOpenAI, provider: Provider, field: str, fields: Json
 ) -> None:
     """The chain goes on to a target that can; when there is none, a 400 names the field by its place."""
@@ -420,7 +418,7 @@ async def test_what_anthropic_cannot_say_is_named_or_asked_of_another(
     assert {**request, **extra} == await asked(provider, "cto-openai")
 
 
-# What a client could write into a body of this contract to be taken for one of Anthropic's, and the field at fault.
+# Attempts to pass off a body of this contract as one of Anthropic's, and the field that is refused.
 FORGED: dict[str, tuple[Json, str]] = {
     "a model and a limit": (
         {"anthropic": {"fields": {"model": "ok?test=forged", "max_tokens": 99_999}, "unsaid": []}},
@@ -452,7 +450,7 @@ FORGED: dict[str, tuple[Json, str]] = {
 async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anthropics(
     door: Door, provider: Provider, forged: Json, field: str
 ) -> None:
-    """Anthropic's wire has no word for these fields, so they are named; OpenAI's takes them as it takes any other."""
+    """Anthropic's contract lacks these fields, so a 400 names them; to OpenAI they are passed on like any other."""
     body = {"messages": [question(f"hello {uuid.uuid4()}")], **forged}
     before = len(await provider.attempts("echo-claude"))
     refused = await door.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
@@ -476,7 +474,7 @@ async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anth
 async def test_a_field_with_an_endless_name_is_refused_like_any_other(
     door: Door, path: str, model: str, place: Json
 ) -> None:
-    """It is told by its beginning: an error longer than gRPC takes would be lost, and other calls with it."""
+    """Its name is truncated: an error longer than gRPC allows would be lost, and other calls with it."""
     body = {"model": model, "messages": [question()], "x" * 300_000: 1, **place}
     answer = await door.post(path, orjson.dumps(body))
 

@@ -1,4 +1,4 @@
-"""Anthropic's contract to the letter, driven by its own client, whichever vendor answers."""
+"""Anthropic's contract to the letter, driven by Anthropic's own client, whichever vendor answers."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ async def test_the_anthropic_client_gets_a_whole_message(claude: anthropic.Async
 
 @pytest.mark.parametrize("model", ["claude", "late"])
 async def test_the_anthropic_client_streams(claude: anthropic.AsyncAnthropic, model: str) -> None:
-    """The client's own helper puts the same message together, words as they come."""
+    """The client's stream helper assembles the same message; text arrives in pieces."""
     async with claude.messages.stream(model=model, **asked()) as stream:
-        words = [text async for text in stream.text_stream]
+        texts = [text async for text in stream.text_stream]
         message = await stream.get_final_message()
 
-    assert WHOLE == "".join(words)
-    assert len(words) > 1
+    assert WHOLE == "".join(texts)
+    assert len(texts) > 1
     assert "end_turn" == message.stop_reason
     assert 8 == message.usage.output_tokens
     assert (350 if model == "claude" else 12) == message.usage.input_tokens
@@ -164,7 +164,7 @@ async def test_a_tool_call_falls_back_from_anthropic_to_openai(claude: anthropic
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_failures_before_the_first_word_raise_the_clients_own_exceptions(
+async def test_failures_before_the_first_content_raise_the_clients_own_exceptions(
     claude: anthropic.AsyncAnthropic, stream: bool
 ) -> None:
     """Status, class, type and our own code, streaming or not."""
@@ -187,7 +187,7 @@ async def test_failures_before_the_first_word_raise_the_clients_own_exceptions(
 async def test_a_stream_that_breaks_raises_in_the_client_and_ends_with_the_error(
     door: Door, claude: anthropic.AsyncAnthropic
 ) -> None:
-    """The words that came were read; then `event: error`, and nothing that reads as success."""
+    """The text so far was read; then `event: error`, and nothing that reads as success."""
     read: list[str] = []
 
     async def read_on() -> None:
@@ -268,16 +268,16 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("body", "status", "kind", "told"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("body", "status", "kind", "explanation"), BAD.values(), ids=BAD.keys())
 async def test_bad_input_is_answered_in_anthropics_shape(
-    door: Door, body: bytes, status: int, kind: str, told: str
+    door: Door, body: bytes, status: int, kind: str, explanation: str
 ) -> None:
     """A clear error that names what is wrong."""
     answer = await door.post("/v1/messages", body, {"content-type": "application/json"})
 
     error = answer.json()
     assert (status, "error", kind) == (answer.status_code, error["type"], error["error"]["type"])
-    assert told in error["error"]["message"]
+    assert explanation in error["error"]["message"]
     assert answer.headers["request-id"] == answer.headers["x-request-id"] == error["request_id"]
 
 
@@ -289,7 +289,7 @@ async def test_bad_input_is_answered_in_anthropics_shape(
         ("GET", "/v1/messages", 405, "invalid_request_error"),
     ],
 )
-async def test_what_is_not_there_is_told_in_anthropics_shape(
+async def test_unknown_paths_are_answered_in_anthropics_shape(
     door: Door, method: str, path: str, status: int, kind: str
 ) -> None:
     """Other paths keep the shape they have."""
@@ -328,7 +328,7 @@ async def test_a_key_is_taken_from_either_header(door: Door) -> None:
 
 
 async def test_the_small_model_answers_in_anthropics_contract(claude: anthropic.AsyncAnthropic) -> None:
-    """Blocks, a system prompt and many turns reach an engine on the OpenAI wire in words that it takes."""
+    """Blocks, a system prompt and many turns reach an engine on the OpenAI wire in a form that it accepts."""
     message = await claude.messages.create(
         model="local",
         max_tokens=20,

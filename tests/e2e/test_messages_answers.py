@@ -1,4 +1,4 @@
-"""Answers in Anthropic's contract: what the client gets of what the target said, on either wire."""
+"""Answers in Anthropic's contract: what the client gets from a target on either wire."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ ANSWERS: dict[str, tuple[list[Json], list[Json], Json]] = {
         [],
         {"stop_reason": "end_turn", "stop_sequence": None},
     ),
-    "words, calls and words": (
+    "text, calls and text": (
         message_of(
             {"stop_reason": "tool_use", "stop_sequence": None},
             (EMPTY_TEXT, [{"type": "text_delta", "text": "Look: "}]),
@@ -119,7 +119,7 @@ ANSWERS: dict[str, tuple[list[Json], list[Json], Json]] = {
         [{"type": "text", "text": "One. "}, {"type": "text", "text": "Two.", "citations": [CITATION]}],
         {"stop_reason": "end_turn", "stop_sequence": None},
     ),
-    "a tool of Anthropic's own": (
+    "a server tool of Anthropic's": (
         message_of(
             {"stop_reason": "pause_turn", "stop_sequence": None},
             (
@@ -222,7 +222,7 @@ OPENAI_ANSWERS: dict[str, tuple[list[Json], list[Json], str]] = {
 async def test_an_answer_of_openais_becomes_blocks_one_after_the_other(
     door: Door, claude: anthropic.AsyncAnthropic, chunks: list[Json], content: list[Json], reason: str
 ) -> None:
-    """Pieces that come mixed are sorted; what was reasoned is a thought without a signature."""
+    """Interleaved fragments are sorted; reasoning becomes a thinking block without a signature."""
     usage: Json = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}}
     prompt = [{"role": "user", "content": orjson.dumps([*chunks, chunk({}) | usage, "[DONE]"]).decode()}]
     request = asked(model="script-openai", messages=prompt)

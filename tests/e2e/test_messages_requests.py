@@ -1,4 +1,4 @@
-"""Requests in Anthropic's contract: what the target is asked, on either wire."""
+"""Requests in Anthropic's contract: what a target on either wire receives."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ REQUESTS: dict[str, Json] = {
     "tools with everything": {
         "tools": [{**WEATHER, "type": "custom", "strict": True, "eager_input_streaming": True, **CACHED}],
     },
-    "Anthropic's own tools": {
+    "tools of Anthropic's": {
         "tools": [{"type": "bash_20250124", "name": "bash"}, {"type": "web_fetch_20250910", "name": "web_fetch"}]
     },
     **{
@@ -122,7 +122,7 @@ REQUESTS: dict[str, Json] = {
             TALK[2],
         ],
     },
-    "words behind a call": {
+    "text after a call": {
         "messages": [
             *HELLO,
             {
@@ -145,8 +145,8 @@ REQUESTS: dict[str, Json] = {
     },
     "adaptive thinking": {"thinking": {"type": "adaptive", "display": "omitted"}, "output_config": {"effort": "max"}},
     "no thinking": {"thinking": {"type": "disabled"}},
-    "who asks": {"metadata": {"user_id": "u-1"}},
-    "nobody asks": {"metadata": {"user_id": None}},
+    "a user id": {"metadata": {"user_id": "u-1"}},
+    "no user id": {"metadata": {"user_id": None}},
     "what only changes the price": {
         "cache_control": {"type": "ephemeral", "ttl": "1h"},
         "service_tier": "standard_only",
@@ -160,7 +160,7 @@ REQUESTS: dict[str, Json] = {
 async def test_an_anthropic_request_arrives_at_anthropic_as_it_was_sent(
     door: Door, provider: Provider, fields: Json
 ) -> None:
-    """Nothing is lost, added or moved on the way through the one chat body inside."""
+    """Nothing is lost, added or moved."""
     body = asked(**fields)
     answer = await door.post(
         "/v1/messages", orjson.dumps({"model": "echo-claude", **body}), {"cache-control": "no-store"}
@@ -173,7 +173,7 @@ async def test_an_anthropic_request_arrives_at_anthropic_as_it_was_sent(
 async def test_a_beta_that_the_client_asks_for_is_asked_of_anthropic(
     claude: anthropic.AsyncAnthropic, provider: Provider
 ) -> None:
-    """Without the header Anthropic would refuse the fields that belong to it; other vendors are not bothered."""
+    """Without the header Anthropic would refuse the fields that belong to it; other vendors do not get it."""
     beta = {"anthropic-beta": "context-management-2025-06-27,more-2026-01-01"}
     for model in ("echo-claude", "echo-openai"):
         await claude.messages.create(model=model, **asked(), extra_headers=beta)
@@ -184,10 +184,10 @@ async def test_a_beta_that_the_client_asks_for_is_asked_of_anthropic(
     assert "anthropic-beta" not in (await provider.attempts("echo-claude"))[-1]["header_names"]
 
 
-async def test_an_anthropic_request_arrives_at_openai_in_openais_words(
+async def test_an_anthropic_request_is_translated_for_openai(
     claude: anthropic.AsyncAnthropic, provider: Provider
 ) -> None:
-    """What has a word there is said with it, what only changes the price is left out, a failure is told in words."""
+    """Fields with a counterpart are mapped, those that only change the price left out; a failed tool gets a text."""
     choice = {"type": "any", "disable_parallel_tool_use": True}
     config = {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}
     thoughts = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
@@ -253,7 +253,7 @@ async def test_an_anthropic_request_arrives_at_openai_in_openais_words(
     } == await last_body(provider, "echo-openai")
 
 
-UNSAID: dict[str, Json] = {
+UNTRANSLATABLE: dict[str, Json] = {
     "top_k": {"top_k": 5},
     "thinking": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
     "inference_geo": {"inference_geo": "us"},
@@ -262,17 +262,17 @@ UNSAID: dict[str, Json] = {
     | {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "dream"}]}]},
     "messages.0.content.0": REQUESTS["documents"],
     "messages.2.content.0.content.1": REQUESTS["a result in blocks"],
-    "tools.0": REQUESTS["Anthropic's own tools"],
+    "tools.0": REQUESTS["tools of Anthropic's"],
     "tools.0.input_examples": {"tools": [{**WEATHER, "input_examples": [{"city": "Rome"}]}]},
     "a_field_of_next_year": REQUESTS["a field of next year"],
 }
 
 
-@pytest.mark.parametrize(("field", "fields"), UNSAID.items(), ids=UNSAID.keys())
-async def test_what_openai_cannot_say_is_named_or_asked_of_another(
+@pytest.mark.parametrize(("field", "fields"), UNTRANSLATABLE.items(), ids=UNTRANSLATABLE.keys())
+async def test_untranslatable_fields_are_named_or_sent_to_another_target(
     claude: anthropic.AsyncAnthropic, provider: Provider, field: str, fields: Json
 ) -> None:
-    """The chain goes on to a target that can; when there is none, a 400 names the field as the caller wrote it."""
+    """The chain goes on to a target that can; when there is none, a 400 names the field as the client wrote it."""
     request = asked(**fields)
     extra = {name: request.pop(name) for name in ("a_field_of_next_year", "output_config", "top_k") if name in request}
     before = len(await provider.attempts("echo-openai"))
@@ -290,25 +290,23 @@ async def test_what_openai_cannot_say_is_named_or_asked_of_another(
 
 
 async def test_an_engine_that_knows_top_k_is_asked_for_it(claude: anthropic.AsyncAnthropic, provider: Provider) -> None:
-    """vLLM and its like have the word, with the same meaning."""
+    """vLLM and similar engines have the field, with the same meaning."""
     await claude.messages.create(model="echo-vllm", **asked(extra_body={"top_k": 5}))
 
     assert 5 == (await last_body(provider, "echo-vllm"))["top_k"]
 
 
-async def test_a_long_name_of_a_user_does_not_cost_the_answer(
-    claude: anthropic.AsyncAnthropic, provider: Provider
-) -> None:
-    """Anthropic takes more characters than OpenAI; who asks does not change the answer."""
+async def test_a_long_user_id_does_not_fail_the_request(claude: anthropic.AsyncAnthropic, provider: Provider) -> None:
+    """Anthropic allows more characters than OpenAI, and the id does not change the answer."""
     await claude.messages.create(model="echo-openai", **asked(metadata={"user_id": "u" * 65}))
 
     assert "user" not in await last_body(provider, "echo-openai")
 
 
-async def test_a_thought_that_nobody_signed_is_not_sent_to_anthropic(
+async def test_an_unsigned_thought_is_not_sent_to_anthropic(
     claude: anthropic.AsyncAnthropic, provider: Provider
 ) -> None:
-    """Another engine's reasoning, sent back by the client, would be refused there."""
+    """Anthropic would refuse the reasoning of another engine that the client sends back."""
     thought = {"type": "thinking", "thinking": "Hm.", "signature": ""}
     answer = {"role": "assistant", "content": [thought, {"type": "text", "text": "Yes."}]}
     request = asked(messages=[*HELLO, answer, *HELLO])

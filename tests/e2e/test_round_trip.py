@@ -117,7 +117,7 @@ def as_the_router_gets_it(body: Json) -> ChatBody:
 
 @given(bodies | with_tools)
 def test_a_request_of_anthropics_contract_reaches_anthropic_as_it_was(body: Json) -> None:
-    """Equal in every field, at any depth, whatever the edge makes of it for others."""
+    """Equal in every field, at any depth."""
     chat = as_the_router_gets_it(body)
     assert chat.messages_form is not None
 
@@ -126,7 +126,7 @@ def test_a_request_of_anthropics_contract_reaches_anthropic_as_it_was(body: Json
 
 @given(bodies | with_tools)
 def test_the_translation_for_others_is_plain(body: Json) -> None:
-    """Every message and tool has OpenAI's shape, whether or not a target is asked with it."""
+    """Every message and tool has OpenAI's shape, also when something is untranslatable."""
     plain = as_the_router_gets_it(body).openai
 
     assert not {"anthropic", "top_k", "thinking", "metadata", "of_next_year", "cache_control"} & plain.keys()
@@ -138,8 +138,8 @@ def test_the_translation_for_others_is_plain(body: Json) -> None:
 
 
 @given(bodies | with_tools)
-def test_the_translation_keeps_every_word_and_every_call_in_order(body: Json) -> None:
-    """The one thing added is that a tool has failed."""
+def test_the_translation_keeps_every_text_and_every_call_in_order(body: Json) -> None:
+    """The only addition is the text for a failed tool."""
     plain = as_the_router_gets_it(body).openai["messages"]
     system = [{"role": "system", "content": body["system"]}] if "system" in body else []
     native = [*system, *orjson.loads(orjson.dumps(body["messages"]))]
@@ -156,7 +156,7 @@ def test_the_translation_keeps_every_word_and_every_call_in_order(body: Json) ->
 
 @given(bodies | with_tools)
 def test_a_target_on_openais_wire_is_asked_when_nothing_is_untranslatable(body: Json) -> None:
-    """Else the error names the first field that it cannot be asked for."""
+    """Otherwise the error names the first untranslatable field."""
     chat = as_the_router_gets_it(body)
     assert chat.messages_form is not None
 
@@ -177,7 +177,7 @@ def _is_call(block: object) -> bool:
 
 
 def _native_texts(content: object) -> list[str]:
-    """Return the words of a turn, or of a tool's result, in order."""
+    """Return the texts of a turn, or of a tool result, in order."""
     if isinstance(content, str):
         return [content] if content else []
     found: list[str] = []
@@ -202,7 +202,7 @@ def _plain_texts(content: object) -> list[str]:
     return [part["text"] for part in content if part["type"] == "text"] if isinstance(content, list) else []
 
 
-# Right names around anything at all.
+# Valid field names with arbitrary values.
 kinds = st.sampled_from(["text", "image", "tool_use", "tool_result", "thinking", "document"])
 loose_blocks = st.fixed_dictionaries(
     {},
@@ -234,7 +234,7 @@ loose_bodies = st.fixed_dictionaries(
 
 
 @given(loose_bodies)
-def test_no_body_at_all_raises_anything_but_an_error_for_the_caller(body: Json) -> None:
+def test_any_body_is_translated_or_refused(body: Json) -> None:
     """A Problem at the edge or a ProviderError behind it, never a traceback."""
     chat = refused(lambda: as_the_router_gets_it(body))
     if isinstance(chat, Problem):

@@ -1,4 +1,4 @@
-"""The ids of a request: ours is always minted, the client's own goes beside it wherever a request is named."""
+"""The ids of a request: ours is always minted, the client's own is recorded beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 def test_an_id_of_ours_is_a_new_uuid7() -> None:
-    """Two requests never share one, and those of one edge are in order."""
+    """No two requests share one, and those of one edge are in order."""
     minted = [new_request_id() for _ in range(1000)]
 
     assert 1000 == len(set(minted))
@@ -52,14 +52,14 @@ def test_an_id_of_ours_is_a_new_uuid7() -> None:
         ("0192f3a4-6f1e-7cc2-9d0a-2f7d7c1b8e55", "0192f3a4-6f1e-7cc2-9d0a-2f7d7c1b8e55"),
     ],
 )
-def test_a_clients_id_is_any_text_without_what_could_harm_a_log(offered: str, expected: str) -> None:
-    """Cut, on one line, and readable from left to right."""
+def test_a_clients_id_is_any_text_without_control_characters(offered: str, expected: str) -> None:
+    """Truncated, on one line, without characters that reverse or hide others."""
     assert expected == client_request_id(offered)
 
 
 @given(st.text())
-def test_a_clients_id_stays_the_same_when_it_is_cleaned_again(offered: str) -> None:
-    """What a receipt shows is found by searching for it."""
+def test_cleaning_a_clients_id_is_idempotent(offered: str) -> None:
+    """The id that a receipt shows finds the receipt."""
     shown = client_request_id(offered)
 
     assert shown == client_request_id(shown)
@@ -69,7 +69,7 @@ def test_a_clients_id_stays_the_same_when_it_is_cleaned_again(offered: str) -> N
 
 @pytest.mark.parametrize("path", BODIES)
 async def test_a_clients_id_is_never_taken_for_ours(edge: Edge, path: str) -> None:
-    """Also a fresh UUIDv7 sent twice is two requests with ids of their own; both carry the client's beside it."""
+    """Even a fresh UUIDv7: sent twice, it is two requests with ids of their own, each recorded with the client's."""
     mine = str(uuid_utils.compat.uuid7())
     visits = [await edge.visit(path, BODIES[path], [("x-request-id", mine)]).done() for _ in range(2)]
 
@@ -85,8 +85,8 @@ async def test_a_clients_id_is_never_taken_for_ours(edge: Edge, path: str) -> No
     ]
 
 
-async def test_a_request_without_an_id_of_the_clients_has_ours_alone(edge: Edge) -> None:
-    """No empty header, no empty text."""
+async def test_a_request_without_a_clients_id_has_only_ours(edge: Edge) -> None:
+    """There is no empty header."""
     visit = await edge.chat().done()
 
     assert "x-client-request-id" not in visit.headers
@@ -95,7 +95,7 @@ async def test_a_request_without_an_id_of_the_clients_has_ours_alone(edge: Edge)
 
 
 async def test_an_error_carries_both_ids(edge: Edge) -> None:
-    """Also one before anything was admitted, with the header made safe."""
+    """Including one before admission; the header is safe."""
     visit = await edge.visit("/chat", {"colour": 5}, [("x-request-id", "a\x0bb" + "é" * 300)]).done()
 
     assert 400 == visit.status
@@ -104,7 +104,7 @@ async def test_an_error_carries_both_ids(edge: Edge) -> None:
 
 
 async def test_every_log_line_of_a_request_names_both_ids(edge: Edge) -> None:
-    """Bound once, for all that follows."""
+    """They are bound once, for all lines that follow."""
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         visit = await edge.chat(headers=[("x-request-id", "mine\n")]).done()
 
@@ -114,8 +114,8 @@ async def test_every_log_line_of_a_request_names_both_ids(edge: Edge) -> None:
     }
 
 
-async def test_bytes_that_are_no_text_become_some() -> None:
-    """A header may hold any; the cost event may not."""
+async def test_bytes_that_are_not_utf_8_are_replaced() -> None:
+    """A header may contain any bytes, a cost event only text."""
     seen: list[str] = []
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:

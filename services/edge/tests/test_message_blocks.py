@@ -1,4 +1,4 @@
-"""Chunks become content blocks: one after the other, each word once, however the chunks were cut and mixed."""
+"""Chunks become content blocks: in order, nothing lost or doubled, however the chunks were split and mixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def chunk(delta: Json) -> bytes:
 
 
 def call(index: int, arguments: str = "", **identity: str) -> bytes:
-    """Write a piece of a tool call."""
+    """Write a fragment of a tool call."""
     name = {"name": identity.pop("name")} if "name" in identity else {}
     return chunk({"tool_calls": [{"index": index, **identity, "function": {**name, "arguments": arguments}}]})
 
@@ -55,7 +55,7 @@ def check_order(events: list[Json]) -> None:
 
 
 def test_text_is_written_as_it_comes() -> None:
-    """One block, a delta for each chunk, at once."""
+    """One block, and one delta for each chunk without delay."""
     blocks = MessageBlocks()
 
     assert ["content_block_start", "content_block_delta"] == [event["type"] for event in blocks.take(["Hi"])]
@@ -66,7 +66,7 @@ def test_text_is_written_as_it_comes() -> None:
 
 
 def test_the_first_call_is_written_as_it_comes_and_others_wait_for_its_end() -> None:
-    """Arguments that come mixed are put in order; nobody waits who need not."""
+    """Interleaved arguments are sorted, and those of the first call are not delayed."""
     blocks = MessageBlocks()
     first = blocks.take([call(0, "", id="a", name="look"), call(0, '{"x"')])
     mixed = blocks.take([call(1, '{"y"', id="b", name="hear"), call(0, ":1}"), call(1, ":2}")])
@@ -81,8 +81,8 @@ def test_the_first_call_is_written_as_it_comes_and_others_wait_for_its_end() -> 
     ] == joined_blocks(events)
 
 
-def test_a_call_whose_end_was_told_makes_room_for_the_next() -> None:
-    """Anthropic tells the end of each block, so no arguments wait."""
+def test_a_call_that_has_ended_lets_the_next_one_start() -> None:
+    """Anthropic announces the end of each block, so no arguments wait."""
     blocks = MessageBlocks()
     blocks.take([call(0, "{}", id="a", name="look"), native("content_block_stop")])
 
@@ -91,8 +91,8 @@ def test_a_call_whose_end_was_told_makes_room_for_the_next() -> None:
     ]
 
 
-def test_words_among_the_pieces_of_a_call_come_behind_it() -> None:
-    """A call cannot go on after its block has ended, so the words wait."""
+def test_text_among_the_fragments_of_a_call_follows_it() -> None:
+    """A call cannot continue once its block has ended, so the text waits."""
     events = events_of(call(0, '{"x"', id="a", name="look"), "and", call(0, ":1}"), " so")
 
     check_order(events)
@@ -103,15 +103,15 @@ def test_words_among_the_pieces_of_a_call_come_behind_it() -> None:
 
 
 def test_a_call_without_an_id_gets_one() -> None:
-    """The client has to name it in its result."""
+    """The client needs it for the tool result."""
     (block,) = joined_blocks(events_of(call(0, "{}", name="look")))
 
     assert block["id"]
 
 
 @pytest.mark.parametrize("arguments", ['{"x":', "[1]", "5", "null"])
-def test_arguments_that_are_no_object_are_told_as_such(arguments: str) -> None:
-    """A whole message cannot hold them as they are, and must not make them up or lose them."""
+def test_arguments_that_are_not_an_object_are_marked(arguments: str) -> None:
+    """A whole message cannot carry them as `input`, and must neither invent nor lose them."""
     (block,) = joined_blocks(events_of(call(0, arguments, id="a", name="look")))
 
     assert {"INVALID_JSON": arguments} == block["input"]
@@ -136,8 +136,8 @@ def test_other_choices_are_not_part_of_a_message() -> None:
         [call(0, "{}", id="a", name="look"), native("content_block_stop"), call(0, "x")],
     ],
 )
-def test_what_makes_no_message_is_malformed(chunks: list[bytes]) -> None:
-    """One exception for all of it."""
+def test_chunks_that_do_not_form_a_message_are_malformed(chunks: list[bytes]) -> None:
+    """With one kind of exception."""
     with pytest.raises(MalformedChunk):
         MessageBlocks().take(chunks)
 
@@ -151,7 +151,7 @@ pieces = st.one_of(
 
 @given(st.lists(pieces, max_size=20))
 def test_nothing_is_lost_and_blocks_never_mix(answer: list[str | bytes]) -> None:
-    """Every word and every argument once, in the order of its kind."""
+    """Every text, thought and argument once, in order."""
     named = [call(number, "", id=f"c{number}", name=f"f{number}") for number in range(4)]
     events = events_of(*named, *answer)
 

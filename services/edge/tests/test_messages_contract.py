@@ -1,4 +1,4 @@
-"""Anthropic's contract over a router with a script: one end, errors in its own shape, no dishonest stream."""
+"""Anthropic's contract over a scripted router: exactly one end, errors in its shape, no dishonest stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def ask(edge: Edge, **fields: object) -> Visit:
-    """Ask at `/v1/messages` for a stream, unless told otherwise."""
+    """Ask `/v1/messages`, by default for a stream."""
     return edge.visit(
         "/v1/messages", {"model": "default", "max_tokens": 5, "messages": QUESTION, "stream": True, **fields}
     )
@@ -46,7 +46,7 @@ async def test_a_message_is_settled_before_its_end(edge: Edge) -> None:
     assert visit.headers["request-id"] == visit.headers["x-request-id"] == settled.request.request_id
 
 
-async def test_an_answer_without_a_word_is_a_message_without_blocks(edge: Edge) -> None:
+async def test_an_empty_answer_is_a_message_without_blocks(edge: Edge) -> None:
     """Start, reason, stop."""
     edge.router.script = [started(), attempted(), finished(routerpb.FINISH_REASON_LENGTH)]
     visit = await ask(edge).done()
@@ -100,10 +100,10 @@ async def test_a_message_that_breaks_ends_with_an_error_and_is_not_kept(edge: Ed
         ("unsupported_parameter", 400, "invalid_request_error"),
     ],
 )
-async def test_an_error_before_the_first_word_is_a_status(
+async def test_an_error_before_the_first_content_is_a_status(
     edge: Edge, code: str, status: int, kind: str, stream: bool
 ) -> None:
-    """In Anthropic's shape, with the wait that was told."""
+    """In Anthropic's shape, with the router's Retry-After."""
     edge.router.script = [started(), fails(code, retry_after=7 if code == "rate_limited" else 0)]
     visit = await ask(edge, stream=stream).done()
 
@@ -115,7 +115,7 @@ async def test_an_error_before_the_first_word_is_a_status(
 
 
 async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edge) -> None:
-    """It is on record as one, and the next request does not get it from the cache."""
+    """It is recorded as interrupted, and the next request does not get it from the cache."""
     edge.router.script = BROKEN["a call goes on after its end"]
     visits = [await ask(edge, stream=False).done() for _ in range(2)]
 
@@ -126,8 +126,8 @@ async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edg
     assert [] == await edge.stored()
 
 
-async def test_the_seam_of_a_continued_message_is_a_comment(edge: Edge) -> None:
-    """The block goes on; who reads comments sees who wrote the rest."""
+async def test_a_continuation_is_announced_in_a_comment(edge: Edge) -> None:
+    """The block continues; the comment names the target that wrote the rest."""
     seam = routerpb.StreamCompletionResponse(
         continued=routerpb.Continued(attempt_number=2, target="t2", after_characters=2, reason="stream_broken")
     )
@@ -172,8 +172,8 @@ BLOCKS: dict[str, tuple[Json, str]] = {
 
 
 @pytest.mark.parametrize(("turn", "where"), BLOCKS.values(), ids=BLOCKS.keys())
-async def test_a_block_that_makes_no_sense_is_named(edge: Edge, turn: Json, where: str) -> None:
-    """By its place in the body as the caller wrote it; nothing is asked of the router."""
+async def test_a_malformed_block_is_named(edge: Edge, turn: Json, where: str) -> None:
+    """By its place in the client's body; the router is not called."""
     visit = await ask(edge, messages=[{"role": "user", **turn}]).done()
 
     assert (400, "invalid_request_error") == (visit.status, visit.json["error"]["type"])
@@ -197,8 +197,8 @@ async def test_a_block_that_makes_no_sense_is_named(edge: Edge, turn: Json, wher
         ({"top_k": 0.5}, "top_k"),
     ],
 )
-async def test_a_field_that_makes_no_sense_is_named(edge: Edge, fields: Json, where: str) -> None:
-    """With the name that Anthropic's contract gives it."""
+async def test_a_malformed_field_is_named(edge: Edge, fields: Json, where: str) -> None:
+    """By its name in Anthropic's contract."""
     visit = await ask(edge, **fields).done()
 
     assert 400 == visit.status
@@ -207,7 +207,7 @@ async def test_a_field_that_makes_no_sense_is_named(edge: Edge, fields: Json, wh
 
 @pytest.mark.parametrize("kind", [{"type": []}, {"type": 5}, {}])
 async def test_thinking_of_an_unknown_kind_is_left_to_the_target(edge: Edge, kind: Json) -> None:
-    """Anthropic may know it; others are not asked."""
+    """It is untranslatable, so only Anthropic is asked."""
     await ask(edge, thinking=kind).done()
 
     assert ["thinking"] == list(edge.router.requests[0].messages_form.untranslatable)

@@ -1,4 +1,4 @@
-"""The native form of a request: only `/v1/messages` has one, it arrives as it was sent, its translation is plain."""
+"""The native form of a request: only `/v1/messages` sets it, it is sent unchanged, and its translation is plain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 TOOL: Json = {"name": "look", "input_schema": {"type": "object"}}
 FUNCTION: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 SEARCH: Json = {"type": "web_search_20250305", "name": "web_search"}
-# What a client could write into a body of OpenAI's contract to be taken for a native form.
+# Attempts to pass off a body of OpenAI's contract as a native form.
 FORGED: dict[str, Json] = {
     "a key on the body": {
         "anthropic": {"fields": {"model": "large", "max_tokens": 9, "tools": [SEARCH]}, "unsaid": []}
@@ -34,7 +34,7 @@ FORGED: dict[str, Json] = {
 
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
 async def test_a_body_of_openais_contract_never_becomes_a_native_form(edge: Edge, forged: Json) -> None:
-    """It passes through as it came, like any other field."""
+    """The fields pass through unchanged, like any other."""
     await edge.complete(**forged).done()
 
     (request,) = edge.router.requests
@@ -43,7 +43,7 @@ async def test_a_body_of_openais_contract_never_becomes_a_native_form(edge: Edge
 
 
 async def test_only_v1_messages_sets_the_native_form(edge: Edge) -> None:
-    """Byte for byte, with the header that belongs to it."""
+    """Byte for byte, with the `anthropic-beta` header."""
     body = {"model": "default", "max_tokens": 5, "messages": QUESTION, "top_k": 3, "a_field": {"deep": [1.50, None]}}
     await edge.visit("/v1/messages", body, [("anthropic-beta", "more-2026-01-01")]).done()
     await edge.chat().done()
@@ -55,7 +55,7 @@ async def test_only_v1_messages_sets_the_native_form(edge: Edge) -> None:
     assert not other.HasField("messages_form")
 
 
-async def test_events_that_only_the_messages_api_has_are_replayed_in_their_place(edge: Edge) -> None:
+async def test_events_of_the_messages_api_keep_their_place(edge: Edge) -> None:
     """From the target and from the response cache alike."""
     edge.router.script = [
         started(),
@@ -79,7 +79,7 @@ async def test_events_that_only_the_messages_api_has_are_replayed_in_their_place
 
 
 async def test_events_of_the_messages_api_are_not_part_of_another_contracts_answer(edge: Edge) -> None:
-    """A router that sends some all the same changes nothing."""
+    """Even when a router sends them by mistake."""
     edge.router.script = [started(), messages_events({"type": "content_block_stop"}), texts("Paris"), attempted(), STOP]
     visit = await edge.complete(stream=False).done()
 
@@ -99,10 +99,14 @@ def text(words: str, **more: object) -> Json:
 USE: Json = {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": 1}}
 CALL: Json = {"id": "t1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
 IMAGE: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-# Fields of a body, what is left of them in OpenAI's words, and what is named as lost.
+# Fields of a body, their translation, and the names of what is lost.
 TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
     "no content": (turn(), {"messages": [{"role": "user", "content": ""}]}, []),
-    "no words of an assistant": (turn(role="assistant"), {"messages": [{"role": "assistant", "content": ""}]}, []),
+    "an empty turn of the assistant": (
+        turn(role="assistant"),
+        {"messages": [{"role": "assistant", "content": ""}]},
+        [],
+    ),
     "a thought alone": (
         turn({"type": "thinking", "thinking": "Hm.", "signature": "s"}, role="assistant"),
         {"messages": [{"role": "assistant", "content": ""}]},
@@ -113,7 +117,7 @@ TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
         {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
         [],
     ),
-    "words between the calls": (
+    "text between the calls": (
         turn(USE, text("and"), {**USE, "id": "t2"}, role="assistant"),
         {"messages": [{"role": "assistant", "content": [text("and")], "tool_calls": [CALL, {**CALL, "id": "t2"}]}]},
         [],
@@ -143,7 +147,7 @@ TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
         {"messages": [{"role": "tool", "tool_call_id": "t1", "content": [text("a map")]}]},
         ["messages.0.content.0.content.1"],
     ),
-    "words around results": (
+    "text around results": (
         turn(text("a"), {"type": "tool_result", "tool_use_id": "t1", "content": "b"}, text("c"), text("d")),
         {
             "messages": [
@@ -194,8 +198,8 @@ TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
         {"tools": [FUNCTION], "tool_choice": "auto", "parallel_tool_calls": False},
         ["tool_choice.mood"],
     ),
-    "a long name of who asks": ({"metadata": {"user_id": "u" * 65}}, {}, []),
-    "who asks": ({"metadata": {"user_id": "u" * 64, "more": 1}}, {"user": "u" * 64}, []),
+    "a long user id": ({"metadata": {"user_id": "u" * 65}}, {}, []),
+    "a user id": ({"metadata": {"user_id": "u" * 64, "more": 1}}, {"user": "u" * 64}, []),
     "no limit": ({"max_tokens": 0}, {"max_completion_tokens": 0}, ["max_tokens"]),
     "fields of Anthropic's": (
         {"top_k": 5, "service_tier": "auto", "thinking": {"type": "adaptive"}, "speed": "fast", "inference_geo": "us"},
@@ -213,8 +217,8 @@ TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
 
 
 @pytest.mark.parametrize(("fields", "plain", "lost"), TRANSLATIONS.values(), ids=TRANSLATIONS.keys())
-def test_the_translation_is_plain_and_names_what_it_cannot_say(fields: Json, plain: Json, lost: list[str]) -> None:
-    """OpenAI's words and no others."""
+def test_the_translation_is_plain_and_names_what_is_lost(fields: Json, plain: Json, lost: list[str]) -> None:
+    """It has OpenAI's fields and no others."""
     body = {"model": "default", "max_tokens": 5, "messages": QUESTION, **fields}
     translation = translate(body)
 
@@ -229,7 +233,7 @@ def added(definition: Json) -> Json:
     return {"messages": [*QUESTION, {"role": "system", "content": [block]}]}
 
 
-# What would be billed in units that no usage of ours carries, and where it is asked for.
+# Work that is billed in units which no usage of ours carries, and where the body requests it.
 EXTRA_WORK: dict[str, tuple[Json, str]] = {
     "a tool billed by use": ({"tools": [TOOL, SEARCH]}, "tools.1"),
     "another model as a tool": ({"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "x"}]}, "tools.0"),
@@ -252,7 +256,7 @@ EXTRA_WORK: dict[str, tuple[Json, str]] = {
     "other models": ({"fallbacks": [{"model": "large", "max_tokens": 9000}]}, "fallbacks"),
     "other models by default": ({"fallbacks": "default"}, "fallbacks"),
     "a summary": ({"compaction": {"type": "summarize"}}, "compaction"),
-    "a summary on the way": (
+    "a summary along the way": (
         {"context_management": {"edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]}},
         "context_management.edits.1",
     ),
@@ -260,10 +264,10 @@ EXTRA_WORK: dict[str, tuple[Json, str]] = {
 
 
 @pytest.mark.parametrize(("fields", "where"), EXTRA_WORK.values(), ids=EXTRA_WORK.keys())
-async def test_work_that_no_usage_tells_of_is_refused_wherever_it_is_asked_for(
+async def test_work_that_no_usage_reports_is_refused_wherever_it_is_requested(
     edge: Edge, fields: Json, where: str
 ) -> None:
-    """With a 400 that names the place, whatever the `anthropic-beta` header says; nothing is asked of the router."""
+    """With a 400 that names the place, whatever the `anthropic-beta` header says; the router is not called."""
     body = {"model": "default", "max_tokens": 5, "messages": QUESTION, **fields}
     visit = await edge.visit("/v1/messages", body, [("anthropic-beta", "inline-tools-2026-09-15")]).done()
 
@@ -274,7 +278,7 @@ async def test_work_that_no_usage_tells_of_is_refused_wherever_it_is_asked_for(
 
 @pytest.mark.parametrize("place", ["system", "messages", "a_field"])
 async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge, place: str) -> None:
-    """Deeper than can be written again, and than can be walked."""
+    """Deeper than JSON can be written, and than the edge recurses."""
     nested = b'{"of":[' * 500 + b"]}" * 500
     block = b'{"type":"dream","of":%b}' % nested
     content = {
@@ -303,8 +307,8 @@ async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge,
         {"messages": [{"role": "user", "content": "web_search_20250305"}]},
     ],
 )
-def test_what_costs_nothing_but_tokens_is_not_refused(fields: Json) -> None:
-    """Tools that the client runs, words that look like a type, and what is empty."""
+def test_what_is_billed_by_tokens_alone_is_not_refused(fields: Json) -> None:
+    """Tools that the client runs, texts that look like a type, and empty fields."""
     try:
         refuse_extra_work({"model": "default", "max_tokens": 5, "messages": QUESTION, **fields})
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""The two ids of a request: ours, always minted here, and the client's own, which only goes beside it (ADR 19)."""
+"""The ids of a request: `request_id` is always minted here, the client's own id is recorded beside it (ADR 19)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def new_request_id() -> str:
 
 
 def client_request_id(offered: str) -> str:
-    """Return a client's own id as it is logged, recorded and searched for; empty when there is nothing left of it.
+    """Return a client's own id as it is logged, recorded and searched for; an empty text counts as none.
 
-    It may be any text, so it is cut, and a character that could break a line or hide what follows is replaced.
+    A client may send any text, so it is truncated, and characters that could break or disguise a log line are replaced.
     """
     cut = offered.strip()[:_MAX_CLIENT_CHARACTERS]
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in cut)

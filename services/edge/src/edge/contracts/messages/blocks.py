@@ -18,22 +18,22 @@ _EMPTY_BLOCKS: dict[str, Json] = {
 
 
 class MessageBlocks:
-    """Takes chunks and gives the events of content blocks: one block after the other, each with start and stop."""
+    """Turns chunks into the events of content blocks, one block after the other, each with a start and a stop."""
 
     def __init__(self) -> None:
         self._index = -1
         self._kind: str | None = None  # of the open block
-        self._call: int | None = None  # the tool call that is being written
-        self._waiting: dict[int, Json] = {}  # tool calls that come in pieces while another one is being written
-        self._late: list[tuple[str, Json]] = []  # words that came before the call that is being written had ended
+        self._call: int | None = None  # the tool call whose block is open
+        self._waiting: dict[int, Json] = {}  # fragments of calls that arrive while another call is open
+        self._late: list[tuple[str, Json]] = []  # deltas that arrive while a call is open
         self._written: set[int] = set()
         self.is_refusal = False
-        """Whether the target declined in words of its own."""
+        """Whether the target refused to answer."""
         self.stop: Json | None = None
         """Why the answer ended, when the target has said so in Anthropic's terms."""
 
     def take(self, chunks: Iterable[str | bytes]) -> list[Json]:
-        """Return the events that these chunks become; MalformedChunk when they make no sense."""
+        """Return the events for these chunks; MalformedChunk when they cannot be read."""
         events: list[Json] = []
         try:
             for chunk in chunks:
@@ -80,7 +80,7 @@ class MessageBlocks:
                 self._start(event["content_block"], events)
             case "content_block_delta":
                 if self._kind is None:
-                    raise ValueError("a delta of no block")
+                    raise ValueError("a delta outside of a block")
                 events.append(self._delta(event["delta"]))
             case "content_block_stop":
                 events += self.close()
@@ -97,7 +97,7 @@ class MessageBlocks:
         events.append(self._delta(delta))
 
     def _take_fragment(self, fragment: Json, events: list[Json]) -> None:
-        """Write the tool call that is open; keep what comes of others meanwhile, as blocks do not mix."""
+        """Write fragments of the open tool call; keep those of others until it ends: blocks cannot overlap."""
         number = fragment.get("index", 0)
         function = fragment.get("function") or {}
         arguments = function.get("arguments") or ""
@@ -106,7 +106,7 @@ class MessageBlocks:
                 events.append(self._delta({"type": "input_json_delta", "partial_json": arguments}))
             return
         if number in self._written:
-            raise ValueError("a tool call goes on after it has ended")
+            raise ValueError("a fragment of a tool call that has ended")
         call = self._waiting.setdefault(number, {"id": "", "name": "", "arguments": ""})
         call["id"] = fragment.get("id") or call["id"]
         call["name"] += function.get("name") or ""
@@ -139,7 +139,7 @@ class MessageBlocks:
 
 
 def joined_blocks(events: Iterable[Json]) -> list[Json]:
-    """Put the blocks of a whole answer together."""
+    """Assemble the content blocks of a whole answer."""
     blocks: list[Json] = []
     inputs: dict[int, str] = {}
     for event in events:

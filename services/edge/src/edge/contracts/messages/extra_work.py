@@ -10,23 +10,23 @@ from edge.problems import Problem
 
 Json = dict[str, Any]
 
-# Anthropic's own tools that cost nothing but tokens; every other kind is refused until somebody has read its price.
+# Anthropic's tools that are billed by tokens alone; every other kind is refused until its price is known.
 _TOKEN_ONLY_TOOLS = ("bash_", "browser_", "computer_", "memory_", "text_editor_", "tool_search_tool_", "web_fetch_")
-# Types of tools have the day of their version in their name; nothing else that has a type does.
+# The type of a tool ends with the date of its version; no other type in a message does.
 _TOOL_TYPE = re.compile(r"mcp_toolset|.*_20\d{6}", re.ASCII)
-# Containers are billed by the hour, and each other field brings models or tools of its own: `fallbacks` other models
-# with other limits, `compaction` a call whose tokens are not in the usage of the answer.
+# `container` is billed by the hour, `fallbacks` names other models with other limits, `mcp_servers` brings tools, and
+# the tokens of a `compaction` are not part of the answer's usage.
 _EXTRA_WORK = ("compaction", "container", "fallbacks", "mcp_servers")
 _COMPACTION_EDIT = "compact_"
-# What a model has written, and who called a tool: types in there define nothing.
+# Written by a model, or naming the caller of a tool: nothing below these keys defines a tool.
 _NO_DEFINITIONS = frozenset({"caller", "input", "input_schema"})
 
 
 def refuse_extra_work(body: Json) -> None:
-    """Raise the Problem that names what asks for extra work, if anything does."""
+    """Raise a Problem that names the field that requests extra work, if there is one."""
     for name in _EXTRA_WORK:
         if body.get(name):
-            raise _refusal(name, f"{name!r} has Anthropic do work beside the answer")
+            raise _refusal(name, "it requests work besides the answer")
     _check_edits(body.get("context_management"))
     for index, tool in enumerate(body.get("tools") or ()):
         _check_tool(tool, f"tools.{index}")
@@ -35,11 +35,11 @@ def refuse_extra_work(body: Json) -> None:
 
 
 def _check_edits(management: object) -> None:
-    """Refuse the edit of a long conversation that is a call of its own; others only leave things out."""
+    """Refuse compaction, which is a separate call of the model; other edits only remove content."""
     edits = management.get("edits") if isinstance(management, dict) else None
     for index, edit in enumerate(edits if isinstance(edits, list) else ()):
         if isinstance(edit, dict) and str(edit.get("type")).startswith(_COMPACTION_EDIT):
-            raise _refusal(f"context_management.edits.{index}", "a compaction is a call of its own")
+            raise _refusal(f"context_management.edits.{index}", "a compaction is a separate call of the model")
 
 
 def _check_definitions(value: object, where: str) -> None:

@@ -91,8 +91,8 @@ class MessagesRequest(BaseModel):
     def to_conversation(self, endpoint: str, raw: Json, encoded: bytes, beta: str = "") -> Conversation:
         """Turn the body into a conversation, translated and in its native form.
 
-        `raw` is the body as it came, parsed; `encoded` is its JSON; `beta` is the header `anthropic-beta`. Problem when
-        a block makes no sense.
+        `raw` is the parsed body, `encoded` its JSON, `beta` the header `anthropic-beta`. Problem (400) names a
+        malformed block.
         """
         if "continuation" in raw:  # ours: Anthropic would refuse it
             raw = {name: value for name, value in raw.items() if name != "continuation"}
@@ -150,12 +150,12 @@ class MessagesFrames:
 
 
 def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
-    """Return a `message` object; Problem when a provider's chunks make none."""
+    """Return a `message` object; Problem when the chunks do not form one."""
     blocks = MessageBlocks()
     try:
         events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
     except MalformedChunk as error:
-        raise Problem("stream_interrupted", "a provider's chunk made no sense") from error
+        raise Problem("stream_interrupted", "a chunk of the provider could not be read") from error
     return _message(exchange, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
 
 
@@ -180,7 +180,7 @@ def _message(exchange: Exchange, content: list[Json], stop: Json, usage: Usage |
 
 
 def _stop(receipt: Receipt, blocks: MessageBlocks) -> Json:
-    """Return why the answer ended: in the provider's own words when it said more than an OpenAI chunk can."""
+    """Return why the answer ended; the provider's own `message_delta` says more than an OpenAI chunk can."""
     if blocks.stop is not None:
         return blocks.stop
     reason = _STOP_REASONS[receipt.answer.finish_reasons[0]]

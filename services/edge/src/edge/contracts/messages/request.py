@@ -1,7 +1,7 @@
 """A body of the Anthropic Messages API as a plain OpenAI chat body, for targets that do not speak this contract.
 
-What OpenAI has no word for is left out. Where the answer would be another one without it, it is named by the client's
-own name for the field: a target that needs the translation is then not asked. See docs/adr/0008.
+What OpenAI's contract cannot express is left out. If that would change the answer, the field is reported under the
+client's name for it, and targets that need the translation are not asked. See docs/adr/0008.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _TRANSLATED = frozenset(
         *("tools", "tool_choice", "metadata", "output_config"),
     }
 )
-# They change what an answer costs, how fast it comes or what is reported about it, and not the answer.
+# They change the price of an answer, its speed or what is reported about it, not the answer itself.
 _WITHOUT_EFFECT = frozenset(
     {"cache_control", "citations", "diagnostics", "eager_input_streaming", "service_tier", "speed"}
 )
-# Every target thinks as it is made to: these two ask for nothing more.
+# These two request no more thinking than a target does by default.
 _THINKING_WITHOUT_EFFECT = frozenset({"adaptive", "disabled"})
-# Only the model that wrote them can read them, and it may be asked without: other targets are.
+# Only the model that wrote them can read them, and requests are valid without them.
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-# OpenAI refuses a request whose `user` is longer; other clients send long ones.
+# OpenAI refuses a longer `user`; clients of the Messages API send longer ones.
 _MAX_USER_CHARACTERS = 64
 # The router reports the name in gRPC's metadata, which has a limit; a client may name a field as it likes.
 _MAX_NAME_CHARACTERS = 100
@@ -38,15 +38,15 @@ _MAX_NAME_CHARACTERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A plain OpenAI chat body, and what it could not say."""
+    """A plain OpenAI chat body, and what it cannot express."""
 
     body: Json
     untranslatable: tuple[str, ...]
-    """The fields without which the answer would be another one, by the client's names."""
+    """The fields whose loss would change the answer, by the client's names."""
 
 
 def translate(body: Json) -> Translation:
-    """Translate a body whose top level was checked. Problem names the block that makes no sense."""
+    """Translate a body whose top level has been validated. Problem (400) names a malformed block."""
     lost: list[str] = []
     translated: Json = {"messages": _messages(body, lost), "max_completion_tokens": body["max_tokens"]}
     if not body["max_tokens"]:
@@ -64,7 +64,7 @@ def translate(body: Json) -> Translation:
 
 
 def _note_native_fields(body: Json, lost: list[str]) -> None:
-    """Note the fields that only Anthropic has."""
+    """Add the fields that only Anthropic has to `lost`."""
     for name, value in body.items():
         if name in _TRANSLATED or name in _WITHOUT_EFFECT or value is None:
             continue
@@ -158,7 +158,7 @@ def _turn(turn: Json, where: str, lost: list[str]) -> list[Json]:
 
 
 def _user(blocks: list[Json], where: str, lost: list[str]) -> list[Json]:
-    """Return a message for each result of a tool and one for what stands between them."""
+    """Return one message for each tool result and one for the blocks between two results."""
     messages: list[Json] = []
     parts: list[Json] | None = None
     for index, block in enumerate(blocks):
@@ -186,7 +186,7 @@ def _tool_result(block: Json, where: str, lost: list[str]) -> Json:
 
 
 def _result_content(content: object, where: str, lost: list[str]) -> str | list[Json]:
-    """Return what a tool has answered: OpenAI's tools answer in text."""
+    """Return the content of a tool result; OpenAI's contract allows only text there."""
     if content is None:
         return ""
     translated = _content(content, where, lost)
@@ -198,14 +198,14 @@ def _result_content(content: object, where: str, lost: list[str]) -> str | list[
 
 
 def _as_failure(content: str | list[Json]) -> str | list[Json]:
-    """Say in words that a tool has failed: only Anthropic has a flag for it."""
+    """Mark the result of a failed tool with a text, because only Anthropic has a flag for it."""
     if isinstance(content, str):
         return f"Error: {content}"
     return [{"type": "text", "text": "Error:"}, *content]
 
 
 def _assistant(blocks: list[Json], where: str, lost: list[str]) -> Json:
-    """Return one message: what was said first, and the calls of tools behind it."""
+    """Return one message: the text first, then all tool calls."""
     parts: list[Json] = []
     calls: list[Json] = []
     for index, block in enumerate(blocks):
@@ -239,7 +239,7 @@ def _content(content: object, where: str, lost: list[str]) -> str | list[Json]:
 
 
 def _parts(block: Json, where: str, lost: list[str]) -> list[Json]:
-    """Return a content block as the part of a message that it is; nothing when OpenAI has no such part."""
+    """Return the part of a message that a content block corresponds to; an empty list when there is none."""
     kind = _text_of(block, "type", where)
     if kind == "text":
         text = _text_of(block, "text", where)
@@ -256,7 +256,7 @@ def _parts(block: Json, where: str, lost: list[str]) -> list[Json]:
 
 
 def _image_url(source: object) -> str | None:
-    """Return the address of an image, its bytes inside if it came so; None when OpenAI has no word for the source."""
+    """Return the URL of an image, a data URL for inline bytes; None when OpenAI does not know this kind of source."""
     match source:
         case {"type": "base64", "media_type": str(media_type), "data": str(data), **rest} if not rest:
             return f"data:{media_type};base64,{data}" if ";" not in media_type else None
@@ -267,7 +267,7 @@ def _image_url(source: object) -> str | None:
 
 
 def _note_rest(block: Json, known: set[str], where: str, lost: list[str]) -> None:
-    """Note what `block` has besides the `known` fields and other targets cannot do without."""
+    """Add the fields of `block` that are not `known` and would change the answer to `lost`."""
     for name, value in block.items():
         is_direct = name == "caller" and value == {"type": "direct"}
         if name not in known and name not in _WITHOUT_EFFECT and value is not None and not is_direct:
