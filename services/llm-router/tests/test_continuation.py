@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from llm_router.providers.chat_body import ChatBody, MessagesForm
+from llm_router.providers.provider import MessagesEvent
 from llm_router.strategies.continuation import Delivered, continuation_of, may_be_continued
 
 ASKED = [{"role": "user", "content": "Tell me of the river."}]
@@ -50,6 +51,15 @@ def test_open_tool_call_cannot_be_continued(delta: dict[str, Any], is_plain: boo
 
     assert is_plain == delivered.is_plain
     assert "Let me see. " == delivered.text
+
+
+def test_answer_with_a_native_event_cannot_be_continued() -> None:
+    """Another target could not continue a block that only Anthropic has."""
+    delivered = Delivered(keeps_text=True)
+    delivered.add(["It rises ", MessagesEvent(b'{"type":"content_block_start"}'), "in the hills"])
+
+    assert not delivered.is_plain
+    assert "It rises in the hills" == delivered.text
 
 
 def test_delivered_text_is_a_finished_turn_and_no_prefill() -> None:
