@@ -142,7 +142,7 @@ def test_it_comes_up_answers_restarts_and_leaves_nothing_behind(start: Callable[
     assert "vllm/smollm2-135m-instruct@2026-01-01" in again.ask("prices", "list", "--provider", "vllm").stdout
 
 
-@pytest.mark.parametrize("victim", ["local-model", "valkey"])
+@pytest.mark.parametrize("victim", ["local-model", pytest.param("valkey", marks=pytest.mark.nightly)])
 def test_a_killed_child_is_reported_and_everything_stops(start: Callable[[], System], victim: str) -> None:
     """At once, with its name, its status and the end of its log; then nothing runs any more."""
     system = start()
@@ -158,6 +158,7 @@ def test_a_killed_child_is_reported_and_everything_stops(start: Callable[[], Sys
     assert [] == psutil.wait_procs(processes, timeout=10)[1]
 
 
+@pytest.mark.nightly
 def test_nothing_outlives_a_supervisor_killed_with_sigkill(start: Callable[[], System]) -> None:
     """The kernel tells the children; the home can be used again at once."""
     system = start()
@@ -192,7 +193,7 @@ def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], Sy
     assert [] == psutil.wait_procs(processes, timeout=10)[1]
 
 
-@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("presses", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_ctrl_c_lets_a_running_answer_finish_and_a_second_one_does_not(
     start: Callable[[], System], presses: int
 ) -> None:

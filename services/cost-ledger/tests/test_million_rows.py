@@ -22,8 +22,6 @@ from kit.ledger.million_rows import fill
 from kit.ledger.process import PRICE_BOOK, database
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
-pytestmark = pytest.mark.million
-
 TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)
 _TABLES = ("requests", "attempts", "spend_daily", "corrections")
@@ -44,11 +42,12 @@ class Work:
     fetched: int
 
 
-class MillionRows:
+class LargeLedger:
     """The ledger's reader on the large database, with one connection so that its work can be counted."""
 
-    def __init__(self, pool: asyncpg.Pool, watcher: asyncpg.Connection) -> None:
+    def __init__(self, pool: asyncpg.Pool, watcher: asyncpg.Connection, rows: int) -> None:
         self.pool = pool
+        self.rows = rows
         self.reader = Reader(pool)
         self._watcher = watcher
 
@@ -66,17 +65,20 @@ class MillionRows:
         return {row["name"]: (int(row["scanned"]), int(row["fetched"])) for row in rows}
 
 
-@pytest.fixture(scope="module")
-async def ledger(postgres_url: str, redis_url: str) -> AsyncIterator[MillionRows]:
-    """Yield the reader; the database is made once, and dropped."""
+_MILLION = pytest.param(1_000_000, marks=[pytest.mark.million, pytest.mark.nightly], id="million")
+
+
+@pytest.fixture(scope="module", params=[pytest.param(100_000, id="small"), _MILLION])
+async def ledger(request: pytest.FixtureRequest, postgres_url: str, redis_url: str) -> AsyncIterator[LargeLedger]:
+    """Yield the reader; the database is made once, and dropped. Only a million rows are worth a look at the clock."""
     name = f"million-{uuid.uuid4()}"
     url = database(postgres_url, name)
     settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK, read_pool_size=1)
     await migrate(settings)
     watcher = await asyncpg.connect(url)
-    await fill(watcher)
+    await fill(watcher, request.param)
     async with read_pool(settings) as pool:
-        yield MillionRows(pool, watcher)
+        yield LargeLedger(pool, watcher, request.param)
     await watcher.close()
     server = await asyncpg.connect(postgres_url)
     await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
@@ -104,25 +106,27 @@ async def p95_of(calls: int, question: Callable[[], Awaitable[object]]) -> float
     return best
 
 
-async def test_a_days_figures_come_from_spend_daily_within_50_ms(ledger: MillionRows) -> None:
+async def test_a_days_figures_come_from_spend_daily_within_50_ms(ledger: LargeLedger) -> None:
     """p95 of 200 calls; no row of requests or attempts is read, and of spend_daily only the day's."""
 
     async def question() -> ledgerpb.GetSpendResponse:
         return await ledger.reader.spend("acme", YESTERDAY, YESTERDAY)
 
     answer = await question()
-    assert answer.total.requests > 20_000
-    assert len(answer.by_user) > 500
+    assert answer.total.requests > ledger.rows // 50
+    assert len(answer.by_user) > (500 if ledger.rows == 1_000_000 else 400)
     work = await ledger.work_of(question)
     assert (Work(0, 0), Work(0, 0)) == (work["requests"], work["attempts"])
     assert 0 == work["spend_daily"].scanned
+    if ledger.rows < 1_000_000:
+        return
     p95 = await p95_of(200, question)
     print(f"a day's figures: p95 {p95:.1f} ms")  # noqa: T201 - what `pytest -s` is asked for
     assert p95 < 50
 
 
 @pytest.mark.parametrize("group_by", [(), (ledgerpb.SPEND_DIMENSION_KEY, ledgerpb.SPEND_DIMENSION_PROVIDER)])
-async def test_the_plan_of_a_days_figures_has_no_scan(ledger: MillionRows, group_by: tuple[int, ...]) -> None:
+async def test_the_plan_of_a_days_figures_has_no_scan(ledger: LargeLedger, group_by: tuple[int, ...]) -> None:
     """EXPLAIN names an index of spend_daily and no other table."""
     statement = spend.combinations_statement(group_by) if group_by else spend.SUMMARY
     async with ledger.pool.acquire() as connection:
@@ -172,7 +176,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-async def test_each_page_of_a_list_is_read_from_an_index(ledger: MillionRows, name: str) -> None:
+async def test_each_page_of_a_list_is_read_from_an_index(ledger: LargeLedger, name: str) -> None:
     """The first and the hundredth: within 50 ms, and no more rows than a few times its own; where few match, bounded.
 
     No page reads a table from end to end.
@@ -194,7 +198,7 @@ async def test_each_page_of_a_list_is_read_from_an_index(ledger: MillionRows, na
             assert 0 == work["requests"].scanned == work["attempts"].scanned, name
             # Of each row looked at: where the stretch ends, the row, the attempt if that is asked for.
             assert read <= (3 * (MAX_ROWS_READ + MAX_STRETCH) if is_seldom else 10_000), (name, number, work)
-            assert quickest < (1000 if is_seldom else 50), (name, number, quickest)
+            assert ledger.rows < 1_000_000 or quickest < (1000 if is_seldom else 50), (name, number, quickest)
         found, pages = found + len(page.records), number
         if page.next_cursor is None:
             break
@@ -202,7 +206,7 @@ async def test_each_page_of_a_list_is_read_from_an_index(ledger: MillionRows, na
     assert (found <= 20 and pages < 100) if is_seldom else (pages == 100 or found < 5000)
 
 
-async def test_a_receipt_is_read_by_its_id(ledger: MillionRows) -> None:
+async def test_a_receipt_is_read_by_its_id(ledger: LargeLedger) -> None:
     """A request, its attempts, its corrections: a handful of rows."""
     page = await ledger.reader.requests(RequestFilters(tenant="acme"), None, 1)
     request_id = uuid.UUID(page.records[0].request.request_id)
@@ -212,7 +216,7 @@ async def test_a_receipt_is_read_by_its_id(ledger: MillionRows) -> None:
     assert sum(work[table].fetched for table in _TABLES) <= 3
 
 
-async def test_thirty_days_of_figures_need_no_scan_of_requests(ledger: MillionRows) -> None:
+async def test_thirty_days_of_figures_need_no_scan_of_requests(ledger: LargeLedger) -> None:
     """A month by user, key, model and provider is still the roll-up's work, and bounded."""
     names = [ledgerpb.SPEND_DIMENSION_USER, ledgerpb.SPEND_DIMENSION_KEY, ledgerpb.SPEND_DIMENSION_PROVIDER]
     work = await ledger.work_of(lambda: ledger.reader.spend("acme", TODAY - timedelta(days=29), TODAY, names))

@@ -23,6 +23,7 @@ import yaml
 
 from fault_provider.answers import expected_text
 from kit.router.process import Router, Seen
+from kit.router.wrong_routes import WRONG_ROUTES
 from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway_local import processes
@@ -332,45 +333,17 @@ async def test_reloads_under_load_lose_no_stream(running: Running) -> None:
     assert {expected_text(model)} == set(answers)
 
 
-GOOD_TARGET = "{provider: vllm, model: m, base_url: 'http://127.0.0.1:9/v1'}"
+# All of them are tested without a process in test_routes.py.
+_ON_A_PROCESS = ("unknown target", "zero timers")
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (
-            f"targets:\n  a: {GOOD_TARGET}\nroutes:\n  m:\n    targets:\n      - a\n      - b\n",
-            ["7: routes.m.targets.1: no target 'b'; there are a"],
-        ),
-        (
-            f"targets:\n  a: {GOOD_TARGET}\n"
-            "routes:\n  m: {targets: [{route: n}]}\n  n: {targets: [{route: m}]}\n",
-            ["5: routes.n.targets.0: the routes include each other in a cycle: m -> n -> m"],
-        ),
-        (
-            "targets:\n  a:\n    provider: openai\n    model: m\n    credential_file: /no/such/key\nroutes:\n"
-            "  m: {targets: [a]}\n",
-            ["5: targets.a.credential_file: /no/such/key: No such file or directory"],
-        ),
-        (
-            f"targets:\n  a: {GOOD_TARGET}\n  b: {GOOD_TARGET}\n  a: {GOOD_TARGET}\n"
-            "routes:\n  m: {targets: [a, b]}\n",
-            ["4: targets.a: given twice"],
-        ),
-        (
-            "targets:\n  a:\n    provider: vllm\n    model: m\n    base_url: http://127.0.0.1:9/v1\n    timeouts:\n"
-            "      connect_seconds: 0\n      first_content_seconds: 0\n      gap_seconds: 0\n      stream_seconds: 0\n"
-            "routes:\n  m: {targets: [a]}\n",
-            [
-                f"{line}: targets.a.timeouts.{name}_seconds: Input should be greater than 0"
-                for line, name in enumerate(("connect", "first_content", "gap", "stream"), 7)
-            ],
-        ),
-        ("", ["1: the file is empty; it needs 'targets' and 'routes'"]),
-        ("targets: [", ["1: not YAML: "]),
+        pytest.param(*case, id=name, marks=() if name in _ON_A_PROCESS else pytest.mark.nightly)
+        for name, case in WRONG_ROUTES.items()
     ],
-    ids=["unknown target", "cycle", "missing credential", "two targets of one name", "zero timers", "empty", "no YAML"],
 )
 def test_the_process_does_not_start_on_wrong_routes(tmp_path: Path, text: str, told: list[str]) -> None:
     """It ends with 1 and one line a fault: file, line and reason."""

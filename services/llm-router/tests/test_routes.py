@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.router.wrong_routes import WRONG_ROUTES
 from llm_router.routes.file import Hedge, Route, Routes
 from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
@@ -476,3 +477,13 @@ def test_two_targets_with_one_credential_file_get_one_credential(tmp_path: Path,
 
     assert "sk-secret\n" == sources.read(key)
     assert sources.have_changed()
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG_ROUTES.values(), ids=WRONG_ROUTES)
+def test_wrong_routes_are_refused_with_line_and_reason(tmp_path: Path, text: str, expected: list[str]) -> None:
+    """One line for each fault."""
+    found = faults(write(tmp_path, text))
+
+    assert len(expected) == len(found)
+    for fault, reason in zip(found, expected, strict=True):
+        assert fault.startswith(reason)

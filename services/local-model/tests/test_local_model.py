@@ -166,7 +166,10 @@ def test_an_answer_is_finished_when_there_is_time_for_it(tmp_path: Path) -> None
     assert 0 == process.wait(60), processes.tail_of(log_file)
 
 
-@pytest.mark.parametrize("delay_seconds", [0.0, 0.002, 0.01, 0.05])
+_SHORT_DELAYS = [pytest.param(seconds, marks=pytest.mark.nightly) for seconds in (0.002, 0.01)]
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, *_SHORT_DELAYS, 0.05])
 def test_it_stops_when_told_so_as_it_starts(tmp_path: Path, delay_seconds: float) -> None:
     """A stop that comes in the moment of the start is not forgotten."""
     log_file = tmp_path / "local-model.log"

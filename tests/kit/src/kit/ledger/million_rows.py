@@ -1,4 +1,4 @@
-"""A ledger with a million requests of the last thirty days, made by PostgreSQL itself in less than a minute."""
+"""A ledger with many requests of the last thirty days, made by PostgreSQL itself: a million in less than a minute."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0')
        CASE WHEN is_seldom THEN 'seldom' WHEN n % 20 = 5 THEN 'shared' WHEN n % 4 < 2 THEN 'client-' || n END
 FROM (
     SELECT n, n % 50000 = 1 AS is_seldom, n / 7 * 37 % 500 AS user_number, md5(n::text) AS hash,
-           date_trunc('day', now(), 'UTC') - interval '29 days' + n * (interval '30 days' / 1000000) AS moment
-    FROM generate_series(0, 999999) AS n
+           date_trunc('day', now(), 'UTC') - interval '29 days' + n * (interval '30 days' / $1::int) AS moment
+    FROM generate_series(0, $1::int - 1) AS n
 ) AS each
 """
 _ATTEMPTS = """
@@ -58,12 +58,13 @@ SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('requests':
 """
 
 
-async def fill(connection: asyncpg.Connection) -> None:
-    """Write the rows into the empty tables of a ledger, without a log: they need not outlive a crash."""
+async def fill(connection: asyncpg.Connection, rows: int) -> None:
+    """Write `rows` requests and their attempts, without a log: they need not outlive a crash."""
     tables = [str(row[0]) for row in await connection.fetch(_PARTITIONS)]
     for table in (*tables, "spend_daily"):
         await connection.execute(f"ALTER TABLE {table} SET UNLOGGED")
-    for statement in (_REQUESTS, _ATTEMPTS, _SPEND):
+    await connection.execute(_REQUESTS, rows, timeout=600)
+    for statement in (_ATTEMPTS, _SPEND):
         await connection.execute(statement, timeout=600)
     for table in (*tables, "spend_daily", "corrections"):
         await connection.execute(f"VACUUM ANALYZE {table}", timeout=600)
