@@ -125,7 +125,10 @@ def test_the_edge_knows_the_key_that_the_chart_makes(tmp_path: Path) -> None:
 
 START = 'event: start\nid: 1\ndata: {"model":"default"}\n\n'
 DELTA = 'event: delta\nid: 2\ndata: {"text":"Paris"}\n\n'
-DONE = 'event: done\nid: 3\ndata: {"model":"m","provider":"vllm","cost_usd":"0","attempts":[{"attempt_number":1}]}\n\n'
+DONE = (
+    "event: done\nid: 3\n"
+    'data: {"model":"m","provider":"vllm","cost_usd":"0.000000000","attempts":[{"attempt_number":1}]}\n\n'
+)
 ERROR = 'event: error\nid: 3\ndata: {"error":{"code":"all_targets_failed"}}\n\n'
 
 
@@ -163,6 +166,8 @@ def front_door(status: int, body: str) -> Iterator[str]:
         (200, START + DELTA + ERROR, "all_targets_failed"),
         (200, START + DONE, "no answer"),
         (200, START + DELTA + DONE.replace('{"attempt_number":1}', ""), "no attempt"),
+        (200, START + DELTA + DONE.replace('"0.000000000"', "null"), "not priced: cost_usd is null"),
+        (200, START + DELTA + DONE.replace('"0.000000000"', '"free"'), 'not priced: cost_usd is "free"'),
         (401, '{"error": {"code": "invalid_api_key"}}', "invalid_api_key"),
     ],
 )

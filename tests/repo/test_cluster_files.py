@@ -178,11 +178,17 @@ def test_gpus_are_pretended_on_kind_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    sorted([*ROOT.glob("k8s/*/values.yaml"), ROOT / "k8s/kind-values.yaml"]),
+    sorted(
+        [
+            *ROOT.glob("k8s/*/values.yaml"),
+            ROOT / "k8s/kind-values.yaml",
+            ROOT / "charts/spillway/values-production.yaml",
+        ]
+    ),
     ids=lambda file: str(file.relative_to(ROOT)),
 )
-def test_values_of_k8s_name_what_the_chart_has(file: Path) -> None:
-    """A value of k8s/ that the chart does not know would be refused at the install."""
+def test_files_of_values_name_what_the_chart_has(file: Path) -> None:
+    """A value that the chart does not know would be refused at the install."""
 
     def check(given: dict[str, Any], known: dict[str, Any]) -> None:
         for name, value in given.items():

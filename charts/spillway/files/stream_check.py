@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -37,6 +38,9 @@ def main() -> None:
     done = events[-1][1]
     if not done["attempts"]:
         sys.exit("the receipt names no attempt")
+    cost = done["cost_usd"]
+    if not (isinstance(cost, str) and re.fullmatch(r"\d+(\.\d+)?", cost)):
+        sys.exit(f"the answer is not priced: cost_usd is {json.dumps(cost)}")
     print(f"answered by {done['model']} of {done['provider']}, cost_usd {done['cost_usd']}")
 
 

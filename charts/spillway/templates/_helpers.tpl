@@ -124,8 +124,8 @@ topologySpreadConstraints:
 
 {{- /* Seconds; all follow from the longest stream. Each takes the root. */}}
 {{- define "spillway.preStopSeconds" -}}15{{- end }}
-{{- define "spillway.drainSeconds" -}}{{ add (int .Values.longestStreamSeconds) 10 }}{{- end }}
-{{- define "spillway.graceSeconds" -}}{{ add (int .Values.longestStreamSeconds) 30 }}{{- end }}
+{{- define "spillway.drainSeconds" -}}{{ add (int .Values.maxStreamSeconds) 10 }}{{- end }}
+{{- define "spillway.graceSeconds" -}}{{ add (int .Values.maxStreamSeconds) 30 }}{{- end }}
 
 {{- /* A sum over objects, for an annotation that restarts pods when they change. Takes anything. */}}
 {{- define "spillway.checksum" -}}
@@ -228,4 +228,11 @@ and, being kept, uninstalling. Takes root, name (of the Secret), key, length. */
 {{- define "spillway.keptSecret" -}}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name | default dict -}}
 {{- dig "data" .key "" $secret | default (randAlphaNum (int .length) | b64enc) -}}
+{{- end }}
+
+{{- /* Parallel, so that an upgrade replaces a pod that never became ready, too: one that found no room, say. The field is
+immutable, so a StatefulSet that is there keeps its own. Takes root, component. */}}
+{{- define "spillway.podManagementPolicy" -}}
+{{- $statefulSet := lookup "apps/v1" "StatefulSet" .root.Release.Namespace (include "spillway.componentName" .) | default dict -}}
+{{- dig "spec" "podManagementPolicy" "Parallel" $statefulSet -}}
 {{- end }}
