@@ -1,4 +1,4 @@
-"""What the chart says and what the services and its own schema say, without any tool of a cluster."""
+"""The chart agrees with the services and with its own schema; no cluster tool is needed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ VARIABLE = re.compile(r"\b(?:EDGE|LLM_ROUTER|COST_LEDGER|LOCAL_MODEL)_[A-Z0-9_]+
 
 
 def variables_of(service: type[BaseSettings]) -> dict[str, bool]:
-    """Return the names of its settings as variables, and whether each must be given."""
+    """Return its settings as names of variables, and whether each is required."""
     prefix = service.model_config["env_prefix"]
     return {(prefix + name).upper(): field.is_required() for name, field in service.model_fields.items()}
 
 
 def named_in(folder: str) -> dict[str, Path]:
-    """Return the variables of our services that a folder of the chart names, each with a file that does."""
+    """Return the variables of our services in a folder of the chart, each with a file that names it."""
     return {
         name: file
         for file in sorted((CHART / folder).rglob("*"))
@@ -47,14 +47,14 @@ def named_in(folder: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize("folder", ["templates", "ci"])
 def test_every_variable_of_the_chart_is_a_setting(folder: str) -> None:
-    """A service refuses to start with one that it does not know."""
+    """A service refuses to start with an unknown one."""
     known = {name for service in SERVICES for name in variables_of(service)}
 
     assert {} == {name: str(file) for name, file in named_in(folder).items() if name not in known}
 
 
-def test_what_must_be_set_is_set_by_the_chart() -> None:
-    """No service is left without a setting that has no default."""
+def test_the_chart_sets_every_required_setting() -> None:
+    """No service lacks a setting that has no default."""
     required = {name for service in SERVICES for name, must in variables_of(service).items() if must}
 
     assert required
@@ -86,14 +86,14 @@ def objects(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 
 def test_a_typo_is_refused_everywhere() -> None:
-    """Whatever has names in the schema has no others."""
+    """Every object in the schema refuses other keys."""
     open_ones = [path for path, node in objects(schema()) if node.get("additionalProperties") is not False]
 
     assert [] == open_ones
 
 
 def differences(values: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield what is in the default values and not in the schema, or the other way round; `{}` says nothing."""
+    """Yield keys that only the default values or only the schema have; an empty default matches any object."""
     properties = resolved(node).get("properties")
     if not values or properties is None:
         return
@@ -105,14 +105,14 @@ def differences(values: dict[str, Any], node: dict[str, Any], path: str = "") ->
 
 
 def test_the_schema_and_the_default_values_have_the_same_names() -> None:
-    """Whoever reads values.yaml sees all there is, and nothing that would be refused."""
+    """values.yaml lists every key, and none that the schema would refuse."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 
     assert {"/global"} == set(differences(values, schema()))
 
 
-def test_the_edge_knows_the_key_that_the_chart_makes(tmp_path: Path) -> None:
-    """The templates compute the hash as the edge does; the example is the one that the chart's own tests pin."""
+def test_the_edge_accepts_the_key_that_the_chart_generates(tmp_path: Path) -> None:
+    """The templates compute the same hash as the edge; the example is pinned by the chart's own tests."""
     text = (CHART / "tests/secrets_test.yaml").read_text()
     [key] = re.findall(r"# (sk-spillway-\S+)", text)
     [file] = re.findall(r"value: \|-\n((?: {12}.*\n)+)", text)
@@ -134,7 +134,7 @@ ERROR = 'event: error\nid: 3\ndata: {"error":{"code":"all_targets_failed"}}\n\n'
 
 @contextmanager
 def front_door(status: int, body: str) -> Iterator[str]:
-    """Answer every question with this."""
+    """Answer every request with this."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -145,7 +145,7 @@ def front_door(status: int, body: str) -> Iterator[str]:
             self.wfile.write(body.encode())
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the interface's
-            """Say nothing."""
+            """Keep quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -171,8 +171,8 @@ def front_door(status: int, body: str) -> Iterator[str]:
         (401, '{"error": {"code": "invalid_api_key"}}', "invalid_api_key"),
     ],
 )
-def test_helm_test_passes_for_a_whole_answer_alone(status: int, body: str, complaint: str) -> None:
-    """It fails with one line that says why."""
+def test_helm_test_passes_only_for_a_complete_answer(status: int, body: str, complaint: str) -> None:
+    """It fails with one line that gives the reason."""
     with front_door(status, body) as url:
         done = subprocess.run(
             [sys.executable, str(CHART / "files/stream_check.py")],

@@ -1,4 +1,4 @@
-"""skaffold.yaml and k8s/ fit the images and the chart; that they work is seen on a cluster."""
+"""skaffold.yaml and k8s/ match the images and the chart; only a cluster shows that they work."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def releases(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def values_files(release: dict[str, Any]) -> list[str]:
-    """Return the files of values of a release as they are with nothing set in the environment."""
+    """Return a release's values files with nothing set in the environment."""
     return [re.sub(r'\{\{ default "(.+)" \.\w+ \}\}', r"\1", file) for file in release.get("valuesFiles", [])]
 
 
 def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Return what helm takes as a whole from a file of values, by its path."""
+    """Yield each value that helm replaces as a whole, with its path."""
     if isinstance(values, dict) and values:
         for name, value in values.items():
             yield from leaves(value, f"{path}.{name}")
@@ -49,7 +49,7 @@ def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("artifacts", [SKAFFOLD["build"]["artifacts"], DEV_ARTIFACTS], ids=["run", "dev"])
 def test_skaffold_builds_every_image(artifacts: list[dict[str, Any]]) -> None:
-    """Each Dockerfile has an artifact, and its image is called as the chart calls it."""
+    """Each Dockerfile has an artifact, and its image has the name that the chart uses."""
     built = {artifact["docker"]["dockerfile"]: artifact["image"] for artifact in artifacts}
     dockerfiles = {str(file.relative_to(ROOT)): file.parent.name for file in ROOT.glob("services/*/Dockerfile")}
     dockerfiles["tests/fault-provider/Dockerfile"] = "fault-provider"
@@ -61,7 +61,7 @@ def test_skaffold_builds_every_image(artifacts: list[dict[str, Any]]) -> None:
     "artifact", [artifact for artifact in DEV_ARTIFACTS if "sync" in artifact], ids=lambda artifact: artifact["image"]
 )
 def test_all_sources_of_an_image_are_synced_to_where_it_runs_from(artifact: dict[str, Any]) -> None:
-    """A changed source of ours is copied to where the reloader looks, and none leads to a build."""
+    """Every changed source is copied to the reloader's folder instead of causing a build."""
     dockerfile = dockerfile_of(artifact)
     entrypoint = re.findall(r'^ENTRYPOINT (\["python", "/reload.py".*\])$', dockerfile, re.MULTILINE)
     (copy,) = re.findall(r"^COPY (.*) /app/$", dockerfile, re.MULTILINE)
@@ -78,8 +78,8 @@ def test_all_sources_of_an_image_are_synced_to_where_it_runs_from(artifact: dict
 @pytest.mark.parametrize(
     "part", [SKAFFOLD, *PROFILES.values()], ids=lambda part: str(part.get("name", "without a profile"))
 )
-def test_a_release_is_given_values_that_the_chart_has(part: dict[str, Any]) -> None:
-    """The chart refuses others; files of values exist, and the images are those that were built."""
+def test_a_release_sets_only_values_that_the_chart_has(part: dict[str, Any]) -> None:
+    """The chart refuses others; the values files exist, and the images are those that are built."""
     built = {artifact["image"] for artifact in SKAFFOLD["build"]["artifacts"]} - {"spillway/fault-provider"}
     for release in releases(part):
         given = {**release["setValueTemplates"], **release.get("setValues", {})}
@@ -92,7 +92,7 @@ def test_a_release_is_given_values_that_the_chart_has(part: dict[str, Any]) -> N
         assert all(f"IMAGE_TAG_{image.replace('/', '_').replace('-', '_')}}}" in templates for image in built)
         files = values_files(release)
         assert all((ROOT / file).is_file() for file in files)
-        # The last one wins, and with no values of one's own nothing that another file says may be lost.
+        # The last file wins; without SPILLWAY_VALUES it must not override what another file sets.
         in_force = {path: value for file in files for path, value in leaves(yaml.safe_load((ROOT / file).read_text()))}
         for file in files:
             assert {} == {
@@ -103,7 +103,7 @@ def test_a_release_is_given_values_that_the_chart_has(part: dict[str, Any]) -> N
 
 
 def test_the_fault_provider_is_both_vendors_of_routes_that_are_valid(tmp_path: Path) -> None:
-    """`skaffold dev` needs no key, and what is not in the cluster is not asked."""
+    """`skaffold dev` needs no key and calls nothing outside the cluster."""
     values = yaml.safe_load((ROOT / "tests/fault-provider/values.yaml").read_text())
     for target in values["routes"]["targets"].values():
         if "credential_file" in target:
@@ -122,7 +122,7 @@ def test_the_fault_provider_is_both_vendors_of_routes_that_are_valid(tmp_path: P
 
 
 def test_the_fault_provider_in_the_cluster_is_where_the_values_say() -> None:
-    """Service, pod, port and network policy are about the same thing."""
+    """Service, pod, port and network policy agree."""
     service, deployment = yaml.safe_load_all((ROOT / "tests/fault-provider/k8s.yaml").read_text())
     values = yaml.safe_load((ROOT / "tests/fault-provider/values.yaml").read_text())
     pod = deployment["spec"]["template"]
@@ -135,7 +135,7 @@ def test_the_fault_provider_in_the_cluster_is_where_the_values_say() -> None:
 
 
 def test_the_gpu_pool_of_kind_is_the_pool_that_vllm_asks_for() -> None:
-    """vLLM's default selector and toleration fit one node, and that node's taint keeps out who does not tolerate it."""
+    """vLLM's default selector and toleration match one node, whose taint keeps all other pods out."""
     kind = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())
     (pool,) = [node for node in kind["nodes"] if node.get("labels") == CHART["vllm"]["nodeSelector"]]
     (patch,) = [yaml.safe_load(text) for text in pool["kubeadmConfigPatches"]]
@@ -148,7 +148,7 @@ def test_the_gpu_pool_of_kind_is_the_pool_that_vllm_asks_for() -> None:
 
 
 def test_the_front_door_on_kind_is_open_on_this_machine_only() -> None:
-    """The NodePort that is asked for is one that kind maps to loopback, and the edge's policy lets it in."""
+    """kind maps the NodePort to loopback, and the edge's policy allows it."""
     kind = yaml.safe_load((ROOT / "k8s/kind.yaml").read_text())
     values = yaml.safe_load((ROOT / "k8s/kind-values.yaml").read_text())
     ports = [port for node in kind["nodes"] for port in node.get("extraPortMappings", [])]
@@ -160,8 +160,8 @@ def test_the_front_door_on_kind_is_open_on_this_machine_only() -> None:
     assert {"127.0.0.1"} == {port["listenAddress"] for port in ports}
 
 
-def test_gpus_are_pretended_on_kind_only(tmp_path: Path) -> None:
-    """Who is in another cluster's context is refused before anything is changed."""
+def test_gpus_are_simulated_only_on_kind(tmp_path: Path) -> None:
+    """Another cluster's context is refused before anything changes."""
     (tmp_path / "kubectl").write_text(
         '#!/bin/sh\n[ "$*" = "config current-context" ] && echo production || touch called\n'
     )
@@ -174,6 +174,36 @@ def test_gpus_are_pretended_on_kind_only(tmp_path: Path) -> None:
     assert 1 == refused.returncode
     assert b"production" in refused.stderr
     assert not (tmp_path / "called").exists()
+
+
+GIB = 1 << 30
+
+
+def kind_small(tmp_path: Path, cpus: int, memory: int) -> subprocess.CompletedProcess[str]:
+    """Run k8s/kind-small beside a docker whose machine has this size."""
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho {cpus} {memory}\n")
+    (tmp_path / "docker").chmod(0o755)
+    return subprocess.run(
+        [ROOT / "k8s/kind-small"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
+    )
+
+
+def test_a_small_cluster_reserves_all_but_2_cpus_and_4_gib(tmp_path: Path) -> None:
+    """Its one node has as much for pods as minikube's, whatever the machine has."""
+    done = kind_small(tmp_path, cpus=6, memory=16 * GIB)
+
+    (node,) = yaml.safe_load(done.stdout)["nodes"]
+    (patch,) = [yaml.safe_load(text) for text in node["kubeadmConfigPatches"]]
+    assert {"cpu": "4", "memory": f"{12 * GIB // 1024}Ki"} == patch["systemReserved"]
+
+
+@pytest.mark.parametrize(("cpus", "memory"), [(1, 8 * GIB), (2, 4 * GIB - 1)])
+def test_a_machine_smaller_than_the_small_cluster_is_refused(tmp_path: Path, cpus: int, memory: int) -> None:
+    """A node cannot have more than its machine."""
+    done = kind_small(tmp_path, cpus, memory)
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "less than 2 CPUs and 4 GiB" in done.stderr
 
 
 @pytest.mark.parametrize(

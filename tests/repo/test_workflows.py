@@ -1,4 +1,4 @@
-"""The workflows of .github run what is there, and only what was chosen."""
+"""The workflows of .github run existing commands and pinned actions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAKE_TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text()
 
 
 def commands(job: dict[str, Any]) -> str:
-    """Return what a job runs, as one text."""
+    """Return all commands of a job as one text."""
     return "\n".join(step["run"] for step in job["steps"] if "run" in step)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_every_action_is_pinned_by_what_it_is(file: Path) -> None:
-    """A tag can be moved by whoever owns the action; a commit cannot, and the tag stands beside it for people."""
+def test_every_action_is_pinned_by_commit(file: Path) -> None:
+    """An action's owner can move a tag but not a commit; the tag is a comment for readers."""
     uses = re.findall(r"uses: (.*)", file.read_text())
 
     assert uses
@@ -34,7 +34,7 @@ def test_every_action_is_pinned_by_what_it_is(file: Path) -> None:
 
 @pytest.mark.parametrize("job", JOBS, ids="-".join)
 def test_a_job_runs_commands_that_exist(job: tuple[str, str]) -> None:
-    """Each target of make, and each file of the repository, that a job names is there."""
+    """Each make target and each file of the repository that a job names exists."""
     text = commands(JOBS[job])
     paths = re.findall(r"(?<![\w/.-])((?:k8s|scripts|charts|tests|services)/[\w./-]+)", text)
     paths += [entry["dockerfile"] for entry in JOBS[job].get("strategy", {}).get("matrix", {}).get("include", [])]
@@ -44,8 +44,8 @@ def test_a_job_runs_commands_that_exist(job: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS, ids="-".join)
-def test_a_job_has_an_end_and_no_more_rights_than_it_names(job: tuple[str, str]) -> None:
-    """A job that hangs is stopped, and its token can do what is written here."""
+def test_a_job_has_a_timeout_and_minimal_permissions(job: tuple[str, str]) -> None:
+    """A job that hangs is stopped, and its token has only the permissions listed here."""
     workflow = WORKFLOWS[job[0]]
 
     assert JOBS[job]["timeout-minutes"] <= 60
@@ -55,8 +55,8 @@ def test_a_job_has_an_end_and_no_more_rights_than_it_names(job: tuple[str, str])
             assert step["with"]["persist-credentials"] is False
 
 
-def test_what_has_to_pass_is_checked() -> None:
-    """Nothing that `make check` does is left out, on any Python that is promised, and the chart with it."""
+def test_every_check_runs_in_ci() -> None:
+    """CI runs all of `make check` on every supported Python, and `make chart`."""
     checked = "\n".join(commands(job) for (workflow, _), job in JOBS.items() if workflow == "check")
     (check,) = re.findall(r"^check: (.*?) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     promised = re.findall(r"3\.\d+", (ROOT / "pyproject.toml").read_text().partition("requires-python")[2])[0]
@@ -66,7 +66,7 @@ def test_what_has_to_pass_is_checked() -> None:
 
 
 def test_a_release_has_every_image_that_the_chart_names() -> None:
-    """Each is built from its Dockerfile, described, and signed by the digest that was pushed."""
+    """Each is built from its Dockerfile with an SBOM and signed by the pushed digest."""
     release = JOBS["release", "images"]
     included = {entry["image"]: entry["dockerfile"] for entry in release["strategy"]["matrix"]["include"]}
     (build,) = [step for step in release["steps"] if "build-push-action" in step.get("uses", "")]

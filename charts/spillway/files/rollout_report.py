@@ -1,4 +1,4 @@
-"""The hook after an install or upgrade: waits until the release is rolled out, and prints what keeps it from that."""
+"""The hook after install, upgrade and rollback: waits until the release is rolled out, and prints what prevents it."""
 
 import json
 import os

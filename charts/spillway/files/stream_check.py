@@ -1,4 +1,4 @@
-"""What `helm test` runs in the edge's image: streams one answer through the front door and judges how it ends."""
+"""The script of `helm test`, run in the edge's image: streams one answer and checks that it is complete and priced."""
 
 import json
 import os
@@ -9,14 +9,14 @@ import urllib.request
 
 
 def main() -> None:
-    """Ask, print what comes, exit with 1 and one line when it is not a whole answer with a receipt."""
+    """Send a request and print the answer; exit with 1 and one line unless it is complete and has a receipt."""
     request = urllib.request.Request(  # noqa: S310 - the address is the chart's
         os.environ["URL"] + "/chat",
         data=json.dumps({"query": "What is the capital of France?", "max_tokens": 32}).encode(),
         headers={
             "Authorization": f"Bearer {os.environ['API_KEY']}",
             "Content-Type": "application/json",
-            # The models are to answer, not the cache.
+            # A model must answer, not the cache.
             "Cache-Control": "no-store",
         },
     )

@@ -1,4 +1,4 @@
-{{- /* Names and labels. The templates take (dict "root" $ "component" "edge") unless they say otherwise. */}}
+{{- /* Names and labels. Unless stated otherwise the templates take (dict "root" $ "component" "edge"). */}}
 
 {{- define "spillway.name" -}}
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
@@ -42,8 +42,8 @@ labels:
   {{- include "spillway.labels" . | nindent 2 }}
 {{- end }}
 
-{{- /* Labels of a pod: those of the component and the user's. Takes root, component, values. Without the chart's
-version, which would restart pods that did not change. */}}
+{{- /* Labels of a pod: those of the component and the user's, but not the chart's version, which would restart unchanged pods.
+Takes root, component, values. */}}
 {{- define "spillway.podLabels" -}}
 {{ include "spillway.selectorLabels" . }}
 app.kubernetes.io/part-of: spillway
@@ -63,7 +63,7 @@ app.kubernetes.io/part-of: spillway
 {{- end -}}
 {{- end }}
 
-{{- /* What every pod has, at the beginning of its spec. Takes root, component, values, and uid unless it is ours. */}}
+{{- /* The part of a spec that all pods share. Takes root, component, values, and the uid of an image that is not ours. */}}
 {{- define "spillway.podBasics" -}}
 serviceAccountName: {{ include "spillway.componentName" . }}
 automountServiceAccountToken: false
@@ -91,7 +91,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* Where a pod may land. Takes root, component, values. */}}
+{{- /* Where a pod may be scheduled. Takes root, component, values. */}}
 {{- define "spillway.scheduling" -}}
 {{- with .values.nodeSelector }}
 nodeSelector:
@@ -115,31 +115,31 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "spillway.selectorLabels" $ | nindent 8 }}
-    {{- /* Only pods of the same revision count: the others are about to go. */}}
+    {{- /* Only pods of the same revision count; the others are about to end. */}}
     matchLabelKeys: [{{ $.revisionLabel | default "pod-template-hash" }}]
   {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{- /* Seconds; all follow from the longest stream. Each takes the root. */}}
+{{- /* Durations in seconds, derived from maxStreamSeconds. Each takes the root. */}}
 {{- define "spillway.preStopSeconds" -}}15{{- end }}
 {{- define "spillway.drainSeconds" -}}{{ add (int .Values.maxStreamSeconds) 10 }}{{- end }}
 {{- define "spillway.graceSeconds" -}}{{ add (int .Values.maxStreamSeconds) 30 }}{{- end }}
 
-{{- /* A sum over objects, for an annotation that restarts pods when they change. Takes anything. */}}
+{{- /* A checksum of a value, for an annotation that restarts pods when it changes. Takes any value. */}}
 {{- define "spillway.checksum" -}}
 {{- toJson . | sha256sum -}}
 {{- end }}
 
-{{- /* The data of a Secret that is not the chart's, as a sum; constant where the cluster cannot be asked (helm
-template). Takes root and name. */}}
+{{- /* The checksum of a Secret that the chart does not create; constant without a cluster (helm template). Takes root and
+name. */}}
 {{- define "spillway.secretChecksum" -}}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name -}}
 {{- include "spillway.checksum" (dict "name" .name "data" (dig "data" (dict) ($secret | default dict))) -}}
 {{- end }}
 
-{{- /* Objects that every component has. */}}
+{{- /* Objects of every component. */}}
 
 {{- define "spillway.serviceAccount" -}}
 apiVersion: v1
@@ -158,7 +158,7 @@ metadata:
   {{- include "spillway.metadata" . | nindent 2 }}
 spec:
   maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
-  # A pod that is not ready anyway never stands in the way of a drain.
+  # A pod that is not ready never blocks a drain.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
@@ -166,10 +166,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* Probes of a service of ours. `startup` passes once it has read its settings and takes requests; `readiness` fails while
-it drains, does not look at what the service depends on, and is patient: all pods are slow at once on a busy cluster, and
-taking them all away would help nobody; `liveness` means that the process hangs, and is slow to
-believe it, for a restart cuts streams. Takes the name of the port. */}}
+{{- /* Probes of our services. `startup` succeeds once a service accepts requests. `readiness` fails while it drains, ignores
+the services it depends on, and is tolerant: on a busy cluster all pods are slow at once, and removing them all would help
+nobody. `liveness` detects a process that hangs, and is tolerant too, since a restart cuts streams. Takes the name of the
+port. */}}
 {{- define "spillway.probes" -}}
 startupProbe:
   httpGet: {path: /health/ready, port: {{ . }}}
@@ -188,7 +188,7 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{- /* What of Valkey goes into a service's environment. Takes root and name (of the variable with the URL). */}}
+{{- /* The variables with Valkey's URL. Takes root and name (of the variable). */}}
 {{- define "spillway.valkey.env" -}}
 {{- $valkey := .root.Values.valkey -}}
 {{- if $valkey.enabled -}}
@@ -201,7 +201,7 @@ livenessProbe:
   valueFrom: {secretKeyRef: {name: {{ $valkey.external.existingSecret }}, key: {{ $valkey.external.urlKey }}}}
 {{- else -}}
 - name: {{ .name }}
-  value: {{ required "valkey.enabled is false: give valkey.external.url or valkey.external.existingSecret" $valkey.external.url | quote }}
+  value: {{ required "valkey.enabled is false: set valkey.external.url or valkey.external.existingSecret" $valkey.external.url | quote }}
 {{- end -}}
 {{- end }}
 
@@ -209,13 +209,13 @@ livenessProbe:
 {{ .Values.valkey.existingSecret | default (printf "%s-valkey" (include "spillway.fullname" .)) }}
 {{- end }}
 
-{{- /* Changes when a Secret of somebody else's changes that is read only at the start. */}}
+{{- /* Changes with a Secret that the chart does not create and that is read only at start. */}}
 {{- define "spillway.valkey.checksum" -}}
 {{- $name := ternary .Values.valkey.existingSecret .Values.valkey.external.existingSecret .Values.valkey.enabled -}}
 {{- if $name }}{{ include "spillway.secretChecksum" (dict "root" . "name" $name) }}{{ end -}}
 {{- end }}
 
-{{- /* Annotations that make Helm leave an object where it is on uninstall. Takes the root. */}}
+{{- /* An annotation that makes Helm keep an object on uninstall. Takes the root. */}}
 {{- define "spillway.keepAnnotation" -}}
 {{- if not .Values.deleteDataOnUninstall -}}
 annotations:
@@ -223,15 +223,15 @@ annotations:
 {{- end -}}
 {{- end }}
 
-{{- /* A value of a Secret of the chart, base64: the one in the cluster if there is one, so that it outlives upgrades
-and, being kept, uninstalling. Takes root, name (of the Secret), key, length. */}}
+{{- /* A generated value of a Secret, base64: the existing one, if the cluster has it, so that it survives upgrades and an
+uninstall. Takes root, name (of the Secret), key, length. */}}
 {{- define "spillway.keptSecret" -}}
 {{- $secret := lookup "v1" "Secret" .root.Release.Namespace .name | default dict -}}
 {{- dig "data" .key "" $secret | default (randAlphaNum (int .length) | b64enc) -}}
 {{- end }}
 
-{{- /* Parallel, so that an upgrade replaces a pod that never became ready, too: one that found no room, say. The field is
-immutable, so a StatefulSet that is there keeps its own. Takes root, component. */}}
+{{- /* Parallel, so that an upgrade also replaces a pod that never became ready, for one that found no room. The field is
+immutable, so an existing StatefulSet keeps its value. Takes root, component. */}}
 {{- define "spillway.podManagementPolicy" -}}
 {{- $statefulSet := lookup "apps/v1" "StatefulSet" .root.Release.Namespace (include "spillway.componentName" .) | default dict -}}
 {{- dig "spec" "podManagementPolicy" "Parallel" $statefulSet -}}

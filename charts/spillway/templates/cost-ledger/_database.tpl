@@ -1,4 +1,4 @@
-{{- /* What of Postgres goes into the ledger's pods, serving and migrating. All take the root. */}}
+{{- /* The database settings of the ledger's pods and the migration's. All take the root. */}}
 
 {{- /* The Secret that holds the password as a file, if any. */}}
 {{- define "spillway.postgres.passwordSecret" -}}
@@ -19,7 +19,7 @@
   valueFrom: {secretKeyRef: {name: {{ required "postgres.external.urlKey needs postgres.external.existingSecret" $postgres.external.existingSecret }}, key: {{ $postgres.external.urlKey }}}}
 {{- else -}}
 - name: COST_LEDGER_POSTGRES_URL
-  value: {{ required "postgres.enabled is false: give postgres.external.url, or existingSecret and urlKey" $postgres.external.url | quote }}
+  value: {{ required "postgres.enabled is false: set postgres.external.url, or existingSecret and urlKey" $postgres.external.url | quote }}
 {{- end -}}
 {{- if include "spillway.postgres.passwordSecret" . }}
 - {name: COST_LEDGER_POSTGRES_PASSWORD_FILE, value: /etc/spillway/postgres/password}
@@ -42,7 +42,7 @@
 {{- end -}}
 {{- end }}
 
-{{- /* The password is read at the start only. */}}
+{{- /* The password is read only at start. */}}
 {{- define "spillway.postgres.checksum" -}}
 {{- $name := ternary .Values.postgres.existingSecret .Values.postgres.external.existingSecret .Values.postgres.enabled -}}
 {{- if $name }}{{ include "spillway.secretChecksum" (dict "root" . "name" $name) }}{{ end -}}

@@ -3,8 +3,8 @@
 {{ .Values.keys.existingSecret | default (printf "%s-keys" (include "spillway.fullname" .)) }}
 {{- end }}
 
-{{- /* The generated API key: that of the cluster if there is one. Made once a rendering and kept beside the values,
-because two templates need the same one. */}}
+{{- /* The generated API key: the existing one, if the cluster has it. Generated once per rendering and kept with the values,
+because two templates need the same key. */}}
 {{- define "spillway.keys.apiKey" -}}
 {{- if not (hasKey .Values.keys "generated") -}}
 {{- $secret := lookup "v1" "Secret" .Release.Namespace (include "spillway.keys.secretName" .) | default dict -}}
@@ -15,8 +15,8 @@ because two templates need the same one. */}}
 {{- .Values.keys.generated -}}
 {{- end }}
 
-{{- /* keys.yaml for it, as services/edge/src/edge/guard/keys.py reads it: SHA-256 over salt and secret. The salt follows from
-the key, which has 256 random bits of its own, so that the same key gives the same file. */}}
+{{- /* Its keys.yaml, in the format of services/edge/src/edge/guard/keys.py: SHA-256 over salt and secret. The salt is derived
+from the key, which has 256 random bits itself, so that the same key gives the same file. */}}
 {{- define "spillway.keys.file" -}}
 {{- $key := include "spillway.keys.apiKey" . -}}
 {{- $parts := trimPrefix "sk-spillway-" $key | splitn "-" 2 -}}
@@ -30,7 +30,7 @@ keys:
     sha256: {{ printf "%s%s" $salt $parts._1 | sha256sum }}
 {{- end }}
 
-{{- /* The edge reads its keys at the start: it is restarted when they change. */}}
+{{- /* The edge reads its keys only at start and is restarted when they change. */}}
 {{- define "spillway.keys.checksum" -}}
 {{- if .Values.keys.existingSecret -}}
 {{- include "spillway.secretChecksum" (dict "root" . "name" .Values.keys.existingSecret) -}}

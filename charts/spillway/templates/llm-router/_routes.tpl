@@ -1,5 +1,5 @@
-{{- /* The routes when none are given: providers with a credential, each standing in for the other, then the model in the
-cluster. As data in YAML; takes the root. */}}
+{{- /* The default routes: the providers with a credential, each a fallback for the other, then the model in the cluster. Takes
+the root. */}}
 {{- define "spillway.routes.default" -}}
 {{- $credentials := concat .Values.credentials.existingSecretKeys (keys .Values.credentials.files) -}}
 {{- $rows := list
@@ -39,7 +39,7 @@ cluster. As data in YAML; takes the root. */}}
 {{- $_ := set $routes "text-embedding-3-small" (dict "targets" (list $name)) -}}
 {{- end -}}
 {{- if not $targets -}}
-{{- fail "there is no model to ask: enable localModel or vllm, or give credentials or routes" -}}
+{{- fail "no model is configured: enable localModel or vllm, or set credentials or routes" -}}
 {{- end -}}
 {{- toYaml (dict "targets" $targets "routes" $routes) -}}
 {{- end }}

@@ -1,4 +1,4 @@
-{{- /* Annotations of a pod by which its metrics are found. Takes (dict "root" $ "component" "edge" "port" 8080). */}}
+{{- /* Annotations by which Prometheus discovers a pod. Takes (dict "root" $ "component" "edge" "port" 8080). */}}
 {{- define "spillway.monitoring.podAnnotations" -}}
 {{- if .root.Values.monitoring.scrapeAnnotations -}}
 prometheus.io/scrape: "true"
@@ -7,7 +7,7 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
-{{- /* Metadata of an object beside the components: root, suffix, labels. */}}
+{{- /* Metadata of a monitoring object. Takes root, suffix, labels. */}}
 {{- define "spillway.monitoring.metadata" -}}
 name: {{ include "spillway.componentName" (dict "root" .root "component" .suffix) }}
 namespace: {{ .root.Release.Namespace }}

@@ -1,7 +1,7 @@
-{{- /* What of the arrows comes more than once. */}}
+{{- /* Rules that several policies share. */}}
 
-{{- /* One arrow: a peer of this release and a port. Takes root, component, port. */}}
-{{- define "spillway.arrow.to" -}}
+{{- /* Egress to a component of this release. Takes root, component, port. */}}
+{{- define "spillway.egress.to" -}}
 - to:
     - podSelector:
         matchLabels:
@@ -9,14 +9,14 @@
   ports: [{port: {{ .port }}, protocol: TCP}]
 {{- end }}
 
-{{- define "spillway.arrow.from" -}}
+{{- define "spillway.peer" -}}
 - podSelector:
     matchLabels:
       {{- include "spillway.selectorLabels" . | nindent 6 }}
 {{- end }}
 
 {{- /* Takes the root. */}}
-{{- define "spillway.arrow.dns" -}}
+{{- define "spillway.egress.dns" -}}
 {{- with .Values.networkPolicy.dns -}}
 - to:
     {{- toYaml . | nindent 4 }}
@@ -25,7 +25,7 @@
 {{- end }}
 
 {{- /* Takes root and port. */}}
-{{- define "spillway.arrow.prometheus" -}}
+{{- define "spillway.ingress.prometheus" -}}
 {{- with .root.Values.networkPolicy.prometheus -}}
 - from:
     {{- toYaml . | nindent 4 }}
@@ -34,23 +34,23 @@
 {{- end }}
 
 {{- /* Takes the root. */}}
-{{- define "spillway.arrow.valkey" -}}
+{{- define "spillway.egress.valkey" -}}
 {{- if .Values.valkey.enabled -}}
-{{- include "spillway.arrow.to" (dict "root" . "component" "valkey" "port" 6379) -}}
+{{- include "spillway.egress.to" (dict "root" . "component" "valkey" "port" 6379) -}}
 {{- else -}}
 {{- with .Values.networkPolicy.valkey }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 {{- end }}
 
-{{- define "spillway.arrow.postgres" -}}
+{{- define "spillway.egress.postgres" -}}
 {{- if .Values.postgres.enabled -}}
-{{- include "spillway.arrow.to" (dict "root" . "component" "postgres" "port" 5432) -}}
+{{- include "spillway.egress.to" (dict "root" . "component" "postgres" "port" 5432) -}}
 {{- else -}}
 {{- with .Values.networkPolicy.postgres }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 {{- end }}
 
-{{- /* The head of a policy over the pods of a component: what it does not name is refused. Takes root, component. */}}
+{{- /* The start of a policy for the pods of a component: it denies what no rule allows. Takes root, component. */}}
 {{- define "spillway.policy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

@@ -1,4 +1,4 @@
-{{- /* What mutual TLS between the services adds to a pod (docs/adr/0016). Each takes root and component. */}}
+{{- /* The parts of a pod for mutual TLS between the services (docs/adr/0016). Each takes root and component. */}}
 
 {{- /* The Secret with tls.crt, tls.key and ca.crt of a component. */}}
 {{- define "spillway.tls.secretName" -}}
@@ -18,7 +18,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* No sum over the Secret: each service takes up a renewed certificate by itself. */}}
+{{- /* No checksum of the Secret: each service reloads a renewed certificate. */}}
 {{- define "spillway.tls.volumes" -}}
 {{- if .root.Values.tls.enabled -}}
 - name: tls
@@ -26,7 +26,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* Of a Certificate for a component. Takes root, component and usage. */}}
+{{- /* The Certificate of a component. Takes root, component and usage. */}}
 {{- define "spillway.tls.certificate" -}}
 {{- $name := include "spillway.componentName" . -}}
 {{- $namespace := .root.Release.Namespace -}}
@@ -39,7 +39,7 @@ spec:
   secretTemplate:
     labels:
       {{- include "spillway.selectorLabels" . | nindent 6 }}
-  # The first one is what the edge is told to call.
+  # The edge calls the first one.
   dnsNames:
     - {{ $name }}
     - {{ $name }}.{{ $namespace }}

@@ -1,11 +1,11 @@
-{{- /* What docs/durability.md asks of it. Takes the root. */}}
+{{- /* The settings that docs/durability.md requires. Takes the root. */}}
 {{- define "spillway.valkey.config" -}}
 dir /data
 appendonly yes
 appendfsync everysec
-# The append-only file is all there is on the disk.
+# Only the append-only file is on disk.
 save ""
-# Refuses writes when it is full, rather than drop cost events that are not recorded yet.
+# A full Valkey refuses writes instead of evicting cost events that are not recorded yet.
 maxmemory-policy noeviction
 maxmemory {{ .Values.valkey.maxMemory }}
 {{- end }}

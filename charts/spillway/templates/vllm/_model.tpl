@@ -1,13 +1,13 @@
-{{- /* The model in the cluster, vLLM's or the local one: one of the two, behind one Service. All take the root. */}}
+{{- /* The model in the cluster, vLLM's or the local one, behind one Service. All take the root. */}}
 
 {{- define "spillway.model.enabled" -}}
 {{- if and .Values.vllm.enabled .Values.localModel.enabled -}}
-{{- fail "vllm.enabled and localModel.enabled are both true, and both are behind the Service *-vllm: set localModel.enabled to false" -}}
+{{- fail "vllm.enabled and localModel.enabled are both true, but they share the Service *-vllm: set localModel.enabled to false" -}}
 {{- end -}}
 {{- if or .Values.vllm.enabled .Values.localModel.enabled }}true{{ end -}}
 {{- end }}
 
-{{- /* As requests and metrics call it (label model_name). */}}
+{{- /* Its name in requests and metrics (label model_name). */}}
 {{- define "spillway.model.name" -}}
 {{- if .Values.vllm.enabled -}}
 {{- .Values.vllm.servedModelName | default .Values.vllm.model -}}
@@ -16,8 +16,8 @@ smollm2-135m-instruct
 {{- end -}}
 {{- end }}
 
-{{- /* Its target in the default routes. Inside a cluster a connection takes a millisecond; one to a Service without pods
-is neither refused nor taken up where a NetworkPolicy lets the router reach pods only. */}}
+{{- /* Its target in the default routes. A connection inside a cluster takes a millisecond; a connection to a Service without
+pods hangs where a NetworkPolicy allows the router to reach only pods. */}}
 {{- define "spillway.model.target" -}}
 provider: vllm
 model: {{ include "spillway.model.name" . | quote }}
