@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -23,6 +24,10 @@ settings.register_profile(
     "nightly", max_examples=1000, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("fast")
+
+# What structlog does unless it is configured, but for tracebacks with the values of all variables: 4 s for each one.
+_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 # A test that needs none of these is a unit test, unless it is marked `integration`: it starts processes by itself.
 _SERVER_FIXTURES = frozenset({"fault_provider_url", "given", "postgres_url", "redis_server", "redis_url"})
