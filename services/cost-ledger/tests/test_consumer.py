@@ -144,10 +144,7 @@ async def test_a_slow_postgres_neither_loses_nor_doubles(parts: Parts) -> None:
         """
     )
     slow, stop = Store(parts.pool, 0.2), asyncio.Event()
-    consumers = [
-        Consumer(parts.client, slow, parts.prices, parts.metrics, name=name, claim_after_seconds=0.3)
-        for name in ("one", "two")
-    ]
+    consumers = [parts.consumer_with(slow, name, claim_after_seconds=0.3) for name in ("one", "two")]
     tasks = [asyncio.create_task(each.run(stop)) for each in consumers]
     try:
         for each in asked:

@@ -259,8 +259,8 @@ def test_arguments_of_a_migration_that_make_no_sense_are_refused(argument: str) 
     assert argument.partition("=")[0] in result.stderr
 
 
-HEAD = "0004"
-EARLIER = ("0001", "0002", "0003")
+HEAD = "0005"
+EARLIER = ("0001", "0002", "0003", "0004")
 # What code of revision 0001 sends, word for word but for the values.
 OLD_STATEMENTS = """
 INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,

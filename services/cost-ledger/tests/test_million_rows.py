@@ -11,13 +11,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
 from pydantic import RedisDsn
 
+from cost_ledger.metrics import Metrics
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.requests import MAX_ROWS_READ, MAX_STRETCH, RequestFilters
+from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
+from cost_ledger.spend_daily import SpendKey
 from kit.ledger.million_rows import fill
 from kit.ledger.process import PRICE_BOOK, database
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -214,6 +219,25 @@ async def test_a_receipt_is_read_by_its_id(ledger: LargeLedger) -> None:
 
     assert 0 == sum(work[table].scanned for table in _TABLES)
     assert sum(work[table].fetched for table in _TABLES) <= 3
+
+
+async def test_publishing_reads_the_days_and_tenants_that_changed(ledger: LargeLedger, redis_url: str) -> None:
+    """All of a day once, then what a commit changed: by index, and no other day's rows."""
+    async with redis.Redis.from_url(redis_url) as client:
+        publisher = SpendPublisher(ledger.pool, client, Metrics(CollectorRegistry()))
+        rows = await ledger.pool.fetchval("SELECT count(*) FROM spend_daily WHERE day = $1", YESTERDAY)
+        of_all = await ledger.work_of(lambda: publisher.publish(YESTERDAY))
+        publisher.add(
+            [SpendKey("acme", YESTERDAY, f"user-{number}", "key-1-0", "", "", "", "") for number in range(50)]
+        )
+        of_change = await ledger.work_of(lambda: publisher.publish(YESTERDAY))
+        await client.flushdb()
+
+    for work in (of_all, of_change):
+        assert 0 == sum(work[table].scanned for table in _TABLES)
+        assert 0 == work["requests"].fetched == work["attempts"].fetched
+        # Once for the figures, once for the total.
+        assert rows < work["spend_daily"].fetched <= 2 * rows
 
 
 async def test_thirty_days_of_figures_need_no_scan_of_requests(ledger: LargeLedger) -> None:

@@ -18,7 +18,6 @@ import pytest
 from pydantic import RedisDsn
 
 from cost_ledger.__main__ import SERVICE
-from cost_ledger.recording.consumer import Consumer
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -196,7 +195,7 @@ async def test_a_commit_that_nobody_heard_of_counts_once(own: Parts, server: Ser
     await own.pool.execute("SELECT pg_reload_conf()")
     stop = asyncio.Event()
     async with asyncpg.create_pool(server.url, min_size=0, max_size=4, command_timeout=0.3) as pool:
-        consumer = Consumer(own.client, Store(pool, 0.3), own.prices, own.metrics, name="one", claim_after_seconds=30.0)
+        consumer = own.consumer_with(Store(pool, 0.3), "one")
         await own.send(*(settled(each) for each in asked))
         task = asyncio.create_task(consumer.run(stop))
         try:

@@ -23,6 +23,7 @@ from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.service import LedgerService
 from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
 from cost_ledger.recording.consumer import Consumer
+from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import check, migrate
 from cost_ledger.schema.partitions import PartitionKeeper
@@ -45,6 +46,8 @@ _STATEMENT_TIMEOUT_SECONDS = 10.0
 _PRICES_INTERVAL_SECONDS = 10.0
 _SWEEP_INTERVAL_SECONDS = 10.0
 _BACKLOG_INTERVAL_SECONDS = 5.0
+# At least between two publications; each waits for something to publish first.
+_PUBLISH_INTERVAL_SECONDS = 1.0
 _PARTITIONS_INTERVAL_SECONDS = 60 * 60.0
 # Behind by more than this, the end of a request may be on the stream while its beginning is recorded.
 _MOST_LAG_SECONDS = 5.0
@@ -78,11 +81,13 @@ class Ledger:
             timeout_seconds=_STATEMENT_TIMEOUT_SECONDS,
         )
         self.prices = PriceList(pool, _STATEMENT_TIMEOUT_SECONDS)
+        self._spend = SpendPublisher(pool, client, metrics)
         self.reader = Reader(readers)
         self.consumer = Consumer(
             client,
             self._store,
             self.prices,
+            self._spend,
             metrics,
             name=settings.consumer,
             claim_after_seconds=settings.claim_after_seconds,
@@ -95,6 +100,7 @@ class Ledger:
             "give_up_requests": (_SWEEP_INTERVAL_SECONDS, self._give_up),
             "measure_backlog": (_BACKLOG_INTERVAL_SECONDS, self._measure_backlog),
             "remove_idle_members": (_SWEEP_INTERVAL_SECONDS, self._remove_idle_members),
+            "publish_spend": (_PUBLISH_INTERVAL_SECONDS, self._spend.turn),
             "keep_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._keep_partitions),
         }
         return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]

@@ -69,6 +69,15 @@ class Metrics(MetricTable):
         "cost_ledger_sweeps_put_off_total",
         "Sweeps for unsettled requests that were postponed because their ends may still be on the stream.",
     )
+    spend_publish_failures = counter(
+        "cost_ledger_spend_publish_failures_total",
+        "Failed publications of spend to Redis; what they lack is published by the next one.",
+    )
+    spend_publish_seconds = histogram(
+        "cost_ledger_spend_publish_seconds",
+        "Time to read spend that has changed and to publish it to Redis.",
+        buckets=_SECONDS,
+    )
     partitions_ahead = gauge("cost_ledger_partitions_ahead", "Months after the current one that have their partitions.")
     oldest_partition = gauge(
         "cost_ledger_oldest_partition_timestamp_seconds", "When the oldest month that is kept began, in Unix time."

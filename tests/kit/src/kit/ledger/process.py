@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
+from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -137,11 +138,22 @@ class Parts:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.prices = PriceList(pool, 10.0)
+        self.spend = SpendPublisher(pool, client, self.metrics)
 
     def consumer(self, name: str = "one", claim_after_seconds: float = 30.0) -> Consumer:
         """Return a member of the consumer group."""
+        return self.consumer_with(self.store, name, claim_after_seconds)
+
+    def consumer_with(self, store: Store, name: str, claim_after_seconds: float = 30.0) -> Consumer:
+        """Return a member of the consumer group that writes by `store`."""
         return Consumer(
-            self.client, self.store, self.prices, self.metrics, name=name, claim_after_seconds=claim_after_seconds
+            self.client,
+            store,
+            self.prices,
+            self.spend,
+            self.metrics,
+            name=name,
+            claim_after_seconds=claim_after_seconds,
         )
 
     async def send(self, *events: ledgerpb.CostEvent | bytes) -> list[bytes]:
