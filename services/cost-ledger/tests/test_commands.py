@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cost_ledger.books.cli import run_command
+from cost_ledger.commands.cli import run_command
 from cost_ledger.recording.price import price_settled
 from kit.ledger.cost_events import attempt, read_settled, request, settled, used
 from kit.ledger.process import Parts, environment, run_ledger_command, running_ledger, until
@@ -305,8 +305,8 @@ async def test_a_comparison_says_what_differs_and_what_explains_it(operator: Ope
     assert ["day", "model", "figure", "provider", "ledger", "difference", "percent"] == header.split()
     assert ["2026-11-21", "m-20261001", "input_tokens", "1,010", "1,000", "-10", "-0.99"] == row.split()
     assert [
-        "estimated: 2026-11-21 m-20261001: 1 attempts told no usage and are in the ledger with 10 input and 1 output "
-        "tokens of our own estimate",
+        "estimated: 2026-11-21 m-20261001: 1 attempts reported no usage; the ledger has them with 10 input and 1 "
+        "output tokens of our own estimate",
         "unpriced: 2 attempts are in no cost (see `prices missing`)",
         "matched: m, m-2026 in the ledger is counted as m-20261001",
         "2026-11-21 to 2026-11-21 (UTC): 3 figures compared, 2 agree, 1 differ",

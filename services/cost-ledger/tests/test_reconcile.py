@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from cost_ledger.books.reconcile import Line, NameMatcher, Reconciliation, reconcile
-from cost_ledger.books.usage_export import Figures, UsageExport
+from cost_ledger.books.usage_export.export import Figures, ModelDay, UsageExport, UsageRow
 from cost_ledger.recording.price import price_settled
 from kit.ledger.cost_events import MORNING, attempt, read_settled, request, settled, used
 from kit.ledger.process import Parts
@@ -54,7 +54,7 @@ async def record(parts: Parts, *attempts: routerpb.Attempt) -> None:
 
 def export(figures: Figures, model: str = SNAPSHOT, day: date = DAY) -> UsageExport:
     """Return an export of one row."""
-    return UsageExport({(day, model): figures})
+    return UsageExport({ModelDay(day, model): figures})
 
 
 async def compare(
@@ -129,8 +129,9 @@ async def test_estimates_are_shown_apart(parts: Parts, connection: asyncpg.Conne
     await record(parts, answered(), answered(usage=used(7, 3), is_estimated=True))
     result = await compare(connection, export(Figures(2, 100, 0, 0, 20)))
 
-    [(day, model, estimated)] = result.estimated
-    assert (DAY, SNAPSHOT, 1, 7, 3) == (day, model, estimated.requests, estimated.input_tokens, estimated.output_tokens)
+    [(key, estimated)] = result.estimated.items()
+    assert ModelDay(DAY, SNAPSHOT) == key
+    assert (1, 7, 3) == (estimated.requests, estimated.input_tokens, estimated.output_tokens)
     assert [7, 3] == [line.difference for line in differing(result)]
 
 
@@ -151,7 +152,7 @@ async def test_days_are_those_of_the_export_or_those_asked_for(
     ]
     await record(parts, *(answered(at=moment) for moment in moments))
     said = export(Figures(1, 100), day=date(2026, 11, 20))
-    said.add(DAY, SNAPSHOT, Figures(1, 100))
+    said.add(UsageRow(ModelDay(DAY, SNAPSHOT), Figures(1, 100)))
     result = await compare(connection, said, first, last)
 
     assert [] == differing(result)

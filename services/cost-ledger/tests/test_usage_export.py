@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost_ledger.books.usage_export import Figures, UsageExport, Vendor, read_usage_exports
+from cost_ledger.books.usage_export.export import Figures, UsageExport
+from cost_ledger.books.usage_export.files import Vendor, read_usage_exports
 from cost_ledger.errors import UsageExportInvalid
 
 DAY = date(2026, 11, 20)

@@ -1,22 +1,57 @@
-"""Connections borrowed from the pool and given back in bounded time, also by a server that hangs."""
+"""Pools of connections, borrowed and given back in bounded time, also when the server hangs."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import asyncpg.pool
+import structlog
+
+from cost_ledger.settings import Settings
+
+log = structlog.get_logger()
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-# What a statement may raise because of Postgres or the way to it, and not because of its values. asyncpg calls it an
-# error of its own when a server that ends says so between two statements and the connection is used before it closes.
+# What a statement may raise because of Postgres or the network, and not because of its values. asyncpg raises an error
+# of its own when a server that ends says so between two statements and the connection is used before it closes.
 OUTAGES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Resetting a connection takes a round trip; one that needs longer is cut, and the pool makes another.
 RELEASE_SECONDS = 0.2
-# How long a change of a table waits for those who use it; all who come later wait behind it. Less than PostgreSQL's
-# `deadlock_timeout` (1 s), so that in a circle it is the change that gives way and not a reader.
+# How long a change of a table waits for the statements that use it; all later ones wait behind it. Less than
+# PostgreSQL's `deadlock_timeout` (1 s), so that in a deadlock it is the change that gives way and not a reader.
 LOCK_TIMEOUT_MS = 800
+STATEMENT_TIMEOUT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+
+
+def write_pool(settings: Settings) -> asyncpg.Pool:
+    """Return connections for recording and for the periodic work; none is made yet."""
+    return asyncpg.create_pool(
+        settings.postgres_url,
+        password=settings.postgres_password(),
+        min_size=0,
+        max_size=settings.pool_size,
+        command_timeout=STATEMENT_TIMEOUT_SECONDS,
+        timeout=STATEMENT_TIMEOUT_SECONDS,
+        server_settings={"application_name": "cost-ledger"},
+    )
+
+
+@asynccontextmanager
+async def closing(pool: asyncpg.Pool) -> AsyncIterator[None]:
+    """Open `pool` while the block runs; a Postgres that does not answer does not keep the process from ending."""
+    await pool
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
+        except OUTAGES as error:
+            log.warning("pool_cut_off", cause=type(error).__name__)
 
 
 @asynccontextmanager
@@ -25,12 +60,12 @@ async def borrowed(
 ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
     """Yield a connection; TimeoutError when none is free or made within `timeout_seconds`.
 
-    By itself the pool waits for a server that hangs as long as that does when a statement was cancelled or timed out.
+    Without this bound the pool would wait for a hanging server after a statement was cancelled or timed out.
     """
     connection = await pool.acquire(timeout=timeout_seconds)
     try:
         yield connection
     finally:
-        # When this fails the pool has cut the connection already. Told on, it would take the place of a cancellation.
+        # When this fails the pool has cut the connection already. Raised, it would replace a cancellation.
         with suppress(*OUTAGES):
             await pool.release(connection, timeout=RELEASE_SECONDS)

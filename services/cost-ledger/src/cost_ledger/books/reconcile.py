@@ -1,8 +1,8 @@
 """Compares what a provider says was used with what the ledger holds, by UTC day and model.
 
 A ledger row belongs to the name in the export that equals its `response_model`, else its `target_model`, else the only
-one that is the same but for a date at its end (`gpt-6-luna-2026-09-01`, `claude-haiku-5-5-20261007`). Days are those on
-which attempts started.
+name that differs from one of them by a date at its end alone (`gpt-6-luna-2026-09-01`, `claude-haiku-5-5-20261007`).
+Days are those on which attempts started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from decimal import Decimal
 
 import asyncpg
 
-from cost_ledger.books.usage_export import FIGURES, Figures, UsageExport, Vendor
+from cost_ledger.books.usage_export.export import FIGURES, Figures, ModelDay, UsageExport, no_usage
+from cost_ledger.books.usage_export.files import Vendor
 from cost_ledger.rows import COUNTING_COST, JOIN_NEWEST_CORRECTION
 
 _DATE_AT_END = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -37,9 +38,9 @@ GROUP BY 1, 2, 3, 4
 class LedgerUse:
     """What the ledger holds of one day and model."""
 
-    figures: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0, Decimal(0)))
-    estimated: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0, Decimal(0)))
-    """The part of `figures` that was estimated because the provider told no usage."""
+    figures: Figures = field(default_factory=no_usage)
+    estimated: Figures = field(default_factory=no_usage)
+    """The part of `figures` that was estimated because the provider reported no usage."""
     unpriced: int = 0
     """Attempts that are in no cost."""
 
@@ -60,7 +61,7 @@ class Line:
         return self.ledger_says - self.provider_says
 
     def is_within(self, tolerance_percent: Decimal) -> bool:
-        """Tell whether the difference is at most that share of what the provider says."""
+        """Whether the difference is at most that share of what the provider says."""
         return abs(Decimal(self.difference)) * 100 <= tolerance_percent * abs(Decimal(self.provider_says))
 
 
@@ -71,7 +72,7 @@ class Reconciliation:
     first: date
     last: date
     lines: list[Line] = field(default_factory=list)
-    estimated: list[tuple[date, str, Figures]] = field(default_factory=list)
+    estimated: dict[ModelDay, Figures] = field(default_factory=dict)
     unpriced: int = 0
     matched: dict[str, set[str]] = field(default_factory=dict)
     """Which names of the ledger were counted under another name, by that name."""
@@ -81,26 +82,26 @@ async def reconcile(
     connection: asyncpg.Connection, vendor: Vendor, export: UsageExport, first: date | None, last: date | None
 ) -> Reconciliation:
     """Compare the days of the export, or those of them from `first` to `last` (both included)."""
-    days = [day for day, _ in export.figures]
+    days = [key.day for key in export.figures]
     first, last = first or min(days), last or max(days)
     result = Reconciliation(first, last)
-    matcher = NameMatcher({model for _, model in export.figures})
+    matcher = NameMatcher({key.model for key in export.figures})
     rows = await connection.fetch(_USED, vendor, _midnight(first), _midnight(last) + timedelta(days=1))
     ledger = _ledger_use(rows, matcher, result)
-    said = {key: figures for key, figures in export.figures.items() if first <= key[0] <= last}
-    # Who exports only usage, or only costs, says nothing of the other; a model that is not in the export used nothing.
-    told = [name for name in FIGURES if any(getattr(each, name) is not None for each in said.values())]
-    for day, model in sorted({*said, *ledger}):
-        use = ledger.get((day, model), LedgerUse())
-        result.lines += _compare(day, model, said.get((day, model)), use.figures, told)
+    reported = {key: figures for key, figures in export.figures.items() if first <= key.day <= last}
+    # An export of usage alone, or of costs alone, says nothing of the other; a model that is not in it used nothing.
+    names = [name for name in FIGURES if any(getattr(each, name) is not None for each in reported.values())]
+    for key in sorted({*reported, *ledger}):
+        use = ledger.get(key, LedgerUse())
+        result.lines += _compare(key, reported.get(key), use.figures, names)
         result.unpriced += use.unpriced
         if use.estimated.requests:
-            result.estimated.append((day, model, use.estimated))
+            result.estimated[key] = use.estimated
     return result
 
 
 class NameMatcher:
-    """Finds the name that an export gives to what the ledger knows by one or two names."""
+    """Finds the name in an export for a model that the ledger knows by one or two names."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = set(names)
@@ -109,7 +110,7 @@ class NameMatcher:
             self._by_stem.setdefault(_stem(name), set()).add(name)
 
     def name_of(self, target_model: str, response_model: str) -> str:
-        """Return the export's name; what the provider answered with, or was asked for, when none fits for certain."""
+        """Return the export's name; the response model, else the target model, when no name fits for certain."""
         own = [name for name in (response_model, target_model) if name]
         for name in own:
             if name in self._names:
@@ -123,13 +124,13 @@ class NameMatcher:
 
 def _ledger_use(
     rows: Sequence[asyncpg.Record], matcher: NameMatcher, result: Reconciliation
-) -> dict[tuple[date, str], LedgerUse]:
-    ledger: dict[tuple[date, str], LedgerUse] = {}
+) -> dict[ModelDay, LedgerUse]:
+    ledger: dict[ModelDay, LedgerUse] = {}
     for row in rows:
         model = matcher.name_of(row["target_model"], row["response_model"])
         for name in {row["target_model"], row["response_model"]} - {model, ""}:
             result.matched.setdefault(model, set()).add(name)
-        use = ledger.setdefault((row["day"], model), LedgerUse())
+        use = ledger.setdefault(ModelDay(row["day"], model), LedgerUse())
         figures = Figures(**{name: row[name] for name in FIGURES})
         use.figures.add(figures)
         use.unpriced += row["unpriced"]
@@ -138,13 +139,13 @@ def _ledger_use(
     return ledger
 
 
-def _compare(day: date, model: str, said: Figures | None, has: Figures, told: Sequence[str]) -> list[Line]:
-    """Compare the figures that the export tells of: of this row, or of all when the model is not in it at all."""
+def _compare(key: ModelDay, reported: Figures | None, held: Figures, names: Sequence[str]) -> list[Line]:
+    """Compare the figures that the export has for this row; all of `names` when the model is not in it at all."""
     lines = []
-    for name in told:
-        value = 0 if said is None else getattr(said, name)
+    for name in names:
+        value = 0 if reported is None else getattr(reported, name)
         if value is not None:
-            lines.append(Line(day, model, name, value, getattr(has, name)))
+            lines.append(Line(key.day, key.model, name, value, getattr(held, name)))
     return lines
 
 

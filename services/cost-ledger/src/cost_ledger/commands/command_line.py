@@ -1,4 +1,4 @@
-"""What the operator's commands share: output, a connection, days as arguments."""
+"""What the operator's commands share: status, output, a connection, days as arguments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
+from enum import IntEnum
 
 import asyncpg
 
@@ -16,6 +17,16 @@ from cost_ledger.settings import Settings
 
 # For one statement; the longest adds up every row that is kept.
 _STATEMENT_TIMEOUT_SECONDS = 900.0
+
+
+class Status(IntEnum):
+    """What a command ends with."""
+
+    OK = 0
+    WRONG = 1
+    """What was checked is wrong, or what was to be imported was refused."""
+    FAILED = 2
+    """It could not be done: a wrong argument, an export that cannot be read, no database."""
 
 
 def say(*lines: str) -> None:
@@ -30,7 +41,7 @@ async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     try:
         yield connection
     finally:
-        # Not `close`, which waits for a server that may hang; every transaction is over or given up by now.
+        # Not `close`, which waits for a server that may hang; every transaction has ended or failed by now.
         connection.terminate()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # Names may come from a provider or a file: nothing in them may move the cursor.
-_LONGEST_CELL = 80
+_MAX_CELL = 80
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -24,7 +24,7 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
 
 def _printable(cell: str) -> str:
     shown = "".join(letter if letter.isprintable() else "?" for letter in cell)
-    return shown if len(shown) <= _LONGEST_CELL else shown[: _LONGEST_CELL - 1] + "…"
+    return shown if len(shown) <= _MAX_CELL else shown[: _MAX_CELL - 1] + "…"
 
 
 def _is_figure(cell: str) -> bool:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
-from cost_ledger.books.command_line import add_days, check_days, connected, day, say
-from cost_ledger.books.text_table import table_lines
+from cost_ledger.commands.command_line import Status, add_days, check_days, connected, day, say
+from cost_ledger.commands.text_table import table_lines
 from cost_ledger.prices.book import Import, import_price_book, read_prices
 from cost_ledger.prices.file import load_price_file
 from cost_ledger.prices.missing import missing_prices
@@ -17,7 +17,7 @@ from cost_ledger.settings import Settings
 from pricing.price_book import Price, Rates
 
 
-def add_price_commands(parser: argparse.ArgumentParser) -> None:
+def add_prices(parser: argparse.ArgumentParser) -> None:
     """Add them to the parser of `prices`; each sets `work`, which returns the status."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="show the recorded prices")
@@ -54,13 +54,13 @@ async def _prices_list(settings: Settings, arguments: argparse.Namespace) -> int
     )
     if arguments.json:
         say(json.dumps([_price_object(price) for price in chosen], indent=2))
-        return 0
+        return Status.OK
     header = ("price version", "until", "input", "output", "cache read", "cache write", "reasoning", "long prompt")
     say(
         *table_lines((*header, "source"), [_price_cells(price) for price in chosen]),
         "USD per million tokens; `until` is the first UTC day on which a price no longer holds",
     )
-    return 0
+    return Status.OK
 
 
 def _price_cells(price: Price) -> list[str]:
@@ -112,7 +112,7 @@ async def _import(settings: Settings, arguments: argparse.Namespace, *, dry_run:
     async with connected(settings) as connection:
         done = await import_price_book(connection, file.prices, may_backdate=arguments.backdate, dry_run=dry_run)
     say(*_import_lines(done, len(file.prices), dry_run=dry_run))
-    return 0
+    return Status.OK
 
 
 def _import_lines(done: Import, prices: int, *, dry_run: bool) -> list[str]:
@@ -142,7 +142,7 @@ async def _prices_missing(settings: Settings, arguments: argparse.Namespace) -> 
         missing = await missing_prices(connection, arguments.first, arguments.last)
     if not missing:
         say("every attempt with usage has a cost")
-        return 0
+        return Status.OK
     header = ("provider", "target model", "attempts", "uncounted", "input", "output", "first", "last", "price")
     rows = [
         [
@@ -159,4 +159,4 @@ async def _prices_missing(settings: Settings, arguments: argparse.Namespace) -> 
         for each in missing
     ]
     say(*table_lines(header, rows), "`uncounted` attempts lack a token count: no price makes a cost of them")
-    return 0
+    return Status.OK
