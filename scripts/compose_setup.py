@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from spillway_local.development_key import ensure_development_key
-from spillway_local.home import Home, Refusal
+from spillway_local.home import CommandError, Home
 from spillway_local.routes import collect_vendors, write_routes
 
 _MODEL_URL = "http://local-model:8000/v1"
@@ -29,7 +29,7 @@ def main() -> None:
         _ensure_password(postgres / "password")
         for folder in (edge, router):
             _give(folder, uid)
-    except (Refusal, OSError) as error:
+    except (CommandError, OSError) as error:
         sys.exit(f"compose_setup: {error}")
 
 

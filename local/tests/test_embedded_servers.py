@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL and Valkey: password, restart, nothing left behind."""
+"""The embedded PostgreSQL and Valkey: password, owner, restart, stop."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_password_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 
 
 async def test_rows_survive_a_crash_of_postgres(tmp_path: Path) -> None:
-    """A postmaster.pid left by SIGKILL does not stop the next start, and committed rows are there."""
+    """A postmaster.pid left by SIGKILL does not prevent the next start, and committed rows are kept."""
     data_dir = tmp_path / "postgres"
     with running_postgres(data_dir) as url:
         connection = await asyncpg.connect(url)
@@ -110,7 +110,7 @@ def test_an_interrupted_creation_is_repeated(tmp_path: Path) -> None:
 
 
 @_root_only
-def test_postgres_started_as_root_changes_no_permissions_and_runs_without_roots(tmp_path: Path) -> None:
+def test_postgres_started_as_root_runs_unprivileged_and_changes_no_permissions(tmp_path: Path) -> None:
     """Below a folder that only root may enter: it reaches its files there by one capability, and has no other."""
     home = tmp_path / "closed"
     home.mkdir(mode=0o700)
@@ -152,7 +152,7 @@ async def test_postgres_started_as_root_serves_files_of_any_owner(tmp_path: Path
 
 
 def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
-    """What was written before a clean stop is there after the next start."""
+    """Data written before a clean stop is available after the next start."""
     with running_valkey(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("kept", "7")
 
@@ -163,7 +163,7 @@ def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
-    """Both servers end when the process that started them is killed and cannot clean up."""
+    """Both servers end when the process that started them is killed."""
     program = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -187,7 +187,7 @@ def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> None:
-    """The error names the program, its status and what it last said."""
+    """The error names the program, its status and the end of its log."""
     (tmp_path / "appendonlydir").write_text("a file where a directory must be")
 
     with pytest.raises(StartFailed, match=r"(?s)valkey-server ended with status 1.*append"), running_valkey(tmp_path):

@@ -1,39 +1,18 @@
-"""What the commands make of the edge's answers: events, receipt, table."""
+"""The output of the commands: events, receipts, tables."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from spillway_local.chat import AnswerIncomplete, print_answer, receipt_lines
 from spillway_local.costs import table_lines
 from spillway_local.requests import receipt_lines as record_lines
 from spillway_local.requests import request_lines
-from spillway_local.sse import Event, read_events
-
-STREAM = (
-    b': hello\r\n\r\nevent: two\r\ndata: {"b":\r\ndata: 2}\r\n\r\n'
-    b'event: delta\nid: 1\ndata: {"text":"caf\xc3\xa9 \xe2\x80\xa8 one"}\n\n'
-    b'event: done\rdata: {"a":\rdata: 1}\r\revent: cut\ndata: {"text":'
-)
-EVENTS = [Event("two", {"b": 2}), Event("delta", {"text": "café \u2028 one"}), Event("done", {"a": 1})]
-
-
-@example(list(range(len(STREAM))))
-@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
-def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
-    """Also inside a character or a CRLF; a line separator inside JSON ends no line; an unfinished event is dropped."""
-    edges = [0, *sorted(cuts), len(STREAM)]
-    chunks = [STREAM[start:end] for start, end in itertools.pairwise(edges)]
-
-    assert EVENTS == list(read_events(chunks))
 
 
 def _frames(*events: tuple[str, dict[str, Any]]) -> list[bytes]:
@@ -45,7 +24,7 @@ PIECE = ("delta", {"text": "half an"})
 
 
 def test_an_answer_that_ends_in_an_error_is_marked_as_incomplete() -> None:
-    """The text so far stays, with the mark; the error is what is raised, and there is no receipt."""
+    """The text so far stays, marked; the error is raised, and there is no receipt."""
     out = io.StringIO()
     error = {"error": {"type": "upstream_error", "code": "stream_interrupted", "message": "cut", "retryable": True}}
 
@@ -54,8 +33,8 @@ def test_an_answer_that_ends_in_an_error_is_marked_as_incomplete() -> None:
     assert "half an\n[incomplete]\n" == out.getvalue()
 
 
-def test_a_stream_without_a_terminal_event_is_no_success() -> None:
-    """A connection that just closes is an incomplete answer too; without text there is nothing to mark."""
+def test_a_stream_without_a_terminal_event_is_incomplete() -> None:
+    """A connection that closes early is an incomplete answer; without text there is nothing to mark."""
     out = io.StringIO()
 
     with pytest.raises(AnswerIncomplete, match="closed before the answer ended"):
@@ -63,8 +42,17 @@ def test_a_stream_without_a_terminal_event_is_no_success() -> None:
     assert "" == out.getvalue()
 
 
-def test_each_piece_is_printed_before_the_next_is_read() -> None:
-    """The reader sees the answer as it comes."""
+def test_an_event_that_is_not_json_is_an_incomplete_answer() -> None:
+    """Whatever answers there is not an edge; the text so far is kept."""
+    out = io.StringIO()
+
+    with pytest.raises(AnswerIncomplete, match="invalid event from the edge"):
+        print_answer([*_frames(START, PIECE), b"event: delta\ndata: {\n\n"], out)
+    assert "half an\n[incomplete]\n" == out.getvalue()
+
+
+def test_each_chunk_is_printed_before_the_next_is_read() -> None:
+    """The user sees the answer as it arrives."""
     out = io.StringIO()
     seen: list[str] = []
 
@@ -98,10 +86,10 @@ def _done(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_receipt_names_model_attempts_tokens_cost_and_request() -> None:
-    """One line a fact, one line an attempt."""
+    """One line per fact and per attempt."""
     assert [
         "  model    gpt-6-luna (openai), finished: stop",
-        "  cache    miss, stored for the next time",
+        "  cache    miss, stored",
         "  attempt  1  primary  provider_error (server_error)  0.10 s",
         "  attempt  2  primary  ok  0.10 s",
         "  tokens   12 in, 8 out",
@@ -122,12 +110,12 @@ def test_a_receipt_names_model_attempts_tokens_cost_and_request() -> None:
     ],
 )
 def test_a_receipt_tells_unknown_from_zero(changes: dict[str, Any], line: str) -> None:
-    """Unpriced is not free, unknown is not none, and a hit says what it saved."""
+    """Unpriced is not free, unknown is not zero, and a hit says what it saved."""
     assert line in receipt_lines({}, _done(**changes))
 
 
 def test_costs_are_a_table_with_aligned_columns() -> None:
-    """Today, total, then each group; figures end in the column of their heading."""
+    """Today, total, then each group; figures are aligned with their headings."""
     figures = {
         "requests": 12,
         "attempts": 13,
@@ -177,7 +165,7 @@ RECORD = {
 
 
 def test_requests_are_a_table_that_tells_running_from_unpriced() -> None:
-    """A line each; a failure says which, what runs has no cost yet, and what could not be priced says so."""
+    """A failure shows its code, a running request has no cost yet, an unpriced one says so."""
     running = {**RECORD, "state": "admitted", "outcome": None, "cache_status": None, "duration_seconds": None}
     failed = {**RECORD, "outcome": "provider_error", "error_code": "all_targets_failed", "cost_usd": None}
     lines = request_lines([RECORD, {**running, "cost_usd": None}, failed])
@@ -190,15 +178,15 @@ def test_requests_are_a_table_that_tells_running_from_unpriced() -> None:
     ] == lines[:4]
 
 
-def test_a_name_from_outside_does_not_steer_the_terminal() -> None:
+def test_names_from_outside_cannot_control_the_terminal() -> None:
     """Escape sequences and line breaks are shown as question marks."""
     lines = request_lines([{**RECORD, "user": "a\x1b[2Jd\na"}])
 
     assert "a?[2Jd?a" in lines[1]
 
 
-def test_a_stored_receipt_shows_each_attempt_and_what_was_corrected() -> None:
-    """What was recorded stays beside what counts now."""
+def test_a_stored_receipt_shows_attempts_and_corrections() -> None:
+    """The recorded cost stays beside the current one."""
     attempt = {
         "attempt_number": 1,
         "target": "primary",

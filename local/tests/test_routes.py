@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spillway_local.home import Home, Refusal
+from spillway_local.home import CommandError, Home
 from spillway_local.routes import collect_vendors, render_routes, write_routes
 
 URL = "http://127.0.0.1:20001/v1"
@@ -21,7 +21,7 @@ def _home(tmp_path: Path) -> Home:
 
 
 def test_without_keys_every_route_leads_to_the_local_model(home: Home) -> None:
-    """No key, no vendor in the file."""
+    """Without a key there is no vendor in the file."""
     routes = render_routes(collect_vendors(home, {}), URL)
 
     assert {"local-smollm2"} == set(routes["targets"])
@@ -65,8 +65,8 @@ def test_keys_are_written_to_their_own_files_and_deleted_when_no_longer_set(home
     assert [False, False] == [file.exists() for file in files]
 
 
-def test_routes_of_the_users_own_get_the_local_models_address(home: Home, tmp_path: Path) -> None:
-    """Only ${LOCAL_MODEL_URL} is replaced; all else that looks like a variable is kept."""
+def test_a_custom_routes_file_gets_the_address_of_the_local_model(home: Home, tmp_path: Path) -> None:
+    """Only ${LOCAL_MODEL_URL} is replaced; other variables are kept."""
     own = tmp_path / "own.yaml"
     own.write_text("targets: {a: {base_url: '${LOCAL_MODEL_URL}', model: 'x$y ${z}'}}\n")
 
@@ -75,7 +75,7 @@ def test_routes_of_the_users_own_get_the_local_models_address(home: Home, tmp_pa
     assert {"base_url": URL, "model": "x$y ${z}"} == written["targets"]["a"]
 
 
-def test_routes_that_cannot_be_read_are_refused(home: Home, tmp_path: Path) -> None:
-    """With the name of the file."""
-    with pytest.raises(Refusal, match="nowhere"):
+def test_a_routes_file_that_cannot_be_read_is_reported(home: Home, tmp_path: Path) -> None:
+    """The error names the file."""
+    with pytest.raises(CommandError, match="nowhere"):
         write_routes(home, [], URL, tmp_path / "nowhere.yaml")

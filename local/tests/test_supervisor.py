@@ -1,4 +1,4 @@
-"""Children are started, watched and stopped together: real processes, no system around them."""
+"""Children are started, watched and stopped together: real processes without the rest of the system."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stage:
         return Program(name, [sys.executable, "-u", "-c", code], 1, dict(os.environ), drain_seconds=drain_seconds)
 
     def valkey(self, name: str) -> Program:
-        """Return a Valkey called `name`, asked for readiness as one."""
+        """Return a Valkey called `name`, with Valkey's readiness check."""
         port = free_port()
         valkey.ensure_password(self.tmp_path)
         return Program(name, valkey.command(self.tmp_path, port), port, dict(os.environ))
@@ -51,12 +51,12 @@ class Stage:
 async def _stage(tmp_path: Path) -> AsyncIterator[Stage]:
     stage = Stage(tmp_path)
     yield stage
-    stage.supervisor.hurry()
+    stage.supervisor.kill_all()
     await stage.supervisor.stop(())
 
 
-async def test_readiness_is_said_with_time_and_address(stage: Stage) -> None:
-    """One line a process, once it answers."""
+async def test_readiness_is_reported_with_time_and_address(stage: Stage) -> None:
+    """One line per process, once it answers."""
     program = stage.valkey("valkey")
     await stage.supervisor.launch_until_ready(program)
 
@@ -66,7 +66,7 @@ async def test_readiness_is_said_with_time_and_address(stage: Stage) -> None:
 
 
 async def test_a_child_that_dies_is_reported_with_the_end_of_its_log(stage: Stage) -> None:
-    """Name, status and the last lines, no more of them than fit a screen."""
+    """Name, status and the last lines of the log, at most a screen."""
     code = "print(*(f'line {n}' for n in range(100)), sep='\\n'); raise SystemExit(7)"
     stage.supervisor.launch(stage.python("poor", code))
 
@@ -78,16 +78,16 @@ async def test_a_child_that_dies_is_reported_with_the_end_of_its_log(stage: Stag
     assert [f"    line {number}" for number in range(85, 100)] == lines[1:]
 
 
-async def test_a_refusal_of_one_line_stays_one_line(stage: Stage) -> None:
-    """A process that says in one line why it will not start is quoted in that line."""
+async def test_a_log_of_one_line_is_reported_in_the_same_line(stage: Stage) -> None:
+    """The reason why a process fails to start is not moved to a second line."""
     stage.supervisor.launch(stage.python("picky", "raise SystemExit('picky: no such file')"))
 
     with pytest.raises(ChildDied, match=r"\Apicky ended with status 1: picky: no such file\Z"):
         await asyncio.wait_for(stage.supervisor.first_death(), 20)
 
 
-async def test_a_killed_child_is_named_with_its_signal(stage: Stage) -> None:
-    """A status that is a signal is said as one."""
+async def test_a_killed_child_is_reported_with_its_signal(stage: Stage) -> None:
+    """A negative status is the signal."""
     child = stage.supervisor.launch(stage.python("victim", "import time; time.sleep(60)"))
     os.kill(child.process.pid, signal.SIGKILL)
 
@@ -96,7 +96,7 @@ async def test_a_killed_child_is_named_with_its_signal(stage: Stage) -> None:
 
 
 async def test_children_stop_one_after_the_other_in_the_order_given(stage: Stage) -> None:
-    """The next is asked only when the one before is gone."""
+    """The next is stopped only when the previous one has ended."""
     for name in ("first", "second", "third"):
         code = (
             "import signal,sys,time;"
@@ -113,8 +113,8 @@ async def test_children_stop_one_after_the_other_in_the_order_given(stage: Stage
     assert [] == stage.supervisor.children
 
 
-async def test_what_does_not_drain_in_time_is_killed_with_what_it_started(stage: Stage) -> None:
-    """Neither a deaf process nor its own child is left behind."""
+async def test_a_child_that_does_not_drain_in_time_is_killed_with_its_own_children(stage: Stage) -> None:
+    """A process that ignores SIGTERM leaves nothing behind."""
     code = (
         "import signal,subprocess,sys,time; signal.signal(15, signal.SIG_IGN);"
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('child', p.pid);"
@@ -130,7 +130,7 @@ async def test_what_does_not_drain_in_time_is_killed_with_what_it_started(stage:
     assert not grandchild.is_running()
 
 
-async def test_hurry_ends_a_drain_that_has_begun(stage: Stage) -> None:
+async def test_kill_all_ends_a_running_drain(stage: Stage) -> None:
     """The second Ctrl-C does not wait for the drain time."""
     code = (
         "import signal,time; signal.signal(15, lambda *_: print('asked')); print('up'); time.sleep(60); time.sleep(60)"
@@ -139,7 +139,7 @@ async def test_hurry_ends_a_drain_that_has_begun(stage: Stage) -> None:
     await stage.until_log_has("slow", "up")
     stopping = asyncio.create_task(stage.supervisor.stop(()))
     await stage.until_log_has("slow", "asked")
-    stage.supervisor.hurry()
+    stage.supervisor.kill_all()
     await asyncio.wait_for(stopping, 20)
 
     assert -signal.SIGKILL == child.process.returncode
@@ -154,17 +154,17 @@ async def test_the_log_of_the_last_run_is_kept(stage: Stage) -> None:
     assert "second run\n" == (stage.tmp_path / "twice.log").read_text()
 
 
-async def test_a_stranger_on_the_port_is_not_taken_for_the_child(stage: Stage) -> None:
-    """Its answer makes nothing ready; what counts is that our own process could not listen."""
+async def test_another_process_on_the_port_is_not_mistaken_for_the_child(stage: Stage) -> None:
+    """A port that answers is not enough: the child itself must listen there."""
 
-    async def answer_well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer_well, "127.0.0.1", 0) as stranger:
-        port = stranger.sockets[0].getsockname()[1]
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
         code = "import time; print('up'); time.sleep(1); raise SystemExit('address already in use')"
         program = dataclasses.replace(stage.python("edge", code), port=port)
         starting = asyncio.create_task(stage.supervisor.launch_until_ready(program))

@@ -1,4 +1,4 @@
-"""`spillway up` with all six processes: ready, asked, killed, stopped."""
+"""`spillway up` with all six processes: start, requests, kills, stop."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class System:
 
     @property
     def output(self) -> str:
-        """All that it has printed."""
+        """Everything it has printed."""
         return (self.home / "output").read_text()
 
     def wait_until_ready(self) -> dict[str, Any]:
-        """Return run.json once it is there."""
+        """Return run.json once it exists."""
         deadline = time.monotonic() + 90
         while not (self.home / "run.json").exists() or "Ctrl-C" not in self.output:
             assert self.process.poll() is None, self.output
@@ -66,7 +66,7 @@ class System:
         )
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """Stop it in any state."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
@@ -99,8 +99,8 @@ def _start(tmp_path: Path) -> Iterator[Callable[[], System]]:
         system.close()
 
 
-def test_it_comes_up_answers_restarts_and_leaves_nothing_behind(start: Callable[[], System]) -> None:
-    """The whole life: readiness, the commands, the printed curl, SIGINT, and everything still there afterwards."""
+def test_starts_answers_stops_and_keeps_its_data(start: Callable[[], System]) -> None:
+    """Readiness, the printed curl, the commands, SIGINT; after a restart key and ledger are unchanged."""
     system = start()
     run = system.wait_until_ready()
     processes = _all_processes(system)
@@ -144,7 +144,7 @@ def test_it_comes_up_answers_restarts_and_leaves_nothing_behind(start: Callable[
 
 @pytest.mark.parametrize("victim", ["local-model", pytest.param("valkey", marks=pytest.mark.nightly)])
 def test_a_killed_child_is_reported_and_everything_stops(start: Callable[[], System], victim: str) -> None:
-    """At once, with its name, its status and the end of its log; then nothing runs any more."""
+    """At once, with its name, its status and the end of its log; then all processes stop."""
     system = start()
     run = system.wait_until_ready()
     processes = _all_processes(system)
@@ -160,7 +160,7 @@ def test_a_killed_child_is_reported_and_everything_stops(start: Callable[[], Sys
 
 @pytest.mark.nightly
 def test_nothing_outlives_a_supervisor_killed_with_sigkill(start: Callable[[], System]) -> None:
-    """The kernel tells the children; the home can be used again at once."""
+    """The kernel signals the children; the home can be used again."""
     system = start()
     system.wait_until_ready()
     processes = _all_processes(system)
@@ -171,8 +171,8 @@ def test_nothing_outlives_a_supervisor_killed_with_sigkill(start: Callable[[], S
     assert "nothing runs" in system.ask("status").stderr
 
 
-def test_keys_of_vendors_are_in_no_childs_environment(tmp_path: Path) -> None:
-    """They lie in files that the routes name."""
+def test_vendor_keys_are_not_in_the_environment_of_any_child(tmp_path: Path) -> None:
+    """They are in files named by the routes."""
     with _running(tmp_path, OPENAI_API_KEY="sk-secret", OPENAI_BASE_URL="http://127.0.0.1:9/v1") as system:
         run = system.wait_until_ready()
 
@@ -183,7 +183,7 @@ def test_keys_of_vendors_are_in_no_childs_environment(tmp_path: Path) -> None:
 
 
 def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], System]) -> None:
-    """The start does not have to be over before it can be called off."""
+    """A start can be cancelled."""
     system = start()
     _wait_for(system, "  ready ")
     processes = _all_processes(system)
@@ -194,10 +194,8 @@ def test_a_signal_during_the_start_stops_what_has_started(start: Callable[[], Sy
 
 
 @pytest.mark.parametrize("presses", [1, pytest.param(2, marks=pytest.mark.nightly)])
-def test_ctrl_c_lets_a_running_answer_finish_and_a_second_one_does_not(
-    start: Callable[[], System], presses: int
-) -> None:
-    """Drained, the reader gets the end and the status is 0; killed, everything is gone all the same and it is 1."""
+def test_ctrl_c_waits_for_a_running_answer_and_a_second_one_kills(start: Callable[[], System], presses: int) -> None:
+    """Drained: the client gets the end and the status is 0. Killed: all processes end and the status is 1."""
     system = start()
     run = system.wait_until_ready()
     processes = _all_processes(system)

@@ -26,7 +26,7 @@ from edge.guard.keys import add_key
 from kit.load.books import Entry, read_entries
 from kit.load.provider import Provider, Seen
 from kit.load.questions import routes_file
-from spillway_local.home import Home, held
+from spillway_local.home import Home, lock_home
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.ports import free_port
 from spillway_local.supervisor import Child, Supervisor
@@ -186,7 +186,7 @@ async def running_system(
     routes.write_text(yaml.safe_dump(routes_file(provider_url, home_path / "provider-key")))
     keys = {name: add_key(home.keys_file, "torture", name, "test") for name in clients}
     home.development_key_file.write_text(next(iter(keys.values())))
-    with held(home):
+    with lock_home(home):
         environment = {**os.environ, **_SETTINGS, **{name: str(value) for name, value in settings.items()}}
         system = LocalSystem(home, free_port(), environment, routes)
         supervisor = Supervisor(home.logs, lambda line: None)

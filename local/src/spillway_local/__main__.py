@@ -1,4 +1,4 @@
-"""The `spillway` command. What a subcommand needs is imported when it is asked for: the help is there at once."""
+"""The `spillway` command. Each subcommand imports its modules when it runs, so that the help is fast."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spillway_local.home import Home, Refusal, home_from
+from spillway_local.home import CommandError, Home, home_from
 from spillway_local.ledger_command import LEDGER_COMMANDS, run_ledger_command
 
 if TYPE_CHECKING:
-    from spillway_local.door import Door
+    from spillway_local.edge_client import EdgeClient
 
 _DEFAULT_REQUESTS = 20
-_CONNECTION = "; with neither this nor {variable}, what runs on SPILLWAY_HOME"
+_CONNECTION = " (default: {variable}, then the system running on SPILLWAY_HOME)"
 
 
 def main() -> None:
-    """Run one command; what cannot be done is one line on standard error and status 1, never a traceback."""
+    """Run one command. A failure is one line on standard error and status 1, never a traceback."""
     arguments = _arguments()
     home = home_from(os.environ)
     try:
         status = _COMMANDS[arguments.command](arguments, home)
-    except Refusal as refusal:
-        status = _fail(str(refusal))
+    except CommandError as error:
+        status = _fail(str(error))
     except BrokenPipeError:
-        # Whoever read the output has gone. What is still buffered must not be tried again at exit.
+        # The reader of the output is gone. Buffered output must not be written again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    # What stands behind one of the ledger's commands is for the ledger to read, `--help` included.
+    # The ledger parses the arguments of its own commands, `--help` included.
     if sys.argv[1:2] and sys.argv[1] in LEDGER_COMMANDS:
         return argparse.Namespace(command=sys.argv[1], rest=sys.argv[1:])
     return _parser().parse_args()
@@ -49,45 +49,45 @@ def _arguments() -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spillway", description="An LLM gateway on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="run the whole system until Ctrl-C")
-    up.add_argument("--routes", type=Path, help="a routes file instead of the default routes (SPILLWAY_ROUTES)")
-    chat = commands.add_parser("chat", help="ask one question")
+    up = commands.add_parser("up", help="start the whole system and run it until Ctrl-C")
+    up.add_argument("--routes", type=Path, help="use this routes file instead of the default routes (SPILLWAY_ROUTES)")
+    chat = commands.add_parser("chat", help="send one question and print the answer with its receipt")
     chat.add_argument("query", help="the question; - reads it from standard input")
-    chat.add_argument("--model", help="a public model name; `default` when not given")
+    chat.add_argument("--model", help="the public model name (default: `default`)")
     chat.add_argument("--system", help="the system prompt")
-    chat.add_argument("--max-tokens", type=int, help="the longest answer")
-    chat.add_argument("--no-cache", action="store_true", help="neither take the answer from the cache nor keep it")
-    costs = commands.add_parser("costs", help="show what was spent: today, in total, by user, model and day")
-    costs.add_argument("--by", choices=("user", "key", "model", "provider", "day"), help="by this instead")
-    costs.add_argument("--from", metavar="DAY", help="the first UTC day, YYYY-MM-DD; 30 days back when not given")
-    costs.add_argument("--to", metavar="DAY", help="the last UTC day, YYYY-MM-DD; today when not given")
-    costs.add_argument("--csv", action="store_true", help="as CSV, by day when there is no --by")
+    chat.add_argument("--max-tokens", type=int, help="the maximum length of the answer")
+    chat.add_argument("--no-cache", action="store_true", help="bypass the response cache and do not store the answer")
+    costs = commands.add_parser("costs", help="show the spend: today, in total, by user, model and day")
+    costs.add_argument("--by", choices=("user", "key", "model", "provider", "day"), help="group by this instead")
+    costs.add_argument("--from", metavar="DAY", help="the first UTC day, YYYY-MM-DD (default: 30 days ago)")
+    costs.add_argument("--to", metavar="DAY", help="the last UTC day, YYYY-MM-DD (default: today)")
+    costs.add_argument("--csv", action="store_true", help="print CSV, by day without --by")
     requests = commands.add_parser("requests", help="list the newest requests")
-    requests.add_argument("--model", help="only those for this public model")
-    requests.add_argument("--outcome", help="only those that ended so: ok, rejected, provider_error, timeout, ...")
-    requests.add_argument("--limit", type=_count, help="how many; 20 when not given, with --csv all there are")
-    requests.add_argument("--csv", action="store_true", help="as CSV, at most 100,000")
-    receipt = commands.add_parser("receipt", help="show what one request cost, attempt by attempt")
-    receipt.add_argument("request_id", metavar="ID", help="the request's id")
+    requests.add_argument("--model", help="only requests for this public model")
+    requests.add_argument("--outcome", help="only this outcome: ok, rejected, provider_error, timeout, ...")
+    requests.add_argument("--limit", type=_count, help="the maximum number (default: 20, all with --csv)")
+    requests.add_argument("--csv", action="store_true", help="print CSV, at most 100,000 requests")
+    receipt = commands.add_parser("receipt", help="show the cost of one request, attempt by attempt")
+    receipt.add_argument("request_id", metavar="ID", help="the id of the request")
     for command in (chat, costs, requests, receipt):
         command.add_argument("--url", help="the address of the edge" + _CONNECTION.format(variable="SPILLWAY_URL"))
         command.add_argument("--key", help="the API key" + _CONNECTION.format(variable="SPILLWAY_API_KEY"))
-    commands.add_parser("status", help="show what runs, and whether it answers")
+    commands.add_parser("status", help="show the running processes and whether they answer")
     for name, text in LEDGER_COMMANDS.items():
         commands.add_parser(name, help=text)
     return parser
 
 
 def _up(arguments: argparse.Namespace, home: Home) -> int:
-    # Read when gRPC is imported. This process starts others but never uses gRPC in a fork of itself; with the support
-    # for that, each start beside a running call is a warning on standard error.
+    # gRPC reads this when it is imported. This process starts others but never uses gRPC in a fork of itself; with fork
+    # support, each start during a running call prints a warning.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     from spillway_local.supervisor import ChildDied
     from spillway_local.up import run_up
 
-    named = os.environ.get("SPILLWAY_ROUTES")
+    from_environment = os.environ.get("SPILLWAY_ROUTES")
     try:
-        run_up(home, os.environ, arguments.routes or (Path(named) if named else None))
+        run_up(home, os.environ, arguments.routes or (Path(from_environment) if from_environment else None))
     except ChildDied as death:
         return _fail(str(death))
     return 0
@@ -95,14 +95,14 @@ def _up(arguments: argparse.Namespace, home: Home) -> int:
 
 def _chat(arguments: argparse.Namespace, home: Home) -> int:
     from spillway_local.chat import AnswerIncomplete, run_chat
-    from spillway_local.door import find_door
+    from spillway_local.edge_client import find_edge
 
-    door = find_door(home, os.environ, arguments.url, arguments.key)
-    wishes = {"system_prompt": arguments.system, "model": arguments.model, "max_tokens": arguments.max_tokens}
+    edge = find_edge(home, os.environ, arguments.url, arguments.key)
+    options = {"system_prompt": arguments.system, "model": arguments.model, "max_tokens": arguments.max_tokens}
     query = sys.stdin.read() if arguments.query == "-" else arguments.query
-    request = {"query": query} | {name: value for name, value in wishes.items() if value is not None}
+    request = {"query": query} | {name: value for name, value in options.items() if value is not None}
     try:
-        run_chat(door, request, use_cache=not arguments.no_cache)
+        run_chat(edge, request, use_cache=not arguments.no_cache)
     except AnswerIncomplete as incomplete:
         return _fail(str(incomplete))
     return 0
@@ -111,41 +111,41 @@ def _chat(arguments: argparse.Namespace, home: Home) -> int:
 def _costs(arguments: argparse.Namespace, home: Home) -> int:
     from spillway_local.costs import run_costs
 
-    wishes = {"group_by": arguments.by, "from": getattr(arguments, "from"), "to": arguments.to}
-    run_costs(_door(arguments, home), _given(wishes), as_csv=arguments.csv)
+    parameters = {"group_by": arguments.by, "from": getattr(arguments, "from"), "to": arguments.to}
+    run_costs(_edge(arguments, home), _without_none(parameters), as_csv=arguments.csv)
     return 0
 
 
 def _requests(arguments: argparse.Namespace, home: Home) -> int:
     from spillway_local.requests import run_export, run_requests
 
-    wishes = _given({"model": arguments.model, "outcome": arguments.outcome})
+    parameters = _without_none({"model": arguments.model, "outcome": arguments.outcome})
     if arguments.csv:
-        run_export(_door(arguments, home), wishes, arguments.limit)
+        run_export(_edge(arguments, home), parameters, arguments.limit)
     else:
-        run_requests(_door(arguments, home), wishes, arguments.limit or _DEFAULT_REQUESTS)
+        run_requests(_edge(arguments, home), parameters, arguments.limit or _DEFAULT_REQUESTS)
     return 0
 
 
 def _receipt(arguments: argparse.Namespace, home: Home) -> int:
     from spillway_local.requests import run_receipt
 
-    run_receipt(_door(arguments, home), arguments.request_id)
+    run_receipt(_edge(arguments, home), arguments.request_id)
     return 0
 
 
-def _door(arguments: argparse.Namespace, home: Home) -> Door:
-    from spillway_local.door import find_door
+def _edge(arguments: argparse.Namespace, home: Home) -> EdgeClient:
+    from spillway_local.edge_client import find_edge
 
-    return find_door(home, os.environ, arguments.url, arguments.key)
+    return find_edge(home, os.environ, arguments.url, arguments.key)
 
 
-def _given(wishes: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in wishes.items() if value is not None}
+def _without_none(parameters: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _count(text: str) -> int:
-    """Read a number above 0 for argparse, which tells ValueError as a fault of the argument."""
+    """Parse a number above 0 for argparse, which reports ValueError as an invalid argument."""
     if (count := int(text)) < 1:
         raise ValueError
     return count

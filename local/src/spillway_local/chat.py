@@ -1,65 +1,79 @@
-"""`spillway chat`: one question, the answer as it arrives, then the receipt."""
+"""`spillway chat`: send one question, print the answer as it arrives, then the receipt."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
-from spillway_local.door import Door, explain
-from spillway_local.home import Refusal
-from spillway_local.sse import Event, read_events
+from servicekit.sse import EventTooLong, SseDecoder
+from spillway_local.edge_client import EdgeClient, describe_error
+from spillway_local.home import CommandError
 
 
 class AnswerIncomplete(Exception):
-    """The answer ended with an error, or without an end; the message says which."""
+    """The answer ended with an error or without a terminal event; the message says which."""
 
 
-def run_chat(door: Door, request: dict[str, Any], *, use_cache: bool) -> None:
-    """Ask and print. Refusal when the edge says no, AnswerIncomplete when the answer breaks off."""
+def run_chat(edge: EdgeClient, request: dict[str, Any], *, use_cache: bool) -> None:
+    """Send the question and print the answer.
+
+    CommandError when the edge returns an error, AnswerIncomplete when the answer is interrupted.
+    """
     headers = {} if use_cache else {"cache-control": "no-store, no-cache"}
-    with door.opened() as client, client.stream("POST", "/chat", json=request, headers=headers) as response:
+    with edge.connect() as client, client.stream("POST", "/chat", json=request, headers=headers) as response:
         if response.status_code != 200:
             response.read()
-            raise Refusal(explain(response))
+            raise CommandError(describe_error(response))
         print_answer(response.iter_bytes(), sys.stdout)
 
 
 def print_answer(chunks: Iterable[bytes], out: TextIO) -> None:
-    """Print the text of a stream piece by piece as it comes, then the receipt.
+    """Print the text of a stream as it arrives, then the receipt.
 
-    AnswerIncomplete when it ends otherwise, with the text so far marked as incomplete.
+    AnswerIncomplete when it ends otherwise; the text so far is then marked as incomplete.
     """
     start: dict[str, Any] = {}
     has_text = False
-    for event in read_events(chunks):
-        match event:
-            case Event("start", data):
-                start = data
-            case Event("delta", data):
-                has_text = True
-                print(data["text"], end="", file=out, flush=True)
-            case Event("tool_call", data):
-                print(f"[tool call] {data}", file=out, flush=True)
-            case Event("done", data):
-                print("\n", file=out)
-                print("\n".join(receipt_lines(start, data)), file=out, flush=True)
+    try:
+        for event in _read_events(chunks):
+            match event:
+                case ("start", data):
+                    start = data
+                case ("delta", data):
+                    has_text = True
+                    print(data["text"], end="", file=out, flush=True)
+                case ("tool_call", data):
+                    print(f"[tool call] {data}", file=out, flush=True)
+                case ("done", data):
+                    print("\n", file=out)
+                    print("\n".join(receipt_lines(start, data)), file=out, flush=True)
+    except AnswerIncomplete:
+        if has_text:
+            print("\n[incomplete]", file=out, flush=True)
+        raise
+
+
+def _read_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield the events up to `done`; AnswerIncomplete for every other end of the stream."""
+    decoder = SseDecoder()
+    for chunk in chunks:
+        try:
+            events = [(event.name, json.loads(event.data)) for event in decoder.feed(chunk)]
+        except (EventTooLong, ValueError) as error:
+            raise AnswerIncomplete(f"invalid event from the edge: {error!r}") from error
+        for name, data in events:
+            if name == "error":
+                raise AnswerIncomplete(f"{data['error']['code']}: {data['error']['message']}")
+            yield name, data
+            if name == "done":
                 return
-            case Event("error", data):
-                _end_line(out, has_text)
-                error = data["error"]
-                raise AnswerIncomplete(f"{error['code']}: {error['message']}")
-    _end_line(out, has_text)
     raise AnswerIncomplete("the connection closed before the answer ended")
 
 
-def _end_line(out: TextIO, has_text: bool) -> None:
-    if has_text:
-        print("\n[incomplete]", file=out, flush=True)
-
-
 def receipt_lines(start: dict[str, Any], done: dict[str, Any]) -> list[str]:
-    """Lay out the receipt: who answered, what it took, what it cost."""
+    """Lay out the receipt: model, attempts, tokens and cost."""
     usage, cache = done["usage"] or {}, done["cache"]
     rows = [
         ("model", f"{done['model']} ({done['provider']}), finished: {done['finish_reason']}"),
@@ -73,7 +87,7 @@ def receipt_lines(start: dict[str, Any], done: dict[str, Any]) -> list[str]:
 
 
 def _cache_text(cache: dict[str, Any]) -> str:
-    return f"{cache['status']}, stored for the next time" if cache.get("stored") else str(cache["status"])
+    return f"{cache['status']}, stored" if cache.get("stored") else str(cache["status"])
 
 
 def _attempt_text(attempt: dict[str, Any]) -> str:

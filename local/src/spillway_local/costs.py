@@ -1,4 +1,4 @@
-"""`spillway costs`: what was spent, as a table or as CSV."""
+"""`spillway costs`: spend as a table or as CSV."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from spillway_local import table
-from spillway_local.door import Door, explain
-from spillway_local.home import Refusal
+from spillway_local.edge_client import EdgeClient, describe_error
+from spillway_local.home import CommandError
 
 _COLUMNS = ("requests", "attempts", "input", "output", "cost", "unpriced", "hits", "misses", "bypasses", "saved")
 _FIGURES = (
@@ -25,12 +25,12 @@ _FIGURES = (
 )
 
 
-def run_costs(door: Door, wishes: dict[str, str], *, as_csv: bool = False) -> None:
-    """Ask and print; `wishes` are parameters of `GET /v1/costs`. Refusal when the edge says no."""
-    with door.opened() as client:
-        response = client.get("/v1/costs", params=wishes | ({"format": "csv"} if as_csv else {}))
+def run_costs(edge: EdgeClient, parameters: dict[str, str], *, as_csv: bool = False) -> None:
+    """Fetch and print costs; `parameters` are those of `GET /v1/costs`. CommandError when the edge returns an error."""
+    with edge.connect() as client:
+        response = client.get("/v1/costs", params=parameters | ({"format": "csv"} if as_csv else {}))
     if response.status_code != 200:
-        raise Refusal(explain(response))
+        raise CommandError(describe_error(response))
     if as_csv:
         sys.stdout.buffer.write(response.content)
         sys.stdout.buffer.flush()
@@ -39,14 +39,14 @@ def run_costs(door: Door, wishes: dict[str, str], *, as_csv: bool = False) -> No
 
 
 def table_lines(costs: dict[str, Any]) -> list[str]:
-    """Lay out the figures: today and the total, then by user, model and day or as asked; costs in `currency`."""
+    """Lay out the figures: today, total, then by user, model and day or by the requested group."""
     rows = [("", *_COLUMNS), _row("today", costs["today"]), _row("total", costs["total"])]
     if "groups" in costs:
         rows += _group_rows(", ".join(costs["group_by"]), costs["group_by"], costs["groups"])
     else:
         for name in ("user", "model", "day"):
             rows += _group_rows(name, [name], costs[f"by_{name}"])
-    more = ["There are more groups than these; ask for fewer days."] if costs.get("truncated") else []
+    more = ["Not all groups are shown; select fewer days."] if costs.get("truncated") else []
     return [*table.table_lines(rows), "", *more, f"Costs in {costs['currency']}; input and output in tokens."]
 
 

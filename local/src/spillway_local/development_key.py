@@ -1,4 +1,4 @@
-"""The one API key of the person who runs the system."""
+"""The API key of the developer who runs the system."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from spillway_local.home import Home, Refusal, write_secret
+from spillway_local.home import CommandError, Home, write_secret
 
 
 def ensure_development_key(home: Home, environment: Mapping[str, str]) -> None:
-    """Keep one API key for the developer in `home`: made at the first start, in plain text only in its own file."""
+    """Create one API key for the developer at the first start; its plain text is only in its own file."""
     if home.keys_file.exists() and home.development_key_file.exists():
         return
     owner = ["--tenant", "local", "--user", "developer", "--tier", "standard"]
@@ -22,5 +22,5 @@ def ensure_development_key(home: Home, environment: Mapping[str, str]) -> None:
         timeout=30,
     )
     if made.returncode != 0:
-        raise Refusal(f"cannot make an API key: {(made.stderr.strip() or 'no reason given').splitlines()[-1]}")
+        raise CommandError(f"cannot create an API key: {(made.stderr.strip() or 'no reason given').splitlines()[-1]}")
     write_secret(home.development_key_file, made.stdout.strip())

@@ -1,4 +1,4 @@
-"""SPILLWAY_HOME: where everything that survives a restart lies."""
+"""SPILLWAY_HOME: the folder of everything that survives a restart."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import Any
 _SPACE_NEEDED_BYTES = 200 * 1024 * 1024
 
 
-class Refusal(Exception):
-    """Why a command cannot do what it was asked: one line for the person who asked."""
+class CommandError(Exception):
+    """Why a command failed, in one line for the user."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The places inside one home; `path` is absolute."""
+    """The paths inside one home; `path` is absolute."""
 
     path: Path
 
     @property
     def logs(self) -> Path:
-        """The folder of log files, one a process, the one of the run before as `.1`."""
+        """The folder of log files, one per process; `.1` is the log of the previous run."""
         return self.path / "logs"
 
     @property
     def keys_file(self) -> Path:
-        """The hashed API keys that the edge reads."""
+        """The hashed API keys, read by the edge."""
         return self.path / "keys.yaml"
 
     @property
@@ -47,55 +47,62 @@ class Home:
 
     @property
     def spool_file(self) -> Path:
-        """Where the edge keeps cost events while Valkey is away."""
+        """Where the edge keeps cost events while Valkey is unavailable."""
         return self.path / "spool" / "cost-events.sqlite"
 
     @property
     def run_file(self) -> Path:
-        """What runs now; there only while all of it is ready."""
+        """The addresses and process ids of the running system; it exists only while the whole system is ready."""
         return self.path / "run.json"
 
+    @property
+    def not_running(self) -> str:
+        """The message for a command that needs a running system."""
+        return f"nothing runs on {self.path}; start the system with `make up`"
+
     def read_run(self) -> dict[str, Any] | None:
-        """Return what `spillway up` wrote when all was ready; None when nothing runs on this home."""
+        """Return what `spillway up` published; None when nothing runs on this home."""
         try:
             run: dict[str, Any] = json.loads(self.run_file.read_text())
             os.kill(run["pid"], 0)
         except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
             return None
         except PermissionError as error:
-            raise Refusal(f"{self.path} belongs to another user") from error
+            raise CommandError(f"{self.path} belongs to another user") from error
         return run
 
     def write_run(self, run: Mapping[str, Any]) -> None:
-        """Publish what runs, whole or not at all."""
+        """Publish the running system, atomically."""
         new = self.run_file.with_suffix(".new")
         write_secret(new, json.dumps(run, indent=2) + "\n")
         new.replace(self.run_file)
 
 
 def home_from(environment: Mapping[str, str]) -> Home:
-    """Return the home that SPILLWAY_HOME names, `.spillway` under the current directory when it is not set."""
+    """Return the home named by SPILLWAY_HOME, `.spillway` in the current directory by default."""
     return Home(Path(environment.get("SPILLWAY_HOME") or ".spillway").resolve())
 
 
 @contextmanager
-def held(home: Home) -> Iterator[None]:
-    """Make `home` usable and keep others off it. Refusal when it cannot be written, is full, or is in use."""
+def lock_home(home: Home) -> Iterator[None]:
+    """Create the folders of `home` and lock it; CommandError when it is not writable, full, or in use."""
     try:
         for folder in (home.path, home.logs, home.spool_file.parent):
             folder.mkdir(parents=True, exist_ok=True)
         lock = (home.path / "lock").open("a+")
     except OSError as error:
-        raise Refusal(f"cannot write to {home.path}: {error.strerror}") from error
+        raise CommandError(f"cannot write to {home.path}: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise Refusal(f"another `spillway up` (pid {lock.read().strip()}) runs on {home.path}") from error
+            raise CommandError(
+                f"another `spillway up` (pid {lock.read().strip()}) is running on {home.path}"
+            ) from error
         free_bytes = shutil.disk_usage(home.path).free
         if free_bytes < _SPACE_NEEDED_BYTES:
-            raise Refusal(f"disk full: {home.path} has {free_bytes // 2**20} MB free, 200 MB are needed")
+            raise CommandError(f"disk full: {home.path} has {free_bytes // 2**20} MB free, 200 MB are needed")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -103,7 +110,7 @@ def held(home: Home) -> Iterator[None]:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write `text` to `path`, which only its owner may read, at no moment anybody else."""
+    """Write `text` to `path`, which from the start only its owner may read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

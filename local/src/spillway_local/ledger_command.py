@@ -1,4 +1,4 @@
-"""`spillway prices|reprice|verify|reconcile`: the ledger's own commands, on the system that runs here."""
+"""`spillway prices|reprice|verify|reconcile`: the ledger's own commands, on the local system."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from spillway_local.home import Home, Refusal
+from spillway_local.home import CommandError, Home
 
 LEDGER_COMMANDS = {
-    "prices": "the price book: list, check, import, missing",
-    "reprice": "derive costs again by the prices of now; what differs becomes a correction",
+    "prices": "show, check or extend the price book: list, check, import, missing",
+    "reprice": "recompute costs with the current prices and record differences as corrections",
     "verify": "check every cost and every sum of the ledger",
     "reconcile": "compare a provider's usage or cost export with the ledger",
 }
 
 
 def run_ledger_command(home: Home, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run it in a process of its own, since only the ledger speaks SQL; return its status. Refusal: nothing runs."""
+    """Run the command in a process of the ledger, which alone uses SQL; return its status.
+
+    CommandError when nothing runs.
+    """
     run = home.read_run()
-    # The help needs no system.
+    # The help needs no running system.
     if run is None and not {"-h", "--help"} & set(arguments):
-        raise Refusal(f"nothing runs on {home.path}; `make up` starts the system")
+        raise CommandError(home.not_running)
     settings = {
         "COST_LEDGER_POSTGRES_URL": run["postgres_url"] if run else "postgresql://",
         "COST_LEDGER_REDIS_URL": run["redis_url"] if run else "redis://",

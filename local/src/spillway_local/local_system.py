@@ -1,4 +1,4 @@
-"""The six processes of the local system: what each is given, and which waits for which."""
+"""The six processes of the local system: their settings, and the order of their start."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from pathlib import Path
 
 from spillway_local import ports, postgres, valkey
 from spillway_local.development_key import ensure_development_key
-from spillway_local.home import Home, Refusal
+from spillway_local.home import CommandError, Home
 from spillway_local.ports import LOOPBACK
 from spillway_local.processes import StartFailed
 from spillway_local.routes import collect_vendors, write_routes
 from spillway_local.supervisor import Program, Supervisor
 
 STOP_ORDER = ("edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres")
-# What only the routes file may lead to, never a process's environment.
+# Passed on through the routes file only, never in the environment of a process.
 _SECRET_VARIABLES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SPILLWAY_API_KEY"})
-# The edge and the router finish running streams; the longest may last two minutes.
+# The edge and the router finish running streams, which may last two minutes.
 _STREAM_DRAIN_SECONDS = 140.0
-# A laptop's cores are busy with the model: a hiccup must not cost the cache, as it should where Redis is shared.
+# The model keeps a laptop's cores busy: a short delay must not bypass the cache, as it should with a shared Redis.
 _LOOK_UP_TIMEOUT_SECONDS = "0.25"
 
 
 class LocalSystem:
-    """The six processes on one home, their ports chosen once."""
+    """The six processes of one home, with ports chosen at the start."""
 
-    def __init__(self, home: Home, edge_port: int, environment: Mapping[str, str], chosen_routes: Path | None) -> None:
+    def __init__(self, home: Home, edge_port: int, environment: Mapping[str, str], custom_routes: Path | None) -> None:
         self._home = home
-        self._chosen_routes = chosen_routes
+        self._custom_routes = custom_routes
         self._provider_environment = environment
         self._environment = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
         self._ports = _distinct_ports(edge_port)
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     async def start(self, supervisor: Supervisor) -> None:
-        """Start everything, side by side where nothing waits for the other; returns when all is ready."""
+        """Start all processes, in parallel where possible; return when all are ready."""
         local_model = self._python("local-model", "LOCAL_MODEL", {})
         routes = write_routes(
             self._home,
             collect_vendors(self._home, self._provider_environment),
             f"http://{local_model.address}/v1",
-            self._chosen_routes,
+            self._custom_routes,
         )
         router = self._python(
             "llm-router",
@@ -62,7 +62,7 @@ class LocalSystem:
             group.create_task(supervisor.launch_until_ready(router))
             group.create_task(self._start_ledger(supervisor, ledger))
             group.create_task(asyncio.to_thread(ensure_development_key, self._home, self._environment))
-        # Last, so that the door opens when all behind it is there: its first answer can already name its cost.
+        # Last, so that its port opens when everything behind it is ready, and the first answer can state its cost.
         await supervisor.launch_until_ready(self._edge(router, ledger))
 
     async def _start_ledger(self, supervisor: Supervisor, ledger: Program) -> None:
@@ -79,7 +79,7 @@ class LocalSystem:
             cluster = await asyncio.to_thread(postgres.ensure_cluster, self._postgres_dir, log_file)
         except StartFailed as error:
             reason = str(error).splitlines()
-            raise Refusal(
+            raise CommandError(
                 f"cannot create the database: {reason[0]}: {reason[-1]} (complete output: {log_file})"
             ) from error
         port = self._ports["postgres"]
@@ -107,7 +107,7 @@ class LocalSystem:
         return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
 
     def publish(self, supervisor: Supervisor) -> None:
-        """Write run.json: what runs where."""
+        """Write run.json with the address of each process."""
         processes = [
             {
                 "name": child.program.name,
@@ -136,13 +136,13 @@ class LocalSystem:
         return f"http://{LOOPBACK}:{self._ports['edge']}"
 
     def banner(self) -> str:
-        """Say what to do next."""
+        """Return the text for the user: address, API key, a first request."""
         key = self._home.development_key_file.read_text()
         curl = f"curl -N {self.url}/chat -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
         body = shlex.quote('{"query": "What is the capital of France?"}')
         return "\n".join(
             [
-                f"Spillway is up after {time.monotonic() - self._begun:.1f} s.",
+                f"Spillway is up after {time.monotonic() - self._started:.1f} s.",
                 "",
                 f"  address  {self.url}   (documentation at /docs)",
                 f"  API key  {key}",

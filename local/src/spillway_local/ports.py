@@ -1,4 +1,4 @@
-"""Free ports on the loopback address, and who holds the ones that are not."""
+"""Free ports on the loopback address, and the processes that use the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RANGE = range(20_000, 32_000)
 def is_free(port: int) -> bool:
     """Say whether a server could listen on `port` of the loopback address; PermissionError when this user may not."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Connections of the last server that linger in TIME_WAIT are no obstacle; a listener still is.
+        # Ignore connections of an earlier server in TIME_WAIT, but not a listener.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -29,8 +29,8 @@ def is_free(port: int) -> bool:
 
 
 def free_ports() -> Iterator[int]:
-    """Yield ports free at this moment, each once, from a random start on."""
-    start = random.randrange(len(_RANGE))  # noqa: S311 - spreads concurrent runs, guards nothing
+    """Yield currently free ports, each once, beginning at a random one."""
+    start = random.randrange(len(_RANGE))  # noqa: S311 - spreads concurrent runs, protects nothing
     for offset in range(len(_RANGE)):
         port = _RANGE[(start + offset) % len(_RANGE)]
         if is_free(port):
@@ -38,12 +38,12 @@ def free_ports() -> Iterator[int]:
 
 
 def free_port() -> int:
-    """Return a port free at this moment; StopIteration when all of the range is taken."""
+    """Return a currently free port; StopIteration when the whole range is in use."""
     return next(free_ports())
 
 
-def holder_of(port: int) -> str | None:
-    """Name the process that listens on `port`, as `name (pid 123)`; None when it cannot be known."""
+def process_on(port: int) -> str | None:
+    """Name the process that listens on `port`, as `name (pid 123)`; None when it is unknown."""
     try:
         for connection in psutil.net_connections("tcp"):
             address = connection.laddr
@@ -55,7 +55,7 @@ def holder_of(port: int) -> str | None:
 
 
 def is_listening(pid: int, port: int) -> bool:
-    """Say whether it is process `pid` itself that listens on `port`; False when it has ended."""
+    """Say whether the process `pid` itself listens on `port`; False when it has ended."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:

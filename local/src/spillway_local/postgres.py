@@ -39,7 +39,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "50",
     "logging_collector": "off",
-    "log_min_error_statement": "panic",  # statements may hold values that belong in no log
+    "log_min_error_statement": "panic",  # statements may contain values that must not be logged
     "dynamic_shared_memory_type": "posix",
 }
 
@@ -110,7 +110,7 @@ def _program(name: str) -> str:
 
 
 def accepts_connections(port: int) -> bool:
-    """Say whether the server on `port` would take a login now: it asks for a password instead of reporting an error."""
+    """Say whether the server on `port` accepts logins: it asks for a password instead of reporting an error."""
     parameters = b"user\0postgres\0database\0postgres\0\0"
     startup = struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters
     try:
@@ -125,7 +125,7 @@ def accepts_connections(port: int) -> bool:
 def running_postgres(data_dir: Path) -> Iterator[str]:
     """Run a server on `data_dir` (created if empty) on a free port and yield the URL of its database `postgres`.
 
-    The URL holds the password. processes.StartFailed when it does not come up within 30 s.
+    The URL holds the password. processes.StartFailed when it is not ready within 30 s.
     """
     cluster = ensure_cluster(data_dir, data_dir / "initdb.log")
     port = free_port()

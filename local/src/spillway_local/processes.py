@@ -1,4 +1,4 @@
-"""Start and stop one server process that must not outlive this one."""
+"""Start and stop a server process that must not outlive this one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Owner(NamedTuple):
 
 
 class StartFailed(Exception):
-    """A server ended, or said nothing, before it was ready. The message holds the end of its log."""
+    """A process ended too early or was not ready in time. The message contains the end of its log."""
 
 
 def start(
@@ -68,7 +68,7 @@ def run_to_end(command: Sequence[str], log_file: Path, timeout_seconds: float, *
 
 
 def stop(process: subprocess.Popen[bytes], signum: signal.Signals, timeout_seconds: float) -> int:
-    """Ask `process` to end with `signum`, end it with its whole session after `timeout_seconds`; return its status."""
+    """Stop `process` with `signum`, kill its whole session after `timeout_seconds`; return its status."""
     if process.poll() is None:
         process.send_signal(signum)
     try:
@@ -79,7 +79,7 @@ def stop(process: subprocess.Popen[bytes], signum: signal.Signals, timeout_secon
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End `process` and everything it started, now."""
+    """Kill `process` and everything it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -87,7 +87,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def wait_until_ready(
     process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log_file: Path, timeout_seconds: float
 ) -> None:
-    """Poll `is_ready` until it is true; StartFailed when the process ends first or the time is up."""
+    """Poll until `is_ready` returns true; StartFailed when the process ends first or the time is up."""
     deadline = time.monotonic() + timeout_seconds
     while not is_ready():
         if process.poll() is not None:

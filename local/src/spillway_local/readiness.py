@@ -1,4 +1,4 @@
-"""Whether a process answers, asked the way its protocol has for it."""
+"""Readiness checks, one per protocol."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TIMEOUT_SECONDS = 1.0
 
 
 def by_http(port: int, path: str) -> IsReady:
-    """Ready means: GET `path` answers 200."""
+    """Ready when GET `path` returns 200."""
     return lambda: asyncio.to_thread(_answers_200, port, path)
 
 
 def by_grpc(port: int) -> IsReady:
-    """Ready means: the standard health service says SERVING."""
+    """Ready when the standard health service reports SERVING."""
 
     async def is_ready() -> bool:
         async with create_channel(f"{LOOPBACK}:{port}") as channel:
@@ -30,17 +30,17 @@ def by_grpc(port: int) -> IsReady:
 
 
 def by_postgres_login(port: int) -> IsReady:
-    """Ready means: PostgreSQL takes logins."""
+    """Ready when PostgreSQL accepts logins."""
     return lambda: asyncio.to_thread(postgres.accepts_connections, port)
 
 
 def by_valkey_ping(port: int) -> IsReady:
-    """Ready means: Valkey answers PING."""
+    """Ready when Valkey answers PING."""
     return lambda: asyncio.to_thread(valkey.answers_ping, port)
 
 
 def check_of(name: str, port: int) -> IsReady:
-    """Return the check for the process called `name`."""
+    """Return the readiness check of the process `name`."""
     match name:
         case "postgres":
             return by_postgres_login(port)

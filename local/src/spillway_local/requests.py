@@ -1,4 +1,4 @@
-"""`spillway requests` and `spillway receipt`: what was asked lately, and what one request cost."""
+"""`spillway requests` and `spillway receipt`: the newest requests, and what one of them cost."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 from urllib.parse import quote
 
 from spillway_local import table
-from spillway_local.door import Door, explain
-from spillway_local.home import Refusal
+from spillway_local.edge_client import EdgeClient, describe_error
+from spillway_local.home import CommandError
 
-_LARGEST_PAGE = 1000
+_MAX_PAGE_SIZE = 1000
 _COLUMNS = ("request", "admitted", "user", "model", "state", "outcome", "cache", "seconds", "cost")
 
 
-def run_requests(door: Door, wishes: dict[str, str], limit: int) -> None:
-    """Print the newest requests as a table; `wishes` are parameters of `GET /v1/requests`.
+def run_requests(edge: EdgeClient, parameters: dict[str, str], limit: int) -> None:
+    """Print the newest requests as a table; `parameters` are those of `GET /v1/requests`.
 
-    Refusal when the edge says no.
+    CommandError when the edge returns an error.
     """
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
-    with door.opened() as client:
+    with edge.connect() as client:
         while len(found) < limit:
-            size = {"limit": str(min(limit - len(found), _LARGEST_PAGE))}
-            response = client.get("/v1/requests", params=wishes | size | cursor)
+            size = {"limit": str(min(limit - len(found), _MAX_PAGE_SIZE))}
+            response = client.get("/v1/requests", params=parameters | size | cursor)
             if response.status_code != 200:
-                raise Refusal(explain(response))
+                raise CommandError(describe_error(response))
             page = response.json()
             found += page["data"]
             if page["next_cursor"] is None:
@@ -35,29 +35,32 @@ def run_requests(door: Door, wishes: dict[str, str], limit: int) -> None:
     print("\n".join(request_lines(found)))
 
 
-def run_export(door: Door, wishes: dict[str, str], limit: int | None) -> None:
-    """Print requests as CSV, all that match when there is no `limit`. Refusal when the edge says no, or breaks off."""
-    wishes = {**wishes, "format": "csv"} | ({} if limit is None else {"limit": str(limit)})
-    with door.opened() as client, client.stream("GET", "/v1/requests", params=wishes) as response:
+def run_export(edge: EdgeClient, parameters: dict[str, str], limit: int | None) -> None:
+    """Print requests as CSV, all that match without a `limit`.
+
+    CommandError when the edge returns an error or aborts the export.
+    """
+    parameters = {**parameters, "format": "csv"} | ({} if limit is None else {"limit": str(limit)})
+    with edge.connect() as client, client.stream("GET", "/v1/requests", params=parameters) as response:
         if response.status_code != 200:
             response.read()
-            raise Refusal(explain(response))
-        for piece in response.iter_bytes():
-            sys.stdout.buffer.write(piece)
+            raise CommandError(describe_error(response))
+        for chunk in response.iter_bytes():
+            sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
 
 
-def run_receipt(door: Door, request_id: str) -> None:
-    """Print the receipt of one request. Refusal when the edge says no."""
-    with door.opened() as client:
+def run_receipt(edge: EdgeClient, request_id: str) -> None:
+    """Print the receipt of one request. CommandError when the edge returns an error."""
+    with edge.connect() as client:
         response = client.get(f"/v1/requests/{quote(request_id, safe='')}")
     if response.status_code != 200:
-        raise Refusal(explain(response))
+        raise CommandError(describe_error(response))
     print("\n".join(receipt_lines(response.json())))
 
 
 def request_lines(requests: list[dict[str, Any]]) -> list[str]:
-    """Lay out a list of requests, one a line."""
+    """Lay out a list of requests, one per line."""
     rows = [
         (
             request["request_id"],
@@ -76,12 +79,12 @@ def request_lines(requests: list[dict[str, Any]]) -> list[str]:
 
 
 def receipt_lines(receipt: dict[str, Any]) -> list[str]:
-    """Lay out one request: how it ended, each attempt with its tokens and its cost, corrections below."""
+    """Lay out one request: its outcome, and each attempt with tokens, cost and corrections."""
     facts = [
         ("request", receipt["request_id"]),
         ("admitted", receipt["admitted_at"]),
         ("user", f"{receipt['user']} (key {receipt['key_id']})"),
-        ("asked", f"{receipt['requested_model']} at {receipt['endpoint']}"),
+        ("model", f"{receipt['requested_model']} at {receipt['endpoint']}"),
         ("state", receipt["state"]),
         ("outcome", receipt["error_code"] or receipt["outcome"] or "-"),
         ("cache", receipt["cache_status"] or "-"),

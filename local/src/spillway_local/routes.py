@@ -1,4 +1,4 @@
-"""The routes of the local system: the vendors whose keys are there, then the model on this machine."""
+"""The routes of the local system: the vendors with a key, then the model on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from spillway_local.home import Home, Refusal, write_secret
+from spillway_local.home import CommandError, Home, write_secret
 
 _LOCAL = "local-smollm2"
 _LOCAL_MODEL = "smollm2-135m-instruct"
@@ -19,7 +19,7 @@ _COUNTERPARTS = (
     (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-5-5")),
     (("openai", "gpt-6-sol"), ("anthropic", "claude-sonnet-5-5")),
 )
-# Vectors of different models cannot be mixed: the route has no second model.
+# Vectors of different models cannot be mixed: the route has no fallback.
 _EMBEDDING_MODEL = "text-embedding-3-small"
 
 
@@ -74,19 +74,19 @@ def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]
     return {"targets": targets, "routes": routes}
 
 
-def write_routes(home: Home, vendors: list[Vendor], local_model_url: str, chosen: Path | None) -> Path:
+def write_routes(home: Home, vendors: list[Vendor], local_model_url: str, custom_routes: Path | None) -> Path:
     """Write the routes of this run and return their file.
 
-    `chosen` is a file of the user's own, in which `${LOCAL_MODEL_URL}` stands for the local model's address, chosen at
-    each start. Refusal when it cannot be read.
+    `custom_routes` is a file of the user, in which `${LOCAL_MODEL_URL}` stands for the local model's address, which
+    changes with each start. CommandError when it cannot be read.
     """
-    if chosen is None:
+    if custom_routes is None:
         text = yaml.safe_dump(render_routes(vendors, local_model_url), sort_keys=False)
     else:
         try:
-            text = Template(chosen.read_text()).safe_substitute(LOCAL_MODEL_URL=local_model_url)
+            text = Template(custom_routes.read_text()).safe_substitute(LOCAL_MODEL_URL=local_model_url)
         except (OSError, UnicodeDecodeError) as error:
-            raise Refusal(f"cannot read the routes in {chosen}: {error}") from error
+            raise CommandError(f"cannot read the routes file {custom_routes}: {error}") from error
     home.routes_file.write_text(text)
     return home.routes_file
 

@@ -1,4 +1,4 @@
-"""`spillway status`: what runs, and whether it answers."""
+"""`spillway status`: the running processes, and whether they answer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Any
 
 import httpx2
 
-from spillway_local.home import Home, Refusal
+from spillway_local.home import CommandError, Home
 from spillway_local.readiness import check_of
 
 
 def run_status(home: Home) -> bool:
-    """Print a line a process and the edge's view of its dependencies; True when all is well. Refusal: nothing runs."""
+    """Print a line per process and the edge's view of its dependencies; return whether all are healthy.
+
+    CommandError when nothing runs.
+    """
     run = home.read_run()
     if run is None:
-        raise Refusal(f"nothing runs on {home.path}; `make up` starts the system")
+        raise CommandError(home.not_running)
     states = asyncio.run(_states(run["processes"]))
     print(f"spillway (pid {run['pid']}) since {run['started_at']}, {run['url']}")
     for process, is_ready in zip(run["processes"], states, strict=True):
@@ -24,8 +27,8 @@ def run_status(home: Home) -> bool:
     health = _edge_health(run["url"])
     for name, dependency in health.get("dependencies", {}).items():
         consequence = f": {dependency['consequence']}" if "consequence" in dependency else ""
-        print(f"  edge says    {name:<12} {dependency['status']}{consequence}")
-    print(f"  edge says    {health['status']}")
+        print(f"  edge reports {name:<12} {dependency['status']}{consequence}")
+    print(f"  edge reports {health['status']}")
     return all(states) and health["status"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""Children that are started, watched and stopped together."""
+"""Child processes that are started, watched and stopped together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READY_WITHIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Program:
-    """One process of the system: how to run it and how to end it."""
+    """One process of the system: how to run it and how to stop it."""
 
     name: str
     command: Sequence[str]
@@ -35,17 +35,17 @@ class Program:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address it listens on."""
         return f"{LOOPBACK}:{self.port}"
 
 
 class ChildDied(Exception):
-    """A child ended that should run; the message says how, with the end of its log."""
+    """A child ended unexpectedly; the message says how, with the end of its log."""
 
 
 @dataclass
 class Child:
-    """A program that was started."""
+    """A started program."""
 
     program: Program
     process: subprocess.Popen[bytes]
@@ -54,26 +54,26 @@ class Child:
 
 
 class Supervisor:
-    """Starts programs, reports the first that dies, stops all. Used from one event loop on the main thread."""
+    """Starts programs, reports the first one that dies, stops all. Use it from one event loop on the main thread."""
 
-    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, logs: Path, report: Callable[[str], None]) -> None:
         self._logs = logs
-        self._say = say
+        self._report = report
         self._children: dict[str, Child] = {}
-        self._hurry = asyncio.Event()
+        self._killing = asyncio.Event()
 
     @property
     def children(self) -> list[Child]:
-        """What was started and not yet stopped, in the order of the start."""
+        """The running children, in the order of their start."""
         return list(self._children.values())
 
     @property
-    def was_hurried(self) -> bool:
-        """Say whether the stop was cut short."""
-        return self._hurry.is_set()
+    def is_killing(self) -> bool:
+        """Say whether `kill_all` was called."""
+        return self._killing.is_set()
 
     def launch(self, program: Program) -> Child:
-        """Start `program` with a fresh log; the log of the last run is kept as `.1`."""
+        """Start `program` with a new log; the log of the previous run is kept as `.1`."""
         log_file = self._logs / f"{program.name}.log"
         if log_file.exists():
             log_file.replace(log_file.with_suffix(".log.1"))
@@ -88,19 +88,19 @@ class Supervisor:
         return child
 
     async def launch_until_ready(self, program: Program) -> None:
-        """Start `program` and return when it answers, with a line that says how long that took."""
-        begun = time.monotonic()
+        """Start `program` and wait until it answers; report how long that took."""
+        started = time.monotonic()
         child = self.launch(program)
         is_ready = check_of(program.name, program.port)
-        # A stranger that took the port in the meantime would answer too, and well.
+        # Another process that took the port in the meantime would answer too.
         while not (is_listening(child.process.pid, program.port) and await is_ready()):
-            if time.monotonic() - begun > _READY_WITHIN_SECONDS:
+            if time.monotonic() - started > _READY_WITHIN_SECONDS:
                 raise ChildDied(_with_log(f"{program.name} was not ready after {_READY_WITHIN_SECONDS:g} s", child))
             await asyncio.sleep(_POLL_SECONDS)
-        self._say(f"  ready    {program.name:<12} {time.monotonic() - begun:5.1f} s   {program.address}")
+        self._report(f"  ready    {program.name:<12} {time.monotonic() - started:5.1f} s   {program.address}")
 
     async def run_to_end(self, program: Program) -> None:
-        """Run `program`, which does one thing and ends. ChildDied when its status is not 0."""
+        """Run `program` and wait for its end. ChildDied when its status is not 0."""
         child = self.launch(program)
         child.is_stopping = True
         status = await self._ended(child)
@@ -109,39 +109,39 @@ class Supervisor:
             raise ChildDied(_with_log(f"{program.name} {processes.ending_of(child.process)}", child))
 
     async def first_death(self) -> None:
-        """Wait until a child ends that was not asked to; then raise ChildDied."""
+        """Wait until a child ends unexpectedly; then raise ChildDied."""
         while True:
             for child in self.children:
                 if not child.is_stopping and child.process.poll() is not None:
                     raise ChildDied(_with_log(f"{child.program.name} {processes.ending_of(child.process)}", child))
             await asyncio.sleep(_POLL_SECONDS)
 
-    def hurry(self) -> None:
-        """Let whoever is still running be killed."""
-        self._hurry.set()
+    def kill_all(self) -> None:
+        """Let `stop` kill the children that are still running."""
+        self._killing.set()
 
     async def stop(self, names: Sequence[str]) -> None:
-        """Stop the children one after the other, those not in `names` first, then in its order, each with a line."""
+        """Stop the children one after the other, those not in `names` first, then in its order; report each."""
         rank = {name: number for number, name in enumerate(names)}
         for child in sorted(self.children, key=lambda child: rank.get(child.program.name, -1)):
-            begun = time.monotonic()
+            started = time.monotonic()
             was_running = child.process.poll() is None
             child.is_stopping = True
             await self._end(child)
             del self._children[child.program.name]
             if was_running:
-                # Whoever reads this may be gone, or its disk full; the others have to be stopped all the same.
+                # The reader of the output may be gone, or the disk full; the other children must still be stopped.
                 with suppress(OSError):
-                    self._say(f"  stopped  {child.program.name:<12} {time.monotonic() - begun:5.1f} s")
+                    self._report(f"  stopped  {child.program.name:<12} {time.monotonic() - started:5.1f} s")
 
     async def _end(self, child: Child) -> None:
         program, process = child.program, child.process
-        if process.poll() is None and not self._hurry.is_set():
+        if process.poll() is None and not self._killing.is_set():
             process.send_signal(program.stop_signal)
-            ending, hurrying = asyncio.create_task(self._ended(child)), asyncio.create_task(self._hurry.wait())
-            await asyncio.wait({ending, hurrying}, timeout=program.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+            ending, killing = asyncio.create_task(self._ended(child)), asyncio.create_task(self._killing.wait())
+            await asyncio.wait({ending, killing}, timeout=program.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
-            hurrying.cancel()
+            killing.cancel()
         if process.poll() is None and program.kill_signal != signal.SIGKILL:
             process.send_signal(program.kill_signal)
             await self._ended(child, within_seconds=5.0)
@@ -159,7 +159,7 @@ class Supervisor:
 
 
 def _with_log(what: str, child: Child) -> str:
-    """Join what happened with the end of the child's log: on one line when the log is one line, as for a refusal."""
+    """Append the end of the child's log to `what`; on the same line if the log is a single line."""
     lines = processes.tail_of(child.log_file).splitlines()
     if len(lines) == 1:
         return f"{what}: {lines[0]}"

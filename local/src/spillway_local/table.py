@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Lay out rows in columns, the first `left` of them flush left, figures flush right.
+    """Lay out rows in columns: the first `left` aligned left, the others right.
 
-    What is no letter, figure or sign becomes a question mark: names come from outside, and a terminal obeys some.
+    Replaces unprintable characters by question marks, since names from outside could contain terminal control codes.
     """
     clean = [["".join(char if char.isprintable() else "?" for char in cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*clean, strict=True)]

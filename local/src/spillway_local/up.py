@@ -9,40 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from spillway_local import ports
-from spillway_local.home import Home, Refusal, held
+from spillway_local.home import CommandError, Home, lock_home
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.supervisor import Supervisor
 
 
 def parse_port(text: str) -> int:
-    """Read SPILLWAY_PORT; Refusal when it is no port, or taken, with the name of who holds it."""
+    """Read SPILLWAY_PORT; CommandError when it is not a port, or when another process uses it, with its name."""
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise Refusal(f"SPILLWAY_PORT: {text!r} is no port")
+        raise CommandError(f"SPILLWAY_PORT: {text!r} is not a port number")
     port = int(text)
     try:
-        taken = not ports.is_free(port)
+        in_use = not ports.is_free(port)
     except PermissionError as error:
-        raise Refusal(f"port {port} may not be used by this user") from error
-    if taken:
-        holder = ports.holder_of(port)
-        raise Refusal(f"port {port} is taken{f' by {holder}' if holder else ''}; SPILLWAY_PORT chooses another")
+        raise CommandError(f"this user may not listen on port {port}") from error
+    if in_use:
+        process = ports.process_on(port)
+        user = f" by {process}" if process else ""
+        raise CommandError(f"port {port} is in use{user}; choose another with SPILLWAY_PORT")
     return port
 
 
-def run_up(home: Home, environment: Mapping[str, str], chosen_routes: Path | None) -> None:
-    """Run until a signal comes. Refusal or ChildDied when it cannot start, or when a process dies."""
+def run_up(home: Home, environment: Mapping[str, str], custom_routes: Path | None) -> None:
+    """Run until a signal arrives. CommandError or ChildDied when the start fails or a process dies."""
     port = parse_port(environment.get("SPILLWAY_PORT") or "8080")
-    if chosen_routes is not None and not chosen_routes.is_file():
-        raise Refusal(f"no routes file at {chosen_routes}")
-    with held(home):
-        system = LocalSystem(home, port, environment, chosen_routes)
+    if custom_routes is not None and not custom_routes.is_file():
+        raise CommandError(f"routes file not found: {custom_routes}")
+    with lock_home(home):
+        system = LocalSystem(home, port, environment, custom_routes)
         asyncio.run(_supervise(home, system))
 
 
 async def _supervise(home: Home, system: LocalSystem) -> None:
     supervisor = Supervisor(home.logs, lambda line: print(line, flush=True))
     stop_requested = asyncio.Event()
-    _take_signals(stop_requested, supervisor)
+    _handle_signals(stop_requested, supervisor)
     home.run_file.unlink(missing_ok=True)
     try:
         starting = _start_and_publish(system, supervisor)
@@ -51,8 +52,8 @@ async def _supervise(home: Home, system: LocalSystem) -> None:
     finally:
         home.run_file.unlink(missing_ok=True)
         await supervisor.stop(STOP_ORDER)
-    if supervisor.was_hurried:
-        raise Refusal("killed before everything had ended by itself")
+    if supervisor.is_killing:
+        raise CommandError("killed before all processes had stopped")
 
 
 async def _start_and_publish(system: LocalSystem, supervisor: Supervisor) -> None:
@@ -61,14 +62,14 @@ async def _start_and_publish(system: LocalSystem, supervisor: Supervisor) -> Non
     print(f"\n{system.banner()}\n", flush=True)
 
 
-def _take_signals(stop_requested: asyncio.Event, supervisor: Supervisor) -> None:
-    """Stop at the first signal, kill at the second; also where they were ignored by whoever started this."""
+def _handle_signals(stop_requested: asyncio.Event, supervisor: Supervisor) -> None:
+    """Stop at the first signal, kill at the second, even if the parent process had these signals ignored."""
 
     def on_signal() -> None:
         if stop_requested.is_set():
-            supervisor.hurry()
+            supervisor.kill_all()
         else:
-            print("\nStopping; once more to kill.", flush=True)
+            print("\nStopping. Press Ctrl-C again to kill.", flush=True)
             stop_requested.set()
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -76,7 +77,7 @@ def _take_signals(stop_requested: asyncio.Event, supervisor: Supervisor) -> None
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
-    """Run all until one ends, cancel the others, and raise what it raised, out of its group if it was in one."""
+    """Run all until one ends, cancel the others, and raise its exception, the first one if it is a group."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

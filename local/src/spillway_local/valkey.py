@@ -19,10 +19,10 @@ _CONFIGURATION = "valkey.conf"
 
 
 def ensure_password(data_dir: Path) -> str:
-    """Return the password of the server on `data_dir`, made with the folder at the first time.
+    """Return the password of the server on `data_dir`; create both the first time.
 
-    It lies in a configuration file that only its owner may read: any local user may connect to a loopback port, and
-    any may read a command line.
+    The password is in a configuration file that only its owner may read: any local user may connect to a loopback port
+    and read a command line.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = data_dir / _CONFIGURATION
@@ -36,7 +36,7 @@ def ensure_password(data_dir: Path) -> str:
 def command(data_dir: Path, port: int) -> list[str]:
     """Return the command that serves `data_dir` on `port`: nothing is evicted, at most one second of writes is lost.
 
-    `ensure_password` has to come first.
+    Call `ensure_password` first.
     """
     options = {
         "bind": LOOPBACK,
@@ -58,7 +58,7 @@ def url(port: int, password: str) -> str:
 
 
 def answers_ping(port: int) -> bool:
-    """Say whether the server on `port` answers commands, if only to ask for a password; False while it still loads."""
+    """Say whether the server on `port` answers commands, if only with a request for a password; not while it loads."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
             connection.sendall(b"PING\r\n")
@@ -71,7 +71,7 @@ def answers_ping(port: int) -> bool:
 def running_valkey(data_dir: Path) -> Iterator[str]:
     """Run a server on `data_dir` (created if missing) on a free port and yield its URL.
 
-    processes.StartFailed when it does not come up within 30 s.
+    processes.StartFailed when it is not ready within 30 s.
     """
     password = ensure_password(data_dir)
     port = free_port()
