@@ -1,4 +1,4 @@
-"""Whether everything that happened stands in the ledger, once, and nothing else."""
+"""Compares the ledger with what happened: everything once, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.load.reading import Transcript, read
 def faults_of_books(
     transcripts: Sequence[Transcript], ledger: Mapping[str, Entry], seen: Mapping[str, Sequence[Seen]]
 ) -> dict[str, list[str]]:
-    """Return what is missing or too much, by the tag of the question."""
+    """Return what is missing or surplus, by the tag of the question."""
     faults: dict[str, list[str]] = defaultdict(list)
     by_tag: dict[str, list[Transcript]] = defaultdict(list)
     for transcript in transcripts:
@@ -30,7 +30,7 @@ def faults_of_books(
         ]
         faults[tag] += _faults_of_attempts(booked, seen.get(tag, ()))
     for tag in seen.keys() - by_tag.keys():
-        faults[tag].append(f"{len(seen[tag])} attempts for a question that nobody asked")
+        faults[tag].append(f"{len(seen[tag])} attempts for a question that no client sent")
     return {tag: found for tag, found in faults.items() if found}
 
 
@@ -43,17 +43,17 @@ def _fault_of_request(transcript: Transcript, entry: Entry | None) -> str:
     if transcript.end != "complete" or not (reading.is_success or reading.error_code):
         return ""
     if reading.is_success != (entry.outcome == "ok"):
-        return f"the client was told {reading.finish_reason or reading.error_code}, the ledger has {entry.outcome}"
+        return f"the client received {reading.finish_reason or reading.error_code}, the ledger has {entry.outcome}"
     return ""
 
 
 def _faults_of_attempts(booked: Sequence[Booked], seen: Sequence[Seen]) -> list[str]:
     return [
         f"target {gap.place}: the provider saw {gap.seen}, the ledger has"
-        f" {'too few' if gap.missing else 'more'}: {_told(booked)}"
+        f" {'too few' if gap.missing else 'more'}: {_describe(booked)}"
         for gap in gaps_of(booked, seen)
     ]
 
 
-def _told(booked: Sequence[Booked]) -> str:
+def _describe(booked: Sequence[Booked]) -> str:
     return ", ".join(f"{attempt.place} {attempt.outcome} {attempt.error_code}".strip() for attempt in booked) or "none"

@@ -1,4 +1,4 @@
-"""Whether memory or sockets keep growing."""
+"""Detects growth of memory or sockets."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-# Memory of a run this short is still that of warming up, so only a flood is told from it.
+# In a run this short memory still grows by warming up, so that only a large leak can be detected.
 _SHORT_SECONDS = 120.0
-_MOST_GROWTH, _MOST_GROWTH_OF_SHORT_RUNS = 0.05, 0.40
-# Pools keep some connections, and not the same number each time; in a short run they are still filling.
-_MOST_SOCKETS, _MOST_SOCKETS_OF_SHORT_RUNS = 25, 75
+_MAX_GROWTH, _MAX_GROWTH_OF_SHORT_RUNS = 0.05, 0.40
+# Pools keep a varying number of connections; in a short run they are still filling.
+_MAX_SOCKETS, _MAX_SOCKETS_OF_SHORT_RUNS = 25, 75
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Resident memory at a moment under load."""
+    """Resident memory at one moment under load."""
 
     seconds: float
     memory_bytes: int
 
 
 def memory_growth(samples: Sequence[Sample]) -> float:
-    """Return by which part memory grew over the second half of the run: 0.1 is ten percent."""
+    """Return the growth of memory over the second half of the run: 0.1 is ten percent."""
     if len(samples) < 10:
         return 0.0
     half, tenth = len(samples) // 2, max(len(samples) // 10, 1)
@@ -31,14 +31,14 @@ def memory_growth(samples: Sequence[Sample]) -> float:
     return after / before - 1
 
 
-def most_memory_growth(samples: Sequence[Sample]) -> float:
-    """Return what growth is let pass for a run of this length."""
-    return _MOST_GROWTH_OF_SHORT_RUNS if _is_short(samples) else _MOST_GROWTH
+def max_memory_growth(samples: Sequence[Sample]) -> float:
+    """Return the allowed growth for a run of this length."""
+    return _MAX_GROWTH_OF_SHORT_RUNS if _is_short(samples) else _MAX_GROWTH
 
 
-def most_more_sockets(samples: Sequence[Sample]) -> int:
-    """Return how many more sockets are let pass after a run of this length."""
-    return _MOST_SOCKETS_OF_SHORT_RUNS if _is_short(samples) else _MOST_SOCKETS
+def max_additional_sockets(samples: Sequence[Sample]) -> int:
+    """Return the allowed number of additional sockets for a run of this length."""
+    return _MAX_SOCKETS_OF_SHORT_RUNS if _is_short(samples) else _MAX_SOCKETS
 
 
 def _is_short(samples: Sequence[Sample]) -> bool:

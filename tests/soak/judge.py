@@ -1,4 +1,4 @@
-"""Whether what a client was told is true, judged by what the provider did."""
+"""Judges whether a response is true, by what the provider did."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from kit.load.provider import Seen
 from kit.load.reading import Reading, Transcript, read
 
 ATTEMPT_BUDGET = 6
-# Answers that are whole. The others must never be told as such. `missing-done` has said why it ends.
+# Complete answers. No other may be presented as complete. `missing-done` has sent a finish reason.
 _WHOLE = frozenset({"ok", "slow-first", "no-usage", "content-filter", "tool-call", "empty", "flaky", "missing-done"})
-# The gateway's own failures: no fault of a provider is a reason for them.
+# The gateway's own failures: no fault of a provider may cause them.
 _OWN_FAILURES = frozenset({"internal_error", "router_unavailable"})
 
 
 def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
-    """Return what of a response is not true; `seen` is what the provider saw of its question."""
+    """Return what is wrong with a response; `seen` are the attempts of its question as the provider saw them."""
     reading = read(transcript)
     faults = list(reading.faults)
     if transcript.end == "cut":
         faults.append("the connection broke before the end")
     if transcript.status == 500 or reading.error_code in _OWN_FAILURES:
         faults.append(f"the gateway itself failed: {transcript.status} {reading.error_code}")
-    faults += [f"a seam after {told} characters came after {came}" for told, came in reading.seams if told != came]
+    faults += [
+        f"a splice announced after {announced} characters came after {actual}"
+        for announced, actual in reading.seams
+        if announced != actual
+    ]
     if reading.is_success:
-        if not any(_has_told(attempt, reading) for attempt in seen):
+        if not any(_delivered(attempt, reading) for attempt in seen):
             faults.append(f"success that no attempt delivered: {_short(reading)}")
     elif not any(attempt.text.startswith(reading.text) for attempt in seen) and reading.text:
         faults.append(f"words that no attempt delivered: {_short(reading)}")
@@ -39,7 +43,7 @@ def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
 
 
 def budget_faults(transcripts: Sequence[Transcript], seen: Mapping[str, Sequence[Seen]]) -> dict[str, str]:
-    """Return the tags of questions for which more attempts were made than their requests may make."""
+    """Return the tags of questions with more attempts than the budget of their requests."""
     asked = Counter(transcript.question.tag for transcript in transcripts if not transcript.is_hit)
     return {
         tag: f"{len(attempts)} attempts of {asked[tag]} requests"
@@ -48,8 +52,8 @@ def budget_faults(transcripts: Sequence[Transcript], seen: Mapping[str, Sequence
     }
 
 
-def _has_told(attempt: Seen, reading: Reading) -> bool:
-    """Tell whether this attempt, alone or at the end of others, tells exactly the answer of `reading`."""
+def _delivered(attempt: Seen, reading: Reading) -> bool:
+    """Return whether this attempt, alone or as the last of several, delivers exactly the answer of `reading`."""
     plan = parse_model(attempt.model)
     is_call = plan.behaviour == "tool-call"
     return (

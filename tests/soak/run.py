@@ -1,7 +1,7 @@
-"""`make soak`: the whole system under fifty clients that meet every fault and often leave, and whether it stays honest.
+"""`make soak`: the whole system under fifty clients that trigger every fault and often disconnect; does it stay honest?
 
-The run is cut into rounds: all clients ask, all end, and then the books are compared while nothing moves. The last
-line is the verdict: `soak: N streams, hung 0, dishonest 0, unrecorded 0, rss +N%, sockets +N`.
+The run consists of rounds: all clients send questions and stop, then the records are compared while the system is
+idle. The last line is the verdict: `soak: N streams, hung 0, dishonest 0, unrecorded 0, rss +N%, sockets +N`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.load.books import Entry
-from kit.load.clients import Client
+from kit.load.clients import LoadClient
 from kit.load.provider import Seen
 from kit.load.reading import Transcript, read
 
 from .books import faults_of_books
-from .growth import Sample, memory_growth, most_memory_growth, most_more_sockets
+from .growth import Sample, max_additional_sockets, max_memory_growth, memory_growth
 from .judge import budget_faults, faults_of
 from .system import System, running_system
 
 CLIENTS = 50
-_ROUNDS, _LONGEST_ROUND_SECONDS = 4, 60.0
+_ROUNDS, _MAX_ROUND_SECONDS = 4, 60.0
 _PROGRESS_SECONDS = 10.0
 _QUIET_WITHIN_SECONDS = 45.0
-_FAULTS_TOLD = 40
+_MAX_REPORTED = 40
 
 
 @dataclass
 class Findings:
-    """What was found so far."""
+    """The findings so far."""
 
     streams: int = 0
     hung: int = 0
@@ -46,39 +46,40 @@ class Findings:
     sockets: list[int] = field(default_factory=list)
     """After each round."""
     ends: Counter[str] = field(default_factory=Counter)
-    """How the responses ended: for a look at whether the run met what it should."""
-    told: int = 0
+    """How the responses ended, to see whether the run covered what it should."""
+    reported: int = 0
 
-    def tell(self, kind: str, tag: str, fault: str) -> None:
-        """Write a fault down, as long as there are not too many."""
-        self.told += 1
-        if self.told <= _FAULTS_TOLD:
+    def report(self, kind: str, tag: str, fault: str) -> None:
+        """Print a fault, up to a maximum number."""
+        self.reported += 1
+        if self.reported <= _MAX_REPORTED:
             say(f"soak: {kind}: {tag}: {fault}")
 
     @property
-    def more_sockets(self) -> int:
-        """How many more there were after the last round than after the first, when all is warm."""
+    def additional_sockets(self) -> int:
+        """The difference between the last round and the first, after which the system is warm."""
         return self.sockets[-1] - self.sockets[0] if self.sockets else 0
 
     @property
     def verdict(self) -> str:
         """The last line."""
+        growth = f"rss {memory_growth(self.memory):+.0%}, sockets {self.additional_sockets:+d}"
         return (
             f"soak: {self.streams} streams, hung {self.hung}, dishonest {self.dishonest},"
-            f" unrecorded {self.unrecorded}, rss {memory_growth(self.memory):+.0%}, sockets {self.more_sockets:+d}"
+            f" unrecorded {self.unrecorded}, {growth}"
         )
 
     @property
     def is_good(self) -> bool:
         """Whether nothing is wrong."""
-        grows = memory_growth(self.memory) > most_memory_growth(self.memory) or self.more_sockets > most_more_sockets(
-            self.memory
-        )
+        memory_grows = memory_growth(self.memory) > max_memory_growth(self.memory)
+        sockets_grow = self.additional_sockets > max_additional_sockets(self.memory)
+        grows = memory_grows or sockets_grow
         return self.streams > 0 and not (self.hung or self.dishonest or self.unrecorded or grows)
 
 
 def say(line: str) -> None:
-    """Write a line, at once."""
+    """Print a line and flush."""
     print(line, flush=True)  # noqa: T201 - the program's output
 
 
@@ -87,15 +88,15 @@ class Soak:
 
     def __init__(self, system: System, seed: int, seconds: float) -> None:
         self._system = system
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._seconds = seconds
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._under_load = 0.0
         self.findings = Findings()
 
     async def run(self) -> None:
         """Run all rounds."""
-        length = min(self._seconds / _ROUNDS, _LONGEST_ROUND_SECONDS)
+        length = min(self._seconds / _ROUNDS, _MAX_ROUND_SECONDS)
         watching = asyncio.create_task(self._watch())
         try:
             number = 0
@@ -110,11 +111,11 @@ class Soak:
             watching.result()
 
     async def _round(self, number: int, seconds: float) -> None:
-        """Ask for `seconds`, wait until all is quiet, and compare."""
+        """Send questions for `seconds`, wait until the system is idle, and compare."""
         transcripts: list[Transcript] = []
         end = time.monotonic() + seconds
         clients = [
-            Client(self._system.door, f"r{number}c{index}", random.Random(self._chance.random()), transcripts.append)
+            LoadClient(self._system.edge, f"r{number}c{index}", random.Random(self._rng.random()), transcripts.append)
             for index in range(CLIENTS)
         ]
         sampling = asyncio.create_task(self._sample())
@@ -141,23 +142,23 @@ class Soak:
                 findings.ends["hits"] += 1
             if transcript.end == "hung":
                 findings.hung += 1
-                findings.tell("hung", tag, f"no end after {transcript.seconds:.0f} s, {transcript.question}")
+                findings.report("hung", tag, f"no end after {transcript.seconds:.0f} s, {transcript.question}")
                 continue
             faults = faults_of(transcript, seen.get(tag, ()))
             if faults:
                 findings.dishonest += 1
                 attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
-                findings.tell("dishonest", tag, f"{'; '.join(faults)}; {transcript.question}; saw {attempts}")
+                findings.report("dishonest", tag, f"{'; '.join(faults)}; {transcript.question}; saw {attempts}")
         for tag, fault in budget_faults(transcripts, seen).items():
             findings.dishonest += 1
-            findings.tell("dishonest", tag, fault)
+            findings.report("dishonest", tag, fault)
         for tag, found in faults_of_books(transcripts, ledger, seen).items():
             findings.unrecorded += len(found)
             attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
-            findings.tell("unrecorded", tag, f"{'; '.join(found)}; saw {attempts}")
+            findings.report("unrecorded", tag, f"{'; '.join(found)}; saw {attempts}")
 
     async def _quiet_attempts(self) -> dict[str, list[Seen]]:
-        """Wait until every attempt has ended at the provider; those that do not are hung."""
+        """Wait until every attempt has ended at the provider; report those that do not as hung."""
         deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
         while True:
             seen = await self._system.provider.attempts()
@@ -167,11 +168,11 @@ class Soak:
             await asyncio.sleep(0.5)
         self.findings.hung += len(still_open)
         for attempt in still_open:
-            self.findings.tell("hung", "provider", f"its connection was never closed: {attempt.model}")
+            self.findings.report("hung", "provider", f"its connection was never closed: {attempt.model}")
         return seen
 
     async def _quiet_ledger(self, transcripts: list[Transcript]) -> dict[str, Entry]:
-        """Wait until the ledger has the end of every request that was answered, and nothing more comes."""
+        """Wait until the ledger has settled every answered request and no more rows arrive."""
         deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
         answered = {transcript.request_id for transcript in transcripts if transcript.status}
         before = 0
@@ -186,7 +187,7 @@ class Soak:
 
     async def _sample(self) -> None:
         while True:
-            self.findings.memory.append(Sample(time.monotonic() - self._begun, self._system.memory_bytes()))
+            self.findings.memory.append(Sample(time.monotonic() - self._started, self._system.memory_bytes()))
             await asyncio.sleep(0.5)
 
     async def _watch(self) -> None:
@@ -195,17 +196,17 @@ class Soak:
             found = self.findings
             memory = found.memory[-1].memory_bytes / 2**20 if found.memory else 0
             say(
-                f"soak: {time.monotonic() - self._begun:5.0f} s, {found.streams} streams judged, hung {found.hung},"
+                f"soak: {time.monotonic() - self._started:5.0f} s, {found.streams} streams judged, hung {found.hung},"
                 f" dishonest {found.dishonest}, unrecorded {found.unrecorded}, memory {memory:.0f} MB,"
                 f" sockets {self._system.sockets()}"
             )
 
 
 def main() -> int:
-    """Run; 0 when nothing was found. The folder with all logs is kept when something was."""
+    """Run; return 0 without findings. With findings, keep the folder with the logs."""
     parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0, help="under load, beside starting and comparing")
-    parser.add_argument("--seed", type=int, default=None, help="the same questions in the same order, client by client")
+    parser.add_argument("--seconds", type=float, default=600.0, help="duration of the load")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the questions of a run, client by client")
     arguments = parser.parse_args()
     if arguments.seconds <= 0:
         parser.error("--seconds: above 0")

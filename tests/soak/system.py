@@ -1,4 +1,4 @@
-"""The whole system as its users run it, in a folder of its own, with the fault provider as every vendor."""
+"""The whole system as users run it, in its own folder, with the fault provider as every vendor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import orjson
 import yaml
 
 from kit.load.books import Entry, read_entries
-from kit.load.clients import FrontDoor
+from kit.load.clients import EdgeClient
 from kit.load.provider import Provider, running_provider
 from kit.load.questions import routes_file
 from spillway_local import processes
@@ -29,7 +29,7 @@ _WATCHED = ("edge", "llm-router")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SETTINGS = {
     "EDGE_REQUEST_TIMEOUT_SECONDS": str(REQUEST_SECONDS),
-    # Often enough that comments stand between the frames of many streams, and statuses are held as well as sent early.
+    # So that many streams contain keep-alive comments, and statuses are both delayed and sent early.
     "EDGE_KEEPALIVE_SECONDS": "0.5",
     "EDGE_STATUS_HOLD_SECONDS": "0.3",
 }
@@ -37,23 +37,23 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class System:
-    """The running system: its front door, and what can be seen behind it."""
+    """The running system: its edge, ledger and processes."""
 
     run: Json
     key: str
     provider: Provider
 
     @property
-    def door(self) -> FrontDoor:
-        """The front door, for clients that are more patient than a request may last, and a busy machine."""
-        return FrontDoor(self.run["url"], self.key, REQUEST_SECONDS + 15.0)
+    def edge(self) -> EdgeClient:
+        """The edge, for clients that wait longer than a request may last, with an allowance for a busy machine."""
+        return EdgeClient(self.run["url"], self.key, REQUEST_SECONDS + 15.0)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of edge and router."""
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES for pid in self._pids())
 
     def sockets(self) -> int:
-        """Return how many sockets edge and router have open."""
+        """Return the number of open sockets of edge and router."""
         return sum(_is_socket(file) for pid in self._pids() for file in Path(f"/proc/{pid}/fd").iterdir())
 
     async def ledger(self, request_ids: Sequence[str]) -> dict[str, Entry]:
@@ -78,7 +78,7 @@ def _is_socket(file: Path) -> bool:
 
 @contextmanager
 def running_system(home: Path) -> Iterator[System]:
-    """Run everything on `home`; processes.StartFailed when it does not come up, RuntimeError when it ends badly."""
+    """Run the system on `home`; processes.StartFailed when it does not start, RuntimeError when it fails to stop."""
     with running_provider(home / "fault-provider.log") as provider:
         (home / "provider-key").write_text("sk-soak")
         routes = home / "soak-routes.yaml"

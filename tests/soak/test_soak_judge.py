@@ -1,4 +1,4 @@
-"""The soak can fail: each kind of dishonesty, of a gap in the books and of growth is found, and nothing else."""
+"""`make soak` can fail: it finds each kind of dishonesty, of missing records and of growth, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kit.load.questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Q
 from kit.load.reading import End, Transcript
 
 from .books import faults_of_books
-from .growth import Sample, memory_growth, most_memory_growth
+from .growth import Sample, max_memory_growth, memory_growth
 from .judge import ATTEMPT_BUDGET, budget_faults, faults_of
 
 OK = Seen("ok?chunks=3&text=a&place=1", "openai", 200, "completed")
@@ -32,18 +32,18 @@ REFUSED = Seen("status-500?place=1", "openai", 500, "refused")
 
 
 def named(event: str, **data: Any) -> bytes:
-    """Write an event with a name."""
+    """Encode a named event."""
     return b"event: %b\ndata: %b\n\n" % (event.encode(), orjson.dumps(data))
 
 
 def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
-    """Write a chunk of OpenAI's contract."""
+    """Encode a chunk of OpenAI's contract."""
     choice = {"index": 0, "delta": delta, "finish_reason": reason}
     return b"data: %b\n\n" % orjson.dumps({"choices": [choice]})
 
 
 def words(path: str, text: str) -> bytes:
-    """Write text in a contract."""
+    """Encode text in a contract."""
     if path == CHAT:
         return named("delta", text=text)
     if path == COMPLETIONS:
@@ -52,7 +52,7 @@ def words(path: str, text: str) -> bytes:
 
 
 def success(path: str, reason: str = "stop") -> bytes:
-    """Write the end of a good answer."""
+    """Encode the end of a complete answer."""
     if path == CHAT:
         return named("done", finish_reason=reason)
     if path == COMPLETIONS:
@@ -62,7 +62,7 @@ def success(path: str, reason: str = "stop") -> bytes:
 
 
 def failure(path: str) -> bytes:
-    """Write the end of a broken answer."""
+    """Encode the end of a failed answer."""
     error = {"code": "stream_interrupted", "type": "api_error"}
     return b"data: %b\n\n" % orjson.dumps({"error": error}) if path == COMPLETIONS else named("error", error=error)
 
@@ -74,14 +74,14 @@ def stream(path: str, *frames: bytes, end: End = "complete", cache_status: str =
 
 
 def whole(path: str, body: Any, status: int = 200) -> Transcript:
-    """Make the transcript of an answer in one piece."""
+    """Make the transcript of an answer that is not streamed."""
     question = Question("t1", path, False, "two", "soak t1", {}, "", None)
     return Transcript(question, "id-1", status, "", orjson.dumps(body), "complete", 1.0)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_honest_streams_are_let_pass(path: str) -> None:
-    """Whole answers, broken ones that say so, and what a client saw that left in the middle."""
+def test_honest_streams_pass(path: str) -> None:
+    """Complete answers, failed ones that say so, and those of a client that disconnected."""
     told = words(path, "a0 "), words(path, "a1 a2 ")
 
     assert [] == faults_of(stream(path, b": keep-alive\n\n", *told, success(path)), [REFUSED, OK])
@@ -116,7 +116,7 @@ def test_honest_streams_are_let_pass(path: str) -> None:
         ("half a frame", lambda path: [words(path, "a0 a1 a2 "), success(path)[:-1]]),
     ],
 )
-def test_each_lie_of_a_stream_is_found(path: str, name: str, told: Any) -> None:
+def test_each_dishonesty_of_a_stream_is_found(path: str, name: str, told: Any) -> None:
     """In each contract."""
     assert faults_of(stream(path, *told(path)), [OK, OTHER]), name
 
@@ -127,7 +127,7 @@ def test_each_lie_of_a_stream_is_found(path: str, name: str, told: Any) -> None:
     ["cut", "stall", "malformed", "error-frame", "missing-end", "unknown-finish", "silence", "role-only", "reset"],
 )
 def test_a_fault_of_the_provider_is_never_a_success(path: str, behaviour: str) -> None:
-    """Whatever the provider had said until then, and however it ended the connection."""
+    """Whatever the provider had sent, and however it closed the connection."""
     model = f"{behaviour}?chunks=3&after=3&text=a"
     attempt = Seen(model, "openai", 200, "completed")
 
@@ -135,8 +135,8 @@ def test_a_fault_of_the_provider_is_never_a_success(path: str, behaviour: str) -
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_success_of_an_attempt_that_did_not_end_well_is_found(path: str) -> None:
-    """The provider's own record decides."""
+def test_a_success_of_a_failed_attempt_is_found(path: str) -> None:
+    """The record of the provider decides."""
     told = stream(path, words(path, "a0 a1 a2 "), success(path))
 
     assert faults_of(told, [replace(OK, finish="client_closed")])
@@ -145,8 +145,8 @@ def test_a_success_of_an_attempt_that_did_not_end_well_is_found(path: str) -> No
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_continued_answer_has_its_seam_where_it_says(path: str) -> None:
-    """All of the last answerer's words, once, and the seam in its place."""
+def test_a_continued_answer_has_its_splice_at_the_announced_place(path: str) -> None:
+    """All words of the last target, once, with the splice in its place."""
 
     def seam(after: int) -> bytes:
         if path == CHAT:
@@ -162,8 +162,8 @@ def test_a_continued_answer_has_its_seam_where_it_says(path: str) -> None:
 
 @pytest.mark.parametrize("end", ["cut", "complete"])
 @pytest.mark.parametrize("path", PATHS)
-def test_a_connection_that_breaks_off_is_found(path: str, end: End) -> None:
-    """No terminal frame is no end."""
+def test_a_broken_connection_is_found(path: str, end: End) -> None:
+    """A stream needs a terminal frame."""
     assert faults_of(stream(path, words(path, "a0 "), end=end), [CUT])
 
 
@@ -175,8 +175,8 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_answer_in_one_piece_is_judged_alike(path: str) -> None:
-    """Whole, or an error with its status; an error of the gateway's own is found."""
+def test_an_answer_that_is_not_streamed_is_judged_alike(path: str) -> None:
+    """Complete, or an error with its status; an error of the gateway itself is found."""
     error = {"error": {"code": "all_targets_failed", "type": "api_error"}}
 
     assert [] == faults_of(whole(path, WHOLE[path]), [OK])
@@ -189,8 +189,8 @@ def test_an_answer_in_one_piece_is_judged_alike(path: str) -> None:
     assert faults_of(whole(path, own, 503), [])
 
 
-def test_a_tool_call_is_told_word_for_word() -> None:
-    """In fragments or whole."""
+def test_a_tool_call_is_compared_word_for_word() -> None:
+    """In fragments or as a whole."""
     good = [named("tool_call", arguments=TOOL_ARGUMENTS), named("done", finish_reason="tool_call")]
     bad = [named("tool_call", arguments=TOOL_ARGUMENTS[:-1]), named("done", finish_reason="tool_call")]
 
@@ -200,8 +200,8 @@ def test_a_tool_call_is_told_word_for_word() -> None:
     assert faults_of(stream(CHAT, named("tool_call", arguments="{x"), failure(CHAT)), [CALL])
 
 
-def test_a_cache_hit_is_the_answer_that_was_given_first() -> None:
-    """What the provider has told, and no failure."""
+def test_a_cache_hit_is_the_first_answer() -> None:
+    """What the provider delivered, and no failure."""
     hit = "edge; hit"
 
     assert [] == faults_of(stream(CHAT, words(CHAT, "a0 a1 a2 "), success(CHAT), cache_status=hit), [OK])
@@ -210,7 +210,7 @@ def test_a_cache_hit_is_the_answer_that_was_given_first() -> None:
 
 
 def test_attempts_beyond_the_budget_are_found() -> None:
-    """A cache hit has none to spend."""
+    """A cache hit may make no attempt."""
     asked = stream(CHAT, failure(CHAT))
     hit = stream(CHAT, success(CHAT), cache_status="edge; hit")
 
@@ -241,8 +241,8 @@ def settled(*attempts: Booked, outcome: str = "ok") -> Entry:
         ("one was cancelled after it arrived", settled(BOOKED, UNSEEN), [OK, OTHER]),
     ],
 )
-def test_books_that_are_right_are_let_pass(name: str, entry: Entry, seen: list[Seen]) -> None:
-    """Every attempt once; those that never reached a provider may be more."""
+def test_complete_records_pass(name: str, entry: Entry, seen: list[Seen]) -> None:
+    """Every attempt once, plus those that never reached a provider."""
     assert {} == faults_of_books([TOLD], {"id-1": entry}, {"t1": seen}), name
 
 
@@ -260,40 +260,40 @@ def test_books_that_are_right_are_let_pass(name: str, entry: Entry, seen: list[S
         ("the outcome is another one", {"id-1": settled(BOOKED, outcome="client_cancelled")}, [OK]),
     ],
 )
-def test_each_gap_in_the_books_is_found(name: str, ledger: dict[str, Entry], seen: list[Seen]) -> None:
-    """And nothing may be in them that did not happen."""
+def test_each_gap_in_the_records_is_found(name: str, ledger: dict[str, Entry], seen: list[Seen]) -> None:
+    """And every surplus record."""
     assert ["t1"] == list(faults_of_books([TOLD], ledger, {"t1": seen})), name
 
 
-def test_attempts_for_nobody_are_found() -> None:
-    """The provider was asked what no client asked."""
+def test_attempts_without_a_question_are_found() -> None:
+    """The provider got a question that no client sent."""
     assert ["t2"] == list(faults_of_books([], {}, {"t2": [OK]}))
 
 
 def test_a_request_that_never_arrived_may_be_missing() -> None:
-    """Its client left before the edge had read it."""
+    """Its client disconnected before the edge had read it."""
     assert {} == faults_of_books([replace(TOLD, status=0, content=b"", end="left")], {}, {})
 
 
 def samples(*megabytes: float, every: float = 1.0) -> list[Sample]:
-    """Make samples at equal distances."""
+    """Make samples at equal intervals."""
     return [Sample(number * every, int(size * 2**20)) for number, size in enumerate(megabytes)]
 
 
 def test_memory_that_keeps_growing_is_found() -> None:
-    """Warming up in the first half is none of it, and one odd sample neither."""
+    """Warming up in the first half does not count, nor does one odd sample."""
     warm = samples(*range(100, 200), *([200.0] * 100), every=5)
     leak = samples(*(200 + number / 4 for number in range(200)), every=5)
     odd = samples(*([200.0] * 199), 400, every=5)
 
-    assert memory_growth(warm) <= most_memory_growth(warm)
-    assert memory_growth(leak) > most_memory_growth(leak)
-    assert memory_growth(odd) <= most_memory_growth(odd)
+    assert memory_growth(warm) <= max_memory_growth(warm)
+    assert memory_growth(leak) > max_memory_growth(leak)
+    assert memory_growth(odd) <= max_memory_growth(odd)
     assert 0 == memory_growth([])
 
 
-def test_the_questions_meet_every_fault_in_every_contract() -> None:
-    """Each behaviour that a chat can meet; the same seed asks the same."""
+def test_the_questions_trigger_every_fault_in_every_contract() -> None:
+    """Each behaviour of a chat; the same seed repeats the questions."""
     questions = [make_question(random.Random(number), f"t{number}") for number in range(3000)]
     plans = [parse_model(part.split("}}")[0].split(": ")[1]) for q in questions for part in q.query.split("{{")[1:]]
     of_vectors = {"floats", "wrong-count", "wrong-index", "wrong-dimensions", "not-finite"}
@@ -307,7 +307,7 @@ def test_the_questions_meet_every_fault_in_every_contract() -> None:
 
 
 def test_the_routes_file_can_be_written(tmp_path: Any) -> None:
-    """Plain data, with every target that a route names."""
+    """Plain data, with every target named by a route."""
     document = yaml.safe_load(yaml.safe_dump(routes_file("http://127.0.0.1:1", tmp_path / "key")))
 
     assert {"asked?place=0", "asked?place=1", "asked?place=2", "asked?place=3"} == {

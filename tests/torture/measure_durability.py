@@ -1,9 +1,9 @@
-"""What durability costs on this machine: the figures of docs/durability.md.
+"""The cost of durability on this machine: the figures of docs/durability.md.
 
     python -m tests.torture.measure_durability
 
-Valkey under each setting: the round trip of an admission, and what a SIGKILL loses of what it had acknowledged. The
-spool: an event until it is on the disk. Postgres: a batch of the ledger with and without waiting for its disk.
+Valkey with each setting: the round trip of an admission, and the acknowledged writes lost by a SIGKILL. The spool: the
+time until an event is on disk. Postgres: a batch of the ledger with and without waiting for its disk.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ Work = Callable[[], Awaitable[object]]
 
 
 def say(line: str) -> None:
-    """Write a line, at once."""
+    """Print a line and flush."""
     print(line, flush=True)  # noqa: T201 - the program's output
 
 
 async def milliseconds(work: Work, count: int, at_once: int) -> Sequence[float]:
-    """Do `work` `count` times, `at_once` at the same time; return how long each took."""
+    """Run `work` `count` times, `at_once` concurrently; return how long each took."""
     taken: list[float] = []
 
     async def worker() -> None:
         for _ in range(count // at_once):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             await work()
-            taken.append((time.perf_counter() - begun) * 1e3)
+            taken.append((time.perf_counter() - started) * 1e3)
 
     await asyncio.gather(*(worker() for _ in range(at_once)))
     return sorted(taken)
 
 
-def told(taken: Sequence[float]) -> str:
-    """Return the middle and the slowest hundredth."""
+def percentiles(taken: Sequence[float]) -> str:
+    """Format the median and p99."""
     return f"p50 {statistics.median(taken):6.2f} ms  p99 {taken[int(len(taken) * 0.99)]:6.2f} ms"
 
 
 class Server:
-    """A Valkey with a setting of its own."""
+    """A Valkey with its own `appendfsync`."""
 
     def __init__(self, folder: Path, fsync: str) -> None:
         self._folder = folder
@@ -76,7 +76,7 @@ class Server:
         self._command = [fsync if word == "everysec" else word for word in command]
 
     async def start(self) -> None:
-        """Start it and wait until it has read its file."""
+        """Start it and wait until it has loaded its file."""
         self._process = processes.start(self._command, self._folder / "log")
         processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), self._folder / "log", 30.0)
         async with self.client() as client:
@@ -84,7 +84,7 @@ class Server:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
         processes.kill(self._process)
         self._process.wait()
 
@@ -106,7 +106,7 @@ async def running(fsync: str) -> AsyncIterator[Server]:
 
 
 async def measure_admissions(fsync: str, *, waits_for_disk: bool) -> None:
-    """Measure the round trip that records an event and looks an answer up."""
+    """Measure the round trip that records an event and looks up an answer."""
     async with running(fsync) as server, server.client() as client:
 
         async def admit() -> None:
@@ -120,11 +120,11 @@ async def measure_admissions(fsync: str, *, waits_for_disk: bool) -> None:
         name = f"appendfsync {fsync}{' + WAITAOF' if waits_for_disk else ''}"
         count = 80 if waits_for_disk and fsync == "everysec" else ROUND_TRIPS
         for at_once in (1, CLIENTS):
-            say(f"admit, {at_once} at once, {name:<30} {told(await milliseconds(admit, count, at_once))}")
+            say(f"admit, {at_once} at once, {name:<30} {percentiles(await milliseconds(admit, count, at_once))}")
 
 
 async def measure_kills(fsync: str) -> None:
-    """Count what is gone after SIGKILL of what was acknowledged before."""
+    """Count the acknowledged writes lost by SIGKILL."""
     lost = acknowledged = 0
     for _ in range(KILLS):
         async with running(fsync) as server:
@@ -156,12 +156,12 @@ async def _write_until_killed(server: Server) -> int:
 
 
 async def measure_spool() -> None:
-    """Measure an event until it is on the disk."""
+    """Measure the time until an event is on disk."""
     with tempfile.TemporaryDirectory(prefix="spillway-measure-") as folder:
         spool = Spool(Path(folder) / "spool.sqlite")
         for at_once in (1, CLIENTS, 50):
             taken = await milliseconds(lambda: spool.append(EVENT), ROUND_TRIPS, at_once)
-            say(f"spool, {at_once:>2} at once {'':<31} {told(taken)}")
+            say(f"spool, {at_once:>2} at once {'':<31} {percentiles(taken)}")
         await spool.close()
 
 
@@ -183,13 +183,12 @@ async def measure_batches() -> None:
                         [], [price_settled(each, book) for each in events if isinstance(each, SettledEvent)]
                     )
 
-                say(
-                    f"batch of 100, synchronous_commit {synchronous:<13} {told(await milliseconds(record, BATCHES, 1))}"
-                )
+                taken = await milliseconds(record, BATCHES, 1)
+                say(f"batch of 100, synchronous_commit {synchronous:<13} {percentiles(taken)}")
 
 
 async def main() -> None:
-    """Measure everything, one after the other."""
+    """Run all measurements in turn."""
     for fsync, waits_for_disk in (("no", False), ("everysec", False), ("always", False), ("everysec", True)):
         await measure_admissions(fsync, waits_for_disk=waits_for_disk)
     for fsync in ("everysec", "always"):

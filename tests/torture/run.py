@@ -1,7 +1,7 @@
-"""`make torture`: the whole system under fifty clients while its parts are killed, and whether the books are right.
+"""`make torture`: the whole system under fifty clients while its parts are killed, and a check of the ledger.
 
-SIGKILL hits edge, router, ledger, Valkey and Postgres, alone and in pairs; the stores are frozen for a while as well.
-When all is up again and quiet, what the fault provider saw is compared with what the ledger holds. The last line is the
+It kills edge, router, ledger, Valkey and Postgres with SIGKILL, alone and in pairs, and freezes the stores for a while.
+When all parts are up again and idle, the ledger is compared with what the fault provider saw. The last line is the
 verdict: `torture: N requests, N attempts, lost 0, doubled 0, unsettled N`.
 """
 
@@ -20,51 +20,51 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kit.load.books import Entry
-from kit.load.clients import Client, FrontDoor
+from kit.load.clients import EdgeClient, LoadClient
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Provider, running_provider
 from kit.load.reading import Transcript, read
 from spillway_local.supervisor import ChildDied
 
-from .chaos import Tormentor
-from .system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Patient, quiet_books, running_system
+from .faults import FaultInjector
+from .system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Victim, quiet_books, running_system
 
 CLIENTS = 50
 _PROGRESS_SECONDS = 10.0
-# After the last blow: the longest request, then the time after which it is given up, then a busy machine.
+# After the last fault: the longest request, the time until it is given up, and an allowance for a busy machine.
 _QUIET_WITHIN_SECONDS = REQUEST_SECONDS + UNSETTLED_AFTER_SECONDS + 90.0
-_MOST_ATTEMPTS = 100_000  # the provider remembers no more
-_FAULTS_TOLD = 40
-_RECEIPTS_READ = 20
+_MAX_ATTEMPTS = 100_000  # the provider remembers no more
+_MAX_REPORTED = 40
+_MAX_RECEIPTS = 20
 
 
 def say(line: str) -> None:
-    """Write a line, at once."""
+    """Print a line and flush."""
     print(line, flush=True)  # noqa: T201 - the program's output
 
 
 class Torture:
     """One run."""
 
-    def __init__(self, patient: Patient, provider: Provider, seed: int, seconds: float) -> None:
-        self._patient = patient
+    def __init__(self, victim: Victim, provider: Provider, seed: int, seconds: float) -> None:
+        self._victim = victim
         self._provider = provider
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._seconds = seconds
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._asked: dict[str, list[Transcript]] = defaultdict(list)
-        self._tormentor = Tormentor(patient, random.Random(self._chance.random()))
+        self._injector = FaultInjector(victim, random.Random(self._rng.random()))
 
     async def run(self) -> Verdict:
-        """Torture, wait until all is quiet, compare."""
-        end = self._begun + self._seconds
+        """Inject faults under load, wait until the system is idle, compare."""
+        end = self._started + self._seconds
         watching = asyncio.create_task(self._watch())
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._tormentor.strike_until(end))
-                for name, key in self._patient.keys.items():
-                    door = FrontDoor(self._patient.url, key, REQUEST_SECONDS + 60.0)
-                    client = Client(door, name, random.Random(self._chance.random()), self._asked[name].append)
+                group.create_task(self._injector.inject_until(end))
+                for name, key in self._victim.keys.items():
+                    edge = EdgeClient(self._victim.url, key, REQUEST_SECONDS + 60.0)
+                    client = LoadClient(edge, name, random.Random(self._rng.random()), self._asked[name].append)
                     group.create_task(client.ask_until(end))
             return await self._compare()
         finally:
@@ -72,30 +72,30 @@ class Torture:
             await asyncio.wait((watching,))
 
     async def _compare(self) -> Verdict:
-        seen, ledger = await quiet_books(self._patient, self._provider, _QUIET_WITHIN_SECONDS)
-        key_ids = {name: key.split("-")[2] for name, key in self._patient.keys.items()}
+        seen, ledger = await quiet_books(self._victim, self._provider, _QUIET_WITHIN_SECONDS)
+        key_ids = {name: key.split("-")[2] for name, key in self._victim.keys.items()}
         verdict = judge(self._asked, key_ids, ledger, seen)
-        async with self._patient.database() as connection:
+        async with self._victim.database() as connection:
             await judge_spend(connection, verdict)
         await self._judge_receipts(ledger, verdict)
-        agrees, told = await self._patient.verify()
-        say(f"torture: {told}")
+        agrees, report = await self._victim.verify()
+        say(f"torture: {report}")
         if not agrees:
             verdict.find_lost(1, "the ledger's own check found mismatches")
-        if verdict.attempts >= _MOST_ATTEMPTS:
-            verdict.find_lost(1, f"over {_MOST_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
+        if verdict.attempts >= _MAX_ATTEMPTS:
+            verdict.find_lost(1, f"over {_MAX_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
         return verdict
 
     async def _judge_receipts(self, ledger: Mapping[str, Entry], verdict: Verdict) -> None:
-        """Look whether requests that were cut off are shown as such to those who asked."""
+        """Check that the receipts of requests that were cut off say so."""
         cut_off = [
-            (transcript.request_id, self._patient.keys[name])
+            (transcript.request_id, self._victim.keys[name])
             for name, transcripts in self._asked.items()
             for transcript in transcripts
             if transcript.request_id in ledger and ledger[transcript.request_id].state == "unsettled"
         ]
-        for request_id, key in cut_off[:_RECEIPTS_READ]:
-            state = await self._patient.receipt_state(request_id, key)
+        for request_id, key in cut_off[:_MAX_RECEIPTS]:
+            state = await self._victim.receipt_state(request_id, key)
             if state != "unsettled":
                 verdict.find_lost(1, f"{request_id} is unsettled, its receipt says {state or 'nothing'}")
 
@@ -103,11 +103,11 @@ class Torture:
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             ended = sum(map(len, self._asked.values()))
-            say(f"torture: {time.monotonic() - self._begun:5.0f} s, {ended} requests ended; {self.blows}")
+            say(f"torture: {time.monotonic() - self._started:5.0f} s, {ended} requests ended; {self.faults}")
 
     @property
     def ends(self) -> str:
-        """How the requests ended as their clients saw it: for a look at whether the run met what it should."""
+        """How the requests ended for their clients, to see whether the run covered what it should."""
         ends: Counter[str] = Counter()
         for transcript in itertools.chain(*self._asked.values()):
             reading = read(transcript)
@@ -115,27 +115,27 @@ class Torture:
         return ", ".join(f"{count} {end}" for end, count in ends.most_common())
 
     @property
-    def blows(self) -> str:
-        """What was done so far."""
-        return ", ".join(f"{what} {count}" for what, count in sorted(self._tormentor.blows.items()))
+    def faults(self) -> str:
+        """The faults injected so far."""
+        return ", ".join(f"{what} {count}" for what, count in sorted(self._injector.faults.items()))
 
 
 async def torture(home: Path, provider: Provider, seed: int, seconds: float) -> Verdict:
-    """Run everything on `home` and torture it."""
+    """Run the system on `home` and torture it."""
     names = [f"c{number}" for number in range(CLIENTS)]
-    async with running_system(home, provider.url, names) as patient:
-        run = Torture(patient, provider, seed, seconds)
+    async with running_system(home, provider.url, names) as victim:
+        run = Torture(victim, provider, seed, seconds)
         verdict = await run.run()
     say(f"torture: {run.ends}")
-    say(f"torture: {run.blows}")
+    say(f"torture: {run.faults}")
     return verdict
 
 
 def main() -> int:
-    """Run; 0 when nothing was found. The folder with data and logs is kept when something was."""
+    """Run; return 0 without findings. With findings, keep the folder with data and logs."""
     parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0, help="under torture, beside starting and comparing")
-    parser.add_argument("--seed", type=int, default=None, help="the same questions and blows in the same order")
+    parser.add_argument("--seconds", type=float, default=600.0, help="duration of the load")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the questions and faults of a run")
     arguments = parser.parse_args()
     if arguments.seconds <= 0:
         parser.error("--seconds: above 0")
@@ -147,8 +147,8 @@ def main() -> int:
         try:
             verdict = asyncio.run(torture(home, provider, seed, arguments.seconds))
         except* ChildDied as group:
-            verdict.faults += [f"a part did not come back: {error}" for error in group.exceptions]
-    for fault in verdict.faults[:_FAULTS_TOLD]:
+            verdict.faults += [f"a part did not restart: {error}" for error in group.exceptions]
+    for fault in verdict.faults[:_MAX_REPORTED]:
         say(f"torture: {fault}")
     say(str(verdict))
     if verdict.is_good:

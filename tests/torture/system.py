@@ -1,6 +1,6 @@
-"""The whole local system with nobody who stops it when a part dies: parts are killed, frozen and started again.
+"""The whole local system without its supervision: parts can be killed, frozen and restarted.
 
-The processes, their settings, data and ports are those of `spillway up`.
+Processes, settings, data and ports are those of `spillway up`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Json = dict[str, Any]
 
 REQUEST_SECONDS = 10.0
 UNSETTLED_AFTER_SECONDS = 20.0
-VICTIMS = ("edge", "llm-router", "cost-ledger", "valkey", "postgres")
+PARTS = ("edge", "llm-router", "cost-ledger", "valkey", "postgres")
 STREAM = "spillway:cost-events"
 _PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
-_MORE_STARTS, _AGAIN_AFTER_SECONDS = 10, 1.0
+_MAX_RESTARTS, _RESTART_PAUSE_SECONDS = 10, 1.0
 _SETTINGS = {
     "EDGE_REQUEST_TIMEOUT_SECONDS": str(REQUEST_SECONDS),
     "EDGE_KEEPALIVE_SECONDS": "0.5",
@@ -48,8 +48,8 @@ _SETTINGS = {
 }
 
 
-class Patient:
-    """The running system, and what can be done to it."""
+class Victim:
+    """The running system, with methods to kill, freeze and restart its parts."""
 
     def __init__(self, home: Home, supervisor: Supervisor, keys: Mapping[str, str]) -> None:
         self._home = home
@@ -60,30 +60,30 @@ class Patient:
 
     @property
     def url(self) -> str:
-        """The address of the front door."""
+        """The address of the edge."""
         return str(self._run["url"])
 
     async def kill(self, name: str) -> None:
-        """End a part with SIGKILL, all its processes at once, as a container ends; return when none is left."""
-        victims = _family(self._child(name))
-        for victim in victims:
+        """Kill all processes of a part with SIGKILL, as a container ends; return when none is left."""
+        processes = _family(self._child(name))
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
-                victim.kill()
+                process.kill()
         self._child(name).process.wait()
-        _, alive = await asyncio.to_thread(psutil.wait_procs, victims, 10.0)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, processes, 10.0)
         if alive:
             raise RuntimeError(f"{name} survived SIGKILL")
 
     async def start(self, name: str) -> None:
-        """Start a part that was killed, on the same data and port; return when it answers. Its old log is kept.
+        """Restart a killed part on the same data and port; return when it answers. Its old log is kept.
 
-        One that ends at its start is started again, as Kubernetes does: on a shared machine somebody may have taken
-        its port for a moment. ChildDied when it does not come up.
+        A part that ends during its start is started again, as in Kubernetes: on a shared machine another process may
+        use its port for a moment. ChildDied when it does not start.
         """
-        for is_last in (False,) * _MORE_STARTS + (True,):
+        for is_last in (False,) * _MAX_RESTARTS + (True,):
             self._keep_log(name)
             launching = asyncio.create_task(self._supervisor.launch_until_ready(self._child(name).program))
-            await asyncio.sleep(0)  # the child is another one now
+            await asyncio.sleep(0)  # the child is replaced now
             while not launching.done() and (is_last or self._child(name).process.poll() is None):
                 await asyncio.sleep(0.05)
             if launching.done():
@@ -91,7 +91,7 @@ class Patient:
                 return
             launching.cancel()
             await asyncio.wait((launching,))
-            await asyncio.sleep(_AGAIN_AFTER_SECONDS)
+            await asyncio.sleep(_RESTART_PAUSE_SECONDS)
 
     def _keep_log(self, name: str) -> None:
         self._starts[name] += 1
@@ -100,24 +100,24 @@ class Patient:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """Let a part do nothing during the block: it keeps its connections and does not answer."""
+        """Freeze a part during the block: it keeps its connections and does not answer."""
         family = _family(self._child(name))
         try:
             _signal(family, signal.SIGSTOP)
             yield
         finally:
-            # Its children first: a PostgreSQL that wakes up before them takes them for stopped by a debugger.
+            # Children first: a PostgreSQL that resumes before them assumes that a debugger stopped them.
             _signal(reversed(family), signal.SIGCONT)
 
     async def waiting_events(self) -> int:
-        """Return how many cost events are still on their way: in the spool, or on the stream."""
+        """Return the number of cost events in the spool and on the stream."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             spooled = (await client.get("/health")).json()["spool_events"]
         async with self.redis() as client:
             return int(spooled) + int(await client.xlen(STREAM))
 
     async def receipt_state(self, client_request_id: str, key: str) -> str:
-        """Return how a request stands in its receipt, as its user sees it; empty when there is not one."""
+        """Return the state in the receipt of a request, as its user sees it; empty when there is no receipt."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             headers = {"authorization": f"Bearer {key}"}
             found = await client.get(f"/v1/requests?client_request_id={client_request_id}", headers=headers)
@@ -138,8 +138,7 @@ class Patient:
             await connection.close()
 
     async def verify(self) -> tuple[bool, str]:
-        """Have the ledger derive each cost and each sum again, as an operator does; return whether all agree, and what
-        it says."""
+        """Run the ledger's own `verify`; return whether all costs and sums agree, and its report."""
         environment = self._child("cost-ledger").program.environment
         checking = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cost_ledger", "verify"),
@@ -147,16 +146,16 @@ class Patient:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        told, _ = await checking.communicate()
-        return checking.returncode == 0, told.decode().strip()
+        report, _ = await checking.communicate()
+        return checking.returncode == 0, report.decode().strip()
 
     def environment_of(self, name: str) -> Mapping[str, str]:
-        """Return the settings that a part was started with."""
+        """Return the settings of a part."""
         return self._child(name).program.environment
 
     @property
     def spool_file(self) -> Path:
-        """Where the edge's spool lies."""
+        """The spool of the edge."""
         return self._home.spool_file
 
     @asynccontextmanager
@@ -178,8 +177,8 @@ class Patient:
 @asynccontextmanager
 async def running_system(
     home_path: Path, provider_url: str, clients: Iterable[str], **settings: object
-) -> AsyncIterator[Patient]:
-    """Run everything on a home of its own with a key for each client; ChildDied when something does not come up."""
+) -> AsyncIterator[Victim]:
+    """Run the system on its own home with a key for each client; ChildDied when a part does not start."""
     home = Home(home_path)
     (home_path / "provider-key").write_text("sk-torture")
     routes = home_path / "torture-routes.yaml"
@@ -193,25 +192,25 @@ async def running_system(
         try:
             await system.start(supervisor)
             system.publish(supervisor)
-            yield Patient(home, supervisor, keys)
+            yield Victim(home, supervisor, keys)
         finally:
             await supervisor.stop(STOP_ORDER)
 
 
 async def quiet_books(
-    patient: Patient, provider: Provider, within_seconds: float
+    victim: Victim, provider: Provider, within_seconds: float
 ) -> tuple[Mapping[str, Sequence[Seen]], Mapping[str, Entry]]:
-    """Wait until no attempt is open, no event is on its way and each request has an end or was given up.
+    """Wait until no attempt is open, no event is pending and each request is settled or unsettled.
 
-    Return what the provider saw, by the tag of the question, and the ledger; as they are when the time is over.
+    Return what the provider saw, by the tag of the question, and the ledger, also when the time is over.
     """
     deadline = time.monotonic() + within_seconds
     before = -1
     while True:
         seen = await provider.attempts()
         is_open = any(attempt.finish == "open" for attempts in seen.values() for attempt in attempts)
-        waiting = await patient.waiting_events()
-        async with patient.database() as connection:
+        waiting = await victim.waiting_events()
+        async with victim.database() as connection:
             ledger = await read_entries(connection)
         is_admitted = any(entry.state == "admitted" for entry in ledger.values())
         is_quiet = not (is_open or waiting or is_admitted) and len(ledger) == before

@@ -1,4 +1,4 @@
-"""Each part killed by itself, at the worst moment: what a client was told is in the ledger, once."""
+"""Each part is killed at the worst moment: what a client received is in the ledger, once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import random
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import httpx2
 import orjson
 import pytest
 
-from kit.load.clients import Client, FrontDoor
+from kit.load.clients import EdgeClient, LoadClient
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Provider
 from kit.load.questions import CHAT, Question
@@ -24,7 +23,7 @@ from kit.load.reading import Transcript, read
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local.ports import free_port
 
-from .system import STREAM, VICTIMS, Patient, quiet_books, running_system
+from .system import PARTS, STREAM, Victim, quiet_books, running_system
 
 NAMES = ("stream", "ledger", "valkey", "postgres", "spool", "full", "all")
 SPOOL_BYTES = 2**16
@@ -32,49 +31,48 @@ WITHIN_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    """Yield the folder of the system; not below pytest's own, which other users may not enter."""
-    with tempfile.TemporaryDirectory(prefix="spillway-crash-") as folder:
-        yield Path(folder)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the system."""
+    return tmp_path_factory.mktemp("crash")
 
 
 @pytest.fixture(scope="module")
-async def patient(home: Path, fault_provider_url: str) -> AsyncIterator[Patient]:
-    """Yield a running system with a spool that is soon full and little patience for requests without an end."""
+async def victim(home: Path, fault_provider_url: str) -> AsyncIterator[Victim]:
+    """Yield a running system with a small spool, which soon gives up requests without an end."""
     settings = {"EDGE_SPOOL_MAX_BYTES": SPOOL_BYTES, "COST_LEDGER_UNSETTLED_AFTER_SECONDS": 3}
-    async with running_system(home, fault_provider_url, NAMES, **settings) as patient:
-        yield patient
+    async with running_system(home, fault_provider_url, NAMES, **settings) as victim:
+        yield victim
 
 
 @dataclass
 class Asker:
-    """A client with a key of its own, and what it was told."""
+    """A client with its own key, and its transcripts."""
 
     name: str
-    patient: Patient
+    victim: Victim
     provider: Provider
     transcripts: list[Transcript] = field(default_factory=list)
 
     async def ask(self, plan: str = "ok", count: int = 1) -> Sequence[Transcript]:
-        """Ask `count` questions at the same time that the provider answers as `plan` says."""
-        door = FrontDoor(self.patient.url, self.patient.keys[self.name], 60.0)
-        client = Client(door, self.name, random.Random(0), self.transcripts.append)
-        async with door.open() as http:
+        """Send `count` concurrent questions, which the provider answers according to `plan`."""
+        edge = EdgeClient(self.victim.url, self.victim.keys[self.name], 60.0)
+        client = LoadClient(edge, self.name, random.Random(0), self.transcripts.append)
+        async with edge.open() as http:
             first = len(self.transcripts)
             questions = [self._question(f"crash-{self.name}-{first + number}", plan) for number in range(count)]
-            told = await asyncio.gather(*(client.ask(http, question) for question in questions))
-        self.transcripts += told
-        return told
+            transcripts = await asyncio.gather(*(client.ask(http, question) for question in questions))
+        self.transcripts += transcripts
+        return transcripts
 
     async def verdict(self) -> Verdict:
-        """Wait until all is quiet and compare what concerns this client."""
-        all_seen, all_entries = await quiet_books(self.patient, self.provider, WITHIN_SECONDS)
-        key_id = self.patient.keys[self.name].split("-")[2]
+        """Wait until the system is idle and compare this client's requests."""
+        all_seen, all_entries = await quiet_books(self.victim, self.provider, WITHIN_SECONDS)
+        key_id = self.victim.keys[self.name].split("-")[2]
         ledger = {request_id: entry for request_id, entry in all_entries.items() if entry.key_id == key_id}
         tags = {transcript.question.tag for transcript in self.transcripts}
         seen = {tag: attempts for tag, attempts in all_seen.items() if tag in tags}
         verdict = judge({self.name: self.transcripts}, {self.name: key_id}, ledger, seen)
-        async with self.patient.database() as connection:
+        async with self.victim.database() as connection:
             await judge_spend(connection, verdict)
         return verdict
 
@@ -84,43 +82,43 @@ class Asker:
 
 
 @pytest.fixture
-def asker(request: pytest.FixtureRequest, patient: Patient, fault_provider_url: str) -> Asker:
-    """Return a client of the test's own."""
-    return Asker(request.param, patient, Provider(fault_provider_url))
+def asker(request: pytest.FixtureRequest, victim: Victim, fault_provider_url: str) -> Asker:
+    """Return a client for this test."""
+    return Asker(request.param, victim, Provider(fault_provider_url))
 
 
-def told(transcripts: Sequence[Transcript]) -> set[str]:
-    """Return how the answers ended for their reader."""
+def ends_of(transcripts: Sequence[Transcript]) -> set[str]:
+    """Return how the answers ended for their client."""
     return {reading.error_code or reading.finish_reason for reading in map(read, transcripts)}
 
 
 async def until(is_so: Callable[[], Any]) -> None:
-    """Wait until an awaitable gives something true."""
+    """Wait until an awaitable returns a true value."""
     async with asyncio.timeout(WITHIN_SECONDS):
         while not await is_so():
             await asyncio.sleep(0.05)
 
 
-def asked_by(name: str) -> pytest.MarkDecorator:
-    """Give the test a client of this name."""
+def with_client(name: str) -> pytest.MarkDecorator:
+    """Give the test the client of this name."""
     return pytest.mark.parametrize("asker", [name], indirect=True, ids=[""])
 
 
-@asked_by("stream")
-async def test_streams_that_a_killed_edge_cut_off_are_unsettled(asker: Asker, patient: Patient) -> None:
-    """Each stands in the ledger as what it is, is shown so to who asked, and is counted."""
+@with_client("stream")
+async def test_streams_that_a_killed_edge_cut_off_are_unsettled(asker: Asker, victim: Victim) -> None:
+    """In the ledger, in the receipt of the client, and in the metric."""
     streams = asyncio.create_task(asker.ask("ok?chunks=300&interval_ms=100", count=5))
     await until(lambda: _all_are_streaming(asker, 5))
-    await patient.kill("edge")
+    await victim.kill("edge")
     cut_off = await streams
-    await patient.start("edge")
+    await victim.start("edge")
 
-    assert ({"cut"}, {""}) == ({transcript.end for transcript in cut_off}, told(cut_off))
+    assert ({"cut"}, {""}) == ({transcript.end for transcript in cut_off}, ends_of(cut_off))
     verdict = await asker.verdict()
     assert (5, 5, 0, 0, 5) == (verdict.requests, verdict.attempts, verdict.lost, verdict.doubled, verdict.unsettled)
     for transcript in cut_off:
-        assert "unsettled" == await patient.receipt_state(transcript.request_id, patient.keys["stream"])
-    metrics_port = patient.environment_of("cost-ledger")["COST_LEDGER_METRICS_PORT"]
+        assert "unsettled" == await victim.receipt_state(transcript.request_id, victim.keys["stream"])
+    metrics_port = victim.environment_of("cost-ledger")["COST_LEDGER_METRICS_PORT"]
     async with httpx2.AsyncClient(trust_env=False) as client:
         page = (await client.get(f"http://127.0.0.1:{metrics_port}/metrics")).text
     (counted,) = [line for line in page.splitlines() if line.startswith("cost_ledger_unsettled_requests_total ")]
@@ -132,84 +130,84 @@ async def _all_are_streaming(asker: Asker, count: int) -> bool:
     return count == sum(tag.startswith("crash-stream") and len(attempts) for tag, attempts in seen.items())
 
 
-@asked_by("ledger")
-async def test_a_ledger_that_is_killed_in_a_batch_loses_and_doubles_nothing(asker: Asker, patient: Patient) -> None:
-    """It has read the events and is waiting for Postgres; the next one takes them up."""
-    with patient.frozen("postgres"):
+@with_client("ledger")
+async def test_a_ledger_that_is_killed_in_a_batch_loses_and_doubles_nothing(asker: Asker, victim: Victim) -> None:
+    """It has read the events and is waiting for Postgres; the next ledger claims them."""
+    with victim.frozen("postgres"):
         answers = await asker.ask(count=20)
-        await until(lambda: _is_read(patient))
-        await patient.kill("cost-ledger")
-    await patient.start("cost-ledger")
+        await until(lambda: _is_read(victim))
+        await victim.kill("cost-ledger")
+    await victim.start("cost-ledger")
 
-    assert {"stop"} == told(answers)
+    assert {"stop"} == ends_of(answers)
     assert "torture: 20 requests, 20 attempts, lost 0, doubled 0, unsettled 0" == str(await asker.verdict())
 
 
-async def _is_read(patient: Patient) -> bool:
-    async with patient.redis() as client:
+async def _is_read(victim: Victim) -> bool:
+    async with victim.redis() as client:
         return bool((await client.xpending(STREAM, "cost-ledger"))["pending"])
 
 
-@asked_by("valkey")
-async def test_a_valkey_that_is_killed_has_what_it_acknowledged(asker: Asker, patient: Patient) -> None:
-    """Nobody has read the events yet: they come back with its file."""
-    with patient.frozen("cost-ledger"):
+@with_client("valkey")
+async def test_a_valkey_that_is_killed_has_what_it_acknowledged(asker: Asker, victim: Victim) -> None:
+    """No ledger has read the events yet: they are restored from its file."""
+    with victim.frozen("cost-ledger"):
         answers = await asker.ask(count=20)
-        assert 40 <= await patient.waiting_events()
-        await patient.kill("valkey")
-        await patient.start("valkey")
+        assert 40 <= await victim.waiting_events()
+        await victim.kill("valkey")
+        await victim.start("valkey")
 
-    assert {"stop"} == told(answers)
+    assert {"stop"} == ends_of(answers)
     assert "torture: 20 requests, 20 attempts, lost 0, doubled 0, unsettled 0" == str(await asker.verdict())
 
 
-@asked_by("postgres")
-async def test_answers_go_on_while_postgres_is_gone(asker: Asker, patient: Patient) -> None:
-    """Their events wait in Redis, and ingest goes on by itself when it is back."""
+@with_client("postgres")
+async def test_requests_are_answered_while_postgres_is_down(asker: Asker, victim: Victim) -> None:
+    """Their events wait in Redis, and recording resumes when it is back."""
     before = await asker.ask(count=10)
-    await patient.kill("postgres")
+    await victim.kill("postgres")
     during = await asker.ask(count=10)
-    await patient.start("postgres")
+    await victim.start("postgres")
 
-    assert {"stop"} == told([*before, *during])
+    assert {"stop"} == ends_of([*before, *during])
     assert "torture: 20 requests, 20 attempts, lost 0, doubled 0, unsettled 0" == str(await asker.verdict())
 
 
-@asked_by("spool")
-async def test_the_spool_outlives_the_edge_and_is_replayed_in_order(asker: Asker, patient: Patient) -> None:
-    """Valkey is gone, then the edge is killed: what was told to clients waits on the disk."""
-    with patient.frozen("cost-ledger"):
-        await patient.kill("valkey")
+@with_client("spool")
+async def test_the_spool_survives_the_edge_and_is_replayed_in_order(asker: Asker, victim: Victim) -> None:
+    """Valkey is down, then the edge is killed: what clients received is on the disk."""
+    with victim.frozen("cost-ledger"):
+        await victim.kill("valkey")
         answers = [transcript for _ in range(4) for transcript in await asker.ask()]
-        await patient.kill("edge")
-        await patient.start("edge")
-        await patient.start("valkey")
-        await until(lambda: _is_replayed(patient, 8))
-        async with patient.redis() as client:
+        await victim.kill("edge")
+        await victim.start("edge")
+        await victim.start("valkey")
+        await until(lambda: _is_replayed(victim, 8))
+        async with victim.redis() as client:
             entries: Any = await client.xrange(STREAM)
     events = [ledgerpb.CostEvent.FromString(fields[b"event"]) for _, fields in entries]
 
-    assert {"stop"} == told(answers)
+    assert {"stop"} == ends_of(answers)
     in_order = [(each.request_id, kind) for each in answers for kind in ("admitted", "settled")]
     assert in_order == [(_client_request_id(event), event.WhichOneof("event")) for event in events][-8:]
     assert "torture: 4 requests, 4 attempts, lost 0, doubled 0, unsettled 0" == str(await asker.verdict())
 
 
-async def _is_replayed(patient: Patient, events: int) -> bool:
-    async with patient.redis() as client:
-        return bool(await client.xlen(STREAM) >= events) and await patient.waiting_events() == await client.xlen(STREAM)
+async def _is_replayed(victim: Victim, events: int) -> bool:
+    async with victim.redis() as client:
+        return bool(await client.xlen(STREAM) >= events) and await victim.waiting_events() == await client.xlen(STREAM)
 
 
 def _client_request_id(event: ledgerpb.CostEvent) -> str:
     return (event.settled if event.HasField("settled") else event.admitted).request.client_request_id
 
 
-@asked_by("full")
-async def test_with_a_full_spool_nothing_is_spent_that_cannot_be_recorded(asker: Asker, patient: Patient) -> None:
-    """Refused with 503 before any provider is asked; what runs is still recorded, and the file stays small."""
-    await patient.kill("valkey")
+@with_client("full")
+async def test_with_a_full_spool_nothing_is_spent_that_cannot_be_recorded(asker: Asker, victim: Victim) -> None:
+    """Rejected with 503 before a provider is called; running requests are still recorded, and the file stays small."""
+    await victim.kill("valkey")
     answers: list[Transcript] = []
-    while "spend_unrecordable" not in told(answers):
+    while "spend_unrecordable" not in ends_of(answers):
         assert len(answers) < 200
         answers += await asker.ask(count=5)
     refused = [transcript for transcript in answers if transcript.status != 200]
@@ -217,43 +215,43 @@ async def test_with_a_full_spool_nothing_is_spent_that_cannot_be_recorded(asker:
 
     assert {503} == {transcript.status for transcript in refused}
     assert not any(transcript.question.tag in seen for transcript in refused)
-    assert {"stop", "spend_unrecordable"} == told(answers)
-    assert patient.spool_file.stat().st_size <= SPOOL_BYTES
-    await patient.start("valkey")
+    assert {"stop", "spend_unrecordable"} == ends_of(answers)
+    assert victim.spool_file.stat().st_size <= SPOOL_BYTES
+    await victim.start("valkey")
     await until(lambda: _is_taken(asker))
     verdict = await asker.verdict()
     assert (0, 0, 0) == (verdict.lost, verdict.doubled, verdict.unsettled)
 
 
 async def _is_taken(asker: Asker) -> bool:
-    return {"stop"} == told(await asker.ask())
+    return {"stop"} == ends_of(await asker.ask())
 
 
-@asked_by("all")
-async def test_when_everything_is_killed_at_once_what_was_told_is_there(asker: Asker, patient: Patient) -> None:
-    """As when the machine's power button is held: answered requests are settled, running ones unsettled."""
+@with_client("all")
+async def test_when_everything_is_killed_at_once_answered_requests_are_settled(asker: Asker, victim: Victim) -> None:
+    """As when the machine loses power: answered requests are settled, running ones unsettled."""
     streams = asyncio.create_task(asker.ask("ok?chunks=300&interval_ms=100", count=3))
-    await until(lambda: _are_admitted(patient, 3))
+    await until(lambda: _are_admitted(victim, 3))
     answers = await asker.ask(count=10)
-    await asyncio.gather(*(patient.kill(victim) for victim in VICTIMS))
+    await asyncio.gather(*(victim.kill(part) for part in PARTS))
     await streams
-    await asyncio.gather(*(patient.start(victim) for victim in VICTIMS))
+    await asyncio.gather(*(victim.start(part) for part in PARTS))
 
-    assert {"stop"} == told(answers)
+    assert {"stop"} == ends_of(answers)
     verdict = await asker.verdict()
     assert [] == verdict.faults
     assert (13, 3) == (verdict.requests, verdict.unsettled)
 
 
-async def _are_admitted(patient: Patient, count: int) -> bool:
-    async with patient.database() as connection:
+async def _are_admitted(victim: Victim, count: int) -> bool:
+    async with victim.database() as connection:
         found = await connection.fetchval("SELECT count(*) FROM requests WHERE state = 'admitted'")
     return bool(found == count)
 
 
-async def test_a_second_edge_on_the_same_spool_does_not_start(patient: Patient) -> None:
-    """It says why, in one line."""
-    environment = {**patient.environment_of("edge"), "EDGE_PORT": str(free_port())}
+async def test_a_second_edge_on_the_same_spool_does_not_start(victim: Victim) -> None:
+    """It gives the reason in one line."""
+    environment = {**victim.environment_of("edge"), "EDGE_PORT": str(free_port())}
     command = [sys.executable, "-m", "edge"]
     result = await asyncio.to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60

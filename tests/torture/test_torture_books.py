@@ -1,4 +1,4 @@
-"""The torture can fail: each kind of loss and of doubling is found, and nothing else."""
+"""`make torture` can fail: it finds each kind of loss and of doubling, and nothing else."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ async def recorded(postgres_url: str, redis_url: str) -> AsyncIterator[asyncpg.p
             yield connection
 
 
-def told(
+def transcript(
     request_id: str, content: bytes = DONE, end: End = "complete", *, tag: str = "t1", status: int = 200
 ) -> Transcript:
-    """Make what a client was told."""
+    """Make a transcript."""
     return Transcript(
         Question(tag, CHAT, True, "two", "asked", {}, "", None), request_id, status, "", content, end, 1.0
     )
 
 
-ANSWERED = told("id-1")
-CUT_OFF = told("id-1", WORD, "cut")
-NEVER_ANSWERED = told("id-1", b"", "cut", status=0)
-REFUSED = told("id-1", orjson.dumps({"error": {"code": "spend_unrecordable"}}), status=503)
+ANSWERED = transcript("id-1")
+CUT_OFF = transcript("id-1", WORD, "cut")
+NEVER_ANSWERED = transcript("id-1", b"", "cut", status=0)
+REFUSED = transcript("id-1", orjson.dumps({"error": {"code": "spend_unrecordable"}}), status=503)
 
 
 def judged(asked: Sequence[Transcript], ledger: Mapping[str, Entry], *seen: Seen) -> tuple[int, int, int]:
@@ -72,7 +72,9 @@ def judged(asked: Sequence[Transcript], ledger: Mapping[str, Entry], *seen: Seen
     ("asked", "ledger", "seen"),
     [
         pytest.param([ANSWERED], {"id-1": SETTLED}, [SEEN], id="an answer"),
-        pytest.param([ANSWERED, told("id-2")], {"id-1": SETTLED, "id-2": SETTLED}, [SEEN, SEEN], id="asked again"),
+        pytest.param(
+            [ANSWERED, transcript("id-2")], {"id-1": SETTLED, "id-2": SETTLED}, [SEEN, SEEN], id="asked again"
+        ),
         pytest.param([CUT_OFF], {"id-1": SETTLED}, [SEEN], id="settled before the edge was killed"),
         pytest.param([REFUSED], {}, [], id="refused before anything was spent"),
         pytest.param([NEVER_ANSWERED], {}, [], id="nobody listened"),
@@ -83,17 +85,17 @@ def judged(asked: Sequence[Transcript], ledger: Mapping[str, Entry], *seen: Seen
         ),
     ],
 )
-def test_what_is_recorded_is_let_pass(asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]) -> None:
-    """Also what was never asked of a provider, and what stands under an id that nobody was told."""
+def test_complete_records_pass(asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]) -> None:
+    """Including rejected requests, and those recorded under an id that no client received."""
     assert (0, 0, 0) == judged(asked, ledger, *seen)
 
 
 @pytest.mark.parametrize(
     ("asked", "request_id"),
-    [(CUT_OFF, "id-1"), (told("id-1", WORD, "left"), "id-1"), (NEVER_ANSWERED, "id-1"), (NEVER_ANSWERED, "id-9")],
+    [(CUT_OFF, "id-1"), (transcript("id-1", WORD, "left"), "id-1"), (NEVER_ANSWERED, "id-1"), (NEVER_ANSWERED, "id-9")],
 )
 def test_a_request_that_was_cut_off_is_unsettled_and_not_lost(asked: Transcript, request_id: str) -> None:
-    """Its attempts are known to nobody any more."""
+    """Its attempts are unknown."""
     assert (0, 0, 1) == judged([asked], {request_id: UNSETTLED}, SEEN)
 
 
@@ -101,20 +103,20 @@ def test_a_request_that_was_cut_off_is_unsettled_and_not_lost(asked: Transcript,
     ("asked", "ledger", "seen", "lost"),
     [
         pytest.param([ANSWERED], {}, [SEEN], 2, id="an answer: the request and its attempt"),
-        pytest.param([CUT_OFF], {}, [], 1, id="a request whose id the client was told"),
-        pytest.param([ANSWERED], {"id-1": UNSETTLED}, [SEEN], 1, id="the end that the client was told"),
+        pytest.param([CUT_OFF], {}, [], 1, id="a request whose id the client received"),
+        pytest.param([ANSWERED], {"id-1": UNSETTLED}, [SEEN], 1, id="the end that the client received"),
         pytest.param([CUT_OFF], {"id-1": Entry("admitted", "", [], "0a")}, [SEEN], 1, id="no end at all"),
         pytest.param([ANSWERED], {"id-1": Entry("settled", "ok", [], "0a")}, [SEEN], 1, id="an attempt"),
         pytest.param([ANSWERED], {"id-1": SETTLED}, [SEEN, SEEN], 1, id="one of two attempts"),
         pytest.param([NEVER_ANSWERED], {}, [SEEN], 1, id="a request that reached the provider, without an answer"),
         pytest.param(
-            [NEVER_ANSWERED, told("id-2", b"", "cut", tag="t2", status=0)], {"id-9": SETTLED}, [SEEN, SEEN], 1,
-            id="an attempt of requests whose ids nobody was told",
+            [NEVER_ANSWERED, transcript("id-2", b"", "cut", tag="t2", status=0)], {"id-9": SETTLED}, [SEEN, SEEN], 1,
+            id="an attempt of requests whose ids no client received",
         ),
         pytest.param([], {}, [SEEN], 1, id="an attempt of nobody's question"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_lost(
+def test_missing_records_are_lost(
     asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen], lost: int
 ) -> None:
     """Each request and each attempt counts."""
@@ -124,8 +126,8 @@ def test_what_is_missing_is_lost(
 
 
 def test_two_questions_that_reached_the_provider_need_two_requests() -> None:
-    """Where no id was told, the client's requests are counted."""
-    asked = [NEVER_ANSWERED, told("id-2", b"", "cut", tag="t2", status=0)]
+    """Where the client received no id, its requests are counted."""
+    asked = [NEVER_ANSWERED, transcript("id-2", b"", "cut", tag="t2", status=0)]
     verdict = judge({"ada": asked}, KEY_IDS, {"id-9": UNSETTLED}, {"t1": [SEEN], "t2": [SEEN]})
 
     assert (1, 0, 1) == (verdict.lost, verdict.doubled, verdict.unsettled)
@@ -139,15 +141,13 @@ def test_two_questions_that_reached_the_provider_need_two_requests() -> None:
         pytest.param([NEVER_ANSWERED], {"id-9": SETTLED, "id-8": UNSETTLED}, [SEEN], id="a request without an answer"),
     ],
 )
-def test_what_is_there_too_often_is_doubled(
-    asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]
-) -> None:
-    """More than was asked, and more than the provider saw."""
+def test_surplus_records_are_doubled(asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]) -> None:
+    """More than the client sent, or more than the provider saw."""
     assert (0, 1) == judged(asked, ledger, *seen)[:2]
 
 
-def test_nothing_at_all_is_no_success() -> None:
-    """A run in which nobody met the provider has shown nothing."""
+def test_an_empty_run_is_no_success() -> None:
+    """A run without attempts has tested nothing."""
     assert not Verdict().is_good
     assert Verdict(attempts=1).is_good
     assert not Verdict(attempts=1, lost=1).is_good

@@ -12,8 +12,8 @@ import pytest
 from kit.load.provider import Provider as SeenByProvider
 
 from .cluster import Cluster, Place, connected
-from .crowd import Crowd
 from .installation import Installation
+from .load_clients import LoadClients
 
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what came out of each crowd: streams, their ends, attempts lost and doubled."""
+    """Print the result of all load clients: streams, their ends, attempts lost and doubled."""
     for line in config.stash[_FIGURES]:
         terminalreporter.write_line(line)
 
@@ -68,10 +68,12 @@ def keys(place: Place) -> Mapping[str, str]:
 
 
 @pytest.fixture
-def crowd(request: pytest.FixtureRequest, cluster: Cluster, keys: Mapping[str, str], run_tag: str) -> Iterator[Crowd]:
-    """Yield the clients of the test's own, by the name in `@asked_by`."""
+def clients(
+    request: pytest.FixtureRequest, cluster: Cluster, keys: Mapping[str, str], run_tag: str
+) -> Iterator[LoadClients]:
+    """Yield the clients named by `@with_clients`."""
     provider = SeenByProvider(os.environ["E2E_FAULT_PROVIDER_URL"].rstrip("/"))
     name = request.param
-    crowd = Crowd(name, os.environ["E2E_URL"].rstrip("/"), keys[name], run_tag, provider, cluster)
-    yield crowd
-    request.config.stash[_FIGURES] += [crowd.figures, *crowd.oddities]
+    clients = LoadClients(name, os.environ["E2E_URL"].rstrip("/"), keys[name], run_tag, provider, cluster)
+    yield clients
+    request.config.stash[_FIGURES] += [clients.figures, *clients.oddities]

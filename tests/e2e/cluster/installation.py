@@ -16,7 +16,7 @@ from kit.front_door.given_system import PRICE_BOOK, SETTINGS
 from kit.front_door.scenarios import ROUTES, routes_file
 
 from .cluster import CommandFailed, Place, run
-from .crowd import STREAM_ROUTES
+from .load_clients import STREAM_ROUTES
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ _E2E = REPOSITORY / "tests" / "e2e"
 _VALUES = (_E2E / "values.yaml", _E2E / "values" / "gpu-pool.yaml")
 # A key each for the front-door tests' two tenants, and for each test that compares its own books.
 TENANTS = ("blue", "red")
-CROWDS = ("router", "away", "roll", "valkey", "postgres", "drain", "scale", "upgrade", "pool")
+LOAD_CLIENTS = ("router", "away", "roll", "valkey", "postgres", "drain", "scale", "upgrade", "pool")
 # Image -> where the chart's values have it.
 IMAGES: Mapping[str, Sequence[str]] = {
     "spillway/edge": ("edge",),
@@ -147,7 +147,7 @@ def _new_keys() -> tuple[Mapping[str, str], bytes]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keys.yaml"
         keys = {tenant: add_key(file, tenant, f"{tenant}-user", "test") for tenant in TENANTS}
-        keys |= {crowd: add_key(file, "crowd", crowd, "test") for crowd in CROWDS}
+        keys |= {name: add_key(file, "load", name, "test") for name in LOAD_CLIENTS}
         data = {
             "keys.yaml": file.read_text(),
             "api-key": keys["blue"],

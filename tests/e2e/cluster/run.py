@@ -143,14 +143,14 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the namespace, and use what is in it")
     parser.add_argument("--part", choices=("all", "front-door", "cluster"), default="all")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, behind --")
-    begun = time.monotonic()
+    started = time.monotonic()
     arguments = parser.parse_args()
     try:
         is_good = asyncio.run(all_the_way(arguments))
     except (CommandFailed, Unfit, TimeoutError) as failure:
         say(f"{failure}")
         is_good = False
-    minutes = (time.monotonic() - begun) / 60
+    minutes = (time.monotonic() - started) / 60
     say(f"{'green' if is_good else 'RED'} after {minutes:.1f} minutes")
     return 0 if is_good else 1
 

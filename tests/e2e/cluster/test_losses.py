@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from .cluster import Cluster
-from .crowd import ONE_SECOND, TEN_SECONDS, Crowd, asked_by
+from .load_clients import ONE_SECOND, TEN_SECONDS, LoadClients, with_clients
 
 # gRPC's own pauses are above 40 s then, and grow.
 _AWAY_SECONDS = 120.0
@@ -15,46 +15,50 @@ _AWAY_SECONDS = 120.0
 _FOUND_SECONDS = 15.0
 
 
-@asked_by("router")
-async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(cluster: Cluster, crowd: Crowd) -> None:
+@with_clients("router")
+async def test_the_streams_of_a_killed_router_end_honestly_and_are_recorded(
+    cluster: Cluster, clients: LoadClients
+) -> None:
     """What it carried ends with an error that says so, all others are whole."""
     routers = await cluster.ready_pods("llm-router")
-    async with crowd.streaming(TEN_SECONDS, 20):
+    async with clients.streaming(TEN_SECONDS, 20):
         await cluster.delete(routers[0], grace_seconds=0)
         await cluster.until_ready("llm-router", len(routers))
 
-    assert {"stop", "stream_interrupted"} == set(crowd.ends)
-    assert len(crowd.transcripts) >= 20
-    await crowd.reconcile()
+    assert {"stop", "stream_interrupted"} == set(clients.ends)
+    assert len(clients.transcripts) >= 20
+    await clients.reconcile()
 
 
-@asked_by("away")
-async def test_routers_that_were_all_away_for_long_are_found_when_they_are_back(cluster: Cluster, crowd: Crowd) -> None:
+@with_clients("away")
+async def test_routers_that_were_all_away_for_long_are_found_when_they_are_back(
+    cluster: Cluster, clients: LoadClients
+) -> None:
     """Requests are refused meanwhile, before anything is spent; gRPC by itself asks ever more seldom for the name."""
     routers = len(await cluster.ready_pods("llm-router"))
     await cluster.scale("llm-router", 0)
     await asyncio.sleep(_AWAY_SECONDS)
-    await crowd.ask()
+    await clients.ask()
     await cluster.scale("llm-router", routers)
     await asyncio.sleep(_FOUND_SECONDS)
-    await crowd.ask(count=10)
+    await clients.ask(count=10)
 
-    assert {"router_unavailable": 1, "stop": 10} == crowd.ends
-    await crowd.reconcile()
+    assert {"router_unavailable": 1, "stop": 10} == clients.ends
+    await clients.reconcile()
 
 
 @pytest.mark.parametrize(
-    ("component", "crowd"),
+    ("component", "clients"),
     [("valkey", "valkey"), ("postgres", "postgres")],
-    indirect=["crowd"],
+    indirect=["clients"],
     ids=["valkey", "postgres"],
 )
 async def test_a_store_that_is_deleted_costs_no_answer_and_no_event(
-    cluster: Cluster, crowd: Crowd, component: str
+    cluster: Cluster, clients: LoadClients, component: str
 ) -> None:
     """Answers go on while it is away, and what they cost is recorded when it is back."""
-    async with crowd.streaming(ONE_SECOND, 20):
+    async with clients.streaming(ONE_SECOND, 20):
         await cluster.until_replaced(component, f"{cluster.named(component)}-0")
 
-    assert {"stop"} == set(crowd.ends)
-    await crowd.reconcile()
+    assert {"stop"} == set(clients.ends)
+    await clients.reconcile()

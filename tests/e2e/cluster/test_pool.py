@@ -9,8 +9,8 @@ import pytest
 from kit.front_door.door import Door, Json
 
 from .cluster import Cluster, name_of, node_of, until
-from .crowd import Crowd, asked_by, end_of
 from .installation import Installation
+from .load_clients import LoadClients, end_of, with_clients
 
 GPU = "nvidia.com/gpu"
 QUESTION: Json = {"query": "What is the capital of France?", "temperature": 0, "max_tokens": 20}
@@ -84,9 +84,9 @@ async def _uncordon(cluster: Cluster, pool: set[str]) -> None:
         await cluster.kubectl("uncordon", node)
 
 
-@asked_by("drain")
+@with_clients("drain")
 async def test_a_drain_takes_one_model_at_a_time(
-    cluster: Cluster, crowd: Crowd, pool: set[str], cordoned: Callable[[], Awaitable[None]]
+    cluster: Cluster, clients: LoadClients, pool: set[str], cordoned: Callable[[], Awaitable[None]]
 ) -> None:
     """The last one stays until another is ready, and goes on answering."""
     first, second = await cluster.scale("vllm", 2)
@@ -95,17 +95,17 @@ async def test_a_drain_takes_one_model_at_a_time(
     assert await cluster.evict(first)
     assert not await cluster.evict(second)
     await until(lambda: _is_gone(cluster, first), f"{first} gone")
-    await crowd.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
+    await clients.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
     await _uncordon(cluster, pool)
     await cluster.until_ready("vllm", 2)
     assert await cluster.evict(second)
-    assert {"stop", "length"} >= set(crowd.ends)
-    await crowd.reconcile()
+    assert {"stop", "length"} >= set(clients.ends)
+    await clients.reconcile()
 
 
-@asked_by("pool")
+@with_clients("pool")
 async def test_a_pool_that_is_drained_to_the_last_is_missed_honestly_and_comes_back(
-    cluster: Cluster, crowd: Crowd, pool: set[str], cordoned: Callable[[], Awaitable[None]]
+    cluster: Cluster, clients: LoadClients, pool: set[str], cordoned: Callable[[], Awaitable[None]]
 ) -> None:
     """While it is empty and both vendors are down there is one error for each question, and all of it is recorded."""
     (model,) = await cluster.scale("vllm", 1)
@@ -113,14 +113,14 @@ async def test_a_pool_that_is_drained_to_the_last_is_missed_honestly_and_comes_b
 
     assert await cluster.evict(model)
     await until(lambda: _is_gone(cluster, model), f"{model} gone")
-    missed = await crowd.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
+    missed = await clients.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
     await _uncordon(cluster, pool)
     await cluster.until_ready("vllm", 1)
-    answered = await crowd.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
+    answered = await clients.ask(DOWN, 3, "streams-to-the-pool", max_tokens=5)
 
     assert {"all_targets_failed"} == set(map(end_of, missed))
     assert {"stop", "length"} >= set(map(end_of, answered))
-    await crowd.reconcile()
+    await clients.reconcile()
 
 
 async def _is_gone(cluster: Cluster, pod: str) -> bool:

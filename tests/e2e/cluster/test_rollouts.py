@@ -6,34 +6,36 @@ import asyncio
 import itertools
 
 from .cluster import Cluster, uid_of
-from .crowd import Crowd, asked_by
 from .installation import Installation
+from .load_clients import LoadClients, with_clients
 
 SERVICES = ("edge", "llm-router", "cost-ledger")
 STORES = ("postgres", "valkey")
 _VALUES = {"llm-router": "llmRouter", "cost-ledger": "costLedger"}
 
 
-@asked_by("roll")
-async def test_each_deployment_is_rolled_under_fifty_streams_and_none_is_cut(cluster: Cluster, crowd: Crowd) -> None:
+@with_clients("roll")
+async def test_each_deployment_is_rolled_under_fifty_streams_and_none_is_cut(
+    cluster: Cluster, clients: LoadClients
+) -> None:
     """One after the other, then all at once."""
-    async with crowd.streaming():
+    async with clients.streaming():
         for component in (*SERVICES, "vllm"):
             await cluster.restart(component)
         await cluster.restart(*SERVICES)
 
-    assert {"stop"} == set(crowd.ends)
-    await crowd.reconcile()
+    assert {"stop"} == set(clients.ends)
+    await clients.reconcile()
 
 
-@asked_by("upgrade")
+@with_clients("upgrade")
 async def test_an_upgrade_and_a_rollback_under_fifty_streams_cut_none(
-    cluster: Cluster, crowd: Crowd, installation: Installation
+    cluster: Cluster, clients: LoadClients, installation: Installation
 ) -> None:
     """Every pod of every service and of both stores is another one afterwards, twice."""
     mark = {"e2e.spillway/upgraded": "yes"}
     changed = {_VALUES.get(component, component): {"podAnnotations": mark} for component in (*SERVICES, *STORES)}
-    async with crowd.streaming():
+    async with clients.streaming():
         before = await _pods(cluster)
         await installation.upgrade(values=changed)
         upgraded = await _pods(cluster)
@@ -42,8 +44,8 @@ async def test_an_upgrade_and_a_rollback_under_fifty_streams_cut_none(
 
     assert not before & upgraded
     assert not upgraded & after
-    assert {"stop"} == set(crowd.ends)
-    await crowd.reconcile()
+    assert {"stop"} == set(clients.ends)
+    await clients.reconcile()
 
 
 async def _pods(cluster: Cluster) -> set[str]:
@@ -56,15 +58,15 @@ async def _pods(cluster: Cluster) -> set[str]:
     return set(map(uid_of, pods))
 
 
-@asked_by("scale")
-async def test_new_edges_use_every_router(cluster: Cluster, crowd: Crowd) -> None:
+@with_clients("scale")
+async def test_new_edges_use_every_router(cluster: Cluster, clients: LoadClients) -> None:
     """One edge becomes three, and one again, under streams; each new one sends calls to each router."""
     (first,) = await cluster.scale("edge", 1)
     routers = await cluster.scale("llm-router", 3)
-    async with crowd.streaming(count=20):
+    async with clients.streaming(count=20):
         edges = await cluster.scale("edge", 3)
-        answers = list(await crowd.ask(count=30))
-        answers += await crowd.ask(count=60)
+        answers = list(await clients.ask(count=30))
+        answers += await clients.ask(count=60)
         ids = {transcript.minted_id for transcript in answers}
         logs = dict(
             zip(
@@ -79,6 +81,6 @@ async def test_new_edges_use_every_router(cluster: Cluster, crowd: Crowd) -> Non
 
     pairs = {(edge, router) for edge in edges for router in routers if asked_of[edge] & asked_of[router]}
     assert {(edge, router) for edge in edges if edge != first for router in routers} <= pairs
-    assert {"stop"} == set(crowd.ends)
+    assert {"stop"} == set(clients.ends)
     await cluster.scale("edge", 2)
-    await crowd.reconcile()
+    await clients.reconcile()

@@ -1,4 +1,4 @@
-"""What the ledger holds, and whether its attempts are those that the provider saw."""
+"""The rows of the ledger, and their comparison with the attempts that the provider saw."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Booked:
 
     @property
     def place(self) -> int:
-        """Which target of the question it was."""
+        """The number of the target in the question."""
         return parse_model(self.target_model).place
 
     @property
     def may_be_unseen(self) -> bool:
-        """Whether it may have ended before the provider had read it: no answer came, and nobody says that one did."""
+        """Whether it may have ended before the provider had read it, since there was no response."""
         return self.http_status == 0 and (self.outcome == "client_cancelled" or self.error_code in _NEVER_ANSWERED)
 
 
@@ -47,27 +47,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gap:
-    """A target of a question of which ledger and provider do not have the same number of attempts."""
+    """A target of a question with different numbers of attempts in the ledger and at the provider."""
 
     place: int
     seen: int
-    fewest_booked: int
-    most_booked: int
-    """With those that may have ended before the provider had read them."""
+    min_booked: int
+    max_booked: int
+    """Includes those that may have ended before the provider had read them."""
 
     @property
     def missing(self) -> int:
-        """How many are not in the ledger."""
-        return max(self.seen - self.most_booked, 0)
+        """The number of attempts missing from the ledger."""
+        return max(self.seen - self.max_booked, 0)
 
     @property
     def too_many(self) -> int:
-        """How many are in the ledger and never were."""
-        return max(self.fewest_booked - self.seen, 0)
+        """The number of attempts in the ledger that never happened."""
+        return max(self.min_booked - self.seen, 0)
 
 
 def gaps_of(booked: Sequence[Booked], seen: Sequence[Seen]) -> Iterator[Gap]:
-    """Compare target by target; attempts of one question have no other names that both sides know."""
+    """Compare target by target: both sides have no other common name for the attempts of a question."""
     real = Counter(attempt.place for attempt in seen)
     certain = Counter(attempt.place for attempt in booked if not attempt.may_be_unseen)
     doubtful = Counter(attempt.place for attempt in booked if attempt.may_be_unseen)

@@ -1,9 +1,9 @@
-"""Whether what the provider delivered and what the clients were told stands in the ledger, once.
+"""Compares the ledger with what the provider delivered and what the clients received: everything once.
 
-Seen from outside: a client's request that was answered has to be in the ledger; one whose end the client was told has
-to be settled there, with every attempt that the provider saw for it. A request without an end may stand as unsettled,
-but it stands there. Where no answer came, the client does not know the id for sure (the edge may have chosen another),
-so those requests are found by the client's API key.
+Seen from outside: an answered request has to be in the ledger; one whose end the client received has to be settled
+there, with every attempt that the provider saw for it. A request without an end may be unsettled, but it must exist.
+Where no response came, the ledger may have the request under an id that the client does not know, so those requests are
+found by the client's API key.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from kit.load.provider import Seen
 from kit.load.reading import Transcript, read
 
 PoolConnection = asyncpg.pool.PoolConnectionProxy
-# Every figure of spend_daily against the rows that it is the sum of, over provider and model: one row for each
-# difference.
+# Compares every figure of spend_daily with the sum of its rows, over provider and model: one row per difference.
 _SPEND_DIFFERENCES = """
 WITH asked AS (
     SELECT tenant, (admitted_at AT TIME ZONE 'UTC')::date AS day, user_id, key_id, requested_model,
@@ -50,7 +49,7 @@ FULL JOIN done USING (tenant, day, user_id, key_id, requested_model)
 
 @dataclass
 class Verdict:
-    """What the comparison found."""
+    """The result of the comparison."""
 
     requests: int = 0
     attempts: int = 0
@@ -60,18 +59,18 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
 
     def find_lost(self, count: int, fault: str) -> None:
-        """Note requests or attempts that are missing."""
+        """Add missing requests or attempts."""
         self.lost += count
         self.faults.append(f"lost: {fault}")
 
     def find_doubled(self, count: int, fault: str) -> None:
-        """Note requests or attempts that count more than once."""
+        """Add requests or attempts that are counted more than once."""
         self.doubled += count
         self.faults.append(f"doubled: {fault}")
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is missing and nothing is there twice, of something."""
+        """Whether there were attempts, none of them lost or doubled."""
         return self.attempts > 0 and self.lost == 0 and self.doubled == 0
 
     def __str__(self) -> str:
@@ -83,7 +82,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """All that is known of one question: the same client may have asked it more than once."""
+    """Everything known about one question, which its client may have sent more than once."""
 
     tag: str
     transcripts: Sequence[Transcript]
@@ -92,12 +91,12 @@ class Question:
 
     @property
     def unanswered(self) -> int:
-        """How many of its requests may be in the ledger under an id that nobody was told."""
+        """The number of its requests that may be in the ledger under an id that no client received."""
         return sum(transcript.status == 0 for transcript in self.transcripts) if self.is_short else 0
 
     @property
     def is_short(self) -> bool:
-        """Whether the ledger has fewer requests of it under known ids than were asked."""
+        """Whether the ledger has fewer requests of it under known ids than were sent."""
         return len(self.entries) < len(self.transcripts)
 
 
@@ -113,7 +112,7 @@ def judge(
         verdict.unsettled += entry.state == "unsettled"
     for request_id, entry in ledger.items():
         if entry.state == "admitted":
-            verdict.find_lost(1, f"{request_id} is neither settled nor given up")
+            verdict.find_lost(1, f"{request_id} is neither settled nor unsettled")
     for client, transcripts in asked.items():
         known = {transcript.request_id for transcript in transcripts}
         others = [
@@ -122,7 +121,7 @@ def judge(
         _judge_client(transcripts, others, ledger, seen, verdict)
     tags = {transcript.question.tag for transcripts in asked.values() for transcript in transcripts}
     for tag in seen.keys() - tags:
-        verdict.find_lost(len(seen[tag]), f"{tag}: {len(seen[tag])} attempts of a question that nobody asked")
+        verdict.find_lost(len(seen[tag]), f"{tag}: {len(seen[tag])} attempts of a question that no client sent")
     return verdict
 
 
@@ -152,51 +151,53 @@ def _judge_client(
 
 
 def _judge_pool(pool: Sequence[Question], others: Sequence[Entry], verdict: Verdict) -> None:
-    """Compare the questions that were not answered with the requests whose ids nobody was told, all together."""
+    """Compare all unanswered questions together with the requests whose ids no client received."""
     tags = " ".join(question.tag for question in pool)
     too_many = len(others) - sum(question.unanswered for question in pool)
     if too_many > 0:
-        verdict.find_doubled(too_many, f"{too_many} requests more than were asked, beside {tags}")
-    met = sum(not question.entries and bool(question.seen) for question in pool)
-    if met > len(others):
-        verdict.find_lost(met - len(others), f"{met} questions reached the provider, {len(others)} are there: {tags}")
+        verdict.find_doubled(too_many, f"{too_many} requests more than were sent, beside {tags}")
+    reached = sum(not question.entries and bool(question.seen) for question in pool)
+    if reached > len(others):
+        verdict.find_lost(
+            reached - len(others), f"{reached} questions reached the provider, {len(others)} are there: {tags}"
+        )
     entries = [entry for question in pool for entry in question.entries] + list(others)
     _compare(tags, entries, [attempt for question in pool for attempt in question.seen], verdict)
 
 
 def _fault_of(transcript: Transcript, entry: Entry | None) -> str:
-    """Return what is wrong with how the ledger has a request whose id the client was told."""
+    """Return what is wrong with the ledger's entry of a request whose id the client received."""
     if entry is None:
-        # A refusal before anything is spent is told with an error status and recorded nowhere.
+        # A rejection before anything is spent has an error status and is not recorded.
         return "answered, and not in the ledger" if transcript.status == 200 else ""
     if entry.state != "settled" and transcript.status and transcript.end == "complete":
         reading = read(transcript)
         if reading.is_success or reading.error_code:
-            return f"its client was told {reading.finish_reason or reading.error_code}, the ledger has {entry.state}"
+            return f"its client received {reading.finish_reason or reading.error_code}, the ledger has {entry.state}"
     return ""
 
 
 def _compare(tags: str, entries: Sequence[Entry], seen: Sequence[Seen], verdict: Verdict) -> None:
     booked = [attempt for entry in entries for attempt in entry.attempts]
-    # Of a request that was cut off nobody has reported the attempts: it stands as unsettled instead.
+    # The attempts of a request that was cut off are unknown: it is unsettled instead.
     is_known = all(entry.state == "settled" for entry in entries)
     if seen and not entries:
-        verdict.find_lost(len(seen), f"{tags}: {len(seen)} attempts of a request that is not there")
+        verdict.find_lost(len(seen), f"{tags}: {len(seen)} attempts of a request that is not in the ledger")
         return
     for gap in gaps_of(booked, seen):
-        where = f"{tags}: target {gap.place}: the provider saw {gap.seen}, the ledger has {_told(booked)}"
+        where = f"{tags}: target {gap.place}: the provider saw {gap.seen}, the ledger has {_describe(booked)}"
         if gap.missing and is_known:
             verdict.find_lost(gap.missing, where)
         if gap.too_many:
             verdict.find_doubled(gap.too_many, where)
 
 
-def _told(booked: Iterable[Booked]) -> str:
+def _describe(booked: Iterable[Booked]) -> str:
     return ", ".join(f"{attempt.place} {attempt.outcome} {attempt.error_code}".strip() for attempt in booked) or "none"
 
 
 async def judge_spend(connection: asyncpg.Connection[asyncpg.Record] | PoolConnection, verdict: Verdict) -> None:
-    """Compare spend_daily with the rows that it is the sum of; a difference is something lost or counted twice."""
+    """Compare spend_daily with the sum of its rows; a difference is something lost or counted twice."""
     for row in await connection.fetch(_SPEND_DIFFERENCES):
         figures = {name: row[name] for name in ("requests", "attempts", "input_tokens", "output_tokens", "cost_usd")}
         if not any(figures.values()):

@@ -1,4 +1,4 @@
-"""The fault provider as every vendor, and what it saw."""
+"""The fault provider as every vendor, and the attempts it saw."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Seen:
 
     @property
     def place(self) -> int:
-        """Which target of the question it was."""
+        """The number of the target in the question."""
         return parse_model(self.model).place
 
     @property
     def text(self) -> str:
-        """The text that it delivers when nobody stops it."""
+        """The text that it delivers unless it is stopped."""
         return "" if self.status != 200 else expected_text(self.model)
 
 
@@ -48,12 +48,12 @@ def seen_of(record: Json) -> Seen:
 
 @dataclass(frozen=True)
 class Provider:
-    """The memory of a running fault provider."""
+    """The records of a running fault provider."""
 
     url: str
 
     async def attempts(self) -> dict[str, list[Seen]]:
-        """Return what it saw, by the tag of the question."""
+        """Return the attempts it saw, by the tag of the question."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=60) as client:
             records = orjson.loads((await client.get("/admin/attempts")).content)["attempts"]
         seen: dict[str, list[Seen]] = defaultdict(list)
@@ -62,14 +62,14 @@ class Provider:
         return dict(seen)
 
     async def forget(self) -> None:
-        """Let it forget what it saw."""
+        """Delete its records."""
         async with httpx2.AsyncClient(base_url=self.url, timeout=60) as client:
             (await client.delete("/admin/attempts")).raise_for_status()
 
 
 @contextmanager
 def running_provider(log: Path) -> Iterator[Provider]:
-    """Run one that logs to `log`; processes.StartFailed when it does not come up."""
+    """Run one that logs to `log`; processes.StartFailed when it does not start."""
     process = processes.start([sys.executable, "-m", "fault_provider"], log)
     try:
         processes.wait_until_ready(process, lambda: "\n" in log.read_text(), log, 60.0)

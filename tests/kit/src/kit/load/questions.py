@@ -1,6 +1,6 @@
-"""What the clients of `make soak` and `make torture` ask: routes of every shape, questions that choose their faults.
+"""The questions of `make soak` and `make torture`: routes of every shape, and questions that select their faults.
 
-The fault provider's behaviour `asked` reads `{{PLACE: MODEL}}` in the question, so that one target meets all faults in
+The fault provider's behaviour `asked` reads `{{PLACE: MODEL}}` in the question, so that one target shows all faults in
 turn and its breaker sees a mixture.
 """
 
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 CHAT, COMPLETIONS, MESSAGES = "/chat", "/v1/chat/completions", "/v1/messages"
 PATHS = (CHAT, COMPLETIONS, MESSAGES)
 
-# Route -> its targets as (provider, place in the question), and its other options. Place 0: nobody listens there.
+# Route -> its targets as (provider, place in the question), and its other options. Place 0: unreachable.
 ROUTES: Mapping[str, tuple[list[Any], Json]] = {
     "openai": ([("openai", 1)], {}),
     "anthropic": ([("anthropic", 1)], {}),
@@ -42,7 +42,7 @@ ROUTES: Mapping[str, tuple[list[Any], Json]] = {
 _PLACES = 3
 _GOOD = ("ok", "ok", "ok", "ok", "ok", "slow-first", "no-usage", "content-filter", "tool-call", "empty", "flaky")
 _REFUSALS = ("status-400", "status-404", "status-422", "context-too-long")
-# They open a breaker at the first sight, so they come seldom, or all others would hardly be met.
+# These open a breaker at once, so they are rare; otherwise the others would hardly occur.
 _REVOKED = ("status-401", "status-402", "status-403", "insufficient-quota")
 _BUSY = ("status-429", "status-500", "status-502", "status-503", "status-504", "status-529", "reset")
 _SILENT = ("silence", "role-only", "pings-only")
@@ -60,10 +60,10 @@ BEHAVIOURS = frozenset(behaviour for group in _WEIGHTS for behaviour in group)
 
 @dataclass(frozen=True)
 class Question:
-    """One question and how it is asked."""
+    """One question and how it is sent."""
 
     tag: str
-    """In the words of the question: it finds what the provider saw of it."""
+    """Part of the text of the question, to find its attempts at the provider."""
     path: str
     is_streaming: bool
     route: str
@@ -71,7 +71,7 @@ class Question:
     options: Json
     cache_control: str
     leaves_after_seconds: float | None
-    """None: the client stays to the end."""
+    """None: the client waits for the end."""
 
     @property
     def body(self) -> Json:
@@ -82,15 +82,15 @@ class Question:
         return {"messages": [{"role": "user", "content": self.query}], **asked}
 
 
-def make_question(chance: random.Random, tag: str) -> Question:
-    """Choose a question; `tag` has to be its own."""
-    route = chance.choice(list(ROUTES))
-    path = chance.choice(PATHS)
-    is_streaming = chance.random() < 0.75
-    # With words of its own for each place, the text tells who answered; an answer is continued in the same words only.
-    is_same_words = "continued" in route or chance.random() < 0.2
+def make_question(rng: random.Random, tag: str) -> Question:
+    """Choose a question; `tag` must be unique."""
+    route = rng.choice(list(ROUTES))
+    path = rng.choice(PATHS)
+    is_streaming = rng.random() < 0.75
+    # Different words for each place identify the target that answered; a continued answer needs the same words.
+    is_same_words = "continued" in route or rng.random() < 0.2
     parts = [
-        f"{{{{{place}: {_plan(chance, 'w' if is_same_words else 'abc'[place - 1])}&place={place}&test={tag}}}}}"
+        f"{{{{{place}: {_plan(rng, 'w' if is_same_words else 'abc'[place - 1])}&place={place}&test={tag}}}}}"
         for place in range(1, _PLACES + 1)
     ]
     return Question(
@@ -99,34 +99,34 @@ def make_question(chance: random.Random, tag: str) -> Question:
         is_streaming=is_streaming,
         route=route,
         query=f"asked {tag} {' '.join(parts)}",
-        options=_options(chance, path, is_streaming),
-        cache_control=chance.choice(("", "", "", "no-store", "no-cache")),
-        leaves_after_seconds=chance.choice((0.01, 0.1, 0.5, 2.0)) * chance.random() if chance.random() < 0.25 else None,
+        options=_options(rng, path, is_streaming),
+        cache_control=rng.choice(("", "", "", "no-store", "no-cache")),
+        leaves_after_seconds=rng.choice((0.01, 0.1, 0.5, 2.0)) * rng.random() if rng.random() < 0.25 else None,
     )
 
 
-def _options(chance: random.Random, path: str, is_streaming: bool) -> Json:
+def _options(rng: random.Random, path: str, is_streaming: bool) -> Json:
     options: Json = {"max_tokens": 1000} if path == MESSAGES else {}
-    if path == COMPLETIONS and is_streaming and chance.random() < 0.5:
+    if path == COMPLETIONS and is_streaming and rng.random() < 0.5:
         options["stream_options"] = {"include_usage": True}
-    if chance.random() < 0.1:
-        options["continuation"] = chance.choice(("allow", "never"))
+    if rng.random() < 0.1:
+        options["continuation"] = rng.choice(("allow", "never"))
     return options
 
 
-def _plan(chance: random.Random, word: str) -> str:
-    (group,) = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-    behaviour = chance.choice(group)
-    chunks = chance.randint(1, 40)
-    plan = f"{behaviour}?text={word}&chunks={chunks}&after={chance.randint(0, chunks)}"
-    plan += f"&interval_ms={chance.choice((0, 1, 5, 20, 40))}&first_ms={chance.choice((0, 0, 20, 150))}"
+def _plan(rng: random.Random, word: str) -> str:
+    (group,) = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+    behaviour = rng.choice(group)
+    chunks = rng.randint(1, 40)
+    plan = f"{behaviour}?text={word}&chunks={chunks}&after={rng.randint(0, chunks)}"
+    plan += f"&interval_ms={rng.choice((0, 1, 5, 20, 40))}&first_ms={rng.choice((0, 0, 20, 150))}"
     match behaviour:
         case "slow-first":
             plan += "&seconds=0.4"
         case "status-429":
-            plan += chance.choice(("", "&retry_after=1", "&retry_after=30"))
+            plan += rng.choice(("", "&retry_after=1", "&retry_after=30"))
         case "silence":
-            plan += chance.choice(("", "&after_headers=1"))
+            plan += rng.choice(("", "&after_headers=1"))
     return plan
 
 

@@ -1,4 +1,4 @@
-"""What a client was told, read byte by byte from its response, in each contract, streaming and not."""
+"""Reads what a client received, byte by byte, in each contract, streaming and not."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ Json = dict[str, Any]
 End = Literal["complete", "cut", "left", "hung"]
 
 _SEAM = re.compile(rb"^: continued by \S+ after (\d+) characters: ")
-# How the contracts call the ends of an answer, in the fault provider's words.
+# The finish reasons of the contracts, in the fault provider's words.
 _REASONS = {"tool_call": "tool_calls", "end_turn": "stop", "max_tokens": "length", "refusal": "content_filter"}
 _REASONS["tool_use"] = "tool_calls"
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """One response as it came."""
+    """One response as received."""
 
     question: Question
     request_id: str
-    """The client's own: the ledger has it beside the id that the edge gave, also when no response came."""
+    """The client's own, which the ledger stores beside the id minted by the edge."""
     status: int
-    """0: no status line came."""
+    """0: no status line was received."""
     cache_status: str
     content: bytes
     end: End
     seconds: float
     broken_by: str = ""
-    """What the connection said when it broke."""
+    """The error of a broken connection."""
     minted_id: str = ""
-    """The id that the edge gave, as the response named it; empty when no response came."""
+    """The id minted by the edge, from the response; empty without a response."""
 
     @property
     def is_hit(self) -> bool:
@@ -46,31 +46,31 @@ class Transcript:
 
 @dataclass
 class Reading:
-    """What it said."""
+    """The content of a response."""
 
     text: str = ""
     tool_arguments: str = ""
     seams: list[tuple[int, int]] = field(default_factory=list)
-    """For each: after how many characters by its own words, and after how many that came."""
+    """For each: the announced and the actual number of characters before it."""
     finish_reason: str = ""
-    """In the fault provider's words; empty: it did not say that it is whole."""
+    """In the fault provider's words; empty: it did not claim to be complete."""
     error_code: str = ""
-    """Empty: it did not say that it failed."""
+    """Empty: it reported no failure."""
     faults: list[str] = field(default_factory=list)
-    """What of its form is wrong."""
+    """What is wrong with its form."""
 
     @property
     def is_success(self) -> bool:
-        """Whether it says that it is whole."""
+        """Whether it claims to be complete."""
         return bool(self.finish_reason)
 
 
 class _Malformed(Exception):
-    """A frame makes no sense in its contract."""
+    """A frame violates its contract."""
 
 
 def read(transcript: Transcript) -> Reading:
-    """Read a response, also one that the client did not see the end of."""
+    """Read a response, complete or not."""
     reading = Reading()
     if transcript.status == 0:
         return reading
@@ -80,7 +80,7 @@ def read(transcript: Transcript) -> Reading:
         else:
             _read_stream(transcript, reading)
     except (_Malformed, KeyError, IndexError, TypeError, orjson.JSONDecodeError) as error:
-        reading.faults.append(f"makes no sense: {type(error).__name__} {error}")
+        reading.faults.append(f"malformed: {type(error).__name__} {error}")
     return reading
 
 
@@ -114,15 +114,15 @@ def _read_whole(transcript: Transcript, reading: Reading) -> None:
 
 
 def _read_stream(transcript: Transcript, reading: Reading) -> None:
-    """Read frame after frame; nothing may stand behind the terminal one."""
+    """Read all frames; none may follow the terminal one."""
     *frames, rest = transcript.content.split(b"\n\n")
     if rest and transcript.end != "left":
-        reading.faults.append("the last frame is not whole")
+        reading.faults.append("the last frame is incomplete")
     take = {CHAT: _take_chat, COMPLETIONS: _take_completion, MESSAGES: _take_message}[transcript.question.path]
     ends = 0
     for frame in frames:
         if ends:
-            reading.faults.append("something stands behind the terminal frame")
+            reading.faults.append("a frame after the terminal frame")
         if frame.startswith(b":"):
             seam = _SEAM.match(frame)
             if seam is not None:
@@ -134,7 +134,7 @@ def _read_stream(transcript: Transcript, reading: Reading) -> None:
     if reading.finish_reason and reading.error_code:
         reading.faults.append("both success and failure")
     if transcript.end == "left" and not ends:
-        reading.finish_reason = ""  # the end was under way
+        reading.finish_reason = ""  # the end was on its way
 
 
 _Take = Callable[[bytes, Reading], bool]
@@ -177,7 +177,7 @@ def _take_completion(frame: bytes, reading: Reading) -> bool:
         return True
     for choice in chunk["choices"]:
         if reading.finish_reason:
-            reading.faults.append("content behind the finish reason")
+            reading.faults.append("content after the finish reason")
         delta = choice["delta"]
         reading.text += delta.get("content") or delta.get("refusal") or ""
         for call in delta.get("tool_calls") or ():

@@ -1,4 +1,4 @@
-"""Streams that run while something is done to the cluster, and whether the ledger has what the provider saw of them."""
+"""Streams that run during changes of the cluster, and the comparison of the ledger with what the provider saw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from kit.front_door.scenarios import LOCAL
 from kit.load.books import Entry, read_entries
-from kit.load.clients import Client, FrontDoor
+from kit.load.clients import EdgeClient, LoadClient
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Provider, Seen
 from kit.load.questions import CHAT, Question
@@ -40,7 +40,7 @@ STREAMS = 50
 TEN_SECONDS = "ok?chunks=100&interval_ms=100"
 ONE_SECOND = "ok?chunks=20&interval_ms=50"
 _HUNG_AFTER_SECONDS = 180.0
-_ODDITIES_TOLD = 20
+_MAX_REPORTED = 20
 _EVENTS = "spillway:cost-events"
 _SPOOLED = """
 import json, urllib.request
@@ -49,37 +49,37 @@ print(json.load(urllib.request.urlopen("http://127.0.0.1:8080/health", timeout=1
 
 
 @dataclass
-class Crowd:
-    """Clients with one API key, what they were told, and what both sides have on record."""
+class LoadClients:
+    """Clients with one API key, their transcripts, and the comparison with the records of both sides."""
 
     name: str
     url: str
     key: str
     tag: str
-    """Of this run, so that the provider's memory of others is passed by."""
+    """Of this run, so that the provider's records of other runs are ignored."""
     provider: Provider
     cluster: Cluster
     transcripts: list[Transcript] = field(default_factory=list)
     verdict: Verdict | None = None
-    """What `reconcile` has found."""
+    """The result of `reconcile`."""
     _asked: int = 0
-    _begun_at: float = field(default_factory=time.time)
+    _started_at: float = field(default_factory=time.time)
 
     async def ask(
         self, plan: str = "ok", count: int = 1, route: str = "streams", **options: object
     ) -> Sequence[Transcript]:
-        """Ask so many questions at the same time that the provider answers as `plan` says; read all to their ends."""
+        """Send concurrent questions, which the provider answers according to `plan`; read all to their ends."""
         return await asyncio.gather(*(self._ask_alone(plan, route, options) for _ in range(count)))
 
     @asynccontextmanager
     async def streaming(
         self, plan: str = TEN_SECONDS, count: int = STREAMS, route: str = "streams"
     ) -> AsyncIterator[None]:
-        """Keep so many streams running during the block, and let them come to their ends after it."""
+        """Keep `count` streams running during the block, and let them finish after it."""
         is_over = asyncio.Event()
 
         async def ask_on() -> None:
-            async with self._door.open() as http:
+            async with self._edge.open() as http:
                 while not is_over.is_set():
                     await self._ask_with(http, plan, route, {})
 
@@ -96,7 +96,7 @@ class Crowd:
                 is_over.set()
 
     async def _ask_alone(self, plan: str, route: str, options: Json) -> Transcript:
-        async with self._door.open() as http:
+        async with self._edge.open() as http:
             return await self._ask_with(http, plan, route, options)
 
     async def _ask_with(self, http: httpx2.AsyncClient, plan: str, route: str, options: Json) -> Transcript:
@@ -105,44 +105,44 @@ class Crowd:
         joint = "&" if "?" in plan else "?"
         plans = " ".join(f"{{{{{place}: {plan}{joint}place={place}&test={tag}}}}}" for place in (1, 2))
         question = Question(tag, CHAT, True, route, f"{tag} {plans}", dict(options), "no-store", None)
-        client = Client(self._door, self.name, random.Random(0), self.transcripts.append)
+        client = LoadClient(self._edge, self.name, random.Random(0), self.transcripts.append)
         transcript = await client.ask(http, question)
         self.transcripts.append(transcript)
         return transcript
 
     @property
-    def _door(self) -> FrontDoor:
-        return FrontDoor(self.url, self.key, _HUNG_AFTER_SECONDS)
+    def _edge(self) -> EdgeClient:
+        return EdgeClient(self.url, self.key, _HUNG_AFTER_SECONDS)
 
     @property
     def ends(self) -> Counter[str]:
-        """How many answers ended how, in the words of their readers."""
+        """The number of answers by their end."""
         return Counter(map(end_of, self.transcripts))
 
     @property
     def figures(self) -> str:
-        """What came out, in a line."""
+        """The result in one line."""
         ends = ", ".join(f"{count} {end}" for end, count in self.ends.most_common())
         books = str(self.verdict).removeprefix("torture: ") if self.verdict else "not reconciled"
         return f"{self.name}: {len(self.transcripts)} streams ({ends}); ledger: {books}"
 
     @property
     def oddities(self) -> list[str]:
-        """The answers that were not whole: when they were asked for, their ids, how they ended and what was told."""
+        """The incomplete answers: time, id, end and last content of each."""
         return [
             f"{self.name}: {_asked_at(each):%H:%M:%S.%f} {each.request_id} after {each.seconds:.2f} s: {end_of(each)}"
             f" {each.content[-200:].decode(errors='replace').strip()}"
             for each in self.transcripts
             if not read(each).is_success
-        ][:_ODDITIES_TOLD]
+        ][:_MAX_REPORTED]
 
     @property
     def malformed(self) -> list[str]:
-        """What was wrong with the form of the answers."""
+        """The errors in the form of the answers."""
         return [fault for transcript in self.transcripts for fault in read(transcript).faults]
 
     async def reconcile(self, within_seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until all is quiet; fail when provider, clients and ledger do not have the same on record."""
+        """Wait until the system is idle; fail when the records of provider, clients and ledger differ."""
         verdict = self.verdict = await self._verdict(within_seconds)
         assert [] == verdict.faults
         assert (0, 0, 0) == (verdict.lost, verdict.doubled, verdict.unsettled)
@@ -150,7 +150,7 @@ class Crowd:
         assert [] == self.malformed
 
     async def _verdict(self, within_seconds: float) -> Verdict:
-        """Compare once no cost event is on its way and no attempt open, or as it is when the time is over."""
+        """Compare once no cost event is pending and no attempt open, or when the time is over."""
         deadline = time.monotonic() + within_seconds
         while True:
             is_last = time.monotonic() > deadline
@@ -166,28 +166,28 @@ class Crowd:
         try:
             return await self.waiting_events() == 0
         except (CommandFailed, OSError, RedisError):
-            return False  # a pod is about to come or go
+            return False  # a pod is starting or stopping
 
     async def waiting_events(self) -> int:
-        """Return how many cost events are in a spool or on the stream."""
+        """Return the number of cost events in spools and on the stream."""
         edges = await self.cluster.ready_pods("edge")
         spooled = await asyncio.gather(*(self.cluster.python(edge, _SPOOLED) for edge in edges))
         async with self.cluster.redis() as client:
             return sum(map(int, spooled)) + int(await client.xlen(_EVENTS))
 
     async def entries(self) -> dict[str, Entry]:
-        """Return what the ledger has of this crowd in this run."""
+        """Return the ledger's entries of these clients in this run."""
         key_id = self.key.split("-")[2]
         async with self.cluster.database() as connection:
             entries = await read_entries(connection)
         return {
             request_id: entry
             for request_id, entry in entries.items()
-            if entry.key_id == key_id and (uuid.UUID(request_id).int >> 80) / 1000 >= self._begun_at
+            if entry.key_id == key_id and (uuid.UUID(request_id).int >> 80) / 1000 >= self._started_at
         }
 
     async def _compared(self) -> Verdict:
-        # What the pool's model answered, the provider does not know of.
+        # The provider does not know the attempts of the pool's model.
         ledger = {
             request_id: replace(entry, attempts=[each for each in entry.attempts if each.provider != "vllm"])
             for request_id, entry in (await self.entries()).items()
@@ -206,12 +206,12 @@ class Crowd:
 
 
 def _asked_at(transcript: Transcript) -> datetime:
-    """Return when a question was asked, by its UUIDv7."""
+    """Return when a question was sent, by its UUIDv7."""
     return datetime.fromtimestamp((uuid.UUID(transcript.request_id).int >> 80) / 1000, UTC)
 
 
 def end_of(transcript: Transcript) -> str:
-    """Return how an answer ended: its finish reason, its error, or how it did not."""
+    """Return how an answer ended: its finish reason, its error, or how it was cut off."""
     reading = read(transcript)
     broken = f"{transcript.end} {transcript.broken_by}".strip()
     if transcript.status == 0:
@@ -219,6 +219,6 @@ def end_of(transcript: Transcript) -> str:
     return reading.finish_reason or reading.error_code or f"no end ({broken})"
 
 
-def asked_by(name: str) -> pytest.MarkDecorator:
-    """Give the test the crowd of this name; each has an API key (CROWDS in installation.py)."""
-    return pytest.mark.parametrize("crowd", [name], indirect=True, ids=[""])
+def with_clients(name: str) -> pytest.MarkDecorator:
+    """Give the test the clients of this name; each name has an API key (LOAD_CLIENTS in installation.py)."""
+    return pytest.mark.parametrize("clients", [name], indirect=True, ids=[""])
