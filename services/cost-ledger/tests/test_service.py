@@ -251,12 +251,13 @@ async def test_health_does_not_hang_on_postgres(redis_url: str, tmp_path: Path) 
     trace = (("traceparent", f"00-{'ab' * 16}-00f067aa0ba902b7-01"),)
     async with running_ledger(tmp_path, "postgresql://postgres@127.0.0.1:9/spillway", redis_url) as ledger:
         assert await is_serving(ledger.channel, "spillway.ledger.v1.LedgerService", 5.0)
-        for call in (
-            ledger.stub.GetSpend(spend_of("2026-11-01", "2026-11-21"), timeout=10, metadata=trace),
-            ledger.stub.GetRequest(asking(request()), timeout=10, metadata=trace),
-            ledger.stub.GetPriceBook(ledgerpb.GetPriceBookRequest(), timeout=10),
+        # One after the other: a call starts when it is made.
+        for ask in (
+            lambda: ledger.stub.GetSpend(spend_of("2026-11-01", "2026-11-21"), timeout=10, metadata=trace),
+            lambda: ledger.stub.GetRequest(asking(request()), timeout=10, metadata=trace),
+            lambda: ledger.stub.GetPriceBook(ledgerpb.GetPriceBookRequest(), timeout=10),
         ):
-            code, details = await refusal(call)
+            code, details = await refusal(ask())
             assert grpc.StatusCode.UNAVAILABLE == code
             assert "the database does not answer; nothing is lost, try again" == details
         lines = [line for line in ledger.log_lines() if line["event"] == "question_not_answered"]
