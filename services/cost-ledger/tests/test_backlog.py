@@ -1,4 +1,4 @@
-"""What lies on the stream is measured, and a member of the group that is gone does not stay for ever."""
+"""The backlog of the stream is measured, and members of the group that are gone are removed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kit.ledger.process import Parts, until
 
 async def members(client: redis.Redis) -> set[str]:
     """Return the names in the group."""
-    told: Any = await client.xinfo_consumers(STREAM, GROUP)
-    return {member["name"].decode() for member in told}
+    members: Any = await client.xinfo_consumers(STREAM, GROUP)
+    return {member["name"].decode() for member in members}
 
 
 async def test_an_empty_stream_is_no_backlog(parts: Parts) -> None:
@@ -29,8 +29,8 @@ async def test_an_empty_stream_is_no_backlog(parts: Parts) -> None:
     assert Backlog(0, 0.0, 0) == await measure_backlog(parts.client)
 
 
-async def test_the_oldest_entry_tells_how_far_behind_the_ledger_is(parts: Parts) -> None:
-    """Whether somebody has read it or not: only what is recorded counts no more."""
+async def test_the_oldest_entry_is_the_lag_of_the_ledger(parts: Parts) -> None:
+    """Whether it was read or not: it counts until it is recorded."""
     seconds, _ = await parts.client.time()
     await parts.client.xadd(STREAM, {"event": b"old"}, id=f"{(seconds - 90) * 1000}-0")
     await parts.send(admitted(request()))
@@ -52,7 +52,7 @@ async def test_a_clock_of_redis_that_went_back_is_no_negative_age(parts: Parts) 
 
 
 async def test_a_member_that_is_gone_is_removed_once_it_holds_nothing(parts: Parts) -> None:
-    """What it holds is never dropped with it; a member that still asks stays."""
+    """What it holds is never dropped with it; a member that still reads stays."""
     asked = request()
     await parts.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     await parts.send(settled(asked))
@@ -68,7 +68,7 @@ async def test_a_member_that_is_gone_is_removed_once_it_holds_nothing(parts: Par
 
 
 async def test_a_member_that_was_removed_while_it_waited_misses_nothing(parts: Parts) -> None:
-    """Its next question makes it a member again, and what was sent meanwhile is its own."""
+    """Its next read makes it a member again, and it gets what was sent meanwhile."""
     stop = asyncio.Event()
     task = asyncio.create_task(parts.consumer("alive").run(stop))
     try:
@@ -85,8 +85,8 @@ async def test_a_member_that_was_removed_while_it_waited_misses_nothing(parts: P
 
 
 async def _are_idle(client: redis.Redis, milliseconds: int) -> bool:
-    told: Any = await client.xinfo_consumers(STREAM, GROUP)
-    return all(member["idle"] > milliseconds for member in told)
+    members: Any = await client.xinfo_consumers(STREAM, GROUP)
+    return all(member["idle"] > milliseconds for member in members)
 
 
 async def _is_member(client: redis.Redis, name: str) -> bool:

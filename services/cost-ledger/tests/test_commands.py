@@ -34,7 +34,7 @@ prices:
 
 @dataclass
 class Operator:
-    """Somebody with a shell, a folder and a database of their own."""
+    """A person with a shell, a folder and a database."""
 
     values: dict[str, str]
     folder: Path
@@ -129,7 +129,7 @@ def test_prices_are_listed_by_day_and_provider(operator: Operator) -> None:
 
 
 def test_prices_as_json_have_every_figure(operator: Operator) -> None:
-    """As text, so that nobody rounds them; what has no price of its own is null."""
+    """As text, so that they are not rounded; a rate that is not set is null."""
     [price] = json.loads("".join(operator.lines("prices", "list", "--json", "--provider", "anthropic")))
 
     rates = dict.fromkeys(("provider_cache_read_input", "provider_cache_write_input", "reasoning_output"))
@@ -192,14 +192,14 @@ async def test_changed_figures_are_refused_where_they_stand(operator: Operator, 
     assert line.startswith(f"cost_ledger: {file}:3: openai/gpt-test@2026-06-01 is recorded with other figures; ")
 
 
-async def test_a_price_that_changes_recorded_costs_must_be_asked_for(operator: Operator) -> None:
-    """It is refused with what to do; with --backdate it is written and `reprice` is due."""
+async def test_a_price_that_changes_recorded_costs_needs_backdate(operator: Operator) -> None:
+    """Without --backdate it is refused with what to do; with it, it is written and `reprice` is due."""
     await operator.record(settled(request()))
     file = operator.price("gpt-test", "2026-11-01")
     [line] = operator.refusal("prices", "import", file, status=1)
 
     assert "openai/gpt-test@2026-11-01 would change what 1 recorded attempts cost; if that is meant" in line
-    due = "reprice is due: 1 attempts of openai/gpt-test from 2026-11-01 (1 of them have a cost by now)"
+    due = "reprice is due: 1 attempts of openai/gpt-test from 2026-11-01 (1 of them have a cost already)"
     assert due in operator.lines("prices", "check", "--backdate", file)
     assert due in operator.lines("prices", "import", "--backdate", file)
     table = operator.lines("reprice", "--dry-run")
@@ -225,14 +225,14 @@ async def test_models_without_a_price_are_shown_until_they_have_one(operator: Op
     operator.lines("prices", "import", operator.price("new", "2026-11-01"))
     assert operator.lines("prices", "missing")[1].endswith("there is one: reprice")
     operator.lines("reprice", "--model", "new")
-    # Those have a cost by now: to change it needs to be asked for.
+    # Those have a cost already: changing it needs --backdate.
     assert operator.refusal("prices", "import", operator.price("new", "2026-11-10"), status=1)
-    # What nobody counted stays unpriced.
+    # An attempt without a token count stays unpriced.
     assert ["openai", "new", "1", "1", "5", "0"] == operator.lines("prices", "missing")[1].split()[:6]
 
 
 async def test_verification_ends_with_its_figures_and_a_status(operator: Operator) -> None:
-    """0 when all is right; 1 with a line for each mismatch, at most as many as were asked for."""
+    """0 when all is right; 1 with a line for each mismatch, at most `--limit` of them."""
     await operator.record(settled(request()), settled(request()), settled(request()))
     *_, well = operator.lines("verify")
     assert well.startswith("verified 3 requests, 3 attempts, 0 corrections")
@@ -261,7 +261,7 @@ async def test_verification_ends_with_its_figures_and_a_status(operator: Operato
         ("reconcile", "--provider", "openai", "--file", "/nowhere/x.csv"),
     ],
 )
-def test_what_cannot_be_done_ends_with_2_and_a_reason(operator: Operator, arguments: tuple[str, ...]) -> None:
+def test_a_wrong_argument_ends_with_status_2_and_a_reason(operator: Operator, arguments: tuple[str, ...]) -> None:
     """Nothing on standard output, no traceback."""
     assert operator.refusal(*arguments, status=2)
 
@@ -277,7 +277,7 @@ def test_a_file_that_is_not_there_is_one_line(operator: Operator) -> None:
 def test_a_database_that_is_away_or_empty_is_one_line(
     postgres_url: str, redis_url: str, command: tuple[str, ...]
 ) -> None:
-    """Nobody listens; or nobody has made the tables yet."""
+    """No server on the port; a server without the tables."""
     away = run_ledger_command(environment("postgresql://postgres@127.0.0.1:9/spillway", redis_url), *command)
     empty = run_ledger_command(environment(postgres_url, redis_url), *command)
 
@@ -331,8 +331,8 @@ def _read_a_line_and_leave(command: Sequence[str], values: Mapping[str, str]) ->
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        told = process.stderr.read()
-    return process.wait(30), told
+        errors = process.stderr.read()
+    return process.wait(30), errors
 
 
 async def test_a_running_ledger_takes_new_prices(operator: Operator, redis_url: str) -> None:

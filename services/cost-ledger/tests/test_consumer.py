@@ -1,4 +1,4 @@
-"""What comes off the stream is recorded and acknowledged; what cannot be is set aside and stops nobody."""
+"""Events are recorded and acknowledged; those that cannot be recorded are set aside and block no others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_what_is_recorded_leaves_the_stream(parts: Parts) -> None:
     assert [] == await parts.dead()
 
 
-async def test_an_event_that_is_told_again_is_a_duplicate(parts: Parts) -> None:
+async def test_an_event_that_is_delivered_again_is_a_duplicate(parts: Parts) -> None:
     """In the same batch or in a later one; it is counted as such and acknowledged like any other."""
     asked = request()
     await parts.send(admitted(asked), settled(asked), settled(asked))
@@ -167,7 +167,7 @@ async def _is_shorter(parts: Parts, most: int) -> bool:
 
 
 @asynccontextmanager
-async def _way_that_hides_the_end(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+async def _proxy_that_hides_the_end(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
     """Yield a URL of which the first connection stays open when the server closes it, and an event for that."""
     address, ended = urlsplit(url), asyncio.Event()
 
@@ -198,8 +198,8 @@ async def _way_that_hides_the_end(url: str) -> AsyncIterator[tuple[str, asyncio.
 async def test_a_postgres_that_ends_between_two_statements_does_not_end_the_ledger(
     parts: Parts, database_url: str, redis_url: str
 ) -> None:
-    """It says that it goes, and the connection is used before it closes: an outage like any other."""
-    async with _way_that_hides_the_end(database_url) as (url, ended), parts_on(url, redis_url) as own:
+    """It announces its end, and the connection is used before it closes: an outage like any other."""
+    async with _proxy_that_hides_the_end(database_url) as (url, ended), parts_on(url, redis_url) as own:
         await own.send(settled(request()))
         await own.consume_all()
         await parts.pool.execute(
@@ -269,7 +269,7 @@ async def test_a_consumer_that_comes_back_begins_with_what_it_left(parts: Parts)
     assert "settled" == await parts.state_of(asked.request_id)
 
 
-async def test_entries_deleted_while_they_were_pending_are_let_go(parts: Parts) -> None:
+async def test_entries_deleted_while_they_were_pending_are_acknowledged(parts: Parts) -> None:
     """They hold nothing to record: no dead letter, nothing pending, and what follows is recorded."""
     asked = request()
     await parts.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
@@ -282,8 +282,8 @@ async def test_entries_deleted_while_they_were_pending_are_let_go(parts: Parts) 
     assert (0, []) == (await parts.pending(), await parts.dead())
 
 
-async def test_a_redis_that_lost_everything_is_read_on(parts: Parts) -> None:
-    """FLUSHALL while the consumer waits takes the group away; it is made anew and nothing sent later is missed."""
+async def test_reading_goes_on_after_redis_lost_everything(parts: Parts) -> None:
+    """FLUSHALL while the consumer waits removes the group; it is created again and nothing sent later is missed."""
     async with running(parts.consumer()):
         for _ in range(3):
             asked = request()
@@ -313,7 +313,7 @@ async def test_an_unpriced_attempt_is_counted_by_provider(parts: Parts) -> None:
 
 
 async def test_what_was_recorded_is_counted_as_spend_once(parts: Parts) -> None:
-    """By provider, each attempt once however often it is told; what is unpriced adds nothing."""
+    """By provider, each attempt once however often it is delivered; unpriced attempts add nothing."""
     event = settled(
         request(), [attempt(1, "anthropic", "claude-test", used(1000, 100)), attempt(2, "openai", "m1", used())]
     )
@@ -333,5 +333,5 @@ async def _is_settled(parts: Parts, asked: ledgerpb.Request) -> bool:
 
 
 def test_dead_letters_have_a_stream_of_their_own() -> None:
-    """They lie where the runbook says, beside the stream and not in it."""
+    """They are where the runbook says, beside the stream and not in it."""
     assert ("spillway:cost-events", "spillway:cost-events:dead") == (STREAM, DEAD_LETTERS)

@@ -1,4 +1,4 @@
-"""What is a cost event and what is none; the reason for the second never quotes what was in it."""
+"""What is a valid cost event; the reason why one is invalid never quotes what is in it."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def _unknown_outcome(event: ledgerpb.CostEvent) -> None:
         (_unknown_outcome, "Outcome has no value 99"),
     ],
 )
-def test_an_event_that_makes_no_sense_says_why(
+def test_an_invalid_event_is_refused_with_the_reason(
     change: Callable[[ledgerpb.CostEvent], None], reason: str | None
 ) -> None:
-    """It is invalid for the reason given, which holds numbers and names of fields but no text of the event."""
+    """The reason holds numbers and names of fields, but no text of the event."""
     with pytest.raises(PoisonedEvent) as caught:
         read_event(broken(change))
 
@@ -125,7 +125,7 @@ def test_nothing_at_all_is_no_event() -> None:
 
 
 def test_usage_that_is_absent_is_not_usage_of_nothing() -> None:
-    """An attempt without usage did no billable work; one with empty usage did work that nobody counted."""
+    """An attempt without usage did no billable work; one with empty usage did work of an unknown amount."""
     event = settled(request(), [attempt(1), attempt(2, usage=routerpb.Usage())])
     read = read_event(event.SerializeToString())
 

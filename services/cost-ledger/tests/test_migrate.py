@@ -52,7 +52,7 @@ async def tables(url: str) -> set[str]:
 
 
 def events(result: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the events that a command which went well logged."""
+    """Return the events that a successful command logged."""
     assert 0 == result.returncode, result.stdout + result.stderr
     assert "" == result.stderr
     return [orjson.loads(line)["event"] for line in result.stdout.splitlines()]
@@ -63,16 +63,16 @@ async def test_the_database_is_made_whatever_its_name(postgres_url: str, redis_u
     """Names are quoted for SQL and for the URL: the database has this name and all tables."""
     name = f"{name}-{uuid.uuid4().hex[:8]}"
     url = database(postgres_url, name)
-    told = events(run_migrate(environment(url, redis_url)))
+    logged = events(run_migrate(environment(url, redis_url)))
 
-    assert "database_created" == told[0]
+    assert "database_created" == logged[0]
     assert TABLES == await tables(url)
     async with connected(postgres_url) as connection:
         assert 1 == await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
 
 
 async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_url: str) -> None:
-    """It goes well, and neither tables nor prices nor partitions change."""
+    """It succeeds, and neither tables nor prices nor partitions change."""
     url = database(postgres_url, f"twice-{uuid.uuid4()}")
     run_migrate(environment(url, redis_url))
     second = run_migrate(environment(url, redis_url))
@@ -82,7 +82,7 @@ async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_u
     assert (HEAD, False, 0) == (lines[0]["from_revision"], lines[0]["changed"], lines[1]["changed"])
 
 
-async def test_migrations_at_the_same_time_all_go_well(postgres_url: str, redis_url: str) -> None:
+async def test_migrations_at_the_same_time_all_succeed(postgres_url: str, redis_url: str) -> None:
     """Several start on a server without the database: it is made once, migrated once, priced once."""
     url = database(postgres_url, f"together-{uuid.uuid4()}")
     settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
@@ -105,7 +105,7 @@ async def test_the_packaged_price_book_is_imported_by_default(postgres_url: str,
 
 
 def test_a_wrong_password_is_one_line(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
-    """It says what PostgreSQL said, exits with 1, and shows the password to nobody."""
+    """It says what PostgreSQL said, exits with 1, and does not show the password."""
     secret = tmp_path / "password"
     secret.write_text("not-the-password\n")
     parts = urlsplit(postgres_url)
@@ -127,7 +127,7 @@ async def test_the_password_may_be_in_a_file(postgres_url: str, redis_url: str, 
 
 
 def test_a_server_that_is_away_is_one_line(redis_url: str) -> None:
-    """Nobody listens on the port."""
+    """No server listens on the port."""
     reason = reason_of(run_migrate(environment("postgresql://postgres@127.0.0.1:9/spillway", redis_url)))
 
     assert reason.startswith("the database cannot be brought up to date: ")
@@ -150,8 +150,8 @@ def test_a_url_without_a_database_is_one_line(postgres_url: str, redis_url: str)
 @pytest.mark.parametrize(
     "url", ["mysql://root@127.0.0.1/x", "postgresql://postgres@127.0.0.1:door/x", "postgresql://a@b:99999/x"]
 )
-def test_a_url_that_makes_no_sense_is_refused_before_anything_else(redis_url: str, url: str) -> None:
-    """Another scheme and ports that are none: the setting is named, and nothing tries to connect."""
+def test_an_invalid_url_is_refused_before_anything_else(redis_url: str, url: str) -> None:
+    """Another scheme, invalid ports: the setting is named, and no connection is tried."""
     result = run_migrate(environment(url, redis_url))
 
     assert 2 == result.returncode
@@ -251,7 +251,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 @pytest.mark.parametrize("argument", ["--wait=-1", "--wait=soon", "--chek"])
-def test_arguments_of_a_migration_that_make_no_sense_are_refused(argument: str) -> None:
+def test_invalid_arguments_of_a_migration_are_refused(argument: str) -> None:
     """Nothing connects: status 2 and what is wrong."""
     result = run_migrate({}, argument)
 
@@ -261,7 +261,7 @@ def test_arguments_of_a_migration_that_make_no_sense_are_refused(argument: str) 
 
 HEAD = "0005"
 EARLIER = ("0001", "0002", "0003", "0004")
-# What code of revision 0001 sends, word for word but for the values.
+# The statements of the code of revision 0001, verbatim but for the values.
 OLD_STATEMENTS = """
 INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,
     state, outcome, finish_reason, error_code, cache_status, cache_bypass_reason, settled_at, duration,
@@ -336,7 +336,7 @@ async def test_what_is_recorded_survives_every_upgrade(postgres_url: str, redis_
 
 @pytest.mark.parametrize("revision", [*EARLIER, HEAD])
 async def test_old_code_works_on_the_new_schema(postgres_url: str, redis_url: str, revision: str) -> None:
-    """What the first revision's code sends goes well on every later schema: once, and again as a duplicate."""
+    """The statements of the first revision's code succeed on every later schema: once, and again as a duplicate."""
     url = await made_at(postgres_url, revision)
     async with connected(url) as connection:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What is asked of a ledger with a million requests is answered from indexes, and quickly."""
+"""A ledger with a million requests answers from indexes, and quickly."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_a_days_figures_come_from_spend_daily_within_50_ms(ledger: LargeLe
     if ledger.rows < 1_000_000:
         return
     p95 = await p95_of(200, question)
-    print(f"a day's figures: p95 {p95:.1f} ms")  # noqa: T201 - what `pytest -s` is asked for
+    print(f"a day's figures: p95 {p95:.1f} ms")  # noqa: T201 - for `pytest -s`
     assert p95 < 50
 
 
@@ -201,7 +201,7 @@ async def test_each_page_of_a_list_is_read_from_an_index(ledger: LargeLedger, na
             quickest = min([await milliseconds(question) for _ in range(5)])
             read = sum(work[table].fetched for table in ("requests", "attempts"))
             assert 0 == work["requests"].scanned == work["attempts"].scanned, name
-            # Of each row looked at: where the stretch ends, the row, the attempt if that is asked for.
+            # For each row: the end of the stretch, the row, and its attempt if there is a filter of attempts.
             assert read <= (3 * (MAX_ROWS_READ + MAX_STRETCH) if is_seldom else 10_000), (name, number, work)
             assert ledger.rows < 1_000_000 or quickest < (1000 if is_seldom else 50), (name, number, quickest)
         found, pages = found + len(page.records), number

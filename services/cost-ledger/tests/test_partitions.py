@@ -115,7 +115,7 @@ THIS_MONTH = TODAY.replace(day=1)
 
 
 def keeper(parts: Parts, retention_months: int = 25) -> PartitionKeeper:
-    """Return what the process runs by the clock."""
+    """Return the keeper that the process runs periodically."""
     return PartitionKeeper(parts.pool, parts.metrics, retention_months=retention_months, timeout_seconds=10.0)
 
 
@@ -149,7 +149,7 @@ async def reading(parts: Parts) -> AsyncIterator[asyncpg.pool.PoolConnectionProx
 
 
 async def test_months_are_dropped_when_their_time_is_over(parts: Parts) -> None:
-    """The current month and so many before it stay, also what lies in them; figures by day stay for ever."""
+    """The current month and so many before it stay with their rows; figures by day are never dropped."""
     kept, gone = month_after(THIS_MONTH, -25), month_after(THIS_MONTH, -26)
     await add_months(parts, kept)
     ids = {month: new_id(datetime(month.year, month.month, 28, 23, tzinfo=UTC)) for month in (kept, gone)}
@@ -196,7 +196,7 @@ async def test_a_clock_that_is_behind_drops_less(parts: Parts) -> None:
 
 
 async def test_rows_of_the_default_partition_go_by_when_they_were_recorded(parts: Parts) -> None:
-    """An id that tells of 1970, because a clock was wrong, is kept as long as any other; what was kept so long goes."""
+    """An id of 1970, because a clock was wrong, is kept as long as any other, and dropped after that."""
     wrong, old = new_id(datetime(1970, 1, 2, tzinfo=UTC)), new_id(datetime(1970, 1, 3, tzinfo=UTC))
     await record(parts, wrong)
     await record(parts, old)

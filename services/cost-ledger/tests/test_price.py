@@ -1,4 +1,4 @@
-"""Step 8: what has no price is counted each time and told once an hour."""
+"""Step 8: an attempt without a price is counted each time and logged once an hour."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from kit.ledger.cost_events import attempt, request, settled, used
 from kit.ledger.process import LedgerProcess, Parts, until
 
 
-def test_a_model_without_a_price_is_told_once_an_hour() -> None:
-    """With how many attempts there were since it was told the last time; each model by itself."""
+def test_a_model_without_a_price_is_logged_once_an_hour() -> None:
+    """With the number of attempts since the last line; each model separately."""
     models = UnpricedModels()
-    told = [models.count("openai", "new", float(seconds)) for seconds in range(0, 7201, 900)]
+    counts = [models.count("openai", "new", float(seconds)) for seconds in range(0, 7201, 900)]
 
-    assert [1, None, None, None, 4, None, None, None, 4] == told
+    assert [1, None, None, None, 4, None, None, None, 4] == counts
     assert 1 == models.count("openai", "newer", 7201.0)
     assert 1 == models.count("vllm", "new", 7201.0)
 
 
 def test_invented_model_names_fill_no_memory() -> None:
-    """Some are told a second time instead."""
+    """Some are logged a second time instead."""
     models = UnpricedModels()
 
     assert [1] * 5000 == [models.count("openai", f"model-{number}", 0.0) for number in range(5000)]

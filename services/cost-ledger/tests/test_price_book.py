@@ -83,12 +83,12 @@ def test_a_bad_book_is_refused_in_one_line(tmp_path: Path, text: str, fault: str
         load_price_file(path)
 
     assert f"{path}:{fault}" in caught.value.faults[0]
-    assert all("\n" not in told for told in caught.value.faults)
+    assert all("\n" not in fault for fault in caught.value.faults)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
 def test_a_book_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
-    """A missing file, and one that is no text."""
+    """A missing file, and one that is not text."""
     path = tmp_path / "book.yaml"
     if content is not None:
         path.write_bytes(content)
@@ -121,13 +121,13 @@ async def test_the_table_gives_back_what_the_file_says(parts: Parts) -> None:
     assert expected == recorded
 
 
-def test_every_fault_of_a_book_is_told_with_its_line(tmp_path: Path) -> None:
-    """Nobody has to mend a book one fault at a time."""
+def test_every_fault_of_a_book_is_reported_with_its_line(tmp_path: Path) -> None:
+    """All at once, so that a book can be corrected in one go."""
     path = book(tmp_path, entry(price="-1"), entry(first="2026-02-30"), entry(end="currency: GBP"))
     with pytest.raises(PriceBookInvalid, match=r"\(and 2 more\)$") as caught:
         load_price_file(path)
 
-    assert [f"{path}:{line}" for line in (6, 12, 21)] == [told.partition(": ")[0] for told in caught.value.faults]
+    assert [f"{path}:{line}" for line in (6, 12, 21)] == [fault.partition(": ")[0] for fault in caught.value.faults]
 
 
 def test_usd_is_the_currency_whether_it_is_said_or_not(tmp_path: Path) -> None:

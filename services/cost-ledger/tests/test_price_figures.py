@@ -71,7 +71,7 @@ def test_a_model_has_no_price_before_it_was_sold(provider: str, model: str, firs
 
 
 def test_every_price_names_its_source() -> None:
-    """Nobody has to guess where a figure came from or when it was read, and none is from the future."""
+    """Every figure has its source and the day it was read, which is not in the future."""
     for price in load_price_file(PACKAGED_PRICE_BOOK).prices:
         assert price.source
         assert "2026-09-22" <= price.source_date <= "2026-11-21"

@@ -50,11 +50,11 @@ class Server:
         self.process = _serve(self.cluster, self.port, self.log_file)
 
     def stop(self) -> None:
-        """End it as fast as it goes in order."""
+        """Shut it down in the fastest orderly mode."""
         processes.stop(self.process, postgres.STOP_SIGNAL, 20.0)
 
     def kill(self) -> None:
-        """End it without a word, and wait until all of it is gone."""
+        """Kill it, and wait until all of its processes are gone."""
         server = psutil.Process(self.process.pid)
         family = [server, *server.children(recursive=True)]
         for each in family:
@@ -144,10 +144,10 @@ async def test_a_stop_while_postgres_is_away_leaves_everything_on_the_stream(
     assert 0 == await own.pending()
 
 
-async def test_a_postgres_that_hangs_is_told_before_the_caller_gives_up(
+async def test_a_postgres_that_hangs_is_reported_before_the_caller_gives_up(
     own: Parts, server: Server, redis_url: str, tmp_path: Path
 ) -> None:
-    """It keeps its connections and says nothing: the caller still learns why, within its own deadline."""
+    """It keeps its connections and does not answer: the caller gets the reason within its own deadline."""
     asked = request()
     async with running_ledger(tmp_path, server.url, redis_url) as ledger:
         await own.send(settled(asked))
@@ -187,8 +187,8 @@ async def test_no_ledger_goes_down_with_postgres(own: Parts, server: Server, red
         assert [(30, 30)] == await own.rows("(SELECT sum(requests)::int, sum(attempts)::int FROM spend_daily)")
 
 
-async def test_a_commit_that_nobody_heard_of_counts_once(own: Parts, server: Server) -> None:
-    """Committed, but the answer came too late, again and again: what is told anew then is found recorded."""
+async def test_a_commit_whose_answer_was_lost_counts_once(own: Parts, server: Server) -> None:
+    """Committed, but the answer came too late, repeatedly: the next try finds the events recorded."""
     asked = [request() for _ in range(5)]
     # A commit waits for a standby that does not exist, and is one all the same when the wait is broken off.
     await own.pool.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -233,7 +233,7 @@ async def test_connections_are_bounded(own: Parts, server: Server, redis_url: st
 async def test_a_postgres_that_hangs_does_not_keep_the_process(
     own: Parts, server: Server, redis_url: str, tmp_path: Path
 ) -> None:
-    """SIGTERM in the midst of a batch that gets no answer: it ends well before a pod would be killed."""
+    """SIGTERM during a batch that gets no answer: the process ends long before a pod would be killed."""
     async with running_ledger(tmp_path, server.url, redis_url) as ledger:
         await own.send(settled(request()))
         await until(own.is_drained)
@@ -281,8 +281,8 @@ async def test_the_end_leaves_nothing_unacknowledged_that_was_recorded(
     assert "stopped" in {line["event"] for line in ledger.log_lines()}
 
 
-async def test_what_the_clock_does_is_done(parts: Parts, database_url: str, redis_url: str, tmp_path: Path) -> None:
-    """Requests without an end are given up and counted, and metrics hold the backlog and the price of nobody."""
+async def test_periodic_work_is_done(parts: Parts, database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Requests without an end are given up and counted; metrics have the backlog and the unpriced attempts."""
     lost = request(at=datetime.now(UTC) - timedelta(minutes=10))
     await parts.send(admitted(lost), settled(request(), [attempt(1, "mystery", "m", used())]))
     await parts.consume_all()
@@ -307,7 +307,7 @@ async def test_a_ledger_without_its_stores_is_ready(tmp_path: Path) -> None:
         assert 0 == ledger.stop()
 
 
-async def test_a_drain_is_told_while_the_last_batch_is_recorded(
+async def test_a_drain_is_reported_while_the_last_batch_is_recorded(
     parts: Parts, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """Ready until SIGTERM and not from then on; alive, with metrics, for as long as the batch takes."""

@@ -104,7 +104,7 @@ async def test_an_unpriced_attempt_adds_nothing(parts: Parts) -> None:
     assert {"tenant": 0, "user:ada": 0, "key:key-1": 0} == await published(parts)
 
 
-async def test_all_of_today_comes_back_after_flushall(parts: Parts) -> None:
+async def test_all_of_today_is_published_again_after_flushall(parts: Parts) -> None:
     """Without a further commit: today's total is missing, so everything is published again."""
     await record(parts, request(user="ada"), request(user="bob"), request(tenant="globex"))
     await parts.spend.publish(DAY)
@@ -186,7 +186,7 @@ async def test_names_may_be_any_text(parts: Parts) -> None:
 
 
 async def test_each_write_gives_three_more_days(parts: Parts) -> None:
-    """Nothing that is published stays for ever, and nothing of today expires."""
+    """Everything that is published expires, and nothing of today does."""
     await record(parts, request())
     await parts.spend.publish(DAY)
     keys: Any = await parts.client.keys("spillway:spend:*")
@@ -202,7 +202,7 @@ async def test_each_write_gives_three_more_days(parts: Parts) -> None:
 
 @pytest.mark.parametrize(("days", "expected"), [(-2, None), (-1, PLAIN), (1, PLAIN), (2, None)])
 async def test_a_late_event_changes_its_own_day(parts: Parts, days: int, expected: int | None) -> None:
-    """The days beside today are published; of a day that no budget is about there is nothing to say."""
+    """The days beside today are published; others, which no budget is about, are not."""
     moment = MORNING + timedelta(days=days)
     await record(parts, request(at=moment))
     await parts.spend.publish(DAY)

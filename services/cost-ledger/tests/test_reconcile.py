@@ -1,4 +1,4 @@
-"""Reconciliation: two books that agree, and each way in which they can differ."""
+"""Reconciliation: books that agree, and every kind of difference."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_books_that_agree_have_no_difference(parts: Parts, connection: asy
     assert ([], 5) == (differing(result), len(result.lines))
 
 
-async def test_each_figure_that_differs_is_told_by_how_much(parts: Parts, connection: asyncpg.Connection) -> None:
+async def test_each_figure_that_differs_is_listed(parts: Parts, connection: asyncpg.Connection) -> None:
     """More in the ledger is positive."""
     await record(parts, answered())
 
@@ -93,7 +93,7 @@ async def test_each_figure_that_differs_is_told_by_how_much(parts: Parts, connec
 
 
 async def test_what_only_one_side_knows_is_a_difference(parts: Parts, connection: asyncpg.Connection) -> None:
-    """A model that the provider bills and nobody recorded, and one that was recorded and nobody bills."""
+    """A model that was billed and not recorded, and one that was recorded and not billed."""
     await record(parts, answered())
     result = await compare(connection, export(Figures(1, 5, None, None, 6), "gpt-other"))
 
@@ -108,7 +108,7 @@ async def test_what_only_one_side_knows_is_a_difference(parts: Parts, connection
 
 
 async def test_costs_are_the_corrected_ones(parts: Parts, connection: asyncpg.Connection) -> None:
-    """What counts in the ledger is compared; what is unpriced is told."""
+    """What counts in the ledger is compared; unpriced attempts are counted."""
     await record(parts, answered(), answered())
     rows = await connection.fetch("SELECT request_id FROM attempts")
     await connection.execute(
@@ -139,7 +139,7 @@ async def test_estimates_are_shown_apart(parts: Parts, connection: asyncpg.Conne
     ("first", "last", "days"),
     [(None, None, {20, 21}), (DAY, None, {21}), (None, DAY - timedelta(days=1), {20}), (DAY, DAY, {21})],
 )
-async def test_days_are_those_of_the_export_or_those_asked_for(
+async def test_days_are_those_of_the_export_or_of_the_arguments(
     parts: Parts, connection: asyncpg.Connection, first: date | None, last: date | None, days: set[int]
 ) -> None:
     """UTC, by the start of the attempt, both ends included; other days of the ledger are no difference."""
@@ -168,7 +168,7 @@ async def test_days_are_those_of_the_export_or_those_asked_for(
         ({"m-20261007"}, "m", "m", "m-20261007"),
         ({"m"}, "m-latest", "", "m"),
         ({"m-2026-09-01", "m-2026-10-01"}, "m", "m-2026-10-01", "m-2026-10-01"),
-        # Nobody can tell which of the two it was.
+        # It may be either of the two.
         ({"m-2026-09-01", "m-2026-10-01"}, "m", "", "m"),
         ({"m-2026-09-01"}, "m-2026-10-01", "", "m-2026-09-01"),
         ({"mini"}, "m", "m-2026-10-01", "m-2026-10-01"),
@@ -177,12 +177,12 @@ async def test_days_are_those_of_the_export_or_those_asked_for(
     ],
 )
 def test_names_with_dates_are_matched(names: set[str], target_model: str, response_model: str, name: str) -> None:
-    """What answered goes before what was asked for, a whole name before one without its date, and a guess is none."""
+    """The response model goes before the target model, a whole name before one without its date; no name is guessed."""
     assert name == NameMatcher(names).name_of(target_model, response_model)
 
 
-async def test_what_was_counted_under_another_name_is_told(parts: Parts, connection: asyncpg.Connection) -> None:
-    """So that a wrong match can be seen."""
+async def test_names_that_were_matched_are_listed(parts: Parts, connection: asyncpg.Connection) -> None:
+    """So that a wrong match is visible."""
     await record(parts, answered(), answered(response_model=""))
     result = await compare(connection, export(Figures(2, 200)))
 
@@ -205,5 +205,5 @@ async def test_what_was_counted_under_another_name_is_told(parts: Parts, connect
 def test_a_difference_within_the_tolerance_is_none(
     provider_says: int, ledger_says: int, percent: str, is_within: bool
 ) -> None:
-    """In percent of what the provider says; of nothing, nothing is tolerated."""
+    """In percent of the provider's figure; of zero, nothing is tolerated."""
     assert is_within == Line(DAY, "m", "requests", provider_says, ledger_says).is_within(Decimal(percent))

@@ -79,17 +79,17 @@ async def everything(parts: Parts) -> list[object]:
 async def test_any_order_and_any_repetition_ends_in_the_same_rows(
     parts: Parts, order: list[int], again: list[int], cuts: set[int]
 ) -> None:
-    """Events told once and in order are the truth; batches in disorder, with repetitions, lead to the same."""
+    """Events delivered once and in order give the expected rows; shuffled batches with repetitions give the same."""
     await parts.empty()
     for event in EVENTS:
         await record(parts, [event])
     truth = await everything(parts)
     await parts.empty()
 
-    told = [EVENTS[index] for index in [*order, *again]]
-    bounds = [0, *sorted(cut for cut in cuts if cut < len(told)), len(told)]
+    delivered = [EVENTS[index] for index in [*order, *again]]
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(delivered)), len(delivered)]
     for start, end in pairwise(bounds):
-        await record(parts, told[start:end])
+        await record(parts, delivered[start:end])
 
     assert truth == await everything(parts)
 
@@ -161,7 +161,7 @@ async def test_a_second_end_changes_no_figure(parts: Parts) -> None:
 
 
 async def recorded_ago(parts: Parts, asked: ledgerpb.Request, seconds: float) -> None:
-    """Let a request that is recorded have been so for `seconds`."""
+    """Set the time of a recorded request to `seconds` ago."""
     await parts.pool.execute(
         "UPDATE requests SET recorded_at = now() - make_interval(secs => $2) WHERE request_id = $1",
         asked.request_id,
@@ -170,7 +170,7 @@ async def recorded_ago(parts: Parts, asked: ledgerpb.Request, seconds: float) ->
 
 
 async def test_a_request_without_an_end_is_given_up_and_its_late_end_still_counts(parts: Parts) -> None:
-    """The sweep marks what is too old and only that, once; an end that comes after all settles it."""
+    """The sweep marks what is too old and only that, once; an end that comes later settles it."""
     old, young, ended = request(), request(), request()
     await record(parts, [admitted(old), admitted(young), settled(ended)])
     for asked, seconds in ((old, 301), (young, 250), (ended, 900)):
@@ -186,8 +186,8 @@ async def test_a_request_without_an_end_is_given_up_and_its_late_end_still_count
     assert [(2,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
 
 
-async def test_the_sweep_passes_by_what_is_being_settled(parts: Parts) -> None:
-    """A row that another transaction holds is neither waited for nor given up."""
+async def test_the_sweep_skips_what_is_being_settled(parts: Parts) -> None:
+    """A row that another transaction has locked is neither waited for nor given up."""
     old = request()
     await record(parts, [admitted(old)])
     await recorded_ago(parts, old, 600)
@@ -199,7 +199,7 @@ async def test_the_sweep_passes_by_what_is_being_settled(parts: Parts) -> None:
 
 @pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)])
 async def test_a_clock_of_the_edge_that_jumps_costs_nothing(parts: Parts, jump: timedelta) -> None:
-    """An hour back or forth, before a request, in its midst or after: recorded once, and given up by nobody early."""
+    """An hour back or forward, before, during or after a request: it is recorded once and not given up early."""
     now = datetime.now(UTC)
     running, jumped = request(at=now + jump), request(at=now)
     ending = settled(jumped)
@@ -229,8 +229,8 @@ async def test_two_writers_of_the_same_events_count_each_once(parts: Parts) -> N
     )
 
 
-async def test_writers_never_wait_for_each_other_in_a_circle(parts: Parts) -> None:
-    """One tells the beginning of what the other tells the end of and the other way round: no deadlock is broken."""
+async def test_writers_never_deadlock(parts: Parts) -> None:
+    """Each writes the beginning of a request of which the other writes the end: PostgreSQL breaks no deadlock."""
     before = await _deadlocks(parts)
     for _ in range(30):
         left, right = request(), request()
@@ -241,7 +241,7 @@ async def test_writers_never_wait_for_each_other_in_a_circle(parts: Parts) -> No
     assert [(60,)] == await parts.rows("(SELECT sum(requests)::int FROM spend_daily)")
 
 
-async def test_a_template_is_recorded_and_told_apart(parts: Parts) -> None:
+async def test_a_template_is_recorded_and_is_part_of_the_key(parts: Parts) -> None:
     """In the request and in the day's figures; one without a template has an empty one."""
     made = request(user="ada")
     made.template = "summary-v2"
@@ -270,7 +270,7 @@ async def test_the_clients_own_id_is_recorded_whatever_it_is(parts: Parts) -> No
 
 
 async def test_every_fact_of_an_attempt_has_an_id_of_its_own(parts: Parts) -> None:
-    """The id of attempt n is uuid5(request id, n): whoever knows the request can derive it."""
+    """The id of attempt n is uuid5(request id, n): it follows from the request id."""
     asked = request(new_id())
     await record(parts, [settled(asked, [attempt(1), attempt(2, usage=used())])])
 
@@ -286,7 +286,7 @@ async def test_spend_belongs_to_the_utc_day_of_admission(parts: Parts) -> None:
     assert ["2026-11-20", "2026-11-21"] == [str(day) for (day,) in await parts.rows("spend_daily", "day")]
 
 
-async def test_tokens_that_nobody_counted_are_unpriced_and_not_zero(parts: Parts) -> None:
+async def test_unknown_token_counts_are_unpriced_and_not_zero(parts: Parts) -> None:
     """Usage without an output count cannot be priced; what is known of it is kept, what is not stays NULL."""
     await record(parts, [settled(request(), [attempt(usage=routerpb.Usage(input_tokens=9))])])
 

@@ -56,7 +56,7 @@ async def record(parts: Parts, *events: ledgerpb.CostEvent) -> None:
 
 
 async def run(connection: asyncpg.Connection, scope: RepriceScope = EVERYTHING, *, dry_run: bool = False) -> Reprice:
-    """Reprice, telling nobody."""
+    """Reprice without a report."""
     done = Reprice(connection, scope, dry_run=dry_run, report=lambda _: None)
     await done.run()
     return done
@@ -146,7 +146,7 @@ async def test_a_dry_run_shows_the_same_and_writes_nothing(parts: Parts, connect
         (RepriceScope(first=date(2026, 11, 22)), 0),
     ],
 )
-async def test_only_what_was_asked_for_is_repriced(
+async def test_only_the_scope_is_repriced(
     parts: Parts, connection: asyncpg.Connection, scope: RepriceScope, corrected: int
 ) -> None:
     """By provider, model and the UTC days of the attempts' starts, both included."""
@@ -168,7 +168,7 @@ async def test_only_what_was_asked_for_is_repriced(
 async def test_an_interrupted_run_is_finished_by_the_next(
     parts: Parts, connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Batches that were written stay, the one under way is undone whole, and nothing is corrected twice."""
+    """Batches that were written stay, the current one is rolled back, and nothing is corrected twice."""
     moments = [MORNING + timedelta(seconds=number // 2) for number in range(10)]
     await record(parts, *(settled(request(), [attempt(model="new", usage=used(10**6, 0), at=at)]) for at in moments))
     await import_price_book(connection, [price("new", "2026-11-01")], may_backdate=False)
@@ -193,8 +193,8 @@ async def test_an_interrupted_run_is_finished_by_the_next(
     assert [] == await mismatches(connection)
 
 
-async def test_attempts_of_one_moment_are_each_looked_at(parts: Parts, connection: asyncpg.Connection) -> None:
-    """Also when a batch ends in the midst of them, or in the midst of a request."""
+async def test_all_attempts_of_one_moment_are_compared(parts: Parts, connection: asyncpg.Connection) -> None:
+    """Also when a batch ends between them, or within a request."""
     several = [attempt(number, model="new", usage=used(10**6, 0)) for number in range(1, 8)]
     await record(parts, settled(request(), several), *(settled(request(), several[:1]) for _ in range(6)))
     await import_price_book(connection, [price("new", "2026-11-01")], may_backdate=False)
@@ -204,10 +204,10 @@ async def test_attempts_of_one_moment_are_each_looked_at(parts: Parts, connectio
     assert (13, Decimal(13)) == (done.seen, (await spent(parts))[0])
 
 
-async def test_it_waits_for_the_consumers_without_holding_what_they_need_next(
+async def test_it_locks_rows_in_the_order_of_the_consumers(
     parts: Parts, connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Both lock rows of spend_daily by their keys: a consumer that is at the first goes on to the last."""
+    """Both lock rows of spend_daily by their keys: a consumer that has locked the first can lock the last."""
     later = attempt(model="new", usage=used(), at=MORNING + timedelta(seconds=1))
     earlier = attempt(model="new", usage=used())
     await record(parts, settled(request(user="zed"), [earlier]), settled(request(user="amy"), [later]))
@@ -227,7 +227,7 @@ async def test_it_waits_for_the_consumers_without_holding_what_they_need_next(
 async def test_two_runs_at_the_same_time_are_refused(
     parts: Parts, connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Both would correct what both have read."""
+    """Both would correct the same attempts."""
     await run(connection)
     other = await asyncpg.connect(database_url)
     try:
@@ -254,7 +254,7 @@ async def test_attempts_recorded_meanwhile_are_in_the_sums_once(parts: Parts, co
 
 
 async def test_an_attempt_without_its_request_is_left_alone(parts: Parts, connection: asyncpg.Connection) -> None:
-    """Nobody knows in whose sum it counts; it is told, and the others are corrected."""
+    """It is unknown in whose sum it counts: it is reported, and the others are corrected."""
     lost = request()
     await record(
         parts,
@@ -269,7 +269,7 @@ async def test_an_attempt_without_its_request_is_left_alone(parts: Parts, connec
 
 
 async def test_a_cost_that_no_row_can_hold_stops_nothing(parts: Parts, connection: asyncpg.Connection) -> None:
-    """An absurd count at an absurd price is told; the rest of its batch is corrected."""
+    """An absurd count at an absurd price is reported; the rest of its batch is corrected."""
     await record(
         parts,
         settled(request(), [attempt(model="new", usage=used(10**12 - 1, 0))]),

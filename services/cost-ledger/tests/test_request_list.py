@@ -113,8 +113,8 @@ async def test_a_list_stays_the_same_while_requests_come_in(ask: Asker) -> None:
     await ask.record(*(settled(request(at=MORNING)) for _ in range(10)))
     rest = await ask.page(page_size=50, page_token=first.next_page_token)
 
-    told = [record.request.request_id for page in (first, rest) for record in page.records]
-    assert newest_first(asked) == told
+    found = [record.request.request_id for page in (first, rest) for record in page.records]
+    assert newest_first(asked) == found
     assert "" == rest.next_page_token
 
 
@@ -177,7 +177,7 @@ FILTERS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "two": ({"user": "ada", "cache_status": ledgerpb.CACHE_STATUS_HIT}, {"hit"}),
     "three": ({"user": "bob", "requested_model": "fast", "outcome": routerpb.OUTCOME_OK}, {"user"}),
     "contradiction": ({"user": "bob", "requested_model": "smart"}, set()),
-    "nobody": ({"user": "nobody"}, set()),
+    "unknown user": ({"user": "unknown"}, set()),
 }
 REST: dict[str, tuple[dict[str, Any], set[str]]] = {
     "outcome ok": ({"outcome": routerpb.OUTCOME_OK}, {"failed", "running", "lost"}),
@@ -194,25 +194,25 @@ async def test_each_filter_lets_through_what_it_names(ask: Asker) -> None:
         assert newest_first([asked[each] for each in names]) == await ask.ids(page_size=3, **fields), name
 
 
-async def test_what_no_index_has_is_looked_for_in_stretches(
+async def test_filters_without_an_index_are_applied_in_stretches(
     ask: Asker, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
-    """Few among many are found whole and in order, and a page that looked far enough goes on where it stopped."""
+    """Few among many are all found, in order, and a page that has read its maximum goes on where it stopped."""
     asked = [request(at=OLD + timedelta(seconds=second)) for second in range(60)]
     await ask.record(*(hit(each, used()) if not place % 10 else settled(each) for place, each in enumerate(asked)))
     monkeypatch.setattr(request_list, "FIRST_STRETCH", 2)
     monkeypatch.setattr(request_list, "MAX_STRETCH", 8)
     monkeypatch.setattr(request_list, "MAX_ROWS_READ", 15)
-    reader, place, told, lengths = Reader(parts.pool), None, [], []
+    reader, place, found, lengths = Reader(parts.pool), None, [], []
     filters = request_list.RequestFilters(tenant="acme", cache_status="hit")
     while True:
         page = await reader.requests(filters, place, 2)
-        told += [record.request.request_id for record in page.records]
+        found += [record.request.request_id for record in page.records]
         lengths.append(len(page.records))
         if page.next_cursor is None:
             break
         place = filters.place(page.next_cursor)
-    assert newest_first(asked[::10]) == told
+    assert newest_first(asked[::10]) == found
     assert {1, 2} >= set(lengths) - {0}
     assert len(lengths) > 3
 
@@ -232,7 +232,7 @@ async def correct(
 
 
 async def test_the_newest_correction_of_each_attempt_counts(ask: Asker, parts: Parts) -> None:
-    """In the receipt and in the list; what was recorded, and each correction, stays to be seen."""
+    """In the receipt and in the list; what was recorded, and each correction, stays visible."""
     await parts.pool.execute("DELETE FROM corrections")
     plain, raised, unknown = (request(at=OLD + timedelta(seconds=second)) for second in range(3))
     two = [attempt(1, usage=used(1000, 0)), attempt(2, usage=used(2000, 0))]
@@ -297,8 +297,8 @@ async def test_a_cursor_is_of_one_list_only(ask: Asker) -> None:
         ({"cache_status": 99}, "CacheStatus has no value 99"),
     ],
 )
-async def test_a_list_that_makes_no_sense_is_refused(ask: Asker, fields: dict[str, Any], words: str) -> None:
-    """With what is wrong in it."""
+async def test_invalid_arguments_of_a_list_are_refused(ask: Asker, fields: dict[str, Any], words: str) -> None:
+    """With the reason."""
     assert words in await ask.refusal(**fields)
 
 

@@ -56,7 +56,7 @@ async def refusal(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> tuple[grpc.StatusC
 
 
 async def test_a_receipt_gives_back_every_field_of_the_event(parts: Parts, stub: Stub) -> None:
-    """What the edge told comes back as it was, with a price and a cost for each attempt and a sum."""
+    """All that the edge reported is returned as it was, with a price and a cost for each attempt and a sum."""
     asked = request()
     asked.client_request_id = "trace-1"
     ending = settled(asked, [attempt(1, "anthropic", "claude-test"), attempt(2, usage=FULL)])
@@ -69,11 +69,11 @@ async def test_a_receipt_gives_back_every_field_of_the_event(parts: Parts, stub:
     assert asked == record_.request
     assert ledgerpb.REQUEST_STATE_SETTLED == record_.state
     assert list(ending.settled.attempts) == [each.attempt for each in record_.attempts]
-    told = ledgerpb.Settled()
-    told.CopyFrom(ending.settled)
-    told.ClearField("attempts")
-    told.ClearField("request")
-    assert told == record_.settled
+    expected = ledgerpb.Settled()
+    expected.CopyFrom(ending.settled)
+    expected.ClearField("attempts")
+    expected.ClearField("request")
+    assert expected == record_.settled
     # 1500 x 2.506 + 500 x 0.25; 260 x 20.014 + 40 x 18.002; written tokens cost what other input costs
     assert ["0.000000000", "0.009807720"] == [each.cost_usd for each in record_.attempts]
     assert ["", "openai/gpt-test@2026-06-01"] == [each.price_version for each in record_.attempts]
@@ -133,10 +133,10 @@ async def test_a_receipt_is_for_its_own_tenant(parts: Parts, stub: Stub) -> None
         ("acme", "'; DROP TABLE requests", "request_id must be a UUID"),
     ],
 )
-async def test_a_receipt_cannot_be_asked_for_without_names(
+async def test_a_receipt_needs_a_tenant_and_an_id(
     parts: Parts, stub: Stub, tenant: str, request_id: str, words: str
 ) -> None:
-    """The caller is told which of the two makes no sense."""
+    """The refusal names the invalid one of the two."""
     asked = ledgerpb.GetRequestRequest(tenant=tenant, request_id=request_id)
 
     assert (grpc.StatusCode.INVALID_ARGUMENT, words) == await refusal(stub.GetRequest(asked, timeout=10))
@@ -180,7 +180,7 @@ async def test_spend_is_summed_by_day_user_and_model(parts: Parts, stub: Stub) -
     assert ["smart", "fast"] == [each.key for each in answer.by_model]
 
 
-async def test_today_is_told_whatever_range_was_asked_for(parts: Parts, stub: Stub) -> None:
+async def test_today_is_returned_whatever_the_range(parts: Parts, stub: Stub) -> None:
     """The current UTC day has its own figures; a range without requests is zeros and not nothing."""
     now = datetime.now(UTC)
     await record(parts, settled(request(at=now)))
@@ -213,22 +213,22 @@ async def test_spend_of_another_tenant_is_not_in_it(parts: Parts, stub: Stub) ->
         ("0001-01-01", "9999-12-31", "at most 366 days"),
     ],
 )
-async def test_spend_is_asked_for_between_two_days(parts: Parts, stub: Stub, first: str, last: str, words: str) -> None:
-    """Days that are none, ranges that are backward or too long are refused with the rule."""
+async def test_the_range_of_spend_is_checked(parts: Parts, stub: Stub, first: str, last: str, words: str) -> None:
+    """Invalid days, and ranges that are backward or too long, are refused with the rule."""
     code, details = await refusal(stub.GetSpend(spend_of(first, last), timeout=10))
 
     assert grpc.StatusCode.INVALID_ARGUMENT == code
     assert words in details
 
 
-async def test_a_whole_leap_year_of_spend_may_be_asked_for(parts: Parts, stub: Stub) -> None:
+async def test_the_range_of_spend_may_be_a_leap_year(parts: Parts, stub: Stub) -> None:
     """366 days, both ends included."""
     answer = await stub.GetSpend(spend_of("2024-01-01", "2024-12-31"), timeout=10)
 
     assert 0 == answer.total.requests
 
 
-async def test_at_most_a_thousand_users_are_told(parts: Parts, stub: Stub) -> None:
+async def test_at_most_a_thousand_users_are_returned(parts: Parts, stub: Stub) -> None:
     """The dearest thousand; the total holds all."""
     many = [settled(request(user=f"user-{number}"), [attempt(1, usage=used(number))]) for number in range(1005)]
     await record(parts, *many)
@@ -238,7 +238,7 @@ async def test_at_most_a_thousand_users_are_told(parts: Parts, stub: Stub) -> No
     assert ["user-1004", "user-5"] == [answer.by_user[0].key, answer.by_user[-1].key]
 
 
-async def test_the_price_book_is_told_whole(parts: Parts, stub: Stub) -> None:
+async def test_the_whole_price_book_is_returned(parts: Parts, stub: Stub) -> None:
     """Past prices and present ones, as the file has them: the edge quotes with the very same figures."""
     answer = await stub.GetPriceBook(ledgerpb.GetPriceBookRequest(), timeout=10)
 

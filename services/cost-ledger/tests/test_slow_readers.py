@@ -18,7 +18,7 @@ from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 
 async def test_slow_readers_do_not_hold_up_the_recording(parts: Parts, ledger: LedgerProcess) -> None:
-    """More readers hang than there are connections: events are recorded meanwhile, and all readers are told in time."""
+    """More readers hang than there are connections: events are recorded, and all readers get the reason in time."""
     asked = request()
     await parts.send(settled(asked))
     await until(parts.is_drained)

@@ -30,8 +30,8 @@ def recorded_by(ledger: LedgerProcess) -> int:
 
 async def members(parts: Parts) -> set[bytes]:
     """Return the names in the group."""
-    told: Any = await parts.client.xinfo_consumers(STREAM, GROUP)
-    return {member["name"] for member in told}
+    members: Any = await parts.client.xinfo_consumers(STREAM, GROUP)
+    return {member["name"] for member in members}
 
 
 async def test_two_processes_share_the_load(parts: Parts, database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ async def test_two_processes_share_the_load(parts: Parts, database_url: str, red
 async def test_what_a_killed_process_held_is_recorded_by_the_other(
     parts: Parts, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """SIGKILL in the midst of a batch: its entries are claimed, and its name does not stay in the group for ever."""
+    """SIGKILL during a batch: its entries are claimed, and its name is removed from the group."""
     asked = [request(user=f"user-{number % 7}") for number in range(600)]
     async with running_ledger(tmp_path, database_url, redis_url, CONSUMER="killed") as killed:
-        # Nobody can write while this lock is held: the batch is under way for certain.
+        # While this lock is held the batch cannot end.
         async with parts.pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE requests IN EXCLUSIVE MODE")
             await send_quickly(parts, [settled(each) for each in asked])
@@ -77,10 +77,10 @@ async def test_what_a_killed_process_held_is_recorded_by_the_other(
     assert 0 == await parts.pending()
 
 
-async def test_ends_that_lie_on_the_stream_are_not_taken_for_lost(
+async def test_requests_whose_ends_are_on_the_stream_are_not_given_up(
     parts: Parts, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """While the ledger is behind nothing is given up, and it is said why; a caller who asks sees how far behind."""
+    """While the ledger lags nothing is given up, the reason is logged, and metrics have the lag."""
     asked = request()
     await parts.send(admitted(asked))
     await parts.consume_all()
@@ -94,7 +94,7 @@ async def test_ends_that_lie_on_the_stream_are_not_taken_for_lost(
     async with running_ledger(tmp_path, database_url, redis_url, CLAIM_AFTER_SECONDS=600) as ledger:
         await until(lambda: _is_logged(ledger, "sweep_put_off"), 60.0)
         assert "admitted" == await parts.state_of(asked.request_id)
-        await until(lambda: _is_told(ledger, "cost_ledger_sweeps_put_off_total 1.0"), 60.0)
+        await until(lambda: _is_exported(ledger, "cost_ledger_sweeps_put_off_total 1.0"), 60.0)
         page = httpx2.get(ledger.metrics_url).text
     [age] = [line for line in page.splitlines() if line.startswith("cost_ledger_oldest_event_seconds ")]
     assert 59 <= float(age.split()[1]) <= 300
@@ -113,5 +113,5 @@ async def _is_logged(ledger: LedgerProcess, event: str) -> bool:
     return event in {line["event"] for line in ledger.log_lines()}
 
 
-async def _is_told(ledger: LedgerProcess, text: str) -> bool:
+async def _is_exported(ledger: LedgerProcess, text: str) -> bool:
     return text in httpx2.get(ledger.metrics_url).text

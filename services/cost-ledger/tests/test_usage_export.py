@@ -1,4 +1,4 @@
-"""Providers' exports: every documented form gives the same figures, and what cannot be used is told with its place."""
+"""Providers' exports: all documented forms give the same figures; what cannot be used is reported with its place."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def read(folder: Path, vendor: Vendor, *texts: str) -> UsageExport:
 
 
 def faults(folder: Path, vendor: Vendor, *texts: str) -> list[str]:
-    """Read files that cannot be used; return what is told, without the folder."""
+    """Read files that cannot be used; return the faults, without the folder."""
     with pytest.raises(UsageExportInvalid) as caught:
         read(folder, vendor, *texts)
     assert all("\n" not in fault for fault in caught.value.faults)
@@ -165,8 +165,8 @@ def test_days_are_utc(tmp_path: Path) -> None:
     assert {(date(2026, 11, 21), HAIKU)} == read(tmp_path, "anthropic", page).figures.keys()
 
 
-def test_unknown_columns_are_told_and_not_used(tmp_path: Path) -> None:
-    """They may mean something that nobody here knows."""
+def test_unknown_columns_are_noted_and_not_used(tmp_path: Path) -> None:
+    """Their meaning is unknown."""
     text = "start_time,model,input_tokens,output_tokens,moon\n" + f"{NOON},m,1,2,full\n"
     export = read(tmp_path, "openai", text)
 
@@ -175,7 +175,7 @@ def test_unknown_columns_are_told_and_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "text", "told"),
+    ("vendor", "text", "expected"),
     [
         ("openai", "", ["0:1: no export of openai that is known; missing columns: usage needs input_tokens, model"]),
         (
@@ -234,12 +234,12 @@ def test_unknown_columns_are_told_and_not_used(tmp_path: Path) -> None:
         ("anthropic", json.dumps(OPENAI_PAGE), ["0:data[0].results[0]: starting_at None is no day"]),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path: Path, vendor: Vendor, text: str, told: list[str]) -> None:
+def test_faults_are_reported_with_their_place(tmp_path: Path, vendor: Vendor, text: str, expected: list[str]) -> None:
     """File, and line or place in the JSON, and reason; every fault, not only the first."""
     found = faults(tmp_path, vendor, text)
 
-    assert len(told) == len(found)
-    assert [] == [pair for pair in zip(told, found, strict=True) if not pair[1].startswith(pair[0])]
+    assert len(expected) == len(found)
+    assert [] == [pair for pair in zip(expected, found, strict=True) if not pair[1].startswith(pair[0])]
 
 
 def test_usage_and_costs_are_compared_one_after_the_other(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def tamper(connection: asyncpg.Connection, statement: str) -> None:
 
 
 async def test_books_that_were_kept_are_right(connection: asyncpg.Connection) -> None:
-    """Fallbacks, hits, unpriced and corrected attempts, requests without an end: nothing is wrong with any."""
+    """Fallbacks, hits, unpriced and corrected attempts, requests without an end: no mismatch."""
     check = Verification(connection, None, None)
 
     assert [] == [each async for each in check.mismatches()]
@@ -155,7 +155,7 @@ async def test_books_that_were_kept_are_right(connection: asyncpg.Connection) ->
     ],
 )
 async def test_every_tampering_is_found(connection: asyncpg.Connection, tampering: str, kinds: set[str]) -> None:
-    """By what it is, and nothing else is accused."""
+    """With its kind, and without other mismatches."""
     before = await connection.fetch("SELECT output FROM prices WHERE price_version = 'openai/gpt-test@2026-06-01'")
     await tamper(connection, tampering)
     try:
@@ -169,8 +169,8 @@ async def test_every_tampering_is_found(connection: asyncpg.Connection, tamperin
     assert [] == [each for each in mismatches if not (each.where and each.found and each.expected)]
 
 
-async def test_what_is_wrong_is_told_with_both_figures(connection: asyncpg.Connection) -> None:
-    """Enough to look at the row and to know what it should say."""
+async def test_a_mismatch_has_both_figures(connection: asyncpg.Connection) -> None:
+    """Enough to find the row and to know what it should hold."""
     await tamper(connection, "UPDATE attempts SET cost_usd = 1 WHERE <attempt>")
     where = f"request {ASKED.request_id}"
     expected = Mismatch(
@@ -193,7 +193,7 @@ async def test_what_is_wrong_is_told_with_both_figures(connection: asyncpg.Conne
 async def test_days_can_be_chosen(
     connection: asyncpg.Connection, first: date | None, last: date | None, is_found: bool
 ) -> None:
-    """Rows and sums of other days are not looked at, and both ends belong to the range."""
+    """Rows and sums of other days are not checked; both ends belong to the range."""
     await tamper(connection, "UPDATE requests SET cost_usd = 0 WHERE <request>")
     await connection.execute("UPDATE spend_daily SET requests = 9 WHERE user_id = 'cleo'")
 
@@ -201,7 +201,7 @@ async def test_days_can_be_chosen(
     assert kinds == {each.kind for each in await found(connection, first, last)}
 
 
-async def test_sums_of_days_whose_rows_may_be_gone_are_not_accused(connection: asyncpg.Connection) -> None:
+async def test_sums_of_days_whose_rows_may_be_dropped_are_not_checked(connection: asyncpg.Connection) -> None:
     """Retention drops months of rows and keeps their sums."""
     await connection.execute(f"{COPY} tenant, '2020-02-02', {REST_OF_A_SUM}")
     check = Verification(connection, None, None)
@@ -269,7 +269,7 @@ async def test_many_requests_are_read_batch_by_batch(parts: Parts, connection: a
 
 
 async def test_a_hundred_wrong_attempts_are_a_hundred_mismatches(parts: Parts, connection: asyncpg.Connection) -> None:
-    """Nothing is summed up before it is told; the sums add one for the day."""
+    """Each is reported; the sums add one for the day."""
     await record(parts, *(settled(request(user="zoe")) for _ in range(100)))
     await connection.execute(
         "UPDATE attempts SET cost_usd = $1 FROM requests"

@@ -1,15 +1,15 @@
-"""What can go wrong in the ledger.
+"""The ledger's errors.
 
 LedgerError
 ├── PoisonedEvent       a cost event that can never be recorded as it is
-├── PriceBookInvalid    a price book file that does not say what things cost
-├── ImportRefused       a price book that the table cannot take
+├── PriceBookInvalid    a price book file with faults
+├── ImportRefused       a price book that must not be imported as it is
 │   ├── PriceChanged    it gives a recorded price other figures
 │   ├── PriceGap        it would leave a model without a price
 │   └── PricesBackdated it would change what recorded attempts cost
 ├── UsageExportInvalid  a provider's usage export that cannot be compared
-├── CommandRefused      an operator's command that cannot be done as it was given
-└── MigrationFailed     the database could not be brought up to date
+├── CommandRefused      an operator's command that cannot be run as it was given
+└── MigrationFailed     a database that could not be brought up to date
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PoisonedEvent(LedgerError):
 
 
 class PriceBookInvalid(LedgerError):
-    """A price book file that does not say what things cost; each of `faults` names file, line and reason."""
+    """A price book file with faults, each of which names file, line and reason."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -44,7 +44,7 @@ class PriceBookInvalid(LedgerError):
 
 
 class ImportRefused(LedgerError):
-    """A price book that the table cannot take; `price_versions` are those it is about."""
+    """A price book that must not be imported as it is, because of `price_versions`."""
 
     def __init__(self, price_versions: Sequence[str], reason: str) -> None:
         super().__init__(f"{', '.join(price_versions)} {reason}")
@@ -94,8 +94,8 @@ class UsageExportInvalid(LedgerError):
 
 
 class CommandRefused(LedgerError):
-    """An operator's command that cannot be done as it was given."""
+    """An operator's command that cannot be run as it was given."""
 
 
 class MigrationFailed(LedgerError):
-    """The database could not be brought up to date."""
+    """A database that could not be brought up to date, or is not."""

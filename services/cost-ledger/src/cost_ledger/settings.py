@@ -14,14 +14,14 @@ PACKAGED_PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
 
 
 class Settings(BaseSettings):
-    """All settings of the cost-ledger; each but the two addresses has a safe default."""
+    """All settings of the cost-ledger; all but the two addresses have a safe default."""
 
     model_config = SettingsConfigDict(env_prefix="COST_LEDGER_")
 
     host: str = "127.0.0.1"
     port: int = Field(default=50052, ge=1, le=65535)
     metrics_port: int = Field(default=9102, ge=1, le=65535)
-    # A folder with tls.crt, tls.key and ca.crt, read again when they change. With it only clients that show a
+    # A folder with tls.crt, tls.key and ca.crt, which are reloaded when they change. With it only clients with a
     # certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS.
     tls_directory: Path | None = None
     # postgresql://user@host:port/database
@@ -30,17 +30,17 @@ class Settings(BaseSettings):
     redis_url: RedisDsn
     # This process's name in the consumer group; two processes must not share one.
     consumer: str = Field(default_factory=socket.gethostname, min_length=1)
-    # Counted from when the ledger recorded it; must exceed the longest stream, or running requests are taken for lost.
+    # Counted from when the request was recorded; must exceed the longest stream, or running requests are given up.
     unsettled_after_seconds: float = Field(default=300, gt=0)
     claim_after_seconds: float = Field(default=30, gt=0)
-    # Connections to PostgreSQL that record, and those that answer questions: neither waits for the other.
+    # Connections to PostgreSQL for recording, and for answering: neither waits for the other.
     pool_size: int = Field(default=8, ge=2, le=100)
     read_pool_size: int = Field(default=4, ge=1, le=100)
-    # Whole months of receipts before the current one; older ones are dropped, while figures by day stay for ever.
-    # 25: any month can be compared with the same one of the two years before. 0: keep all.
+    # Whole months of receipts before the current one; older ones are dropped, while figures by day are kept. 25: any
+    # month can be compared with the same one of the two years before. 0: keep all.
     retention_months: int = Field(default=25, ge=0, le=1200)
     price_book_file: Path = PACKAGED_PRICE_BOOK
-    # Lets grpcurl and the like ask for the contract; for development.
+    # Lets tools such as grpcurl read the contract; for development.
     reflection: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_timeout_seconds: float = Field(default=10, gt=0)

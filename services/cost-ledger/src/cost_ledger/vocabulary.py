@@ -30,7 +30,7 @@ class Vocabulary:
             raise ValueError(f"{self._name} has no value {number}") from None
 
     def number(self, word: str) -> Any:
-        """Return the number behind `word`, a word that this class has given out; its type is that of the enum."""
+        """Return the number of `word`, which `word()` has returned; its type is that of the enum."""
         return self._numbers[word]
 
 

@@ -1,4 +1,4 @@
-"""The operator's commands for the price book: list, check, import, missing."""
+"""The commands `prices list`, `check`, `import` and `missing`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pricing.price_book import Price, Rates
 
 
 def add_prices(parser: argparse.ArgumentParser) -> None:
-    """Add them to the parser of `prices`; each sets `work`, which returns the status."""
+    """Add the commands below `prices`; each sets `work`, which returns the status."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="show the recorded prices")
     listing.add_argument("--at", type=day, metavar="DAY", help="only those in force on this day")
-    listing.add_argument("--provider", help="only this provider's")
+    listing.add_argument("--provider", help="only prices of this provider")
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(work=_prices_list)
     for name, work, text in (
         ("check", _prices_check, "say what an import of FILE would do; status 1 when it would be refused"),
-        ("import", _prices_import, "bring the prices of FILE into the book"),
+        ("import", _prices_import, "import the prices of FILE into the book"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("file", type=Path, metavar="FILE")
@@ -127,7 +127,7 @@ def _import_lines(done: Import, prices: int, *, dry_run: bool) -> list[str]:
         span = f"from {each.time.start:%Y-%m-%d}" + ("" if each.time.end is None else f" to {each.time.end:%Y-%m-%d}")
         lines.append(
             f"reprice is due: {each.attempts:,} attempts of {each.time.provider}/{each.time.target_model} {span} "
-            f"({each.priced_attempts:,} of them have a cost by now)"
+            f"({each.priced_attempts:,} of them have a cost already)"
         )
     if not done.changed:
         return [f"nothing to do: all {prices} prices of the file are recorded"]

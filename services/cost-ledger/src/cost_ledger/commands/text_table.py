@@ -1,15 +1,15 @@
-"""Tables as plain text, for operators."""
+"""Tables in plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Names may come from a provider or a file: nothing in them may move the cursor.
+# Names may come from a provider or a file: they must not contain control characters.
 _MAX_CELL = 80
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out `rows` below `header`: names to the left, figures to the right."""
+    """Return the lines of a table: names are aligned to the left, figures to the right."""
     cells = [list(header), *([_printable(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     to_right = [all(_is_figure(row[column]) for row in cells[1:]) for column in range(len(header))]

@@ -1,4 +1,4 @@
-"""The price book as the table `prices`: what an import changes, what that touches, and the import itself."""
+"""The price book in the table `prices`: what an import changes, which attempts that affects, and the import itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _model = attrgetter("provider", "target_model")
 
 @dataclass(frozen=True, slots=True)
 class ChangedTime:
-    """A time in which another price is in force after an import than before it."""
+    """A period in which another price is in force after an import than before it."""
 
     provider: str
     target_model: str
@@ -32,7 +32,7 @@ class ChangedTime:
 
 @dataclass(frozen=True)
 class ImportPlan:
-    """What an import does to the table."""
+    """The changes that an import makes to the table."""
 
     new: list[Price]
     moved: list[tuple[Price, datetime | None]]
@@ -42,12 +42,12 @@ class ImportPlan:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Recorded attempts with usage that would cost something else; `reprice` is due when there are any."""
+    """Recorded attempts with usage whose cost changes; `reprice` is due when there are any."""
 
     time: ChangedTime
     attempts: int
     priced_attempts: int
-    """Those that have a cost by now."""
+    """Those that have a cost already."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Import:
 
 
 def plan_import(recorded: Sequence[Price], prices: Sequence[Price]) -> ImportPlan:
-    """Say what bringing `prices` into a table that holds `recorded` changes.
+    """Return what importing `prices` into a table that holds `recorded` changes.
 
     A price holds until its own end or until the next one of its model begins, whichever comes first; so a new price
-    closes the one before it. PriceChanged when a recorded version would get other figures: costs were computed with
-    them. PriceGap when a model would lose its price for a time without the file saying so.
+    closes the one before it. PriceChanged when a recorded version would get other figures, with which costs were
+    computed. PriceGap when a model would lose its price for a period without the file saying so.
     """
     by_version = {price.price_version: price for price in recorded}
     stated = {price.price_version for price in prices}
@@ -100,20 +100,19 @@ def plan_import(recorded: Sequence[Price], prices: Sequence[Price]) -> ImportPla
 async def import_price_book(
     connection: Connection, prices: Sequence[Price], *, may_backdate: bool, dry_run: bool = False
 ) -> Import:
-    """Bring `prices` into the table, or only say what that would do; a second import finds nothing to do.
+    """Import `prices`, or only return what that would do; a second import finds nothing to do.
 
-    Raises what `plan_import` raises, and PricesBackdated when attempts that have a cost would cost something else and
-    that was not asked for.
+    Raises what `plan_import` raises, and PricesBackdated when recorded costs would change without `may_backdate`.
     """
     async with connection.transaction():
-        # Two imports at the same time would each leave the other's prices open.
+        # Two imports at the same time would each leave the other's prices without an end.
         await connection.execute("LOCK TABLE prices IN SHARE ROW EXCLUSIVE MODE")
         plan = plan_import(await read_prices(connection), prices)
         touched = [each for time in plan.times if (each := await _touched(connection, time)).attempts]
         if not may_backdate and (versions := [_version_of(each) for each in touched if each.priced_attempts]):
             raise PricesBackdated(versions, sum(each.priced_attempts for each in touched))
         if not dry_run:
-            # Ends first, so that at no moment two prices of a model stand open.
+            # Ends first, so that no model ever has two prices without an end.
             for price, end in plan.moved:
                 await connection.execute(
                     "UPDATE prices SET effective_to = $2 WHERE price_version = $1", price.price_version, end
@@ -144,7 +143,7 @@ def _end_where_the_next_begins(prices: Iterable[Price]) -> list[Price]:
 
 
 def _changed_times(before: Sequence[Price], after: Sequence[Price]) -> list[ChangedTime]:
-    """Return the times of each model in which another version is in force, in their order."""
+    """Return the periods of each model in which another version is in force, in their order."""
     old, new = PriceBook(before), PriceBook(after)
     times = []
     for (provider, target_model), of_model in groupby(sorted([*before, *after], key=_model), _model):

@@ -1,8 +1,8 @@
-"""The price book as a YAML file: read and checked, every fault with its line.
+"""Reads and checks a price book in YAML; every fault is reported with its line.
 
     prices:
       - provider: openai                   # as in the routes file
-        target_model: MODEL                # as the provider is asked for it
+        target_model: MODEL                # the provider's name for it
         effective_from: 2026-09-22         # the first UTC day of this price
         effective_to: 2026-12-01           # the first UTC day it no longer holds; default: until the next one begins
         currency: USD                      # the default, and the only one: costs are recorded in USD
@@ -18,7 +18,7 @@
         source: the page it was read from
         source_date: 2026-09-24            # and the day
 
-`PROVIDER/MODEL@EFFECTIVE_FROM` is the price's version. Whatever is not named here is refused.
+`PROVIDER/MODEL@EFFECTIVE_FROM` is the price's version. Any other field is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _is_usd(currency: str) -> str:
     return currency
 
 
-# YAML reads 0.1 as a float; its shortest text is what was written, and that is the price.
+# YAML parses 0.1 as a float; its shortest text is what was written, and that is the price.
 _Usd = Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=100_000, decimal_places=9)]
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 
@@ -114,7 +114,7 @@ class PriceFile:
     """On which line each price version begins."""
 
     def place_of(self, price_version: str) -> str:
-        """Return `FILE:LINE` of a version, the file alone when it does not stand in it."""
+        """Return `FILE:LINE` of a version, the file alone when it is not in it."""
         line = self.lines.get(price_version)
         return str(self.path) if line is None else f"{self.path}:{line}"
 
@@ -134,12 +134,12 @@ def load_price_file(path: Path) -> PriceFile:
     try:
         entries = _File.model_validate(document.data).prices
     except ValidationError as error:
-        # What YAML could make no value of was told with its reason; here it is only missing.
-        told = {where for where, _, _ in document.faults}
+        # What YAML could not parse was reported with its reason; here it would be reported as missing.
+        reported = {where for where, _, _ in document.faults}
         faults += [
             (document.line_of(fault["loc"]), f"{_dotted(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}")
             for fault in error.errors(include_url=False, include_input=False, include_context=False)
-            if fault["loc"] not in told
+            if fault["loc"] not in reported
         ]
     prices = [entry.to_price() for entry in entries]
     lines = {price.price_version: document.line_of(("prices", n)) for n, price in reversed([*enumerate(prices)])}
@@ -150,7 +150,7 @@ def load_price_file(path: Path) -> PriceFile:
 
 
 def _faults_of_times(prices: list[Price]) -> list[tuple[str, str]]:
-    """Find two prices of one model in force at the same time, and one that ends before it begins."""
+    """Find prices of one model that are in force at the same time, and prices that end before they begin."""
     ordered = sorted(prices, key=lambda price: (price.provider, price.target_model, price.effective_from))
     faults = [
         (price.price_version, "effective_to is not after effective_from")

@@ -1,4 +1,4 @@
-"""Models that were used and are in no cost, because nobody knows their price or because nobody counted their tokens."""
+"""Models that were used and are in no cost, because their price or their token counts are unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cost_ledger.prices.book import read_prices
 from cost_ledger.rows import COUNTING_COST, JOIN_NEWEST_CORRECTION
 from pricing.price_book import PriceBook
 
-# spend_daily says which models and days to look at, so that only their attempts are read.
+# spend_daily has the models and days in question, so that only their attempts are read.
 _MISSING = f"""
 WITH models AS (
     SELECT provider, target_model, min(day) AS first_day, max(day) AS last_day FROM spend_daily
@@ -27,7 +27,7 @@ FROM models JOIN attempts AS a ON a.provider = models.provider AND a.target_mode
 {JOIN_NEWEST_CORRECTION}
 WHERE a.has_usage AND ({COUNTING_COST}) IS NULL
 GROUP BY a.provider, a.target_model ORDER BY a.provider, a.target_model
-"""  # noqa: S608 - words of our own
+"""  # noqa: S608 - columns of our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class MissingPrice:
     target_model: str
     attempts: int
     uncounted_attempts: int
-    """Those without an input or output count: no price can make a cost of them."""
+    """Those without an input or output count: no price makes a cost of them."""
     input_tokens: int
     output_tokens: int
     first_used: date
@@ -48,7 +48,7 @@ class MissingPrice:
 
 
 async def missing_prices(connection: Connection, first: date | None, last: date | None) -> list[MissingPrice]:
-    """Return the models of these UTC days of admission, both included; None: any."""
+    """Return such models of requests admitted on these UTC days, both included; None: any."""
     book = PriceBook(await read_prices(connection))
     return [
         MissingPrice(

@@ -28,29 +28,29 @@ log = structlog.get_logger()
 _Context = grpc.aio.ServicerContext[Any, Any]
 ResultT = TypeVar("ResultT")
 
-_LONGEST_DAYS = 366
-_DEFAULT_PAGE, _LARGEST_PAGE = 50, 1000
-# More than these wait longer for a connection than their callers do.
-_MOST_OPEN_QUESTIONS = 64
+_MAX_DAYS = 366
+_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 1000
+# Any more would wait for a connection longer than their callers wait for them.
+_MAX_OPEN_QUERIES = 64
 _DEFAULT_TIMEOUT_SECONDS = 10.0
-# Kept back from the caller's deadline so that the reason reaches it before its own clock runs out.
+# Subtracted from the caller's deadline, so that the reason reaches it before it gives up.
 _DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
-    """Answers from Postgres; UNAVAILABLE while it is away."""
+    """Answers from Postgres, or UNAVAILABLE while it is away."""
 
     def __init__(self, reader: Reader, prices: PriceList, metrics: Metrics) -> None:
         self._reader = reader
         self._prices = prices
         self._metrics = metrics
-        self._open_questions = 0
+        self._open_queries = 0
 
     async def GetPriceBook(  # noqa: N802
         self, request: ledgerpb.GetPriceBookRequest, context: _Context
     ) -> ledgerpb.GetPriceBookResponse:
         """Return all prices, past and future."""
-        prices = await self._ask(context, self._prices.prices())
+        prices = await self._answer(context, self._prices.prices())
         return ledgerpb.GetPriceBookResponse(prices=[price.to_proto() for price in prices])
 
     async def GetSpend(  # noqa: N802
@@ -62,10 +62,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             first, last = _day(request.from_day), _day(request.to_day)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "from_day and to_day must be days: YYYY-MM-DD")
-        if not 0 <= (last - first).days < _LONGEST_DAYS:
+        if not 0 <= (last - first).days < _MAX_DAYS:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"to_day must not be before from_day, and the range at most {_LONGEST_DAYS} days",
+                f"to_day must not be before from_day, and the range at most {_MAX_DAYS} days",
             )
         group_by = list(request.group_by)
         if any(dimension not in spend.COLUMNS for dimension in group_by) or len(set(group_by)) < len(group_by):
@@ -91,8 +91,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledgerpb.ListRequestsResponse:
         """Return a page of a tenant's requests, newest first."""
         await self._check_tenant(context, request.tenant)
-        if request.page_size > _LARGEST_PAGE:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"page_size must be at most {_LARGEST_PAGE}")
+        if request.page_size > _MAX_PAGE_SIZE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"page_size must be at most {_MAX_PAGE_SIZE}")
         try:
             filters = _filters(request)
         except ValueError as error:
@@ -104,7 +104,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the cursor is not one of this list; go on with the filters it was made with, or begin without it",
             )
-        page = await self._read(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE))
+        page = await self._read(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE_SIZE))
         return ledgerpb.ListRequestsResponse(records=page.records, next_page_token=page.next_cursor or "")
 
     async def _check_tenant(self, context: _Context, tenant: str) -> None:
@@ -112,20 +112,20 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
 
     async def _read(self, context: _Context, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Ask, unless so many ask already that no connection would be free in time."""
-        if self._open_questions >= _MOST_OPEN_QUESTIONS:
+        """Run a query, unless so many are running that no connection would be free in time."""
+        if self._open_queries >= _MAX_OPEN_QUERIES:
             answer.close()
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "too many questions at a time; nothing is lost, try again"
             )
-        self._open_questions += 1
+        self._open_queries += 1
         try:
-            return await self._ask(context, answer)
+            return await self._answer(context, answer)
         finally:
-            self._open_questions -= 1
+            self._open_queries -= 1
 
-    async def _ask(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
-        """Wait for an answer of Postgres as long as the caller does; end the call when there is none."""
+    async def _answer(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
+        """Wait for Postgres as long as the caller waits; end the call when there is no answer."""
         bind_call_trace(context.invocation_metadata())
         try:
             async with asyncio.timeout(_timeout(context)):
@@ -141,7 +141,7 @@ async def _unavailable(context: _Context) -> NoReturn:
 
 
 def _day(text: str) -> date:
-    """Read YYYY-MM-DD and nothing else that ISO 8601 knows; ValueError."""
+    """Parse YYYY-MM-DD and no other form of ISO 8601; ValueError."""
     day = date.fromisoformat(text)
     if day.isoformat() != text:
         raise ValueError("not YYYY-MM-DD")
@@ -149,7 +149,7 @@ def _day(text: str) -> date:
 
 
 def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
-    """Read what a list is filtered by; ValueError with the reason when it makes no sense."""
+    """Return the filters of a list; ValueError with the reason when one is invalid."""
     names = ("user", "key_id", "requested_model", "provider", "target_model", "template")
     if any("\0" in getattr(request, name) for name in names):
         raise ValueError(f"{', '.join(names)} must be names")
@@ -171,7 +171,7 @@ def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
 
 
 def _moment(timestamp: Timestamp) -> datetime:
-    """Read a time that an id can have; ValueError."""
+    """Return a time that an id can have; ValueError."""
     try:
         moment = timestamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
@@ -182,7 +182,7 @@ def _moment(timestamp: Timestamp) -> datetime:
 
 
 def _timeout(context: _Context) -> float:
-    """Return how many seconds a question may take: a little less than the caller will wait."""
+    """Return how many seconds a query may take: a little less than the caller waits."""
     remaining = context.time_remaining()
     if remaining is None:
         return _DEFAULT_TIMEOUT_SECONDS

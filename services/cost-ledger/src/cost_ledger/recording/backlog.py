@@ -1,4 +1,4 @@
-"""What lies on the stream of cost events and beside it, and who reads it."""
+"""The state of the stream of cost events, of its dead letters and of its consumer group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
 
-# In one step: a member that reads something between a question and its removal would take that with it.
+# In one step: entries that a member reads between the check and its removal would be lost with it.
 _REMOVE_IDLE_MEMBERS = """
 local removed = {}
 for _, member in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -27,17 +27,17 @@ return removed
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is not recorded yet."""
+    """What is not recorded yet, and what never will be."""
 
     events: int
     oldest_seconds: float
     """How long the oldest of them has been on the stream, by the clock of Redis; 0 when there is none."""
     dead_letters: int
-    """What never will be, as it is."""
+    """Entries that cannot be recorded as they are."""
 
 
 async def measure_backlog(client: redis.Redis) -> Backlog:
-    """Look at the stream: what is recorded leaves it, hence its first entry is the oldest that is not. RedisError."""
+    """Measure the stream: what is recorded leaves it, so its first entry is the oldest that is not. RedisError."""
     pipeline = client.pipeline(transaction=True)
     pipeline.xlen(STREAM)
     pipeline.xrange(STREAM, count=1)
@@ -53,16 +53,16 @@ async def measure_backlog(client: redis.Redis) -> Backlog:
 
 
 async def remove_idle_members(client: redis.Redis, idle_seconds: float) -> list[str]:
-    """Remove members of the group that hold nothing and have not asked for so long; return their names. RedisError.
+    """Remove members of the group that hold nothing and have been idle for so long; return their names. RedisError.
 
-    One that lives after all becomes a member again with its next question.
+    A member that is alive after all joins the group again with its next read.
     """
     try:
-        # The client's types leave out that what it returns is awaited.
+        # The client's types omit that the result is awaitable.
         script: Any = client.eval(_REMOVE_IDLE_MEMBERS, 1, STREAM, GROUP, str(int(idle_seconds * 1000)))
         removed: Any = await script
     except ResponseError as error:
-        # Nothing has been sent or read yet.
+        # There is no stream or no group yet.
         if "no such key" in str(error) or "NOGROUP" in str(error):
             return []
         raise

@@ -1,4 +1,4 @@
-"""Takes cost events off the Redis Stream: a batch is acknowledged after its commit, a poisoned event stops nobody."""
+"""Takes cost events off the Redis Stream: a batch is acknowledged after its commit, a poisoned event blocks nothing."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ log = structlog.get_logger()
 STREAM = "spillway:cost-events"
 DEAD_LETTERS = "spillway:cost-events:dead"
 GROUP = "cost-ledger"
-_MOST_EVENTS = 500
+_MAX_EVENTS = 500
 _BLOCK_MS = 500
-_MOST_DEAD_LETTERS = 10_000
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
-# Fault is found with the values: they cannot be stored, indexed or multiplied. All else is about Postgres and passes.
+_MAX_DEAD_LETTERS = 10_000
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
+# The values are at fault: they cannot be stored, indexed or multiplied. Other errors of Postgres are temporary.
 _REFUSALS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -74,7 +74,7 @@ class Consumer:
         name: str,
         claim_after_seconds: float,
     ) -> None:
-        """`name` tells it from other members; what a member left for `claim_after_seconds` is taken over."""
+        """`name` is unique in the group; entries that another member has held for `claim_after_seconds` are claimed."""
         self._client = client
         self._store = store
         self._prices = prices
@@ -88,12 +88,12 @@ class Consumer:
         self._jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` is set; the batch under way is finished first."""
-        pause = _FIRST_PAUSE_SECONDS
+        """Consume until `stop` is set; the current batch is finished first."""
+        pause = _MIN_PAUSE_SECONDS
         while not stop.is_set():
             try:
                 await self._turn(stop)
-                pause = _FIRST_PAUSE_SECONDS
+                pause = _MIN_PAUSE_SECONDS
             except (RedisError, OSError, TimeoutError) as error:
                 self._metrics.stream_errors.inc()
                 self._has_own_pending = True
@@ -113,7 +113,7 @@ class Consumer:
             await self._process(batch, stop)
 
     async def _take(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """Return the next entries: own ones left over, then a dead member's, then new ones."""
+        """Return the next entries: own ones that are still pending, then a dead member's, then new ones."""
         if self._has_own_pending:
             entries = await self._read("0")
             if entries:
@@ -121,7 +121,7 @@ class Consumer:
             self._has_own_pending = False
         if time.monotonic() >= self._next_claim:
             claimed: Any = await self._client.xautoclaim(
-                STREAM, GROUP, self._name, min_idle_time=int(self._claim_after * 1000), count=_MOST_EVENTS
+                STREAM, GROUP, self._name, min_idle_time=int(self._claim_after * 1000), count=_MAX_EVENTS
             )
             entries = [entry for entry in claimed[1] if entry[1] is not None]
             if entries:
@@ -132,11 +132,11 @@ class Consumer:
 
     async def _read(self, start: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
         block = _BLOCK_MS if start == ">" else None
-        answer: Any = await self._client.xreadgroup(GROUP, self._name, {STREAM: start}, count=_MOST_EVENTS, block=block)
+        answer: Any = await self._client.xreadgroup(GROUP, self._name, {STREAM: start}, count=_MAX_EVENTS, block=block)
         if not answer:
             return []
         entries = answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))[0]
-        # An entry that was deleted while it was pending comes back without fields.
+        # An entry that was deleted while it was pending is returned without fields.
         return [(entry_id, fields or {}) for entry_id, fields in entries]
 
     async def _process(self, batch: Sequence[tuple[bytes, dict[bytes, bytes]]], stop: asyncio.Event) -> None:
@@ -157,8 +157,8 @@ class Consumer:
             await self._acknowledge([entry_id for entry_id, _ in batch], [*dead, *refused])
 
     async def _record_until_done(self, entries: list[Entry], stop: asyncio.Event) -> list[DeadLetter] | None:
-        """Record, waiting for Postgres as long as it takes; return what it refused, None when `stop` came first."""
-        pause = _FIRST_PAUSE_SECONDS
+        """Record, waiting for Postgres as long as it takes; return what it refused, None when `stop` was set first."""
+        pause = _MIN_PAUSE_SECONDS
         while True:
             try:
                 return await self._record(entries)
@@ -193,11 +193,11 @@ class Consumer:
         self._observe(entries, recorded, time.monotonic() - started)
 
     async def _acknowledge(self, entry_ids: Sequence[bytes], dead: Sequence[DeadLetter]) -> None:
-        """Take the entries off the stream; what can never be recorded goes where a person finds it."""
+        """Remove the entries from the stream; those that can never be recorded go to the dead letters."""
         pipeline = self._client.pipeline(transaction=True)
         for letter in dead:
             fields: dict[Any, Any] = {"event": letter.data, "reason": str(letter.error), "entry_id": letter.entry_id}
-            pipeline.xadd(DEAD_LETTERS, fields, maxlen=_MOST_DEAD_LETTERS, approximate=True)
+            pipeline.xadd(DEAD_LETTERS, fields, maxlen=_MAX_DEAD_LETTERS, approximate=True)
         pipeline.xack(STREAM, GROUP, *entry_ids)
         pipeline.xdel(STREAM, *entry_ids)
         await pipeline.execute()
@@ -219,11 +219,11 @@ class Consumer:
                 await stop.wait()
         except TimeoutError:
             pass
-        return min(seconds * 2, _LONGEST_PAUSE_SECONDS)
+        return min(seconds * 2, _MAX_PAUSE_SECONDS)
 
     def _observe(self, entries: Sequence[Entry], recorded: Recorded, seconds: float) -> None:
         now = time.time()
-        # Told twice in one batch is recorded once.
+        # An event that is twice in one batch is recorded once.
         new = {True: set(recorded.settled), False: set(recorded.admitted)}
         self._metrics.batch_events.observe(len(entries))
         self._metrics.batch_seconds.observe(seconds)

@@ -1,4 +1,4 @@
-"""Cost events as they come off the stream, checked, in the shapes that the tables hold."""
+"""Parses and checks cost events; what they become are the records of the tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pricing.usage import Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
-# No model takes so much; a count beyond it is garbage, and a sum of such would overflow for everyone else.
+# No model takes so much: a larger count is garbage, and it would overflow the sums that others are in.
 MAX_TOKENS = 10**12
 
 
@@ -39,7 +39,7 @@ class AdmittedEvent:
 
 @dataclass(frozen=True, slots=True)
 class SettledEvent:
-    """A request is over, well or not; `attempts` in order of their numbers."""
+    """A request has ended, successfully or not; `attempts` are in the order of their numbers."""
 
     occurred_at: datetime
     request: RequestFacts
@@ -59,7 +59,7 @@ LedgerEvent = AdmittedEvent | SettledEvent
 
 
 def read_event(data: bytes) -> LedgerEvent:
-    """Parse and check one serialized CostEvent; PoisonedEvent says what is wrong with it."""
+    """Parse and check one serialized CostEvent; PoisonedEvent has the reason why it cannot be recorded."""
     try:
         message = ledgerpb.CostEvent.FromString(data)
     except DecodeError as error:

@@ -65,16 +65,16 @@ def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, momen
 
 
 class UnpricedModels:
-    """Says when a log line about a model without a price is due: once per model and hour, not once per attempt."""
+    """Limits the log lines about a model without a price to one per model and hour."""
 
     def __init__(self) -> None:
         self._due: dict[tuple[str, str], float] = {}
         self._attempts: dict[tuple[str, str], int] = {}
 
     def count(self, provider: str, target_model: str, now_seconds: float) -> int | None:
-        """Count one attempt; return how many there were since the last line when the next one is due, else None.
+        """Count one attempt; return how many there were since the last line if the next one is due, else None.
 
-        `now_seconds` is of any clock that only goes forward.
+        `now_seconds` is from a monotonic clock.
         """
         model = (provider, target_model)
         attempts = self._attempts.pop(model, 0) + 1
@@ -82,7 +82,7 @@ class UnpricedModels:
             self._attempts[model] = attempts
             return None
         if len(self._due) >= _MAX_MODELS:
-            # Names come from routes, which are few; whatever invents them must not fill the memory.
+            # Names come from routes, which are few; a source of endless names must not fill the memory.
             self._due.clear()
             self._attempts.clear()
         self._due[model] = now_seconds + _HOUR_SECONDS

@@ -25,7 +25,7 @@ _ROLLBACK_SECONDS = 2.0
 # ON CONFLICT goes by one unique index. When two writers make the same row of `spend_daily` at one moment, its other
 # one, kept until no code of revision 0001 writes any more, refuses the second; a moment later the row is found.
 _TRIES = 5
-# After a catastrophe too, one sweep ends within its timeout.
+# One sweep must end within its timeout, also when an outage left very many.
 _MAX_GIVEN_UP = 10_000
 _CACHE_COLUMN = {"hit": "cache_hits", "miss": "cache_misses", "bypass": "cache_bypasses"}
 
@@ -42,8 +42,8 @@ _INSERT_ATTEMPTS = insert_rows(
     ATTEMPT_COLUMNS,
     "ON CONFLICT (request_id, attempt_number) DO NOTHING RETURNING request_id, attempt_number",
 )
-# A row that a consumer holds is getting its end right now. Both moments are by PostgreSQL's clock: that of the edge may
-# be wrong, or jump.
+# A row that a consumer has locked is being settled right now. Both times are by PostgreSQL's clock: that of the edge
+# may be wrong, or jump.
 _GIVE_UP = """
 UPDATE requests SET state = 'unsettled' WHERE request_id IN (
     SELECT request_id FROM requests
@@ -64,7 +64,7 @@ class AttemptId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What of a batch was new."""
+    """The part of a batch that was new."""
 
     admitted: set[UUID]
     settled: set[UUID]
@@ -106,8 +106,8 @@ class Store:
             borrowed(self._pool, self._timeout) as connection,
             connection.transaction(),
         ):
-            # Consumers that write the same rows take their locks in the same order: requests by id, then spend by
-            # key. Hence one statement for beginnings and ends; two of them would wait for each other in a circle.
+            # Consumers that write the same rows lock them in the same order: requests by id, then spend by key. Hence
+            # one statement for beginnings and ends; two could deadlock.
             values = [rows[request_id].values() for request_id in sorted(rows)]
             written = await connection.fetch(_INSERT_REQUESTS, *by_column(values), timeout=self._timeout)
             new = {row["request_id"] for row in written}

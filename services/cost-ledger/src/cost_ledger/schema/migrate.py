@@ -1,6 +1,6 @@
 """Brings the database up to date: creates it, runs the revisions that are missing, imports the price book.
 
-Or waits until somebody else has done so, which is how a new ledger finds its tables in a rollout.
+Or waits until another process has done so, as a new ledger does in a rollout.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONNECT_TIMEOUT_SECONDS = 10.0
 # Any constant; two migrations at the same time must run one after the other.
 _LOCK = 0x5B111A7E
 _REMEDY = "run `python -m cost_ledger migrate`"
-# How a server fails that is away, starts, ends or is full: with time that may change by itself.
+# Errors of a server that is away, starting, ending or full: trying again may help.
 _UNREACHABLE = (
     OSError,
     asyncpg.InterfaceError,
@@ -41,7 +41,7 @@ _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.TooManyConnectionsError,
 )
-# A table in use by a long transaction: how often it is tried again, and the pause before that.
+# For a table in use by a long transaction: how often a change is tried, and the pause between two tries.
 _TRIES = 20
 _PAUSE_SECONDS = 1.0
 
@@ -65,10 +65,10 @@ async def migrate(settings: Settings, wait_seconds: float = 0) -> None:
             await _patiently(lambda: _upgrade(connection))
             await _patiently(lambda: ensure_partitions(connection, datetime.now(UTC).date()))
             await connection.execute("RESET lock_timeout")
-            # A book that comes with a new version tells of prices that have changed since the one before.
+            # The book of a new version may have prices that changed since the last one.
             imported = await import_price_book(connection, prices, may_backdate=True)
             log.info("price_book_imported", entries=len(prices), changed=imported.changed)
-            _tell_what_is_due(imported.touched)
+            _log_what_is_due(imported.touched)
     except OUTAGES as error:
         raise MigrationFailed(f"the database cannot be brought up to date: {type(error).__name__}: {error}") from error
 
@@ -76,15 +76,15 @@ async def migrate(settings: Settings, wait_seconds: float = 0) -> None:
 async def check(settings: Settings, wait_seconds: float = 0) -> None:
     """Return when the database is as new as this ledger, or newer: then this ledger may serve.
 
-    It is looked at again for `wait_seconds`; then MigrationFailed with one line for the operator. Changes nothing.
+    Checks again for `wait_seconds`; then MigrationFailed with one line for the operator. Changes nothing.
     """
     try:
         await _until_done(lambda: _check_once(settings), (*_UNREACHABLE, MigrationFailed), wait_seconds)
     except OUTAGES as error:
-        raise MigrationFailed(f"the database cannot be looked at: {type(error).__name__}: {error}") from error
+        raise MigrationFailed(f"the database cannot be checked: {type(error).__name__}: {error}") from error
 
 
-def _tell_what_is_due(touched: Sequence[Touched]) -> None:
+def _log_what_is_due(touched: Sequence[Touched]) -> None:
     for each in touched:
         log.warning(
             "reprice_due",
@@ -146,20 +146,20 @@ async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def _until_done(
-    work: Callable[[], Awaitable[object]], passing: tuple[type[Exception], ...], wait_seconds: float
+    work: Callable[[], Awaitable[object]], temporary: tuple[type[Exception], ...], wait_seconds: float
 ) -> None:
-    """Do `work` again while it fails with one of `passing`, for `wait_seconds`; then the failure is raised."""
+    """Repeat `work` while it fails with one of `temporary`, for `wait_seconds`; then raise the failure."""
     end = time.monotonic() + wait_seconds
-    told = ""
+    logged = ""
     while True:
         try:
             await work()
-        except passing as error:
+        except temporary as error:
             if time.monotonic() >= end:
                 raise
-            if told != (reason := f"{type(error).__name__}: {error}"):
+            if logged != (reason := f"{type(error).__name__}: {error}"):
                 log.warning("waiting_for_the_database", reason=reason)
-                told = reason
+                logged = reason
             await asyncio.sleep(_PAUSE_SECONDS)
         else:
             return
@@ -180,7 +180,7 @@ async def _check_once(settings: Settings) -> None:
 
 
 async def _patiently(change: Callable[[], Awaitable[object]]) -> None:
-    """Try a change of tables again while somebody uses them; between two tries the old code works on."""
+    """Repeat a change of tables while they are in use; between two tries the old code goes on working."""
     for _ in range(_TRIES - 1):
         try:
             await change()
@@ -193,7 +193,7 @@ async def _patiently(change: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _upgrade(connection: asyncpg.Connection) -> None:
-    """Run the revisions that are missing, in one transaction: statements that are sent together are one."""
+    """Run the missing revisions; statements that are sent together are one transaction."""
     current = await _revision(connection)
     if sql := sql_between(current, "head"):
         await connection.execute(sql)
@@ -209,9 +209,9 @@ async def _revision(connection: asyncpg.Connection) -> str | None:
 
 
 def is_newer(revision: str | None) -> bool:
-    """Tell whether the tables are of a newer ledger, whose `revision` this one does not know.
+    """Whether the tables are of a newer ledger, whose `revision` this one does not know.
 
-    It works on them all the same: revisions only go forward, and such that older code keeps working.
+    It works on them all the same: every revision leaves older code working.
     """
     return revision is not None and revision not in revisions()
 
@@ -223,7 +223,7 @@ def revisions() -> list[str]:
 
 
 def sql_between(current: str | None, target: str) -> str:
-    """Return the SQL that leads from revision `current` (None: an empty database) to `target`; empty: nothing to do."""
+    """Return the SQL from revision `current` (None: an empty database) to `target`; empty if nothing is missing."""
     buffer = io.StringIO()
     alembic.command.upgrade(_config(buffer), target if current is None else f"{current}:{target}", sql=True)
     sql = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Monthly partitions of the tables that are keyed by request id: a UUIDv7 begins with its time."""
+"""Monthly partitions of the tables keyed by request id: a UUIDv7 begins with its time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cost_ledger.metrics import Metrics
 log = structlog.get_logger()
 
 TABLES = ("requests", "attempts")
-# Last month for late events, this one, and two ahead so that a ledger that was down for weeks finds its place.
+# Last month for late events, this one, and two ahead, so that a ledger that was down for weeks finds its partitions.
 _MONTHS_BACK, _MONTHS_AHEAD = 1, 2
-# Any constant; every process that makes or drops partitions takes this advisory lock.
+# Any constant; every process that creates or drops partitions takes this advisory lock.
 _LOCK = 0x5B111A70
 _NAME = re.compile(r"(?:requests|attempts)_(\d{4})_(\d{2})")
 
@@ -37,7 +37,7 @@ def month_after(month: date, count: int = 1) -> date:
 async def ensure_partitions(connection: Connection, today: date) -> list[str]:
     """Create the partitions that are missing around `today`; return their names.
 
-    LockNotAvailableError when somebody reads for long: nothing is created then, and nobody was kept waiting for it.
+    LockNotAvailableError behind a long transaction: nothing is created then, and no other statement was held up.
     """
     created = []
     async with connection.transaction():
@@ -53,9 +53,9 @@ async def ensure_partitions(connection: Connection, today: date) -> list[str]:
 async def drop_partitions(connection: Connection, today: date, retention_months: int) -> list[str]:
     """Drop the months before the `retention_months` that precede the current one; return the partitions' names.
 
-    `today` counts only as far as PostgreSQL agrees: a clock that is ahead drops nothing early. In the default
-    partition, whose ids tell no time that can be believed, rows go by the moment they were recorded.
-    LockNotAvailableError as above; the months dropped until then are.
+    The earlier of `today` and PostgreSQL's day counts: a clock that is ahead drops nothing early. Rows of the default
+    partition, whose ids hold no reliable time, are dropped by the time they were recorded.
+    LockNotAvailableError as above; months that were dropped before it stay dropped.
     """
     database_today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     kept_from = month_after(min(today, database_today).replace(day=1), -retention_months)
@@ -70,7 +70,7 @@ async def drop_partitions(connection: Connection, today: date, retention_months:
 
 
 class PartitionKeeper:
-    """Makes the months to come and drops those that were kept long enough; tells how far both have got."""
+    """Creates the months to come, drops those past their retention, and measures how far both have got."""
 
     def __init__(self, pool: asyncpg.Pool, metrics: Metrics, *, retention_months: int, timeout_seconds: float) -> None:
         """`retention_months`: whole months before the current one that are kept; 0: all."""
@@ -80,7 +80,7 @@ class PartitionKeeper:
         self._timeout = timeout_seconds
 
     async def turn(self, today: date) -> None:
-        """Do what is to be done `today`; what a long reader is in the way of is left to the next turn.
+        """Create and drop what is due `today`; behind a long transaction it is put off to the next turn.
 
         Raises what asyncpg raises, and TimeoutError.
         """
@@ -93,9 +93,9 @@ class PartitionKeeper:
             except asyncpg.LockNotAvailableError:
                 self._metrics.partitions_put_off.inc()
                 log.warning("partitions_put_off", hint="a transaction reads or writes the tables for long")
-            self._tell(await _months(connection), today)
+            self._measure(await _months(connection), today)
 
-    def _tell(self, months: dict[str, set[date]], today: date) -> None:
+    def _measure(self, months: dict[str, set[date]], today: date) -> None:
         everywhere = set.intersection(*months.values())
         ahead = 0
         while month_after(today.replace(day=1), ahead + 1) in everywhere:
@@ -106,13 +106,13 @@ class PartitionKeeper:
 
 
 async def _begin(connection: Connection) -> None:
-    """Begin to change the tables, one process at a time; who waits for a lock keeps all others waiting behind it."""
+    """Begin to change the tables, one process at a time, and wait only briefly: others queue behind a waiting lock."""
     await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
 
 
 async def _months(connection: Connection) -> dict[str, set[date]]:
-    """Return the months that each table has a partition for."""
+    """Return the months for which each table has a partition."""
     months: dict[str, set[date]] = {}
     for table in TABLES:
         rows = await connection.fetch(
@@ -130,8 +130,8 @@ async def _ensure(connection: Connection, table: str, month: date) -> str | None
         return None
     # All parts of the statements come from constants and a date, never from input.
     first, end = lowest_id(month), lowest_id(month_after(month))
-    # Ids of this month may be in the default partition by now: clients may choose theirs. PostgreSQL refuses a
-    # partition whose rows are elsewhere, so they move; the lock keeps others from following them.
+    # Ids of this month may be in the default partition by now. PostgreSQL refuses a partition whose rows are elsewhere,
+    # so they move; the lock keeps further ones out.
     await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
     await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
     await connection.execute(
@@ -145,13 +145,13 @@ async def _ensure(connection: Connection, table: str, month: date) -> str | None
 
 
 async def _drop(connection: Connection, month: date) -> Sequence[str]:
-    """Drop a month of all tables at once: no attempt is left without its request, nor the other way round."""
+    """Drop a month of all tables at once, so that no attempt is left without its request, nor a request alone."""
     dropped = []
     async with connection.transaction():
         await _begin(connection)
         for table in TABLES:
             name = _name(table, month)
-            # Another process may have been faster.
+            # Another process may have dropped it already.
             if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
                 await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
                 await connection.execute(f"DROP TABLE {name}")

@@ -1,4 +1,4 @@
-"""Cost events as the edge writes them, with what a test cares about to be said and the rest filled in."""
+"""Cost events as the edge writes them, with what a test is about as arguments and the rest filled in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def attempt(
     *,
     at: datetime = MORNING,
 ) -> routerpb.Attempt:
-    """Return an attempt that went well, or one that failed before billable work when there is no `usage`."""
+    """Return a successful attempt, or without `usage` one that failed before billable work."""
     message = routerpb.Attempt(
         attempt_number=number,
         target=f"{provider}-main",
@@ -88,7 +88,7 @@ def settled(
     cache_status: ledgerpb.CacheStatus.ValueType = ledgerpb.CACHE_STATUS_MISS,
     saved: ledgerpb.SavedAnswer | None = None,
 ) -> ledgerpb.CostEvent:
-    """Return the event that ends `request`, by default after one attempt that went well."""
+    """Return the event that ends `request`, by default after one successful attempt."""
     ending = ledgerpb.Settled(
         request=request,
         outcome=routerpb.OUTCOME_OK,

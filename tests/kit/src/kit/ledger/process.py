@@ -77,7 +77,7 @@ async def until(is_true: Callable[[], Awaitable[bool]], timeout_seconds: float =
 
 
 async def someone_waits_for_a_lock(pool: asyncpg.Pool) -> bool:
-    """Tell whether a session of the pool's database waits for a lock that another one holds."""
+    """Whether a session of the pool's database waits for a lock that another one holds."""
     count: int = await pool.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
@@ -163,11 +163,11 @@ class Parts:
         return ids
 
     async def is_drained(self) -> bool:
-        """Tell whether everything on the stream has been dealt with."""
+        """Whether everything on the stream is recorded or set aside."""
         return not await self.client.xlen(STREAM)
 
     async def pending(self) -> int:
-        """Return how many entries somebody has read and not acknowledged."""
+        """Return how many entries were read and not acknowledged."""
         return int((await self.client.xpending(STREAM, GROUP))["pending"])
 
     async def dead(self) -> list[dict[bytes, bytes]]:

@@ -15,8 +15,8 @@ _USAGE = """
     {prefix}reasoning_output_tokens bigint,
 """
 
-# Partitioned by the id itself: a UUIDv7 starts with its time, so that a request's month follows from its id
-# and the primary key can hold it. What is no UUIDv7 of a known month lands in the default partition.
+# Partitioned by the id itself: a UUIDv7 starts with its time, so a request's month follows from its id and the primary
+# key covers the partition key. Any other id goes to the default partition.
 _REQUESTS = f"""
 CREATE TABLE requests (
     request_id uuid NOT NULL,
@@ -129,7 +129,7 @@ def upgrade() -> None:
     for statement in (
         _REQUESTS,
         "CREATE TABLE requests_default PARTITION OF requests DEFAULT",
-        # What the sweep for requests without an end reads: small, since nearly all rows are settled.
+        # For the sweep for unsettled requests; small, since nearly all rows are settled.
         "CREATE INDEX requests_admitted ON requests (admitted_at) WHERE state = 'admitted'",
         _ATTEMPTS,
         "CREATE TABLE attempts_default PARTITION OF attempts DEFAULT",

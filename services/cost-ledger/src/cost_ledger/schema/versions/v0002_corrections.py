@@ -1,6 +1,6 @@
 """Corrections of costs, templates, and the indexes that lists of requests are read by.
 
-Expands only: what writes to the tables of revision 0001 goes on as before. The primary key of `spend_daily` leaves
+Expands only: code of revision 0001 goes on writing as before. The primary key of `spend_daily` leaves
 `template` out until no such writer is left; the unique index beside it is what new writers go by.
 """
 
@@ -11,7 +11,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# A correction belongs to an attempt of a partition that may have been dropped: it stands by itself.
+# No foreign key: the partition of a correction's attempt may have been dropped.
 _CORRECTIONS = """
 CREATE TABLE corrections (
     request_id uuid NOT NULL,
@@ -37,8 +37,8 @@ def upgrade() -> None:
         "ALTER TABLE spend_daily ADD COLUMN template text NOT NULL DEFAULT ''",
         "CREATE UNIQUE INDEX spend_daily_by_template ON spend_daily "
         "(tenant, day, user_id, key_id, requested_model, provider, target_model, template)",
-        # Pages of one tenant, newest first: a UUIDv7 is ordered by its time. What few requests have in common is found
-        # by an index of its own, which leaves out those that have the usual value (request_list.py).
+        # Pages of one tenant, newest first: a UUIDv7 is ordered by its time. A value that few requests have is found by
+        # an index of its own, which leaves out the usual values (reading/requests.py).
         "CREATE INDEX requests_by_tenant ON requests (tenant, request_id DESC)",
         "CREATE INDEX requests_by_user ON requests (tenant, user_id, request_id DESC)",
         "CREATE INDEX requests_by_key ON requests (tenant, key_id, request_id DESC)",
@@ -46,9 +46,9 @@ def upgrade() -> None:
         "CREATE INDEX requests_by_template ON requests (tenant, template, request_id DESC) WHERE template <> ''",
         "CREATE INDEX requests_failed ON requests (tenant, outcome, request_id DESC) WHERE outcome NOT IN ('', 'ok')",
         "CREATE INDEX requests_unsettled ON requests (tenant, request_id DESC) WHERE state = 'unsettled'",
-        # Costs are recorded in USD, and so are prices; another currency would need a rate with a date of its own.
+        # Costs are recorded in USD, and so are prices; another currency would need exchange rates with dates.
         "ALTER TABLE prices ADD COLUMN currency text NOT NULL DEFAULT 'USD' CHECK (currency = 'USD')",
-        # What is derived again after a price was added or changed.
+        # For `reprice`: attempts of a model by time.
         "CREATE INDEX attempts_by_model ON attempts (provider, target_model, started_at)",
     ):
         op.execute(statement)

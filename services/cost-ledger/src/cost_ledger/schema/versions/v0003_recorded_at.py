@@ -1,9 +1,9 @@
 """When a request was first recorded, by the clock of PostgreSQL.
 
-Who waits for an end, or for the end of the time that a row is kept, must not go by the clock of the pod that admitted
-the request: a pod whose clock is an hour behind would see all its running requests given up.
+The sweep for unsettled requests, and retention, must not go by the clock of the pod that admitted the request: all
+running requests of a pod whose clock is an hour behind would be given up.
 
-Expands only. The default is evaluated once for the rows that are there, so that none of them is rewritten.
+Expands only. The default is evaluated once for all existing rows, so that none of them is rewritten.
 """
 
 from alembic import op
