@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 
+from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.price import UnpricedModels
-from kit.ledger.cost_events import attempt, request, settled, used
+from kit.ledger.cost_events import MORNING, attempt, request, settled, used
 from kit.ledger.process import LedgerProcess, Parts, until
 
 
@@ -38,3 +41,17 @@ async def test_each_unpriced_attempt_is_counted_and_its_model_logged_once(parts:
     ]
     assert 'cost_ledger_unpriced_attempts_total{provider="openai"} 20.0' in httpx2.get(ledger.metrics_url).text
     assert [(None,)] * 20 == [tuple(row) for row in await parts.pool.fetch("SELECT cost_usd FROM attempts")]
+
+
+async def test_no_caller_gets_a_book_that_was_not_read(parts: Parts) -> None:
+    """However the first readings overlap, also while a connection is given back after one: every book has the prices."""
+    prices = PriceList(parts.pool, 10.0)
+    first = asyncio.create_task(prices.refresh())
+    books = []
+    while not first.done():
+        books.append(asyncio.create_task(prices.book()))
+        await asyncio.sleep(0)
+
+    known = [(await book).price_at("openai", "gpt-test", MORNING) for book in books]
+    assert len(books) > 1
+    assert None not in known

@@ -21,8 +21,9 @@ class PriceList:
     async def refresh(self) -> None:
         """Read the table again; on an error the prices read before stay."""
         async with borrowed(self._pool, self._timeout) as connection:
-            self._prices = await read_prices(connection)
-        self._book = PriceBook(self._prices)
+            prices = await read_prices(connection)
+        # Both at once, after the last await: a caller in between would price by a book that was not read.
+        self._prices, self._book = prices, PriceBook(prices)
 
     async def prices(self) -> list[Price]:
         """Return all rows, reading them first if that has never succeeded."""
