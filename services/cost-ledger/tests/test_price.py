@@ -44,7 +44,7 @@ async def test_each_unpriced_attempt_is_counted_and_its_model_logged_once(parts:
 
 
 async def test_no_caller_gets_a_book_that_was_not_read(parts: Parts) -> None:
-    """However the first readings overlap, also while a connection is given back after one: every book has the prices."""
+    """However the first reads overlap, also while a connection is released after one: every book has the prices."""
     prices = PriceList(parts.pool, 10.0)
     first = asyncio.create_task(prices.refresh())
     books = []
