@@ -1,8 +1,8 @@
-"""Makes what compose.yaml's services are given: `compose_setup.py UID EDGE ROUTER POSTGRES`, a folder for each of them.
+"""Creates the files of compose.yaml's services: `compose_setup.py UID EDGE ROUTER POSTGRES`, a folder for each.
 
 An API key and its hash for the edge, routes and the providers' keys for the router, a password for PostgreSQL. The
-first and the last are made once; routes follow OPENAI_API_KEY and ANTHROPIC_API_KEY at each start, as with `make up`.
-Edge and router run as UID.
+API key and the password are created once; routes follow OPENAI_API_KEY and ANTHROPIC_API_KEY at each start, as with
+`make up`. Edge and router run as UID.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODEL_URL = "http://local-model:8000/v1"
 
 
 def main() -> None:
-    """Make what is missing; exit with 1 and one line when it cannot be made."""
+    """Create what is missing; exit with 1 and one line on failure."""
     uid = int(sys.argv[1])
     edge, router, postgres = (Path(argument) for argument in sys.argv[2:])
     try:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _ensure_password(file: Path) -> None:
-    """Two users read it, PostgreSQL's and the ledger's; nobody else has the volume."""
+    """Readable by two users, PostgreSQL's and the ledger's; no other service mounts the volume."""
     if not file.exists():
         file.write_text(secrets.token_urlsafe(32))
         file.chmod(0o444)

@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 2.0
 
 
 class Reloader:
-    """Keeps one process running on the newest sources until it is told to stop."""
+    """Keeps one process running on the newest sources until it is stopped."""
 
     def __init__(self, folder: Path, module: str) -> None:
         self._folder = folder
@@ -36,7 +36,7 @@ class Reloader:
             self._process.terminate()
 
     def run(self) -> int:
-        """Start and start again; return the status of the process that was told to stop, 0 when none ran."""
+        """Start and start again; return the status of the stopped process, 0 when none ran."""
         seen = self._snapshot()
         self._start()
         while not self._stops:
@@ -74,7 +74,7 @@ class Reloader:
             return
         environment = {**os.environ, "PYTHONPATH": str(self._folder)}
         self._process = subprocess.Popen([sys.executable, "-m", self._module], env=environment)
-        if self._stops:  # told so while the process was made
+        if self._stops:  # stopped while the process was started
             self._process.terminate()
 
     def _notice_end(self) -> None:

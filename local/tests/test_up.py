@@ -135,7 +135,7 @@ def test_starts_answers_stops_and_keeps_its_data(start: Callable[[], System]) ->
     costs = again.ask("costs")
     assert 0 == costs.returncode, costs.stderr
     assert re.search(r"^total +2 +1 ", costs.stdout, re.MULTILINE), costs.stdout
-    # The ledger's own commands run on the same books.
+    # The ledger's own commands use the same ledger.
     checked = again.ask("verify")
     assert (0, "") == (checked.returncode, checked.stderr), checked.stdout
     assert re.search(r"^verified 2 requests, 1 attempts, .*: 0 mismatches$", checked.stdout, re.MULTILINE)

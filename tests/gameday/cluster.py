@@ -30,7 +30,7 @@ class Cluster:
     """One namespace of one cluster."""
 
     def __init__(self, context: str | None, namespace: str, folder: Path) -> None:
-        """Write a kubeconfig of its own into `folder`, so that somebody's `use-context` changes nothing here."""
+        """Write a separate kubeconfig into `folder`, so that a `use-context` elsewhere has no effect."""
         chosen = ["--context", context] if context else []
         config = _run(["kubectl", "config", "view", "--minify", "--flatten", *chosen])
         self.kubeconfig = folder / "kubeconfig"
@@ -144,7 +144,7 @@ class Prometheus:
             return dict(self._firing)
 
     def forget(self) -> None:
-        """Begin anew to note what was seen; what fires now counts when it has ended and begins again."""
+        """Forget the alerts seen so far; one that is firing counts again only after it has ended."""
         with self._lock:
             self._seen = {}
 
@@ -154,7 +154,7 @@ class Prometheus:
             return dict(self._seen)
 
     def value(self, expression: str) -> float | None:
-        """Return the first value of an expression, None when there is none or nobody answers."""
+        """Return the first value of an expression, None without a value or an answer."""
         try:
             answer = self._get("query", query=expression)["result"]
         except (OSError, ValueError):

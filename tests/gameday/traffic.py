@@ -27,24 +27,24 @@ class Traffic:
         self._refused = 0
         self._is_closed = threading.Event()
         self.ends: Counter[str] = Counter()
-        """How requests ended: a status, or `none` when nothing came."""
+        """The ends of requests: a status, or `none` without a response."""
         threading.Thread(target=self._drive, daemon=True).start()
 
     def begin(self, model: str, per_second: float, does: str = "") -> None:
-        """Ask `model` so often; `does` is what the fault provider is to do, for targets that do as they are asked."""
+        """Send requests to `model` at this rate; `does` selects the fault where the target lets a request do so."""
         self._kinds[model, does] = per_second
 
     def end(self, model: str | None = None) -> None:
-        """Ask `model` no more; None: nobody."""
+        """Stop requests to `model`, to all models without it."""
         self._kinds = {kind: rate for kind, rate in self._kinds.items() if model is not None and kind[0] != model}
 
     def ask_once(self, model: str, times: int = 1, does: str = "") -> None:
-        """Ask `model` now."""
+        """Send requests to `model` now."""
         for _ in range(times):
             self._pool.submit(self._ask, model, does)
 
     def close(self) -> None:
-        """Ask nothing any more."""
+        """Stop all requests."""
         self._is_closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

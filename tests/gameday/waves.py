@@ -1,4 +1,4 @@
-"""What is broken together on a game day, which alerts have to fire then, and how it is mended."""
+"""The faults of a game day: which are caused together, which alerts have to fire, and how they are repaired."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _STREAM = "spillway:cost-events"
 
 @dataclass(slots=True)
 class Wave:
-    """What is broken together, the alerts that have to fire, and how it is mended."""
+    """Faults that are caused together, the alerts that have to fire, and the repair."""
 
     name: str
     breaks: Callable[[], None]
     alerts: dict[str, str]
-    """By name: how it was provoked."""
+    """The cause of each alert, by its name."""
     mends: Callable[[], None]
     by_pages: frozenset[str] = frozenset()
-    """Those of the alerts that fire for what the pages of the others did."""
+    """Alerts that fire because of commands on the pages of the others."""
     procedures: Sequence[tuple[str, Sequence[str] | None]] = ()
-    """Pages, and the sections of them, that are worked through while it is broken."""
+    """Pages, and their sections, whose commands run during the fault."""
     afterwards: Sequence[tuple[str, Sequence[str] | None]] = ()
-    """And after it was mended."""
+    """Those whose commands run after the repair."""
 
 
 class Waves:
-    """They break a cluster in each of the ways that there is an alert for."""
+    """Cause the fault of every alert in a cluster."""
 
     def __init__(
         self, cluster: Cluster, prometheus: Prometheus, traffic: Traffic, folder: Path, values: Sequence[Path]
     ) -> None:
-        """`folder` is for certificates; `values` are the files that the chart was installed with."""
+        """`folder` is for certificates; `values` are the values files of the installed chart."""
         self._cluster = cluster
         self._prometheus = prometheus
         self._traffic = traffic
@@ -49,7 +49,7 @@ class Waves:
         self._locks: list[subprocess.Popen[bytes]] = []
 
     def all(self) -> list[Wave]:
-        """Return them in their order."""
+        """Return all waves in their order."""
         makers = (self._providers, self._edge_killed, self._redis_away, self._postgres_away, self._tables_locked)
         return [*(make() for make in makers), self._ledger_away(), self._certificates()]
 
@@ -68,7 +68,7 @@ class Waves:
 
         def mends() -> None:
             traffic.end()
-            # Without the target of the GPU pool: nobody would probe it any more, and so its breaker would stay open.
+            # Without the target of the GPU pool: without requests it is not probed, and its breaker would stay open.
             routes = yaml.safe_load(self._good_routes)
             del routes["targets"]["gpu"], routes["routes"]["gpu"]
             self._routes(yaml.safe_dump(routes))

@@ -17,14 +17,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.load.books import Entry
 from kit.load.clients import LoadClient
 from kit.load.provider import Seen
 from kit.load.reading import Transcript, read
+from kit.load.records import LedgerRequest
 
-from .books import faults_of_books
 from .growth import Sample, max_additional_sockets, max_memory_growth, memory_growth
 from .judge import budget_faults, faults_of
+from .records import faults_of_records
 from .system import System, running_system
 
 CLIENTS = 50
@@ -130,7 +130,9 @@ class Soak:
         self.findings.sockets.append(self._system.sockets())
         await self._system.provider.forget()
 
-    def _judge(self, transcripts: list[Transcript], seen: dict[str, list[Seen]], ledger: dict[str, Entry]) -> None:
+    def _judge(
+        self, transcripts: list[Transcript], seen: dict[str, list[Seen]], ledger: dict[str, LedgerRequest]
+    ) -> None:
         findings = self.findings
         findings.streams += len(transcripts)
         for transcript in transcripts:
@@ -152,7 +154,7 @@ class Soak:
         for tag, fault in budget_faults(transcripts, seen).items():
             findings.dishonest += 1
             findings.report("dishonest", tag, fault)
-        for tag, found in faults_of_books(transcripts, ledger, seen).items():
+        for tag, found in faults_of_records(transcripts, ledger, seen).items():
             findings.unrecorded += len(found)
             attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
             findings.report("unrecorded", tag, f"{'; '.join(found)}; saw {attempts}")
@@ -171,7 +173,7 @@ class Soak:
             self.findings.report("hung", "provider", f"its connection was never closed: {attempt.model}")
         return seen
 
-    async def _quiet_ledger(self, transcripts: list[Transcript]) -> dict[str, Entry]:
+    async def _quiet_ledger(self, transcripts: list[Transcript]) -> dict[str, LedgerRequest]:
         """Wait until the ledger has settled every answered request and no more rows arrive."""
         deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
         answered = {transcript.request_id for transcript in transcripts if transcript.status}

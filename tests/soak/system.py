@@ -15,10 +15,10 @@ import asyncpg
 import orjson
 import yaml
 
-from kit.load.books import Entry, read_entries
 from kit.load.clients import EdgeClient
 from kit.load.provider import Provider, running_provider
 from kit.load.questions import routes_file
+from kit.load.records import LedgerRequest, read_entries
 from spillway_local import processes
 from spillway_local.ports import free_port
 
@@ -56,7 +56,7 @@ class System:
         """Return the number of open sockets of edge and router."""
         return sum(_is_socket(file) for pid in self._pids() for file in Path(f"/proc/{pid}/fd").iterdir())
 
-    async def ledger(self, request_ids: Sequence[str]) -> dict[str, Entry]:
+    async def ledger(self, request_ids: Sequence[str]) -> dict[str, LedgerRequest]:
         """Return what the ledger has of these requests."""
         password = Path(self.run["postgres_password_file"]).read_text().strip()
         connection = await asyncpg.connect(self.run["postgres_url"], password=password)

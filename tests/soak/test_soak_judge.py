@@ -13,14 +13,14 @@ import yaml
 from fault_provider.answers import TOOL_ARGUMENTS, expected_text
 from fault_provider.plan import BEHAVIOURS as ALL_BEHAVIOURS
 from fault_provider.plan import parse_model
-from kit.load.books import Booked, Entry
 from kit.load.provider import Seen
 from kit.load.questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Question, make_question, routes_file
 from kit.load.reading import End, Transcript
+from kit.load.records import LedgerAttempt, LedgerRequest
 
-from .books import faults_of_books
 from .growth import Sample, max_memory_growth, memory_growth
 from .judge import ATTEMPT_BUDGET, budget_faults, faults_of
+from .records import faults_of_records
 
 OK = Seen("ok?chunks=3&text=a&place=1", "openai", 200, "completed")
 OTHER = Seen("ok?chunks=3&text=b&place=2", "anthropic", 200, "completed")
@@ -82,20 +82,20 @@ def whole(path: str, body: Any, status: int = 200) -> Transcript:
 @pytest.mark.parametrize("path", PATHS)
 def test_honest_streams_pass(path: str) -> None:
     """Complete answers, failed ones that say so, and those of a client that disconnected."""
-    told = words(path, "a0 "), words(path, "a1 a2 ")
+    frames = words(path, "a0 "), words(path, "a1 a2 ")
 
-    assert [] == faults_of(stream(path, b": keep-alive\n\n", *told, success(path)), [REFUSED, OK])
+    assert [] == faults_of(stream(path, b": keep-alive\n\n", *frames, success(path)), [REFUSED, OK])
     assert [] == faults_of(stream(path, words(path, "a0 a1 "), success(path, "content_filter")), [FILTERED])
     assert [] == faults_of(stream(path, words(path, "a0 "), failure(path)), [CUT])
     assert [] == faults_of(stream(path, failure(path)), [REFUSED])
     for length in range(200):
-        content = b"".join(told) + success(path)
+        content = b"".join(frames) + success(path)
         assert [] == faults_of(stream(path, content[:length], end="left"), [OK])
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "frames"),
     [
         ("neither end", lambda path: [words(path, "a0 a1 a2 ")]),
         ("both ends", lambda path: [words(path, "a0 a1 a2 "), success(path), failure(path)]),
@@ -116,9 +116,9 @@ def test_honest_streams_pass(path: str) -> None:
         ("half a frame", lambda path: [words(path, "a0 a1 a2 "), success(path)[:-1]]),
     ],
 )
-def test_each_dishonesty_of_a_stream_is_found(path: str, name: str, told: Any) -> None:
+def test_each_dishonesty_of_a_stream_is_found(path: str, name: str, frames: Any) -> None:
     """In each contract."""
-    assert faults_of(stream(path, *told(path)), [OK, OTHER]), name
+    assert faults_of(stream(path, *frames(path)), [OK, OTHER]), name
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -137,11 +137,11 @@ def test_a_fault_of_the_provider_is_never_a_success(path: str, behaviour: str) -
 @pytest.mark.parametrize("path", PATHS)
 def test_a_success_of_a_failed_attempt_is_found(path: str) -> None:
     """The record of the provider decides."""
-    told = stream(path, words(path, "a0 a1 a2 "), success(path))
+    frames = stream(path, words(path, "a0 a1 a2 "), success(path))
 
-    assert faults_of(told, [replace(OK, finish="client_closed")])
-    assert faults_of(told, [replace(OK, status=503)])
-    assert faults_of(told, [])
+    assert faults_of(frames, [replace(OK, finish="client_closed")])
+    assert faults_of(frames, [replace(OK, status=503)])
+    assert faults_of(frames, [])
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -153,11 +153,11 @@ def test_a_continued_answer_has_its_splice_at_the_announced_place(path: str) -> 
             return named("continued", after_characters=after)
         return b": continued by two-2 after %d characters: stream_broken\n\n" % after
 
-    def told(after: int) -> Transcript:
+    def frames(after: int) -> Transcript:
         return stream(path, words(path, "a0 a1 "), seam(after), words(path, "a2 a3 "), success(path))
 
-    assert [] == faults_of(told(6), [CUT, LONGER])
-    assert faults_of(told(5), [CUT, LONGER])
+    assert [] == faults_of(frames(6), [CUT, LONGER])
+    assert faults_of(frames(5), [CUT, LONGER])
 
 
 @pytest.mark.parametrize("end", ["cut", "complete"])
@@ -219,60 +219,60 @@ def test_attempts_beyond_the_budget_are_found() -> None:
     assert ["t1"] == list(budget_faults([hit], {"t1": [OK]}))
 
 
-TOLD = stream(CHAT, words(CHAT, "a0 a1 a2 "), success(CHAT))
-BOOKED = Booked("openai", "asked?place=1", "ok", "", 200)
-UNSEEN = Booked("anthropic", "asked?place=2", "client_cancelled", "", 0)
-UNREACHABLE = Booked("vllm", "asked?place=0", "provider_error", "target_unreachable", 0)
-FAILED = Booked("openai", "asked?place=1", "provider_error", "provider_unavailable", 500)
+TRANSCRIPT = stream(CHAT, words(CHAT, "a0 a1 a2 "), success(CHAT))
+RECORDED = LedgerAttempt("openai", "asked?place=1", "ok", "", 200)
+UNSEEN = LedgerAttempt("anthropic", "asked?place=2", "client_cancelled", "", 0)
+UNREACHABLE = LedgerAttempt("vllm", "asked?place=0", "provider_error", "target_unreachable", 0)
+FAILED = LedgerAttempt("openai", "asked?place=1", "provider_error", "provider_unavailable", 500)
 
 
-def settled(*attempts: Booked, outcome: str = "ok") -> Entry:
+def settled(*attempts: LedgerAttempt, outcome: str = "ok") -> LedgerRequest:
     """Make an entry."""
-    return Entry("settled", outcome, attempts)
+    return LedgerRequest("settled", outcome, attempts)
 
 
 @pytest.mark.parametrize(
     ("name", "entry", "seen"),
     [
-        ("as it was", settled(BOOKED), [OK]),
-        ("after a retry", settled(FAILED, BOOKED), [REFUSED, OK]),
-        ("one never reached its target", settled(UNREACHABLE, BOOKED), [OK]),
-        ("one was cancelled on its way", settled(BOOKED, UNSEEN), [OK]),
-        ("one was cancelled after it arrived", settled(BOOKED, UNSEEN), [OK, OTHER]),
+        ("as it was", settled(RECORDED), [OK]),
+        ("after a retry", settled(FAILED, RECORDED), [REFUSED, OK]),
+        ("one never reached its target", settled(UNREACHABLE, RECORDED), [OK]),
+        ("one was cancelled on its way", settled(RECORDED, UNSEEN), [OK]),
+        ("one was cancelled after it arrived", settled(RECORDED, UNSEEN), [OK, OTHER]),
     ],
 )
-def test_complete_records_pass(name: str, entry: Entry, seen: list[Seen]) -> None:
+def test_complete_records_pass(name: str, entry: LedgerRequest, seen: list[Seen]) -> None:
     """Every attempt once, plus those that never reached a provider."""
-    assert {} == faults_of_books([TOLD], {"id-1": entry}, {"t1": seen}), name
+    assert {} == faults_of_records([TRANSCRIPT], {"id-1": entry}, {"t1": seen}), name
 
 
 @pytest.mark.parametrize(
     ("name", "ledger", "seen"),
     [
         ("the request is missing", {}, [OK]),
-        ("the request has no end", {"id-1": Entry("admitted", "", [])}, []),
-        ("the request was given up", {"id-1": Entry("unsettled", "", [BOOKED])}, [OK]),
-        ("an attempt is missing", {"id-1": settled(BOOKED)}, [REFUSED, OK]),
+        ("the request has no end", {"id-1": LedgerRequest("admitted", "", [])}, []),
+        ("the request was given up", {"id-1": LedgerRequest("unsettled", "", [RECORDED])}, [OK]),
+        ("an attempt is missing", {"id-1": settled(RECORDED)}, [REFUSED, OK]),
         ("all attempts are missing", {"id-1": settled()}, [OK]),
-        ("an attempt of another target is missing", {"id-1": settled(BOOKED)}, [OTHER, OK]),
-        ("an attempt is there twice", {"id-1": settled(BOOKED, BOOKED)}, [OK]),
-        ("an attempt was never made", {"id-1": settled(FAILED, BOOKED)}, [OK]),
-        ("the outcome is another one", {"id-1": settled(BOOKED, outcome="client_cancelled")}, [OK]),
+        ("an attempt of another target is missing", {"id-1": settled(RECORDED)}, [OTHER, OK]),
+        ("an attempt is there twice", {"id-1": settled(RECORDED, RECORDED)}, [OK]),
+        ("an attempt was never made", {"id-1": settled(FAILED, RECORDED)}, [OK]),
+        ("the outcome is another one", {"id-1": settled(RECORDED, outcome="client_cancelled")}, [OK]),
     ],
 )
-def test_each_gap_in_the_records_is_found(name: str, ledger: dict[str, Entry], seen: list[Seen]) -> None:
+def test_each_gap_in_the_records_is_found(name: str, ledger: dict[str, LedgerRequest], seen: list[Seen]) -> None:
     """And every surplus record."""
-    assert ["t1"] == list(faults_of_books([TOLD], ledger, {"t1": seen})), name
+    assert ["t1"] == list(faults_of_records([TRANSCRIPT], ledger, {"t1": seen})), name
 
 
 def test_attempts_without_a_question_are_found() -> None:
     """The provider got a question that no client sent."""
-    assert ["t2"] == list(faults_of_books([], {}, {"t2": [OK]}))
+    assert ["t2"] == list(faults_of_records([], {}, {"t2": [OK]}))
 
 
 def test_a_request_that_never_arrived_may_be_missing() -> None:
     """Its client disconnected before the edge had read it."""
-    assert {} == faults_of_books([replace(TOLD, status=0, content=b"", end="left")], {}, {})
+    assert {} == faults_of_records([replace(TRANSCRIPT, status=0, content=b"", end="left")], {}, {})
 
 
 def samples(*megabytes: float, every: float = 1.0) -> list[Sample]:

@@ -19,15 +19,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from kit.load.books import Entry
 from kit.load.clients import EdgeClient, LoadClient
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Provider, running_provider
 from kit.load.reading import Transcript, read
+from kit.load.records import LedgerRequest
 from spillway_local.supervisor import ChildDied
 
 from .faults import FaultInjector
-from .system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Victim, quiet_books, running_system
+from .system import REQUEST_SECONDS, UNSETTLED_AFTER_SECONDS, Victim, idle_records, running_system
 
 CLIENTS = 50
 _PROGRESS_SECONDS = 10.0
@@ -72,7 +72,7 @@ class Torture:
             await asyncio.wait((watching,))
 
     async def _compare(self) -> Verdict:
-        seen, ledger = await quiet_books(self._victim, self._provider, _QUIET_WITHIN_SECONDS)
+        seen, ledger = await idle_records(self._victim, self._provider, _QUIET_WITHIN_SECONDS)
         key_ids = {name: key.split("-")[2] for name, key in self._victim.keys.items()}
         verdict = judge(self._asked, key_ids, ledger, seen)
         async with self._victim.database() as connection:
@@ -86,7 +86,7 @@ class Torture:
             verdict.find_lost(1, f"over {_MAX_ATTEMPTS} attempts: the provider has forgotten some; use fewer SECONDS")
         return verdict
 
-    async def _judge_receipts(self, ledger: Mapping[str, Entry], verdict: Verdict) -> None:
+    async def _judge_receipts(self, ledger: Mapping[str, LedgerRequest], verdict: Verdict) -> None:
         """Check that the receipts of requests that were cut off say so."""
         cut_off = [
             (transcript.request_id, self._victim.keys[name])

@@ -23,9 +23,9 @@ import redis.asyncio as redis
 import yaml
 
 from edge.guard.keys import add_key
-from kit.load.books import Entry, read_entries
 from kit.load.provider import Provider, Seen
 from kit.load.questions import routes_file
+from kit.load.records import LedgerRequest, read_entries
 from spillway_local.home import Home, lock_home
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.ports import free_port
@@ -197,9 +197,9 @@ async def running_system(
             await supervisor.stop(STOP_ORDER)
 
 
-async def quiet_books(
+async def idle_records(
     victim: Victim, provider: Provider, within_seconds: float
-) -> tuple[Mapping[str, Sequence[Seen]], Mapping[str, Entry]]:
+) -> tuple[Mapping[str, Sequence[Seen]], Mapping[str, LedgerRequest]]:
     """Wait until no attempt is open, no event is pending and each request is settled or unsettled.
 
     Return what the provider saw, by the tag of the question, and the ledger, also when the time is over.

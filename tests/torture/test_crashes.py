@@ -23,7 +23,7 @@ from kit.load.reading import Transcript, read
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local.ports import free_port
 
-from .system import PARTS, STREAM, Victim, quiet_books, running_system
+from .system import PARTS, STREAM, Victim, idle_records, running_system
 
 NAMES = ("stream", "ledger", "valkey", "postgres", "spool", "full", "all")
 SPOOL_BYTES = 2**16
@@ -66,7 +66,7 @@ class Asker:
 
     async def verdict(self) -> Verdict:
         """Wait until the system is idle and compare this client's requests."""
-        all_seen, all_entries = await quiet_books(self.victim, self.provider, WITHIN_SECONDS)
+        all_seen, all_entries = await idle_records(self.victim, self.provider, WITHIN_SECONDS)
         key_id = self.victim.keys[self.name].split("-")[2]
         ledger = {request_id: entry for request_id, entry in all_entries.items() if entry.key_id == key_id}
         tags = {transcript.question.tag for transcript in self.transcripts}

@@ -18,12 +18,12 @@ import pytest
 from redis.exceptions import RedisError
 
 from kit.front_door.scenarios import LOCAL
-from kit.load.books import Entry, read_entries
 from kit.load.clients import EdgeClient, LoadClient
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Provider, Seen
 from kit.load.questions import CHAT, Question
 from kit.load.reading import Transcript, read
+from kit.load.records import LedgerRequest, read_entries
 
 from .cluster import PATIENCE_SECONDS, Cluster, CommandFailed
 
@@ -175,7 +175,7 @@ class LoadClients:
         async with self.cluster.redis() as client:
             return sum(map(int, spooled)) + int(await client.xlen(_EVENTS))
 
-    async def entries(self) -> dict[str, Entry]:
+    async def entries(self) -> dict[str, LedgerRequest]:
         """Return the ledger's entries of these clients in this run."""
         key_id = self.key.split("-")[2]
         async with self.cluster.database() as connection:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from kit.load.books import Booked, Entry, gaps_of
 from kit.load.provider import Seen
 from kit.load.reading import Transcript, read
+from kit.load.records import LedgerRequest, describe, gaps_of
 
 PoolConnection = asyncpg.pool.PoolConnectionProxy
 # Compares every figure of spend_daily with the sum of its rows, over provider and model: one row per difference.
@@ -30,18 +30,18 @@ WITH asked AS (
         count(*) AS attempts, coalesce(sum(input_tokens), 0) AS input_tokens,
         coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(attempts.cost_usd), 0) AS cost_usd
     FROM attempts JOIN requests USING (request_id) GROUP BY 1, 2, 3, 4, 5
-), booked AS (
+), recorded AS (
     SELECT tenant, day, user_id, key_id, requested_model, sum(requests) AS requests, sum(attempts) AS attempts,
         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
     FROM spend_daily GROUP BY 1, 2, 3, 4, 5
 )
 SELECT key_id, requested_model,
-    coalesce(booked.requests, 0) - coalesce(asked.requests, 0) AS requests,
-    coalesce(booked.attempts, 0) - coalesce(done.attempts, 0) AS attempts,
-    coalesce(booked.input_tokens, 0) - coalesce(done.input_tokens, 0) AS input_tokens,
-    coalesce(booked.output_tokens, 0) - coalesce(done.output_tokens, 0) AS output_tokens,
-    coalesce(booked.cost_usd, 0) - coalesce(done.cost_usd, 0) AS cost_usd
-FROM booked
+    coalesce(recorded.requests, 0) - coalesce(asked.requests, 0) AS requests,
+    coalesce(recorded.attempts, 0) - coalesce(done.attempts, 0) AS attempts,
+    coalesce(recorded.input_tokens, 0) - coalesce(done.input_tokens, 0) AS input_tokens,
+    coalesce(recorded.output_tokens, 0) - coalesce(done.output_tokens, 0) AS output_tokens,
+    coalesce(recorded.cost_usd, 0) - coalesce(done.cost_usd, 0) AS cost_usd
+FROM recorded
 FULL JOIN asked USING (tenant, day, user_id, key_id, requested_model)
 FULL JOIN done USING (tenant, day, user_id, key_id, requested_model)
 """
@@ -86,7 +86,7 @@ class Question:
 
     tag: str
     transcripts: Sequence[Transcript]
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerRequest]
     seen: Sequence[Seen]
 
     @property
@@ -103,7 +103,7 @@ class Question:
 def judge(
     asked: Mapping[str, Sequence[Transcript]],
     key_ids: Mapping[str, str],
-    ledger: Mapping[str, Entry],
+    ledger: Mapping[str, LedgerRequest],
     seen: Mapping[str, Sequence[Seen]],
 ) -> Verdict:
     """Compare, client by client: `asked` and `key_ids` by the client's name, `seen` by the tag of the question."""
@@ -127,8 +127,8 @@ def judge(
 
 def _judge_client(
     transcripts: Iterable[Transcript],
-    others: Sequence[Entry],
-    ledger: Mapping[str, Entry],
+    others: Sequence[LedgerRequest],
+    ledger: Mapping[str, LedgerRequest],
     seen: Mapping[str, Sequence[Seen]],
     verdict: Verdict,
 ) -> None:
@@ -150,7 +150,7 @@ def _judge_client(
         _judge_pool(pool, others, verdict)
 
 
-def _judge_pool(pool: Sequence[Question], others: Sequence[Entry], verdict: Verdict) -> None:
+def _judge_pool(pool: Sequence[Question], others: Sequence[LedgerRequest], verdict: Verdict) -> None:
     """Compare all unanswered questions together with the requests whose ids no client received."""
     tags = " ".join(question.tag for question in pool)
     too_many = len(others) - sum(question.unanswered for question in pool)
@@ -165,7 +165,7 @@ def _judge_pool(pool: Sequence[Question], others: Sequence[Entry], verdict: Verd
     _compare(tags, entries, [attempt for question in pool for attempt in question.seen], verdict)
 
 
-def _fault_of(transcript: Transcript, entry: Entry | None) -> str:
+def _fault_of(transcript: Transcript, entry: LedgerRequest | None) -> str:
     """Return what is wrong with the ledger's entry of a request whose id the client received."""
     if entry is None:
         # A rejection before anything is spent has an error status and is not recorded.
@@ -177,23 +177,19 @@ def _fault_of(transcript: Transcript, entry: Entry | None) -> str:
     return ""
 
 
-def _compare(tags: str, entries: Sequence[Entry], seen: Sequence[Seen], verdict: Verdict) -> None:
-    booked = [attempt for entry in entries for attempt in entry.attempts]
+def _compare(tags: str, entries: Sequence[LedgerRequest], seen: Sequence[Seen], verdict: Verdict) -> None:
+    recorded = [attempt for entry in entries for attempt in entry.attempts]
     # The attempts of a request that was cut off are unknown: it is unsettled instead.
     is_known = all(entry.state == "settled" for entry in entries)
     if seen and not entries:
         verdict.find_lost(len(seen), f"{tags}: {len(seen)} attempts of a request that is not in the ledger")
         return
-    for gap in gaps_of(booked, seen):
-        where = f"{tags}: target {gap.place}: the provider saw {gap.seen}, the ledger has {_describe(booked)}"
+    for gap in gaps_of(recorded, seen):
+        where = f"{tags}: target {gap.place}: the provider saw {gap.seen}, the ledger has {describe(recorded)}"
         if gap.missing and is_known:
             verdict.find_lost(gap.missing, where)
         if gap.too_many:
             verdict.find_doubled(gap.too_many, where)
-
-
-def _describe(booked: Iterable[Booked]) -> str:
-    return ", ".join(f"{attempt.place} {attempt.outcome} {attempt.error_code}".strip() for attempt in booked) or "none"
 
 
 async def judge_spend(connection: asyncpg.Connection[asyncpg.Record] | PoolConnection, verdict: Verdict) -> None:

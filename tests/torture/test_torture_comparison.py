@@ -16,18 +16,18 @@ from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from kit.ledger.cost_events import request, settled
 from kit.ledger.process import PRICE_BOOK, database, parts_on
-from kit.load.books import Booked, Entry
 from kit.load.comparison import Verdict, judge, judge_spend
 from kit.load.provider import Seen
 from kit.load.questions import CHAT, Question
 from kit.load.reading import End, Transcript
+from kit.load.records import LedgerAttempt, LedgerRequest
 
 KEY_IDS = {"ada": "0a", "bob": "0b"}
 SEEN = Seen("ok?chunks=3&text=a&place=1&test=t1", "openai", 200, "completed")
-BOOKED = Booked("openai", "asked?place=1", "ok", "", 200)
-LOST_ROUTER = Booked("openai", "asked?place=1", "provider_error", "router_lost", 0)
-SETTLED = Entry("settled", "ok", [BOOKED], "0a")
-UNSETTLED = Entry("unsettled", "", [], "0a")
+RECORDED = LedgerAttempt("openai", "asked?place=1", "ok", "", 200)
+LOST_ROUTER = LedgerAttempt("openai", "asked?place=1", "provider_error", "router_lost", 0)
+SETTLED = LedgerRequest("settled", "ok", [RECORDED], "0a")
+UNSETTLED = LedgerRequest("unsettled", "", [], "0a")
 DONE = b"event: done\ndata: %b\n\n" % orjson.dumps({"finish_reason": "stop"})
 WORD = b"event: delta\ndata: %b\n\n" % orjson.dumps({"text": "a0 "})
 
@@ -60,7 +60,7 @@ NEVER_ANSWERED = transcript("id-1", b"", "cut", status=0)
 REFUSED = transcript("id-1", orjson.dumps({"error": {"code": "spend_unrecordable"}}), status=503)
 
 
-def judged(asked: Sequence[Transcript], ledger: Mapping[str, Entry], *seen: Seen) -> tuple[int, int, int]:
+def judged(asked: Sequence[Transcript], ledger: Mapping[str, LedgerRequest], *seen: Seen) -> tuple[int, int, int]:
     """Return what was lost, doubled and unsettled, of one client's requests."""
     verdict = judge({"ada": asked, "bob": []}, KEY_IDS, ledger, {"t1": seen} if seen else {})
     assert bool(verdict.faults) == bool(verdict.lost + verdict.doubled)
@@ -77,15 +77,18 @@ def judged(asked: Sequence[Transcript], ledger: Mapping[str, Entry], *seen: Seen
         ),
         pytest.param([CUT_OFF], {"id-1": SETTLED}, [SEEN], id="settled before the edge was killed"),
         pytest.param([REFUSED], {}, [], id="refused before anything was spent"),
-        pytest.param([NEVER_ANSWERED], {}, [], id="nobody listened"),
+        pytest.param([NEVER_ANSWERED], {}, [], id="nothing listened"),
         pytest.param([NEVER_ANSWERED], {"id-1": SETTLED}, [SEEN], id="cut off before the status, under its own id"),
         pytest.param([NEVER_ANSWERED], {"id-9": SETTLED}, [SEEN], id="cut off before the status, under another id"),
         pytest.param(
-            [CUT_OFF], {"id-1": Entry("settled", "interrupted", [LOST_ROUTER], "0a")}, [], id="the router was lost"
+            [CUT_OFF],
+            {"id-1": LedgerRequest("settled", "interrupted", [LOST_ROUTER], "0a")},
+            [],
+            id="the router was lost",
         ),
     ],
 )
-def test_complete_records_pass(asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]) -> None:
+def test_complete_records_pass(asked: list[Transcript], ledger: dict[str, LedgerRequest], seen: list[Seen]) -> None:
     """Including rejected requests, and those recorded under an id that no client received."""
     assert (0, 0, 0) == judged(asked, ledger, *seen)
 
@@ -105,19 +108,19 @@ def test_a_request_that_was_cut_off_is_unsettled_and_not_lost(asked: Transcript,
         pytest.param([ANSWERED], {}, [SEEN], 2, id="an answer: the request and its attempt"),
         pytest.param([CUT_OFF], {}, [], 1, id="a request whose id the client received"),
         pytest.param([ANSWERED], {"id-1": UNSETTLED}, [SEEN], 1, id="the end that the client received"),
-        pytest.param([CUT_OFF], {"id-1": Entry("admitted", "", [], "0a")}, [SEEN], 1, id="no end at all"),
-        pytest.param([ANSWERED], {"id-1": Entry("settled", "ok", [], "0a")}, [SEEN], 1, id="an attempt"),
+        pytest.param([CUT_OFF], {"id-1": LedgerRequest("admitted", "", [], "0a")}, [SEEN], 1, id="no end at all"),
+        pytest.param([ANSWERED], {"id-1": LedgerRequest("settled", "ok", [], "0a")}, [SEEN], 1, id="an attempt"),
         pytest.param([ANSWERED], {"id-1": SETTLED}, [SEEN, SEEN], 1, id="one of two attempts"),
         pytest.param([NEVER_ANSWERED], {}, [SEEN], 1, id="a request that reached the provider, without an answer"),
         pytest.param(
             [NEVER_ANSWERED, transcript("id-2", b"", "cut", tag="t2", status=0)], {"id-9": SETTLED}, [SEEN, SEEN], 1,
             id="an attempt of requests whose ids no client received",
         ),
-        pytest.param([], {}, [SEEN], 1, id="an attempt of nobody's question"),
+        pytest.param([], {}, [SEEN], 1, id="an attempt without a question"),
     ],
 )  # fmt: skip
 def test_missing_records_are_lost(
-    asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen], lost: int
+    asked: list[Transcript], ledger: dict[str, LedgerRequest], seen: list[Seen], lost: int
 ) -> None:
     """Each request and each attempt counts."""
     found = judged(asked, ledger, *seen)
@@ -136,12 +139,18 @@ def test_two_questions_that_reached_the_provider_need_two_requests() -> None:
 @pytest.mark.parametrize(
     ("asked", "ledger", "seen"),
     [
-        pytest.param([ANSWERED], {"id-1": Entry("settled", "ok", [BOOKED, BOOKED], "0a")}, [SEEN], id="an attempt"),
-        pytest.param([ANSWERED], {"id-1": SETTLED, "id-9": Entry("settled", "ok", [], "0a")}, [SEEN], id="a request"),
+        pytest.param(
+            [ANSWERED], {"id-1": LedgerRequest("settled", "ok", [RECORDED, RECORDED], "0a")}, [SEEN], id="an attempt"
+        ),
+        pytest.param(
+            [ANSWERED], {"id-1": SETTLED, "id-9": LedgerRequest("settled", "ok", [], "0a")}, [SEEN], id="a request"
+        ),
         pytest.param([NEVER_ANSWERED], {"id-9": SETTLED, "id-8": UNSETTLED}, [SEEN], id="a request without an answer"),
     ],
 )
-def test_surplus_records_are_doubled(asked: list[Transcript], ledger: dict[str, Entry], seen: list[Seen]) -> None:
+def test_surplus_records_are_doubled(
+    asked: list[Transcript], ledger: dict[str, LedgerRequest], seen: list[Seen]
+) -> None:
     """More than the client sent, or more than the provider saw."""
     assert (0, 1) == judged(asked, ledger, *seen)[:2]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -15,7 +15,7 @@ _NEVER_ANSWERED = frozenset({"target_unreachable", "hedge_lost", "timeout", "rou
 
 
 @dataclass(frozen=True)
-class Booked:
+class LedgerAttempt:
     """An attempt in the ledger."""
 
     provider: str
@@ -36,12 +36,12 @@ class Booked:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerRequest:
     """A request in the ledger."""
 
     state: str
     outcome: str
-    attempts: Sequence[Booked]
+    attempts: Sequence[LedgerAttempt]
     key_id: str = ""
 
 
@@ -51,35 +51,42 @@ class Gap:
 
     place: int
     seen: int
-    min_booked: int
-    max_booked: int
+    min_recorded: int
+    max_recorded: int
     """Includes those that may have ended before the provider had read them."""
 
     @property
     def missing(self) -> int:
         """The number of attempts missing from the ledger."""
-        return max(self.seen - self.max_booked, 0)
+        return max(self.seen - self.max_recorded, 0)
 
     @property
     def too_many(self) -> int:
         """The number of attempts in the ledger that never happened."""
-        return max(self.min_booked - self.seen, 0)
+        return max(self.min_recorded - self.seen, 0)
 
 
-def gaps_of(booked: Sequence[Booked], seen: Sequence[Seen]) -> Iterator[Gap]:
+def gaps_of(recorded: Sequence[LedgerAttempt], seen: Sequence[Seen]) -> Iterator[Gap]:
     """Compare target by target: both sides have no other common name for the attempts of a question."""
     real = Counter(attempt.place for attempt in seen)
-    certain = Counter(attempt.place for attempt in booked if not attempt.may_be_unseen)
-    doubtful = Counter(attempt.place for attempt in booked if attempt.may_be_unseen)
+    certain = Counter(attempt.place for attempt in recorded if not attempt.may_be_unseen)
+    doubtful = Counter(attempt.place for attempt in recorded if attempt.may_be_unseen)
     for place in sorted({*real, *certain, *doubtful}):
         gap = Gap(place, real[place], certain[place], certain[place] + doubtful[place])
         if gap.missing or gap.too_many:
             yield gap
 
 
+def describe(attempts: Iterable[LedgerAttempt]) -> str:
+    """Return target, outcome and error of each attempt in one line."""
+    return (
+        ", ".join(f"{attempt.place} {attempt.outcome} {attempt.error_code}".strip() for attempt in attempts) or "none"
+    )
+
+
 async def read_entries(
     connection: asyncpg.Connection[asyncpg.Record], request_ids: Sequence[str] | None = None
-) -> dict[str, Entry]:
+) -> dict[str, LedgerRequest]:
     """Return what the ledger has of these requests, or of all, by the clients' own ids; by ours where there is none."""
     requests = await connection.fetch(
         "SELECT coalesce(client_request_id, request_id::text) AS id, key_id, state, outcome FROM requests"
@@ -92,7 +99,9 @@ async def read_entries(
         " WHERE $1::text[] IS NULL OR client_request_id = ANY($1::text[]) ORDER BY attempt_number",
         request_ids,
     )
-    booked: dict[str, list[Booked]] = defaultdict(list)
+    recorded: dict[str, list[LedgerAttempt]] = defaultdict(list)
     for row in attempts:
-        booked[row["id"]].append(Booked(*(row[name] for name in Booked.__dataclass_fields__)))
-    return {row["id"]: Entry(row["state"], row["outcome"], booked[row["id"]], row["key_id"]) for row in requests}
+        recorded[row["id"]].append(LedgerAttempt(*(row[name] for name in LedgerAttempt.__dataclass_fields__)))
+    return {
+        row["id"]: LedgerRequest(row["state"], row["outcome"], recorded[row["id"]], row["key_id"]) for row in requests
+    }
