@@ -19,6 +19,7 @@ import grpc
 import orjson
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
+from redis.exceptions import ResponseError
 
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
@@ -167,8 +168,13 @@ class Parts:
         return not await self.client.xlen(STREAM)
 
     async def pending(self) -> int:
-        """Return how many entries were read and not acknowledged."""
-        return int((await self.client.xpending(STREAM, GROUP))["pending"])
+        """Return how many entries were read and not acknowledged; none before a ledger has created the group."""
+        try:
+            return int((await self.client.xpending(STREAM, GROUP))["pending"])
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            return 0
 
     async def dead(self) -> list[dict[bytes, bytes]]:
         """Return the dead letters, oldest first."""
