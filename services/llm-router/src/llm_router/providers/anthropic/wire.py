@@ -8,13 +8,10 @@ import orjson
 
 from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
 from llm_router.providers.provider import Answer, Content, MessagesEvent
-from pricing.usage import Usage
+from llm_router.providers.usage import AnthropicUsage
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
-
-# A larger token count is invalid, and would not fit into the attempt's record.
-_MAX_COUNT = 2**53
 
 _FINISH_REASONS = {
     "end_turn": routerpb.FINISH_REASON_STOP,
@@ -41,7 +38,7 @@ class AnthropicWire:
         self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
-        self._usage: dict[str, int] = {}
+        self._usage = AnthropicUsage()
         self._tool_calls: dict[int, int] = {}  # index of a content block -> index of its tool call
 
     def read(self, data: bytes) -> list[Content]:
@@ -69,9 +66,9 @@ class AnthropicWire:
             self._keep_event({"type": kind})
         elif kind == "message_start":
             self.answer.response_model = _text(event["message"].get("model") or "")
-            self._add_usage(event["message"].get("usage"))
+            self._note_usage(event["message"].get("usage"))
         elif kind == "message_delta":
-            self._add_usage(event.get("usage"))
+            self._note_usage(event.get("usage"))
             return self._finish(event["delta"])
         elif kind == "message_stop":
             self.answer.has_ended = True
@@ -130,38 +127,15 @@ class AnthropicWire:
             self._keep_event({"type": "message_delta", "delta": delta})
         return self._pending.pop() if self._pending else None
 
-    def _add_usage(self, usage: Json | None) -> None:
-        """Keep the newest of each count; the counts of later events are cumulative."""
-        if not usage:
-            return
-        counts = {**usage, "reasoning": (usage.get("output_tokens_details") or {}).get("thinking_tokens")}
-        self._usage |= {name: count for name, count in counts.items() if _is_count(count)}
-        self.answer.usage = self._inclusive_usage()
-
-    def _inclusive_usage(self) -> Usage:
-        """Add cache reads and writes to the input, which Anthropic counts apart."""
-        counts = self._usage
-        read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
-        input_tokens = counts.get("input_tokens")
-        if input_tokens is not None:
-            input_tokens += (read or 0) + (written or 0)
-        return Usage(
-            input_tokens=input_tokens,
-            output_tokens=counts.get("output_tokens"),
-            provider_cache_read_input_tokens=read,
-            provider_cache_write_input_tokens=written,
-            reasoning_output_tokens=counts.get("reasoning"),
-        )
+    def _note_usage(self, usage: Json | None) -> None:
+        if usage:
+            self.answer.usage = self._usage.add(usage)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
 
 
 def _choices(delta: Json) -> bytes:

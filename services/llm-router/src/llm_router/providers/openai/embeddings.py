@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from llm_router.errors import StreamBroken
-from llm_router.providers.openai.wire import error_in_stream, read_usage
+from llm_router.providers.openai.wire import error_in_stream
+from llm_router.providers.usage import read_usage
 from pricing.usage import Usage
 
 _BYTES_PER_NUMBER = 4

@@ -8,7 +8,7 @@ import orjson
 
 from llm_router.errors import ContextTooLong, ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
 from llm_router.providers.provider import Answer, Content
-from pricing.usage import Usage
+from llm_router.providers.usage import read_usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 _FINISH_REASONS = {
@@ -22,7 +22,6 @@ _FINISH_REASONS = {
 _PLAIN_FIELDS = frozenset({"index", "delta", "finish_reason"})
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 _MAX_TOOL_CALLS = 1000
-_MAX_COUNT = 10**12
 
 
 class OpenAIWire:
@@ -84,27 +83,6 @@ class OpenAIWire:
 def _has_more(choice: dict[str, Any]) -> bool:
     """Tell whether `choice` has more than text and finish reason: probabilities, or what only its engine knows."""
     return any(value is not None for name, value in choice.items() if name not in _PLAIN_FIELDS)
-
-
-def read_usage(usage: dict[str, Any]) -> Usage | None:
-    """Read a `usage` object; its totals are inclusive already. None when it has no counts."""
-    if _count(usage, "prompt_tokens") is None:
-        return None
-    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        provider_cache_read_input_tokens=_count(prompt, "cached_tokens"),
-        provider_cache_write_input_tokens=_count(prompt, "cache_write_tokens"),
-        reasoning_output_tokens=_count(completion, "reasoning_tokens"),
-    )
-
-
-def _count(counts: object, name: str) -> int | None:
-    """Return a count of tokens; None when it is missing or no count."""
-    value = counts.get(name) if isinstance(counts, dict) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
-    return value if is_count else None
 
 
 def _check_delta(delta: dict[str, Any]) -> None:
