@@ -54,6 +54,10 @@ class Breakers:
         for target in targets:
             self._breaker(target)
 
+    def admits(self, target: str) -> bool:
+        """Tell whether any attempt on `target` is permitted; a breaker that waits for its probe permits none."""
+        return self._breaker(target).admits
+
     async def admit(self, target: str) -> Permit | None:
         """Permit an attempt on `target`; None while it must not be called. Only a probe may wait a moment."""
         breaker = self._use(target)

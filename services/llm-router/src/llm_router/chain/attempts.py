@@ -161,19 +161,22 @@ class Attempts(Generic[AnyAttempt]):
             if not error.moves_on:
                 raise callers_error(error)
             self.check_deadline()
-            pause = self._pause_before_retry(error, tries) if failed is target else None
+            pause = self._pause_before_retry(target, error, tries) if failed is target else None
             if pause is None:
                 break
-            self._dependencies.metrics.retries.labels(target.name, error.code).inc()
             await asyncio.sleep(pause)
             permit = await self.candidates.again(target)
+            if permit is not None:
+                self._dependencies.metrics.retries.labels(target.name, error.code).inc()
         self.candidates.leave(*self._failures[-1])
         return None
 
-    def _pause_before_retry(self, error: ProviderError, tries: int) -> float | None:
-        """Return how long to wait before the same target is tried again; None: it is not."""
+    def _pause_before_retry(self, target: Target, error: ProviderError, tries: int) -> float | None:
+        """Return how long to wait before `target` is tried again; None: it is not."""
         if self.remaining <= self.candidates.waiting:
             return None  # what is left of the budget belongs to the targets that were not asked yet
+        if not self.candidates.may_ask_again(target):
+            return None
         pause = pause_before_retry(error, tries, self._dependencies.rng)
         if pause is None or self._now() + pause + MIN_ATTEMPT_SECONDS >= self._limits.deadline:
             return None

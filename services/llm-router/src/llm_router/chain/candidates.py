@@ -59,6 +59,10 @@ class Candidates:
             return target, self._breakers.insist(target.name)
         return None
 
+    def may_ask_again(self, target: Target) -> bool:
+        """Tell whether `target`, whose attempt has just failed, may have another: not when that opened its breaker."""
+        return target is self._insisted or self._breakers.admits(target.name)
+
     async def again(self, target: Target) -> Permit | None:
         """Return the permit for another attempt at `target`; None while its breaker is open."""
         if target is self._insisted:
