@@ -13,20 +13,20 @@ WHOLE = "".join(f"w{number} " for number in range(30))
 
 
 async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, stores: Stores) -> None:
-    """Every word once, the seam told where it is, both attempts billed, nothing stored."""
+    """Every word once, the event where the other begins, both attempts billed, nothing stored."""
     keys = await stores.cache_keys()
     chat = await door.chat("carry on", model="carried-on", continuation="allow")
     receipt = await door.receipt(chat.request_id)
 
     assert WHOLE == chat.text
-    seam = chat.events[chat.names.index("continued")].data
+    continuation = chat.events[chat.names.index("continued")].data
     before = [event.data["text"] for event in chat.events[: chat.names.index("continued")] if event.name == "delta"]
     assert ("anthropic", len("".join(before)), "stream_broken") == (
-        seam["provider"],
-        seam["after_characters"],
-        seam["reason"],
+        continuation["provider"],
+        continuation["after_characters"],
+        continuation["reason"],
     )
-    assert [seam] == chat.last["seams"]
+    assert [continuation] == chat.last["continuations"]
     assert ["interrupted", "ok"] == [attempt["outcome"] for attempt in receipt["attempts"]]
     assert ["estimated", "reported"] == [attempt["usage_source"] for attempt in receipt["attempts"]]
     assert (
@@ -46,7 +46,7 @@ async def test_nobody_gets_a_second_answerer_who_did_not_ask(door: Door, wish: d
     assert "continued" not in chat.names
 
 
-async def test_the_openai_client_reads_over_the_seam(door: Door) -> None:
+async def test_the_openai_client_reads_a_continued_answer_to_its_end(door: Door) -> None:
     """The comment is for who looks; the client sees one answer."""
     client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=door.key)
     async with client:

@@ -27,7 +27,7 @@ def faults_of(transcript: Transcript, seen: Sequence[Seen]) -> list[str]:
         faults.append(f"the gateway itself failed: {transcript.status} {reading.error_code}")
     faults += [
         f"a splice announced after {announced} characters came after {actual}"
-        for announced, actual in reading.seams
+        for announced, actual in reading.continuations
         if announced != actual
     ]
     if reading.is_success:

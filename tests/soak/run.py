@@ -139,7 +139,7 @@ class Soak:
             tag = transcript.question.tag
             reading = read(transcript)
             ended = reading.error_code or reading.finish_reason or "no end"
-            findings.ends[f"{transcript.end}: {ended}{' (continued)' if reading.seams else ''}"] += 1
+            findings.ends[f"{transcript.end}: {ended}{' (continued)' if reading.continuations else ''}"] += 1
             if transcript.is_hit:
                 findings.ends["hits"] += 1
             if transcript.end == "hung":

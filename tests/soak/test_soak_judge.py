@@ -148,13 +148,13 @@ def test_a_success_of_a_failed_attempt_is_found(path: str) -> None:
 def test_a_continued_answer_has_its_splice_at_the_announced_place(path: str) -> None:
     """All words of the last target, once, with the splice in its place."""
 
-    def seam(after: int) -> bytes:
+    def continued(after: int) -> bytes:
         if path == CHAT:
             return named("continued", after_characters=after)
         return b": continued by two-2 after %d characters: stream_broken\n\n" % after
 
     def frames(after: int) -> Transcript:
-        return stream(path, words(path, "a0 a1 "), seam(after), words(path, "a2 a3 "), success(path))
+        return stream(path, words(path, "a0 a1 "), continued(after), words(path, "a2 a3 "), success(path))
 
     assert [] == faults_of(frames(6), [CUT, LONGER])
     assert faults_of(frames(5), [CUT, LONGER])
@@ -168,7 +168,7 @@ def test_a_broken_connection_is_found(path: str, end: End) -> None:
 
 
 WHOLE = {
-    CHAT: {"text": "a0 a1 a2 ", "tool_calls": [], "seams": [], "finish_reason": "stop"},
+    CHAT: {"text": "a0 a1 a2 ", "tool_calls": [], "continuations": [], "finish_reason": "stop"},
     COMPLETIONS: {"choices": [{"message": {"content": "a0 a1 a2 "}, "finish_reason": "stop"}]},
     MESSAGES: {"content": [{"type": "text", "text": "a0 a1 a2 "}], "stop_reason": "end_turn"},
 }

@@ -128,7 +128,7 @@ async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edg
 
 async def test_a_continuation_is_announced_in_a_comment(edge: Edge) -> None:
     """The block continues; the comment names the target that wrote the rest."""
-    seam = routerpb.StreamCompletionResponse(
+    continuation = routerpb.StreamCompletionResponse(
         continued=routerpb.Continued(attempt_number=2, target="t2", after_characters=2, reason="stream_broken")
     )
     edge.router.script = [
@@ -136,7 +136,7 @@ async def test_a_continuation_is_announced_in_a_comment(edge: Edge) -> None:
         texts("Pa"),
         attempted(1, routerpb.OUTCOME_INTERRUPTED),
         started(2),
-        seam,
+        continuation,
         texts("ris"),
         attempted(2),
         STOP,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -14,7 +14,7 @@ from edge.events.spool import Spool
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge
-from .scripted_router import STOP, Response, attempted, fails, started, texts, waits_for
+from .scripted_router import STOP, Context, Response, attempted, fails, started, texts, waits_for
 
 STOPPED = fails("stopped", grpc.StatusCode.ABORTED)
 
@@ -78,12 +78,27 @@ async def test_an_answer_from_the_cache_passes_the_stage_too(edge: Edge, narrow:
     assert 0 == len(narrow.router.requests)
 
 
-async def test_a_call_that_another_has_stopped_is_no_answer(edge: Edge) -> None:
-    """A router that ends a call as stopped, which this edge did not ask for, has failed."""
-    edge.router.script = [started(), texts("Pa"), attempted(1, routerpb.OUTCOME_CLIENT_CANCELLED), STOPPED]
-    visit = await edge.chat().done()
+async def cancelled(context: Context) -> None:
+    """End a call as gRPC does when the other side cancels it."""
+    await context.abort(grpc.StatusCode.CANCELLED, "gone")
 
-    assert ["start", "delta", "error"] == [name for name, _ in visit.events]
+
+@pytest.mark.parametrize("end", [STOPPED, cancelled], ids=["stopped", "cancelled"])
+@pytest.mark.parametrize("is_streaming", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_call_that_another_has_stopped_is_no_answer(
+    edge: Edge, path: str, is_streaming: bool, end: Callable[[Context], Awaitable[None]]
+) -> None:
+    """The router ends a call early which this edge did not ask for: an error that says that the answer broke off."""
+    edge.router.script = [started(), texts("Pa"), attempted(1, routerpb.OUTCOME_CLIENT_CANCELLED), end]
+    question = [{"role": "user", "content": "q"}]
+    body = {"query": "q"} if path == "/chat" else {"model": "default", "messages": question, "max_tokens": 9}
+    visit = await edge.visit(path, {**body, "stream": is_streaming}).done()
+
+    assert (200 if is_streaming else 502) == visit.status
+    assert b"stream_interrupted" in visit.content
+    assert b'"retryable":true' in visit.content or path == "/v1/messages"
+    assert not [end for end in (b"[DONE]", b"message_stop", b"event: done") if end in visit.content]
     (settled,) = await edge.settled()
-    assert settled.outcome != routerpb.OUTCOME_OK
+    assert (routerpb.OUTCOME_INTERRUPTED, "stream_interrupted") == (settled.outcome, settled.error_code)
     assert [] == await edge.stored()

@@ -66,8 +66,12 @@ def test_the_body_has_openais_shape_and_says_whether_to_retry() -> None:
 @pytest.mark.parametrize(
     ("problem", "expected"),
     [
-        (Problem("invalid_api_key", "m"), {"www-authenticate": "Bearer"}),
-        (Problem("invalid_json", "m"), {}),
+        (Problem("invalid_api_key", "m"), {"www-authenticate": "Bearer", "x-should-retry": "false"}),
+        (Problem("invalid_json", "m"), {"x-should-retry": "false"}),
+        (Problem("spend_limit_reached", "m"), {"x-should-retry": "false"}),
+        (Problem("target_model_not_found", "m"), {"x-should-retry": "false"}),
+        (Problem("all_targets_failed", "m"), {}),
+        (Problem("all_targets_failed", "m", retryable=False), {"x-should-retry": "false"}),
         (Problem("router_unavailable", "m"), {"retry-after": "1"}),
         (Problem("router_unavailable", "m", retry_after_seconds=9), {"retry-after": "9"}),
         (Problem("rate_limited", "m"), {}),
@@ -80,12 +84,13 @@ def test_the_body_has_openais_shape_and_says_whether_to_retry() -> None:
 )
 def test_headers_say_what_to_do(problem: Problem, expected: dict[str, str]) -> None:
     """A wait is told in whole seconds and rounded up: a client that obeys must not come too early."""
-    assert expected == problem.headers()
+    assert {"x-should-retry": "true", **expected} == problem.headers()
+    assert problem.body()["error"]["retryable"] == (problem.headers()["x-should-retry"] == "true")
 
 
 def test_the_routers_error_keeps_what_it_said() -> None:
     """Code, message, field and wait reach the client."""
-    detail = routerpb.CompletionError(code="rate_limited", message="later", param="model")
+    detail = routerpb.CompletionError(code="rate_limited", message="later", param="model", retryable=True)
     detail.retry_after.FromMilliseconds(1500)
     problem = from_completion_error(detail)
 
@@ -95,7 +100,17 @@ def test_the_routers_error_keeps_what_it_said() -> None:
         problem.param,
         problem.retry_after_seconds,
     )
-    assert from_completion_error(routerpb.CompletionError(code="all_targets_failed")).param is None
+    assert problem.retryable
+    hopeless = from_completion_error(routerpb.CompletionError(code="all_targets_failed"))
+    assert (None, False) == (hopeless.param, hopeless.retryable)
+
+
+def test_the_providers_own_code_reaches_the_client() -> None:
+    """Clients know the codes of their vendor; logs and metrics keep ours."""
+    detail = routerpb.CompletionError(code="invalid_request", message="m", provider_code="content_policy_violation")
+    problem = from_completion_error(detail)
+
+    assert ("invalid_request", "content_policy_violation") == (problem.code, problem.body()["error"]["code"])
 
 
 @pytest.mark.parametrize("code", ["", "a_code_of_next_year"])

@@ -25,7 +25,7 @@ class Pauses(random.Random):
         super().__init__(7)
         self.count = 0
 
-    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002 - the interface of random
+    def uniform(self, a: float, b: float) -> float:
         """Return nearly nothing."""
         self.count += 1
         return 0.001

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_router.chain.decision import exhausted
-from llm_router.errors import ContextTooLong, ProviderUnavailable
+from llm_router.errors import ContextTooLong, CredentialRefused, ProviderUnavailable
 
 TOO_LONG, DOWN = ContextTooLong("too long", param="messages"), ProviderUnavailable("down")
 
@@ -28,3 +28,13 @@ def test_failure_of_one_target_is_not_the_callers_error() -> None:
     failure = exhausted([("a", TOO_LONG), ("b", DOWN)])
 
     assert ("all_targets_failed", True) == (failure.detail.code, failure.detail.retryable)
+
+
+def test_a_retry_does_not_help_while_each_target_waits_for_an_operator() -> None:
+    """Two keys that were refused stay refused; a target that is down may come back."""
+    refused = CredentialRefused("no credit", http_status=402)
+
+    assert not exhausted([("a", refused), ("b", refused)]).detail.retryable
+    assert not exhausted([("a", refused), ("b", TOO_LONG)]).detail.retryable
+    assert exhausted([("a", refused), ("b", DOWN)]).detail.retryable
+    assert exhausted([("a", refused)], ["b"]).detail.retryable

@@ -75,6 +75,25 @@ def test_refusal_is_classified_by_status_and_body(status: int, body: object, exp
     assert status == error.http_status
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (openai(code="content_policy_violation"), "content_policy_violation"),
+        (openai(code="integer_above_max_value", kind="invalid_request_error"), "integer_above_max_value"),
+        (openai(code=400, kind="BadRequestError"), ""),
+        (openai(code="400"), ""),
+        (openai(code="x" * 65), ""),
+        (openai(code="two words\r\nx-header: 1"), ""),
+        (openai(code={"a": 1}), ""),
+        (anthropic("invalid_request_error"), ""),
+        (None, ""),
+    ],
+)
+def test_the_providers_own_code_is_kept_when_it_is_one(body: object, code: str) -> None:
+    """A name; a number only repeats the status."""
+    assert code == read_refusal(400, body, {}).provider_code
+
+
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 429, 500, 503, 529])
 def test_only_the_callers_own_error_is_quoted(status: int) -> None:
     """A message about our account or the provider's own trouble is not shown to the caller."""

@@ -65,14 +65,27 @@ class Problem(Exception):
     """An error for the client. `code` is a key of KINDS; the message says what to do."""
 
     def __init__(
-        self, code: str, message: str, *, param: str | None = None, retry_after_seconds: float | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_seconds: float | None = None,
+        retryable: bool = True,
+        provider_code: str = "",
     ) -> None:
+        """`retryable=False` says that a retry cannot help although it often does after such an error.
+
+        `provider_code` is what the provider calls its fault with the request: clients know the vendor's codes.
+        """
         super().__init__(message)
         self.code = code
         self.kind = KINDS[code]
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        self.retryable = retryable and self.kind.retryable
+        self.client_code = provider_code or code
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body: OpenAI's error object, and whether a retry can help."""
@@ -81,14 +94,15 @@ class Problem(Exception):
                 "message": self.message,
                 "type": self.kind.type,
                 "param": self.param,
-                "code": self.code,
-                "retryable": self.kind.retryable,
+                "code": self.client_code,
+                "retryable": self.retryable,
             }
         }
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this error."""
-        headers = {}
+        # The vendors' own clients read this; without it they retry after every 429 and 5xx.
+        headers = {"x-should-retry": "true" if self.retryable else "false"}
         if self.kind.status == 401:
             headers["www-authenticate"] = "Bearer"
         if self.retry_after_seconds is not None:
@@ -99,8 +113,20 @@ class Problem(Exception):
 
 
 def from_completion_error(detail: routerpb.CompletionError) -> Problem:
-    """Turn the router's error into ours; a code that this table does not know is our own error."""
+    """Turn the router's error into ours; a code that this table does not know is our own error.
+
+    The edge does not ask for the error of a call that it has stopped itself.
+    """
+    if detail.code == "stopped":
+        return Problem("stream_interrupted", "the answer was stopped by somebody else; it is incomplete")
     if detail.code not in KINDS:
         return Problem("internal_error", "the llm-router reported an error that this edge does not know")
     retry_after = detail.retry_after.ToMilliseconds() / 1000 if detail.HasField("retry_after") else None
-    return Problem(detail.code, detail.message, param=detail.param or None, retry_after_seconds=retry_after)
+    return Problem(
+        detail.code,
+        detail.message,
+        param=detail.param or None,
+        retry_after_seconds=retry_after,
+        retryable=detail.retryable,
+        provider_code=detail.provider_code,
+    )

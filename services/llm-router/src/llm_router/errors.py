@@ -54,10 +54,12 @@ class ProviderError(Exception):
     target_is_healthy: ClassVar[bool] = False
     """Whether the target itself rejected the request, which shows that it works."""
 
-    def __init__(self, message: str, *, http_status: int = 0, param: str = "") -> None:
+    def __init__(self, message: str, *, http_status: int = 0, param: str = "", provider_code: str = "") -> None:
+        """`provider_code` is the provider's own name for it; empty when it gave none."""
         super().__init__(message)
         self.http_status = http_status
         self.param = param
+        self.provider_code = provider_code
 
 
 class TargetUnreachable(ProviderError):
@@ -246,7 +248,9 @@ def no_embeddings(route: str) -> CompletionFailed:
 
 def callers_error(error: ProviderError) -> CompletionFailed:
     """Every target would say the same, or the last one did: the request itself has to change."""
-    detail = routerpb.CompletionError(code=error.code, message=str(error), param=error.param)
+    detail = routerpb.CompletionError(
+        code=error.code, message=str(error), param=error.param, provider_code=error.provider_code
+    )
     return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
 
@@ -255,11 +259,15 @@ def all_targets_failed(
 ) -> CompletionFailed:
     """No target answered; `failures` are (target, error) in the order of the attempts.
 
-    `passed_over` are targets that were not asked because their breaker is open.
+    `passed_over` are targets that were not asked because their breaker is open. A retry helps unless each target waits
+    for an operator or finds fault with the request itself.
     """
+    can_heal = any(not error.needs_operator and error.outcome != routerpb.OUTCOME_REJECTED for _, error in failures)
     reasons = "; ".join(filter(None, (_named(failures), *(f"{target}: breaker open" for target in passed_over))))
     detail = routerpb.CompletionError(
-        code="all_targets_failed", message=f"no target of this model answered ({reasons})", retryable=True
+        code="all_targets_failed",
+        message=f"no target of this model answered ({reasons})",
+        retryable=can_heal or bool(passed_over) or not failures,
     )
     limits = [error for _, error in failures if isinstance(error, ProviderRateLimited)]
     if len(limits) == len(failures):

@@ -360,7 +360,7 @@ Global___Delta: _TypeAlias = Delta  # noqa: Y015
 
 @_typing.final
 class Continued(_message.Message):
-    """The seam: the answer broke off, and what follows was written by another attempt that was asked to carry on."""
+    """The answer broke off, and what follows was written by another attempt that was asked to carry on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -376,7 +376,7 @@ class Continued(_message.Message):
     provider: _builtins.str
     target_model: _builtins.str
     after_characters: _builtins.int
-    """How many characters of text had been delivered before the seam."""
+    """How many characters of text had been delivered before that."""
     reason: _builtins.str
     """Why the attempt before broke off: its `error_code`."""
     def __init__(
@@ -600,6 +600,7 @@ class CompletionError(_message.Message):
     PARAM_FIELD_NUMBER: _builtins.int
     DELIVERED_CHARACTERS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PROVIDER_CODE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """A code of the edge's error table, e.g. `all_targets_failed`."""
     message: _builtins.str
@@ -609,6 +610,8 @@ class CompletionError(_message.Message):
     """The field of the body that the provider named, if any."""
     delivered_characters: _builtins.int
     """How many characters of text had been sent on before the end; 0 before the commit point."""
+    provider_code: _builtins.str
+    """The provider's own name for what it finds fault with, e.g. `content_policy_violation`; empty when it gave none."""
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """Absent: no known time after which a retry helps."""
@@ -627,10 +630,11 @@ class CompletionError(_message.Message):
         param: _builtins.str = ...,
         delivered_characters: _builtins.int = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        provider_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "code", b"code", "delivered_characters", b"delivered_characters", "message", b"message", "param", b"param", "retry_after", b"retry_after", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "code", b"code", "delivered_characters", b"delivered_characters", "message", b"message", "param", b"param", "provider_code", b"provider_code", "retry_after", b"retry_after", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ _MAX_PARAM_CHARACTERS = 100
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _CONTEXT_WORDS = ("prompt is too long", "maximum context length")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
+# A code as vendors write them; numbers repeat the status.
+_PROVIDER_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 _MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60.0
 
 
@@ -49,9 +52,11 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     message = str(details.get("message") or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS]
     if status == 404:
         return ModelMissing("the provider does not know the model of this target", http_status=status)
+    own = code if _PROVIDER_CODE.fullmatch(code) else ""
     if _CONTEXT_CODES & {code, kind} or any(words in message for words in _CONTEXT_WORDS):
         return ContextTooLong(message, http_status=status, param="messages")
-    return RequestRejected(message, http_status=status, param=str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS])
+    param = str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS]
+    return RequestRejected(message, http_status=status, param=param, provider_code=own)
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:

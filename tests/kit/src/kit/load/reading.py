@@ -14,7 +14,7 @@ from kit.load.questions import CHAT, COMPLETIONS, MESSAGES, Question
 Json = dict[str, Any]
 End = Literal["complete", "cut", "left", "hung"]
 
-_SEAM = re.compile(rb"^: continued by \S+ after (\d+) characters: ")
+_CONTINUED = re.compile(rb"^: continued by \S+ after (\d+) characters: ")
 # The finish reasons of the contracts, in the fault provider's words.
 _REASONS = {"tool_call": "tool_calls", "end_turn": "stop", "max_tokens": "length", "refusal": "content_filter"}
 _REASONS["tool_use"] = "tool_calls"
@@ -50,7 +50,7 @@ class Reading:
 
     text: str = ""
     tool_arguments: str = ""
-    seams: list[tuple[int, int]] = field(default_factory=list)
+    continuations: list[tuple[int, int]] = field(default_factory=list)
     """For each: the announced and the actual number of characters before it."""
     finish_reason: str = ""
     """In the fault provider's words; empty: it did not claim to be complete."""
@@ -95,7 +95,8 @@ def _read_whole(transcript: Transcript, reading: Reading) -> None:
         case path if path == CHAT:
             reading.text = body["text"]
             reading.tool_arguments = "".join(call["arguments"] for call in body["tool_calls"])
-            reading.seams = [(seam["after_characters"], seam["after_characters"]) for seam in body["seams"]]
+            places = [continued["after_characters"] for continued in body["continuations"]]
+            reading.continuations = [(place, place) for place in places]
             reason = body["finish_reason"]
         case path if path == COMPLETIONS:
             (choice,) = body["choices"]
@@ -124,9 +125,9 @@ def _read_stream(transcript: Transcript, reading: Reading) -> None:
         if ends:
             reading.faults.append("a frame after the terminal frame")
         if frame.startswith(b":"):
-            seam = _SEAM.match(frame)
-            if seam is not None:
-                reading.seams.append((int(seam[1]), len(reading.text)))
+            continuation = _CONTINUED.match(frame)
+            if continuation is not None:
+                reading.continuations.append((int(continuation[1]), len(reading.text)))
             continue
         ends += take(frame, reading)
     if transcript.end == "complete" and ends != 1:
@@ -153,7 +154,7 @@ def _take_chat(frame: bytes, reading: Reading) -> bool:
             reading.tool_arguments += data["arguments"]
             return False
         case "continued":
-            reading.seams.append((data["after_characters"], len(reading.text)))
+            reading.continuations.append((data["after_characters"], len(reading.text)))
             return False
         case "done":
             reading.finish_reason = _REASONS.get(data["finish_reason"], data["finish_reason"])

@@ -83,7 +83,7 @@ def done_object(look_up: LookUp, receipt: Receipt) -> Json:
         "attempts": [
             attempt_object(attempt, money(cost)) for attempt, cost in zip(ending.attempts, receipt.costs, strict=False)
         ],
-        "seams": [continuation_object(continued) for continued in ending.continuations],
+        "continuations": [continuation_object(continued) for continued in ending.continuations],
         "cache": {
             "status": cache_status_name(look_up),
             "bypass_reason": look_up.reason or None,

@@ -47,7 +47,7 @@ class CompletionFrames:
         """Return a chunk for each chunk; before the first one, the role of each choice."""
         frames = []
         if not self._before:
-            self._open()
+            self._open(self._exchange.answer.target_model)
             frames += [self._chunk(self._role(index)) for index in range(self._choice_count)]
         for chunk in chunks:
             if isinstance(chunk, str):
@@ -58,7 +58,9 @@ class CompletionFrames:
         return b"".join(frames)
 
     def continued(self, continued: routerpb.Continued) -> bytes:
-        """Return a comment."""
+        """Return a comment; the chunks that follow name the model that has written them."""
+        if self._before:
+            self._open(continued.target_model)
         return continuation_comment(continued)
 
     def end(self, receipt: Receipt) -> bytes:
@@ -67,7 +69,7 @@ class CompletionFrames:
             return b"data: %b\n\n" % orjson.dumps(receipt.problem.body())
         frames = [] if self._before else [self.content([])]
         if receipt.answer.system_fingerprint:
-            self._open()
+            self._open(receipt.answer.target_model)
         for index, reason in enumerate(finish_reasons(receipt.answer)):
             choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
             frames.append(self._chunk(orjson.dumps([choice])))
@@ -76,7 +78,7 @@ class CompletionFrames:
             frames.append(self._before + b"[]" + b',"usage":%b}\n\n' % usage)
         return b"".join(frames) + b"data: [DONE]\n\n"
 
-    def _open(self) -> None:
+    def _open(self, model: str) -> None:
         """Prepare what each chunk has around its choices; the fingerprint is known at the end."""
         answer = self._exchange.answer
         fingerprint = {"system_fingerprint": answer.system_fingerprint} if answer.system_fingerprint else {}
@@ -85,7 +87,7 @@ class CompletionFrames:
                 "id": self._id,
                 "object": "chat.completion.chunk",
                 "created": self._created,
-                "model": answer.target_model,
+                "model": model,
                 **fingerprint,
             }
         )

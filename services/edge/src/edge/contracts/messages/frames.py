@@ -162,7 +162,7 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
 def error_object(problem: Problem, request_id: str) -> Json:
     """Write an error in the shape of the Messages API; our code is its `error_code`."""
     kind = _ERROR_TYPES.get(problem.kind.status, "invalid_request_error")
-    error = {"type": kind, "message": problem.message, "details": {"error_code": problem.code}}
+    error = {"type": kind, "message": problem.message, "details": {"error_code": problem.client_code}}
     return {"type": "error", "error": error, "request_id": request_id}
 
 

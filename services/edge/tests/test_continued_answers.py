@@ -25,18 +25,18 @@ def continued(attempt_number: int) -> Response:
             attempt_number=attempt_number,
             target=f"t{attempt_number}",
             provider="openai",
-            target_model="m",
+            target_model="m-of-t2",
             after_characters=2,
             reason="stream_broken",
         )
     )
 
 
-SEAM = {
+CONTINUATION = {
     "attempt_number": 2,
     "target": "t2",
     "provider": "openai",
-    "target_model": "m",
+    "target_model": "m-of-t2",
     "after_characters": 2,
     "reason": "stream_broken",
 }
@@ -52,20 +52,20 @@ CONTINUED = [
 ]
 
 
-async def test_chat_tells_of_the_seam_where_it_is(edge: Edge) -> None:
+async def test_chat_names_the_target_that_continues(edge: Edge) -> None:
     """An event of its own between the words of the two, and a line in the receipt."""
     edge.router.script = CONTINUED
     visit = await edge.chat(continuation="allow").done()
 
     assert ["start", "delta", "continued", "delta", "done"] == [name for name, _ in visit.events]
-    assert SEAM == visit.events[2][1]
+    assert CONTINUATION == visit.events[2][1]
     done = visit.events[-1][1]
-    assert [SEAM] == done["seams"]
+    assert [CONTINUATION] == done["continuations"]
     assert ["interrupted", "ok"] == [attempt["outcome"] for attempt in done["attempts"]]
     assert routerpb.CONTINUATION_ALLOW == edge.router.requests[-1].continuation
 
 
-async def test_completions_tell_of_the_seam_in_a_comment(edge: Edge) -> None:
+async def test_completions_name_the_target_that_continues_in_a_comment(edge: Edge) -> None:
     """OpenAI's contract has no word for it; the wish is ours and never reaches a provider."""
     edge.router.script = CONTINUED
     visit = await edge.complete(continuation="allow").done()
@@ -74,12 +74,14 @@ async def test_completions_tell_of_the_seam_in_a_comment(edge: Edge) -> None:
     comment = frames.index(b": continued by t2 after 2 characters: stream_broken")
     assert b'"content":"Pa"' in frames[comment - 1]
     assert b'"content":"ris."' in frames[comment + 1]
+    assert b'"model":"m"' in frames[comment - 1]
+    assert b'"model":"m-of-t2"' in frames[comment + 1]
     assert visit.content.endswith(b"data: [DONE]\n\n")
     assert b"continuation" not in edge.router.requests[-1].body
 
 
 @pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions"])
-async def test_a_whole_answer_tells_of_the_seam_in_a_header(edge: Edge, path: str) -> None:
+async def test_a_whole_answer_says_in_a_header_that_it_was_continued(edge: Edge, path: str) -> None:
     """Who gets everything in one piece still learns that two wrote it."""
     edge.router.script = CONTINUED
     body: dict[str, Any] = {"query": "Who?"}
@@ -145,7 +147,7 @@ async def test_every_attempt_that_was_open_is_settled_when_the_client_leaves(edg
     assert {routerpb.OUTCOME_CLIENT_CANCELLED} == {attempt.outcome for attempt in settled.attempts}
 
 
-async def test_only_the_words_behind_the_seam_count_for_the_second(edge: Edge) -> None:
+async def test_only_the_words_after_the_continuation_count_for_the_second(edge: Edge) -> None:
     """The first attempt has been reported with its own words already."""
     edge.router.script = [
         started(1),
