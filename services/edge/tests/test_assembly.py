@@ -79,9 +79,47 @@ def test_texts_beside_the_content_are_joined(field: str) -> None:
     assert ("No.", None) == (told[field], told["content"])
 
 
-def test_a_field_that_nobody_knows_is_kept() -> None:
-    """As it came last."""
-    assert {"a": 2} == message(chunk({"annotations": {"a": 1}}), chunk({"annotations": {"a": 2}}))["annotations"]
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [
+        ({"a": 1, "b": {"c": 1}}, {"a": 2, "b": {"d": 2}}, {"a": 2, "b": {"c": 1, "d": 2}}),
+        ({"google": {"thought_signature": "S"}}, {"google": None}, {"google": {"thought_signature": "S"}}),
+        ([{"type": "url_citation"}], [{"type": "file_citation"}], [{"type": "url_citation"}, {"type": "file_citation"}]),
+        ("one", "two", "two"),
+        ([1], 2, 2),
+    ],
+)
+def test_a_field_that_nobody_knows_is_kept(first: object, second: object, joined: object) -> None:
+    """Lists and objects grow; of all else the newest counts."""
+    assert joined == message(chunk({"field": first}), chunk({"field": None}), chunk({"field": second}))["field"]
+
+
+def test_pieces_of_reasoning_details_become_one_again() -> None:
+    """As OpenRouter takes them back in the next turn: joined by index, signature included."""
+    kept = {"type": "reasoning.text", "format": "f", "index": 0}
+    told = message(
+        chunk({"reasoning_details": [{**kept, "text": "Hm"}]}),
+        chunk({"reasoning_details": [{**kept, "text": ", yes", "signature": None}]}),
+        chunk({"reasoning_details": [{**kept, "signature": "SIG"}]}),
+        chunk({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 1}]}),
+        chunk({"reasoning_details": [{"type": "reasoning.encrypted", "data": "y"}]}),
+    )
+
+    assert [
+        {**kept, "text": "Hm, yes", "signature": "SIG"},
+        {"type": "reasoning.encrypted", "data": "x", "index": 1},
+        {"type": "reasoning.encrypted", "data": "y"},
+    ] == told["reasoning_details"]
+
+
+def test_a_tool_call_keeps_what_its_vendor_wants_back() -> None:
+    """Gemini refuses the next turn without the signature."""
+    signature = {"google": {"thought_signature": "SIG"}}
+    told = message(chunk(call(0, "{", id="c", name="look", extra_content=signature)), chunk(call(0, "}")))
+
+    assert [
+        {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}, "extra_content": signature}
+    ] == told["tool_calls"]
 
 
 def test_choices_are_kept_apart() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
@@ -254,3 +255,19 @@ async def test_an_answer_of_several_choices_comes_whole_and_from_the_cache(edge:
             (choice["message"]["content"], choice["finish_reason"]) for choice in whole["choices"]
         ]
     assert 1 == len(edge.router.requests)
+
+
+async def test_fields_that_only_the_provider_knows_reach_the_client(edge: Edge) -> None:
+    """In the last chunk of a stream, in a whole answer, and from the cache."""
+    fields = {"service_tier": "flex", "citations": ["https://example.org"]}
+    end = finished(routerpb.FINISH_REASON_STOP)
+    end.finished.response_fields = orjson.dumps(fields)
+    edge.router.script = [started(), texts("Paris"), attempted(), end]
+    stream, hit = [await edge.complete().done() for _ in range(2)]
+    whole = await edge.complete(stream=False).done()
+
+    assert fields == {name: whole.json.get(name) for name in fields}
+    for visit in (stream, hit):
+        words, last = [orjson.loads(frame["data"]) for frame in visit.frames if "Paris" in str(frame) or "stop" in str(frame)]
+        assert fields == {name: last.get(name) for name in fields}
+        assert not fields.keys() & words.keys()

@@ -313,3 +313,38 @@ def test_what_is_billed_by_tokens_alone_is_not_refused(fields: Json) -> None:
         refuse_extra_work({"model": "default", "max_tokens": 5, "messages": QUESTION, **fields})
     except Problem as problem:
         pytest.fail(problem.message)
+
+
+async def test_what_only_anthropic_says_of_message_and_usage_reaches_its_clients(edge: Edge) -> None:
+    """Service tier, cache writes by age, searches, container: where Anthropic has them, in a stream and whole."""
+    start = {"usage": {"service_tier": "standard", "cache_creation": {"ephemeral_1h_input_tokens": 9}}}
+    delta = {"stop_reason": "end_turn", "container": {"id": "c1", "expires_at": "2026-12-01T00:00:00Z"}}
+    usage = {"server_tool_use": {"web_search_requests": 2}}
+    edge.router.script = [
+        started(),
+        messages_events({"type": "message_start", "message": {"context_management": {"a": 1}, **start}}),
+        texts("Paris"),
+        messages_events({"type": "message_delta", "delta": delta, "usage": usage}),
+        attempted(),
+        STOP,
+    ]
+    body = {"model": "default", "max_tokens": 5, "messages": QUESTION}
+    stream = await edge.visit("/v1/messages", {**body, "stream": True}).done()
+    whole = await edge.visit("/v1/messages", body).done()
+
+    events = dict(stream.events)
+    opened, ended = events["message_start"]["message"], events["message_delta"]
+    assert {"a": 1} == opened["context_management"]
+    assert ("standard", {"ephemeral_1h_input_tokens": 9}) == (
+        opened["usage"]["service_tier"],
+        opened["usage"]["cache_creation"],
+    )
+    assert (delta["container"], usage["server_tool_use"], 2) == (
+        ended["delta"]["container"],
+        ended["usage"]["server_tool_use"],
+        ended["usage"]["output_tokens"],
+    )
+    assert whole.json["container"] == delta["container"]
+    assert {**start["usage"], **usage} == {
+        name: whole.json["usage"][name] for name in ("service_tier", "cache_creation", "server_tool_use")
+    }

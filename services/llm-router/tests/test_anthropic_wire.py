@@ -329,6 +329,28 @@ def test_end_that_openai_can_say_is_no_native_event(reason: str) -> None:
     assert [] == AnthropicWire(keeps_events=True).read(end)
 
 
+def test_what_only_anthropic_says_of_message_and_usage_is_a_native_event() -> None:
+    """Beside the counts that every vendor has, which the edge writes anew; null says nothing."""
+    usage = {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": 0, "service_tier": "standard"}
+    searches, container = {"web_search_requests": 2}, {"id": "c1"}
+    start = {"model": "m", "content": [], "container": None, "context_management": {"a": 1}, "usage": usage}
+    events = [
+        event("message_start", message=start),
+        delta("text_delta", text="Hi"),
+        event(
+            "message_delta",
+            delta={"stop_reason": "end_turn", "container": container},
+            usage={"output_tokens": 2, "server_tool_use": searches, "iterations": None},
+        ),
+    ]
+
+    first, last = [each for each in written(AnthropicWire(keeps_events=True), *events) if "type" in each]
+    assert {"context_management": {"a": 1}, "usage": {"service_tier": "standard"}} == first["message"]
+    assert (container, {"server_tool_use": searches}) == (last["delta"]["container"], last["usage"])
+    plain = AnthropicWire(keeps_events=False)
+    assert ["Hi"] == [content for data in events for content in plain.read(data)]
+
+
 def test_tool_that_anthropic_runs_itself_stays_in_native_events() -> None:
     """Its call and its result are not the caller's to answer; the caller's own calls become OpenAI's."""
     wire = AnthropicWire(keeps_events=True)

@@ -179,3 +179,15 @@ def test_error_frame_keeps_its_meaning() -> None:
         OpenAIWire(1).read(orjson.dumps({"error": {"code": "rate_limit_exceeded", "message": "x"}}))
     with pytest.raises(ContextTooLong):
         OpenAIWire(1).read(orjson.dumps({"error": {"code": "context_length_exceeded", "message": "x"}}))
+
+
+def test_fields_of_the_chunks_that_are_not_openais_stream_are_kept() -> None:
+    """The newest value of each, within bounds; not the id, nor padding."""
+    wire = OpenAIWire(1)
+    wire.read(chunk(choice({"content": "a"}), service_tier=None, citations=["a"], obfuscation="xx"))
+    wire.read(chunk(choice({}), service_tier="flex", citations=["a", "b"]))
+    wire.read(chunk(**{f"f{number}": number for number in range(100)}))
+
+    assert {"service_tier": "flex", "citations": ["a", "b"]}.items() <= wire.answer.fields.items()
+    assert 50 == len(wire.answer.fields)
+    assert not {"id", "object", "obfuscation"} & wire.answer.fields.keys()

@@ -33,6 +33,8 @@ class Answer:
     target_model: str = ""
     response_model: str = ""
     system_fingerprint: str = ""
+    response_fields: dict[str, Any] = field(default_factory=dict)
+    """What the provider's chunks had beside the fields of OpenAI's stream, e.g. `service_tier`, by name."""
     usage: Usage | None = None
     vectors: Sequence[bytes] = ()
     """One for each input: little-endian float32."""

@@ -11,6 +11,8 @@ Json = dict[str, Any]
 
 # A larger index is a provider's mistake, and would be filled up with that many empty calls.
 _MAX_TOOL_CALLS = 1000
+_CALL_FIELDS = frozenset({"index", "id", "type", "function"})
+_PIECE_TEXTS = ("text", "summary", "data")
 _JOINED_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -72,7 +74,38 @@ def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
         elif name == "audio":
             _join_audio(message.setdefault("audio", {}), value)
         else:
-            message[name] = value  # an unknown field
+            message[name] = _joined(message.get(name), value)
+
+
+def _joined(known: Any, more: Any) -> Any:
+    """Join two values of a field that only its vendor knows: lists and objects grow, of all else the newest counts.
+
+    OpenRouter's `reasoning_details` come in pieces that have an index; those of one index become one again.
+    """
+    if isinstance(known, dict) and isinstance(more, dict):
+        return known | {name: _joined(known.get(name), value) for name, value in more.items() if value is not None}
+    if not isinstance(known, list) or not isinstance(more, list):
+        return more
+    items = list(known)
+    for item in more:
+        last = items[-1] if items else None
+        if isinstance(item, dict) and isinstance(last, dict) and _is_same_piece(last, item):
+            items[-1] = _joined_piece(last, item)
+        else:
+            items.append(item)
+    return items
+
+
+def _is_same_piece(one: Json, other: Json) -> bool:
+    return isinstance(one.get("index"), int) and [one["index"], one.get("type")] == [
+        other.get("index"),
+        other.get("type"),
+    ]
+
+
+def _joined_piece(piece: Json, more: Json) -> Json:
+    texts = {name: piece[name] + more[name] for name in _PIECE_TEXTS if piece.get(name) and more.get(name)}
+    return piece | {name: value for name, value in more.items() if value is not None} | texts
 
 
 def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
@@ -86,6 +119,8 @@ def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
         call["id"] = fragment.get("id") or call["id"]
         call["type"] = fragment.get("type") or call["type"]
         _join_function(call["function"], fragment.get("function") or {})
+        for name in fragment.keys() - _CALL_FIELDS:
+            call[name] = _joined(call.get(name), fragment[name])
 
 
 def _join_function(function: Json, fragment: Json) -> None:

@@ -428,10 +428,15 @@ class Finished(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     USAGE_SOURCE_FIELD_NUMBER: _builtins.int
     SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELDS_FIELD_NUMBER: _builtins.int
     response_model: _builtins.str
     """What the provider says answered; the target's model where it says nothing. Of a continued answer: the last one."""
     usage_source: Global___UsageSource.ValueType
     system_fingerprint: _builtins.str
+    response_fields: _builtins.bytes
+    """The fields that the provider's chunks have beside those of OpenAI's stream, e.g. `service_tier` or `citations`, as
+    one JSON object with the newest value of each; empty: none.
+    """
     @_builtins.property
     def finish_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___FinishReason.ValueType]:
         """One per choice, by index; never FINISH_REASON_UNSPECIFIED, _ERROR or _CANCELLED."""
@@ -448,10 +453,11 @@ class Finished(_message.Message):
         usage: Global___Usage | None = ...,
         usage_source: Global___UsageSource.ValueType = ...,
         system_fingerprint: _builtins.str = ...,
+        response_fields: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reasons", b"finish_reasons", "response_model", b"response_model", "system_fingerprint", b"system_fingerprint", "usage", b"usage", "usage_source", b"usage_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reasons", b"finish_reasons", "response_fields", b"response_fields", "response_model", b"response_model", "system_fingerprint", b"system_fingerprint", "usage", b"usage", "usage_source", b"usage_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

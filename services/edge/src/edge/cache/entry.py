@@ -38,6 +38,7 @@ class _Entry(BaseModel):
     response_model: str
     system_fingerprint: str
     usage: Usage
+    response_fields: dict[str, Any] = {}
 
 
 def encode(answer: Answer) -> bytes | None:
@@ -53,6 +54,8 @@ def encode(answer: Answer) -> bytes | None:
         "system_fingerprint": answer.system_fingerprint,
         "usage": {name: getattr(usage, name) for name in Usage.__slots__},
     }
+    if answer.response_fields:  # an older edge does not know it, and takes the entry for damaged
+        document["response_fields"] = answer.response_fields
     value = orjson.dumps(document)
     return value if len(value) <= MAX_ANSWER_BYTES else None
 
@@ -73,6 +76,7 @@ def decode(value: bytes) -> Answer | None:
         response_model=entry.response_model,
         system_fingerprint=entry.system_fingerprint,
         usage=entry.usage,
+        response_fields=entry.response_fields,
     )
 
 

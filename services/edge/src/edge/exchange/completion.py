@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import grpc
+import orjson
 
 from edge.answer import ENDS, Answer
 from edge.assembly import MessagesEvent
@@ -162,6 +163,7 @@ class Completion:
         self.answer.choices()
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint
+        self.answer.response_fields = orjson.loads(finished.response_fields) if finished.response_fields else {}
         self.answer.usage = Usage.from_proto(finished.usage)
         self.is_whole = True
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from llm_router.breaker.permit import Permit
@@ -30,6 +31,8 @@ from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
+
+_MAX_FIELDS_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +232,15 @@ class Chain:
                 usage=_sum([Usage.from_proto(record.usage) for record in self._answering]).to_proto(),
                 usage_source=routerpb.USAGE_SOURCE_ESTIMATED if is_estimated else routerpb.USAGE_SOURCE_REPORTED,
                 system_fingerprint=answer.system_fingerprint,
+                response_fields=_encoded(answer.fields),
             )
         )
+
+
+def _encoded(fields: Mapping[str, object]) -> bytes:
+    """Return the provider's own fields as JSON; nothing when there are none, or more than an answer's facts can be."""
+    encoded = orjson.dumps(fields) if fields else b""
+    return encoded if len(encoded) <= _MAX_FIELDS_BYTES else b""
 
 
 async def _stop(contenders: Mapping[asyncio.Task[None], ChatAttempt]) -> None:

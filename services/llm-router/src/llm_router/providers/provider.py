@@ -43,6 +43,8 @@ class Answer:
     system_fingerprint: str = ""
     usage: Usage | None = None
     finish_reasons: dict[int, routerpb.FinishReason.ValueType] = field(default_factory=dict)
+    fields: dict[str, object] = field(default_factory=dict)
+    """What the provider's chunks have beside the fields that are read here, by name; the newest value of each."""
     has_ended: bool = False
     """The wire's own end marker came."""
 

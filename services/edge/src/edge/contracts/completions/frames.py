@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -68,8 +70,8 @@ class CompletionFrames:
         if receipt.problem is not None:
             return b"data: %b\n\n" % orjson.dumps(receipt.problem.body())
         frames = [] if self._before else [self.content([])]
-        if receipt.answer.system_fingerprint:
-            self._open(receipt.answer.target_model)
+        if receipt.answer.system_fingerprint or receipt.answer.response_fields:
+            self._open(receipt.answer.target_model, receipt.answer.response_fields)
         for index, reason in enumerate(finish_reasons(receipt.answer)):
             choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
             frames.append(self._chunk(orjson.dumps([choice])))
@@ -78,8 +80,8 @@ class CompletionFrames:
             frames.append(self._before + b"[]" + b',"usage":%b}\n\n' % usage)
         return b"".join(frames) + b"data: [DONE]\n\n"
 
-    def _open(self, model: str) -> None:
-        """Prepare what each chunk has around its choices; the fingerprint is known at the end."""
+    def _open(self, model: str, fields: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Prepare what each chunk has around its choices; fingerprint and other `fields` are known at the end."""
         answer = self._exchange.answer
         fingerprint = {"system_fingerprint": answer.system_fingerprint} if answer.system_fingerprint else {}
         head = orjson.dumps(
@@ -89,6 +91,7 @@ class CompletionFrames:
                 "created": self._created,
                 "model": model,
                 **fingerprint,
+                **fields,
             }
         )
         self._before = b"data: " + head[:-1] + b',"choices":'
@@ -116,6 +119,7 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
         ],
         "usage": usage_object(answer.usage),
     }
+    completion |= answer.response_fields
     if answer.system_fingerprint:
         completion["system_fingerprint"] = answer.system_fingerprint
     return completion

@@ -31,6 +31,10 @@ class MessageBlocks:
         """Whether the target refused to answer."""
         self.stop: Json | None = None
         """Why the answer ended, when the target has said so in Anthropic's terms."""
+        self.message: Json = {}
+        """The fields that only a target of Anthropic's has given the message, e.g. `container`."""
+        self.usage: Json = {}
+        """What only such a target says of the usage, e.g. `service_tier`."""
 
     def take(self, chunks: Iterable[str | bytes]) -> list[Json]:
         """Return the events for these chunks; MalformedChunk when they cannot be read."""
@@ -84,8 +88,12 @@ class MessageBlocks:
                 events.append(self._delta(event["delta"]))
             case "content_block_stop":
                 events += self.close()
+            case "message_start":
+                self.message = event["message"]
+                self.usage = self.message.pop("usage", {})
             case "message_delta":
                 self.stop = event["delta"]
+                self.usage |= event.get("usage", {})
 
     def _add(self, kind: str, delta: Json, events: list[Json]) -> None:
         if self._call is not None:

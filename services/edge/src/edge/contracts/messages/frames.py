@@ -126,7 +126,8 @@ class MessagesFrames:
 
     def content(self, chunks: list[str | bytes]) -> bytes:
         """Return the events of these chunks; before the first ones, `message_start`."""
-        return self._start() + b"".join(map(_frame, self._blocks.take(chunks)))
+        events = self._blocks.take(chunks)  # what belongs into the first event comes with the first content
+        return self._start() + b"".join(map(_frame, events))
 
     def continued(self, continued: routerpb.Continued) -> bytes:
         """Return a comment."""
@@ -137,7 +138,8 @@ class MessagesFrames:
         if receipt.problem is not None:
             return _frame(error_object(receipt.problem, self._exchange.facts.request_id))
         events = self._blocks.close()
-        delta = {"type": "message_delta", "delta": _stop(receipt, self._blocks), "usage": _usage(receipt.answer.usage)}
+        usage = {**self._blocks.usage, **_usage(receipt.answer.usage)}
+        delta = {"type": "message_delta", "delta": _stop(receipt, self._blocks), "usage": usage}
         return self._start() + b"".join(map(_frame, [*events, delta, {"type": "message_stop"}]))
 
     def _start(self) -> bytes:
@@ -145,7 +147,8 @@ class MessagesFrames:
             return b""
         self._is_open = True
         answer = self._exchange.answer
-        message = _message(self._exchange, [], {"stop_reason": None, "stop_sequence": None}, answer.usage)
+        stop = {"stop_reason": None, "stop_sequence": None}
+        message = _message(self._exchange, self._blocks, [], stop, answer.usage)
         return _frame({"type": "message_start", "message": message})
 
 
@@ -156,7 +159,7 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
         events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
     except MalformedChunk as error:
         raise Problem("stream_interrupted", "a chunk of the provider could not be read") from error
-    return _message(exchange, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
+    return _message(exchange, blocks, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
 
 
 def error_object(problem: Problem, request_id: str) -> Json:
@@ -166,16 +169,17 @@ def error_object(problem: Problem, request_id: str) -> Json:
     return {"type": "error", "error": error, "request_id": request_id}
 
 
-def _message(exchange: Exchange, content: list[Json], stop: Json, usage: Usage | None) -> Json:
+def _message(exchange: Exchange, blocks: MessageBlocks, content: list[Json], stop: Json, usage: Usage | None) -> Json:
     answer = exchange.answer
     return {
+        **blocks.message,
         "id": "msg_" + exchange.facts.request_id,
         "type": "message",
         "role": "assistant",
         "model": answer.response_model or answer.target_model,
         "content": content,
         **stop,
-        "usage": _usage(usage),
+        "usage": {**blocks.usage, **_usage(usage)},
     }
 
 

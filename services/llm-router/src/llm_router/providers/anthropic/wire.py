@@ -25,6 +25,19 @@ _FINISH_REASONS = {
 
 # A client of Anthropic's contract sends a paused answer back to have it continued.
 _NATIVE_FINISH_REASONS = {**_FINISH_REASONS, "pause_turn": routerpb.FINISH_REASON_STOP}
+# What the edge writes anew; the other fields of `usage` and of the message are Anthropic's own.
+_COUNTED = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens_details",
+    }
+)
+_MESSAGE_FIELDS = frozenset(
+    {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
+)
 # Ends that an OpenAI chunk can express, if they come without details.
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
@@ -67,9 +80,10 @@ class AnthropicWire:
         elif kind == "message_start":
             self.answer.response_model = _text(event["message"].get("model") or "")
             self._note_usage(event["message"].get("usage"))
+            self._keep_message(event["message"])
         elif kind == "message_delta":
             self._note_usage(event.get("usage"))
-            return self._finish(event["delta"])
+            return self._finish(event["delta"], _native(event.get("usage"), _COUNTED))
         elif kind == "message_stop":
             self.answer.has_ended = True
         elif kind == "error":
@@ -112,8 +126,14 @@ class AnthropicWire:
         if self._keeps_events:
             self._pending.append(MessagesEvent(orjson.dumps(event)))
 
-    def _finish(self, delta: Json) -> Content | None:
-        """Note how the answer ended; return the content that is still pending."""
+    def _keep_message(self, message: Json) -> None:
+        """Keep what only Anthropic says at the start, e.g. the service tier; null says nothing."""
+        native, usage = _native(message, _MESSAGE_FIELDS), _native(message.get("usage"), _COUNTED)
+        if native or usage:
+            self._keep_event({"type": "message_start", "message": {**native, "usage": usage}})
+
+    def _finish(self, delta: Json, usage: Json) -> Content | None:
+        """Note how the answer ended; return the content that is still pending. `usage` is what only Anthropic counts."""
         reason = delta.get("stop_reason")
         if reason is None:
             return None
@@ -121,15 +141,19 @@ class AnthropicWire:
         if reason not in known:
             raise StreamBroken("the answer ended for a reason that is no end of an answer")
         self.answer.finish_reasons[0] = known[reason]
-        if reason not in _PLAIN_ENDS or any(
-            value is not None for name, value in delta.items() if name != "stop_reason"
-        ):
-            self._keep_event({"type": "message_delta", "delta": delta})
+        details = _native(delta, frozenset({"stop_reason"}))
+        if reason not in _PLAIN_ENDS or details or usage:
+            self._keep_event({"type": "message_delta", "delta": delta, **({"usage": usage} if usage else {})})
         return self._pending.pop() if self._pending else None
 
     def _note_usage(self, usage: Json | None) -> None:
         if usage:
             self.answer.usage = self._usage.add(usage)
+
+
+def _native(fields: Json | None, known: frozenset[str]) -> Json:
+    """Return the fields that have a value and are not among the `known` ones."""
+    return {name: value for name, value in (fields or {}).items() if value is not None and name not in known}
 
 
 def _text(value: object) -> str:

@@ -19,6 +19,11 @@ _FINISH_REASONS = {
     "function_call": routerpb.FINISH_REASON_TOOL_CALL,
 }
 
+# What is read here, or written anew by the edge; `obfuscation` is padding.
+_CHUNK_FIELDS = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "obfuscation"}
+)
+_MAX_FIELDS = 50
 _PLAIN_FIELDS = frozenset({"index", "delta", "finish_reason"})
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 _MAX_TOOL_CALLS = 1000
@@ -49,8 +54,16 @@ class OpenAIWire:
         if not self.answer.response_model and isinstance(chunk.get("model"), str):
             self.answer.response_model = chunk["model"]
             self.answer.system_fingerprint = str(chunk.get("system_fingerprint") or "")
+        if more := chunk.keys() - _CHUNK_FIELDS:
+            self._note_fields(chunk, more)
         if chunk.get("usage"):
             self.answer.usage = read_usage(chunk["usage"])
+
+    def _note_fields(self, chunk: dict[str, Any], names: set[str]) -> None:
+        fields = self.answer.fields
+        for name in names:
+            if chunk[name] is not None and (name in fields or len(fields) < _MAX_FIELDS):
+                fields[name] = chunk[name]
 
     def _content(self, choice: dict[str, Any]) -> Content | None:
         """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
