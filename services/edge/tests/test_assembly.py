@@ -84,7 +84,7 @@ def test_texts_beside_the_content_are_joined(field: str) -> None:
     [
         ({"a": 1, "b": {"c": 1}}, {"a": 2, "b": {"d": 2}}, {"a": 2, "b": {"c": 1, "d": 2}}),
         ({"google": {"thought_signature": "S"}}, {"google": None}, {"google": {"thought_signature": "S"}}),
-        ([{"type": "url_citation"}], [{"type": "file_citation"}], [{"type": "url_citation"}, {"type": "file_citation"}]),
+        ([{"type": "url"}], [{"type": "file"}], [{"type": "url"}, {"type": "file"}]),
         ("one", "two", "two"),
         ([1], 2, 2),
     ],

@@ -333,7 +333,7 @@ def test_what_only_anthropic_says_of_message_and_usage_is_a_native_event() -> No
     """Beside the counts that every vendor has, which the edge writes anew; null says nothing."""
     usage = {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": 0, "service_tier": "standard"}
     searches, container = {"web_search_requests": 2}, {"id": "c1"}
-    start = {"model": "m", "content": [], "container": None, "context_management": {"a": 1}, "usage": usage}
+    start: Json = {"model": "m", "content": [], "container": None, "context_management": {"a": 1}, "usage": usage}
     events = [
         event("message_start", message=start),
         delta("text_delta", text="Hi"),

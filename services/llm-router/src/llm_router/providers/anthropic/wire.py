@@ -133,7 +133,7 @@ class AnthropicWire:
             self._keep_event({"type": "message_start", "message": {**native, "usage": usage}})
 
     def _finish(self, delta: Json, usage: Json) -> Content | None:
-        """Note how the answer ended; return the content that is still pending. `usage` is what only Anthropic counts."""
+        """Note how the answer ended; return what is still pending. `usage` is what only Anthropic counts."""
         reason = delta.get("stop_reason")
         if reason is None:
             return None
