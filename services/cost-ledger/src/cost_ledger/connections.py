@@ -1,15 +1,20 @@
-"""Pools of connections, borrowed and given back in bounded time, also when the server hangs."""
+"""Pools of connections, borrowed and given back in bounded time, also when the server hangs.
+
+A connection that turns out to be no good, because its server hangs, is gone or has become read-only, is cut and takes
+all others of its pool with it: the next ones are made to the server that is the primary by then.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import asyncpg
 import asyncpg.pool
 import structlog
 
+from cost_ledger.primary import Primary
 from cost_ledger.settings import Settings
 
 log = structlog.get_logger()
@@ -34,8 +39,8 @@ def write_pool(settings: Settings) -> asyncpg.Pool:
         password=settings.postgres_password(),
         min_size=0,
         max_size=settings.pool_size,
+        connect=Primary("read-write").connect,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
-        timeout=STATEMENT_TIMEOUT_SECONDS,
         server_settings={"application_name": "cost-ledger"},
     )
 
@@ -63,9 +68,20 @@ async def borrowed(
     Without this bound the pool would wait for a hanging server after a statement was cancelled or timed out.
     """
     connection = await pool.acquire(timeout=timeout_seconds)
+    is_lost = False
     try:
         yield connection
+    except asyncpg.ReadOnlySQLTransactionError:
+        # The server has been demoted, or made read-only; no statement of a writer helps here any more.
+        is_lost = True
+        connection.terminate()
+        raise
     finally:
-        # When this fails the pool has cut the connection already. Raised, it would replace a cancellation.
-        with suppress(*OUTAGES):
+        is_lost = is_lost or connection.is_closed()
+        try:
             await pool.release(connection, timeout=RELEASE_SECONDS)
+        except OUTAGES:
+            # The pool has cut the connection already. Raised, this would replace a cancellation.
+            is_lost = True
+        if is_lost:
+            await pool.expire_connections()

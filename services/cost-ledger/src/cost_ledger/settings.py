@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, RedisDsn, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cost_ledger.primary import server_urls
+
 PACKAGED_PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
+# All mean the same here: the server that takes writes.
+_WRITABLE = ("read-write", "primary", "any")
 
 
 class Settings(BaseSettings):
@@ -24,7 +28,8 @@ class Settings(BaseSettings):
     # A folder with tls.crt, tls.key and ca.crt, which are reloaded when they change. With it only clients with a
     # certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS.
     tls_directory: Path | None = None
-    # postgresql://user@host:port/database
+    # postgresql://user@host:port/database, or several servers: user@host:port,host:port. The one that takes writes is
+    # used, whichever of them that is.
     postgres_url: str
     postgres_password_file: Path | None = None
     redis_url: RedisDsn
@@ -51,9 +56,12 @@ class Settings(BaseSettings):
         if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError("must look like postgresql://user@host:port/database")
         try:
-            urlsplit(url).port  # noqa: B018 - reading it is the check
+            for server in server_urls(url):
+                urlsplit(server).port  # noqa: B018 - reading it is the check
         except ValueError as error:
             raise ValueError("the port must be a number up to 65535") from error
+        if parse_qs(urlsplit(url).query).get("target_session_attrs", ["any"])[-1] not in _WRITABLE:
+            raise ValueError("target_session_attrs must be read-write, primary or any: the ledger writes")
         return url
 
     def postgres_password(self) -> str | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from cost_ledger.connections import Connection, borrowed
+from cost_ledger.primary import Primary
 from cost_ledger.reading import spend
 from cost_ledger.reading.records import Correction, listed, receipt
 from cost_ledger.reading.requests import RequestFilters, RequestListSql, stretches
@@ -63,8 +64,8 @@ def read_pool(settings: Settings) -> asyncpg.Pool:
         password=settings.postgres_password(),
         min_size=0,
         max_size=settings.read_pool_size,
+        connect=Primary("primary").connect,
         command_timeout=_MAX_STATEMENT_SECONDS,
-        timeout=_MAX_STATEMENT_SECONDS,
         server_settings=_READ_SETTINGS,
     )
 

@@ -24,21 +24,23 @@ from cost_ledger.connections import LOCK_TIMEOUT_MS, OUTAGES
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.prices.book import Touched, import_price_book
 from cost_ledger.prices.file import load_price_file
+from cost_ledger.primary import Primary
 from cost_ledger.schema.partitions import ensure_partitions
 from cost_ledger.settings import Settings
 
 log = structlog.get_logger()
 
-_CONNECT_TIMEOUT_SECONDS = 10.0
 # Any constant; two migrations at the same time must run one after the other.
 _LOCK = 0x5B111A7E
 _REMEDY = "run `python -m cost_ledger migrate`"
-# Errors of a server that is away, starting, ending or full: trying again may help.
+# Errors of a server that is away, starting, ending, full or no primary: trying again may help.
 _UNREACHABLE = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresConnectionError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TooManyConnectionsError,
 )
 # For a table in use by a long transaction: how often a change is tried, and the pause between two tries.
@@ -103,11 +105,8 @@ async def connect(
     if database is not None:
         parts = urlsplit(url)
         url = urlunsplit(parts._replace(path=f"/{database}"))
-    return await asyncpg.connect(
-        url,
-        password=settings.postgres_password(),
-        timeout=_CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout_seconds,
+    return await Primary("read-write").connect(
+        url, password=settings.postgres_password(), command_timeout=command_timeout_seconds
     )
 
 
