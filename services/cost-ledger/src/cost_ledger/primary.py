@@ -41,18 +41,18 @@ class Primary:
         self._wanted = wanted
         self._first = 0
 
-    async def connect(self, url: str, **options: Any) -> asyncpg.Connection:
+    async def connect(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         """Return a connection as `asyncpg.connect` does; `options` are its arguments.
 
         Raises what it raises. When no server will do, a reason that PostgreSQL gave goes before one of the network.
         """
-        urls = server_urls(url)
+        urls = server_urls(dsn or "")
         failures: list[Exception] = []
         start = self._first
         for offset in range(len(urls)):
             number = (start + offset) % len(urls)
             try:
-                connection = await asyncpg.connect(
+                connection: asyncpg.Connection = await asyncpg.connect(
                     urls[number], **{**options, "timeout": CONNECT_SECONDS, "target_session_attrs": self._wanted}
                 )
             except _FAILURES as error:
