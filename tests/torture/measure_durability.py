@@ -20,7 +20,6 @@ from pathlib import Path
 
 import asyncpg
 import redis.asyncio as redis
-from pydantic import RedisDsn
 from redis.exceptions import RedisError
 
 from cost_ledger.recording.event import SettledEvent, read_event
@@ -169,7 +168,7 @@ async def measure_batches() -> None:
     """Measure a batch of 100 settled events in one transaction."""
     with tempfile.TemporaryDirectory(prefix="spillway-measure-") as folder, running_postgres(Path(folder)) as server:
         url = database(server, f"measure-{uuid.uuid4()}")
-        await migrate(Settings(postgres_url=url, redis_url=RedisDsn("redis://127.0.0.1:1"), price_book_file=PRICE_BOOK))
+        await migrate(Settings(postgres_url=url, redis_url="redis://127.0.0.1:1", price_book_file=PRICE_BOOK))
         async with parts_on(url, "redis://127.0.0.1:1") as parts:
             book = await parts.prices.book()
         for synchronous in ("on", "off"):

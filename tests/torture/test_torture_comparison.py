@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import asyncpg
 import orjson
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger.recording.event import SettledEvent, read_event
 from cost_ledger.recording.price import price_settled
@@ -36,7 +35,7 @@ WORD = b"event: delta\ndata: %b\n\n" % orjson.dumps({"text": "a0 "})
 async def recorded(postgres_url: str, redis_url: str) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
     """Yield a connection to a ledger's database that holds one request."""
     url = database(postgres_url, f"torture-{uuid.uuid4()}")
-    await migrate(Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK))
+    await migrate(Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK))
     async with parts_on(url, redis_url) as parts:
         event = read_event(settled(request()).SerializeToString())
         assert isinstance(event, SettledEvent)

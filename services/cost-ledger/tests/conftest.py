@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -18,7 +17,7 @@ from kit.ledger.process import PRICE_BOOK, LedgerProcess, Parts, database, parts
 async def database_url(postgres_url: str, redis_url: str) -> str:
     """Return the URL of a fresh database with the tables and the prices of the tests."""
     url: str = database(postgres_url, f"ledger-{uuid.uuid4()}")
-    await migrate(Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK))
+    await migrate(Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK))
     return url
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger import primary
 from cost_ledger.connections import closing, write_pool
@@ -20,8 +19,8 @@ from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from kit.ledger.cost_events import admitted, attempt, read_admitted, request, settled, used
-from kit.ledger.failover import Pair, replicated_postgres
 from kit.ledger.process import PRICE_BOOK, database, parts_on, running_ledger, until
+from kit.stores.postgres_pair import Pair, replicated_postgres
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 pytestmark = pytest.mark.integration
@@ -123,4 +122,4 @@ async def test_the_next_connection_begins_with_the_next_server(pair: Pair) -> No
 
 
 def _settings(pair: Pair, redis_url: str) -> Settings:
-    return Settings(postgres_url=pair.url("ledger"), redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    return Settings(postgres_url=pair.url("ledger"), redis_url=redis_url, price_book_file=PRICE_BOOK)

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import orjson
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger.recording.price import price_settled
 from cost_ledger.schema.migrate import check, migrate, revisions, sql_between
@@ -85,7 +84,7 @@ async def test_a_second_migration_finds_nothing_to_do(postgres_url: str, redis_u
 async def test_migrations_at_the_same_time_all_succeed(postgres_url: str, redis_url: str) -> None:
     """Several start on a server without the database: it is made once, migrated once, priced once."""
     url = database(postgres_url, f"together-{uuid.uuid4()}")
-    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    settings = Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK)
     await asyncio.gather(*(migrate(settings) for _ in range(6)))
 
     assert TABLES == await tables(url)
@@ -216,7 +215,7 @@ async def test_tables_that_are_not_ready_fail_the_check(postgres_url: str, redis
 async def test_a_check_waits_for_the_migration(postgres_url: str, redis_url: str) -> None:
     """A new ledger in a rollout begins to serve as soon as the tables are there."""
     url = database(postgres_url, f"awaited-{uuid.uuid4()}")
-    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    settings = Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK)
     waiting = asyncio.create_task(check(settings, wait_seconds=60))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -229,7 +228,7 @@ async def test_a_migration_waits_for_a_server_that_starts(postgres_url: str, red
     parts = urlsplit(database(postgres_url, f"late-{uuid.uuid4()}"))
     port = free_port()
     url = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")))
-    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+    settings = Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK)
     migration = asyncio.create_task(migrate(settings, wait_seconds=60))
     await asyncio.sleep(0)
 
@@ -291,7 +290,7 @@ ON CONFLICT (tenant, day, user_id, key_id, requested_model, provider, target_mod
 
 async def upgraded(url: str, redis_url: str) -> None:
     """Bring it up to date in this process."""
-    await migrate(Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK))
+    await migrate(Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK))
 
 
 async def made_at(postgres_url: str, revision: str) -> str:

@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
-from pydantic import RedisDsn
 
 from cost_ledger.metrics import Metrics
 from cost_ledger.reading import spend
@@ -78,7 +77,7 @@ async def ledger(request: pytest.FixtureRequest, postgres_url: str, redis_url: s
     """Yield the reader; the database is made once, and dropped. Only a million rows are worth a look at the clock."""
     name = f"million-{uuid.uuid4()}"
     url = database(postgres_url, name)
-    settings = Settings(postgres_url=url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK, read_pool_size=1)
+    settings = Settings(postgres_url=url, redis_url=redis_url, price_book_file=PRICE_BOOK, read_pool_size=1)
     await migrate(settings)
     watcher = await asyncpg.connect(url)
     await fill(watcher, request.param)

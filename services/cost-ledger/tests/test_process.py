@@ -15,7 +15,6 @@ import grpc
 import httpx2
 import psutil
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger.__main__ import SERVICE
 from cost_ledger.recording.store import Store
@@ -82,7 +81,7 @@ async def server(tmp_path: Path, redis_url: str) -> AsyncIterator[Server]:
     port, log_file = free_port(), tmp_path / "postgres.log"
     server = Server(cluster, port, log_file, _serve(cluster, port, log_file))
     try:
-        settings = Settings(postgres_url=server.url, redis_url=RedisDsn(redis_url), price_book_file=PRICE_BOOK)
+        settings = Settings(postgres_url=server.url, redis_url=redis_url, price_book_file=PRICE_BOOK)
         await migrate(settings)
         yield server
     finally:

@@ -8,7 +8,6 @@ import time
 import asyncpg
 import grpc
 import pytest
-from pydantic import RedisDsn
 
 from cost_ledger.reading.reader import read_pool
 from cost_ledger.settings import Settings
@@ -51,7 +50,7 @@ async def _are_waiting(parts: Parts, count: int) -> bool:
 
 async def test_postgres_itself_ends_what_takes_too_long(database_url: str, redis_url: str) -> None:
     """The limit is the connection's, so that it holds when the ledger is gone; and nothing is written by a reader."""
-    settings = Settings(postgres_url=database_url, redis_url=RedisDsn(redis_url))
+    settings = Settings(postgres_url=database_url, redis_url=redis_url)
     async with read_pool(settings) as pool, pool.acquire() as connection:
         assert "10s" == await connection.fetchval("SHOW statement_timeout")
         await connection.execute("SET statement_timeout = '100ms'")

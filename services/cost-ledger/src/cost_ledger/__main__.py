@@ -6,7 +6,6 @@ import asyncio
 import sys
 from contextlib import ExitStack
 
-import redis.asyncio as redis
 import structlog
 
 from cost_ledger.commands.cli import run_command
@@ -27,6 +26,7 @@ from servicekit.health import Health
 from servicekit.lifecycle import run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
+from servicekit.redis_client import open_redis
 from servicekit.rpc import RpcServer
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 
 SERVICE = "spillway.ledger.v1.LedgerService"
 _SOCKET_TIMEOUT_SECONDS = 5.0
+_REDIS_CONNECTIONS = 16
 
 
 async def serve(settings: Settings) -> None:
@@ -50,7 +51,12 @@ async def serve(settings: Settings) -> None:
     )
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
     pool, readers = write_pool(settings), read_pool(settings)
-    client = redis.Redis.from_url(str(settings.redis_url), socket_timeout=_SOCKET_TIMEOUT_SECONDS)
+    client = open_redis(
+        settings.redis_url,
+        settings.redis_access(),
+        max_connections=_REDIS_CONNECTIONS,
+        socket_timeout_seconds=_SOCKET_TIMEOUT_SECONDS,
+    )
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, health, settings.host, settings.metrics_port))
         async with closing(pool), closing(readers):

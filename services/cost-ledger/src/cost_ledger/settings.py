@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, RedisDsn, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from cost_ledger.primary import server_urls
+from servicekit.redis_settings import RedisSettings
 
 PACKAGED_PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
 # All mean the same here: the server that takes writes.
 _WRITABLE = ("read-write", "primary", "any")
 
 
-class Settings(BaseSettings):
+class Settings(RedisSettings):
     """All settings of the cost-ledger; all but the two addresses have a safe default."""
 
     model_config = SettingsConfigDict(env_prefix="COST_LEDGER_")
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
     # used, whichever of them that is.
     postgres_url: str
     postgres_password_file: Path | None = None
-    redis_url: RedisDsn
+    redis_url: str
     # This process's name in the consumer group; two processes must not share one.
     consumer: str = Field(default_factory=socket.gethostname, min_length=1)
     # Counted from when the request was recorded; must exceed the longest stream, or running requests are given up.

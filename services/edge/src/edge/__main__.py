@@ -8,10 +8,7 @@ import sqlite3
 import sys
 from functools import partial
 
-import redis.asyncio as redis
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from starlette.types import ASGIApp
 
 from edge.cache.cache import NoCache
@@ -48,6 +45,7 @@ from edge.settings import Settings
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry
+from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
@@ -69,7 +67,7 @@ async def serve(settings: Settings) -> None:
     )
     keys = load_keys(settings.keys_file)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
-    redis_client = _redis_client(settings.redis_url)
+    redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
     emitter = Emitter(store, spool, metrics)
     router_channel = transport.open_channel(settings.router_address)
@@ -136,21 +134,6 @@ async def _serve_http(app: ASGIApp, settings: Settings, stop: asyncio.Event, hea
     stopping.cancel()
     await server.drain()
     await serving
-
-
-def _redis_client(url: str) -> redis.Redis:
-    """Return a client that fails at once: each caller has a deadline and a fallback."""
-    pool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=_REDIS_CONNECTIONS,
-        timeout=1,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=1,
-        # Every call has a deadline of its own. With this one redis-py writes under `asyncio.wait_for`, which before
-        # Python 3.12 loses a cancellation that comes as the write ends.
-        socket_timeout=None,
-    )
-    return redis.Redis.from_pool(pool)
 
 
 async def _refresh(models: ModelList) -> None:

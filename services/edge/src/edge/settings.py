@@ -6,10 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.redis_settings import RedisSettings
 
 
-class Settings(BaseSettings):
+class Settings(RedisSettings):
     """Read once by `__main__`; nothing else looks at the environment."""
 
     model_config = SettingsConfigDict(env_prefix="EDGE_", frozen=True)

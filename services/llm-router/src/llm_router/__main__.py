@@ -57,7 +57,9 @@ async def serve(settings: Settings) -> None:
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
-    shared = SharedBreakerState.connect(settings.redis_url, metrics, rng) if settings.redis_url else None
+    shared = None
+    if settings.redis_url:
+        shared = SharedBreakerState.connect(settings.redis_url, metrics, rng, settings.redis_access())
     dependencies = _chain_dependencies(settings, metrics, rng, shared)
     _keep_known(fleets, dependencies)
     service = RouterService(

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio.connection import parse_url
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import SettingsConfigDict
 
-
-def _checked_redis_url(url: str) -> str:
-    parse_url(url)  # ValueError that says what is wrong
-    return url
+from servicekit.redis_settings import RedisSettings
 
 
-_RedisUrl = Annotated[str, AfterValidator(_checked_redis_url)]
-
-
-class Settings(BaseSettings):
+class Settings(RedisSettings):
     """Read once by `__main__`; nothing else reads the environment."""
 
     model_config = SettingsConfigDict(env_prefix="LLM_ROUTER_", frozen=True)
@@ -37,7 +29,7 @@ class Settings(BaseSettings):
     """The timeout of a call that has no deadline."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
     """After its first content a stream is read, and its content sent on, once per interval; 0: as chunks arrive."""
-    redis_url: _RedisUrl | None = None
+    redis_url: str | None = None
     """The Redis over which routers share their breakers; without it each has its own."""
     breaker_lease_timeout_seconds: PositiveFloat = 0.05
     """How long a request that would probe waits for Redis to grant the lease; the exchange in the background may take

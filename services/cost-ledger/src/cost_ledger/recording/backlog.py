@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import redis.asyncio as redis
 from redis.exceptions import ResponseError
 
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
+from servicekit.redis_client import RedisClient
 
 # In one step: entries that a member reads between the check and its removal would be lost with it.
 _REMOVE_IDLE_MEMBERS = """
@@ -36,7 +36,7 @@ class Backlog:
     """Entries that cannot be recorded as they are."""
 
 
-async def measure_backlog(client: redis.Redis) -> Backlog:
+async def measure_backlog(client: RedisClient) -> Backlog:
     """Measure the stream: what is recorded leaves it, so its first entry is the oldest that is not. RedisError."""
     pipeline = client.pipeline(transaction=True)
     pipeline.xlen(STREAM)
@@ -52,7 +52,7 @@ async def measure_backlog(client: redis.Redis) -> Backlog:
     return Backlog(events, age, dead_letters)
 
 
-async def remove_idle_members(client: redis.Redis, idle_seconds: float) -> list[str]:
+async def remove_idle_members(client: RedisClient, idle_seconds: float) -> list[str]:
     """Remove members of the group that hold nothing and have been idle for so long; return their names. RedisError.
 
     A member that is alive after all joins the group again with its next read.

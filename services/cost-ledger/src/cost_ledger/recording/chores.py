@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-import redis.asyncio as redis
 import structlog
 
 from cost_ledger.metrics import Metrics
@@ -16,6 +15,7 @@ from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
 from servicekit.lifecycle import repeat
+from servicekit.redis_client import RedisClient
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class Chores:
     def __init__(
         self,
         settings: Settings,
-        client: redis.Redis,
+        client: RedisClient,
         store: Store,
         prices: PriceList,
         spend: SpendPublisher,

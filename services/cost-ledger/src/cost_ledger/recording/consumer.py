@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
@@ -23,6 +22,7 @@ from cost_ledger.recording.price import UnpricedModels, price_settled
 from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Recorded, Store
 from pricing.price_book import PriceBook
+from servicekit.redis_client import Reconnection, RedisClient
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ class Consumer:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: RedisClient,
         store: Store,
         prices: PriceList,
         spend: SpendPublisher,
@@ -76,6 +76,7 @@ class Consumer:
     ) -> None:
         """`name` is unique in the group; entries that another member has held for `claim_after_seconds` are claimed."""
         self._client = client
+        self._reconnection = Reconnection(client)
         self._store = store
         self._prices = prices
         self._spend = spend
@@ -94,7 +95,9 @@ class Consumer:
             try:
                 await self._turn(stop)
                 pause = _MIN_PAUSE_SECONDS
+                self._reconnection.note_success()
             except (RedisError, OSError, TimeoutError) as error:
+                self._reconnection.note_failure(error)
                 self._metrics.stream_errors.inc()
                 self._has_own_pending = True
                 log.warning("stream_read_failed", cause=type(error).__name__)

@@ -26,7 +26,6 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
-import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
@@ -34,6 +33,7 @@ from cost_ledger.columns import by_column
 from cost_ledger.connections import OUTAGES, Connection, borrowed
 from cost_ledger.metrics import Metrics
 from cost_ledger.spend_daily import SpendKey
+from servicekit.redis_client import RedisClient
 
 log = structlog.get_logger()
 
@@ -121,7 +121,7 @@ def total_key(day: date) -> str:
 class SpendPublisher:
     """Publishes what commits changed, at most about once a second, apart from the work of recording."""
 
-    def __init__(self, pool: asyncpg.Pool, client: redis.Redis, metrics: Metrics) -> None:
+    def __init__(self, pool: asyncpg.Pool, client: RedisClient, metrics: Metrics) -> None:
         self._pool = pool
         self._client = client
         self._metrics = metrics

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
-import redis.asyncio as redis
 import structlog
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
+
+from servicekit.redis_client import Reconnection, RedisClient
 
 log = structlog.get_logger()
 
@@ -33,8 +34,9 @@ class RedisAway(Exception):
 class RedisStore:
     """Commands of the edge to Redis. Every one raises RedisAway instead of taking long."""
 
-    def __init__(self, client: redis.Redis, look_up_timeout_seconds: float) -> None:
+    def __init__(self, client: RedisClient, look_up_timeout_seconds: float) -> None:
         self._client = client
+        self._reconnection = Reconnection(client)
         self._look_up_timeout = look_up_timeout_seconds
         self._rests_until = 0.0
 
@@ -83,8 +85,11 @@ class RedisStore:
             raise RedisAway
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await command
+                reply = await command
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = loop.time() + _REST_SECONDS
+            self._reconnection.note_failure(error)
             log.warning("redis_away", cause=type(error).__name__)
             raise RedisAway from error
+        self._reconnection.note_success()
+        return reply

@@ -14,10 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-import redis.asyncio as redis
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from llm_router.breaker.state import (
@@ -31,6 +28,7 @@ from llm_router.breaker.state import (
 )
 from llm_router.breaker.window import BUCKET_SECONDS, BUCKETS, FAILURE_RATIO, MIN_ATTEMPTS, NO_ATTEMPTS, Totals
 from llm_router.metrics import Metrics
+from servicekit.redis_client import Reconnection, RedisAccess, RedisClient, open_redis
 
 log = structlog.get_logger()
 
@@ -133,8 +131,9 @@ class BreakerReply:
 class SharedBreakerState:
     """The routers' common state. Redis slow or away is an answer here, not an error."""
 
-    def __init__(self, client: redis.Redis, metrics: Metrics, rng: random.Random) -> None:
+    def __init__(self, client: RedisClient, metrics: Metrics, rng: random.Random) -> None:
         self._client = client
+        self._reconnection = Reconnection(client)
         self._script = client.register_script(files("llm_router.breaker").joinpath("shared.lua").read_text())
         self._metrics = metrics
         self._rng = rng
@@ -142,19 +141,11 @@ class SharedBreakerState:
         self._is_lost = False
 
     @classmethod
-    def connect(cls, url: str, metrics: Metrics, rng: random.Random) -> SharedBreakerState:
+    def connect(
+        cls, url: str, metrics: Metrics, rng: random.Random, access: RedisAccess | None = None
+    ) -> SharedBreakerState:
         """Return the state in the Redis at `url`, connected at the first exchange; ValueError for a bad address."""
-        # With a socket timeout the client writes under `asyncio.wait_for`, and before Python 3.12 that loses a
-        # cancellation that comes as the write ends: a task that was cancelled would go on. `exchange` has its own.
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=1,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=1,
-            socket_timeout=None,
-        )
-        return cls(redis.Redis.from_pool(pool), metrics, rng)
+        return cls(open_redis(url, access, max_connections=_CONNECTIONS), metrics, rng)
 
     async def exchange(self, updates: Sequence[BreakerUpdate], timeout_seconds: float) -> list[BreakerReply] | None:
         """Report and learn in one round trip, in the order of `updates`; None when Redis did not answer in time."""
@@ -170,8 +161,10 @@ class SharedBreakerState:
                 replies = await self._script(keys, [documents, _RULES, draw_jitter(self._rng)])
         except (RedisError, OSError, TimeoutError) as error:
             self._paused_until = loop.time() + _PAUSE_SECONDS
+            self._reconnection.note_failure(error)
             self._fail(error)
             return None
+        self._reconnection.note_success()
         if self._is_lost:
             self._is_lost = False
             log.info("breaker_share_restored")
