@@ -187,3 +187,27 @@ def test_a_long_line_in_small_pieces_takes_no_more_than_its_bytes() -> None:
 
     assert 4096 * 1024 == len(event.data)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "cut", ["data: a\n\ndata: b", "data: a\n\ndata: b\n", "data: a\n\ndata: b\r", "data: a\n\ndata: b\r\n"]
+)
+def test_an_event_without_its_blank_line_can_be_asked_for(cut: str) -> None:
+    """At the end of a stream, by a reader that knows that it is whole."""
+    decoder = SseDecoder()
+    (event,) = decoder.feed(cut.encode())
+    assert b"a" == event.data
+
+    last = decoder.end()
+    assert last is not None
+    assert b"b" == last.data
+    assert decoder.end() is None
+
+
+@pytest.mark.parametrize("stream", ["", "data: a\n\n", ": ping\n", "event: x"])
+def test_a_stream_that_ends_behind_an_event_has_no_other(stream: str) -> None:
+    """Comments and names without data are none."""
+    decoder = SseDecoder()
+    decoder.feed(stream.encode())
+
+    assert decoder.end() is None

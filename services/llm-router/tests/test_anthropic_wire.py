@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.errors import (
+    CredentialRefused,
+    ModelMissing,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+    RequestRejected,
+    StreamBroken,
+)
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.provider import MessagesEvent
 from pricing.usage import Usage
@@ -111,6 +119,8 @@ def test_tool_calls_are_numbered_without_gaps() -> None:
 def test_every_stop_reason_has_its_finish_reason(reason: str, known: int) -> None:
     """An answer is whole with its stop reason; the end marker comes after it."""
     wire = AnthropicWire(keeps_events=False)
+    if reason == "tool_use":
+        wire.read(start(0, "tool_use", id="t", name="look", input={}))
     wire.read(event("message_delta", delta={"stop_reason": reason}))
     assert wire.answer.is_whole
     assert not wire.answer.has_ended
@@ -158,17 +168,21 @@ def test_count_that_is_not_reported_stays_unknown() -> None:
         ("rate_limit_error", ProviderRateLimited),
         ("overloaded_error", ProviderUnavailable),
         ("api_error", ProviderUnavailable),
-        ("invalid_request_error", StreamBroken),
+        ("timeout_error", ProviderUnavailable),
+        ("not_found_error", ModelMissing),
+        ("permission_error", CredentialRefused),
+        ("invalid_request_error", RequestRejected),
         ("", StreamBroken),
         (None, StreamBroken),
     ],
 )
 def test_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderError]) -> None:
-    """An error inside the stream decides as its HTTP status would have, and is not quoted."""
+    """An error inside the stream decides as its HTTP status would have; only the caller's own error is quoted."""
     with pytest.raises(error) as caught:
         AnthropicWire(keeps_events=False).read(event("error", error={"type": kind, "message": "SECRET"}))
 
-    assert "SECRET" not in str(caught.value)
+    assert ("SECRET" in str(caught.value)) == (type(caught.value) is RequestRejected)
+    assert "SECRET" not in caught.value.cause
 
 
 @pytest.mark.parametrize(
@@ -180,21 +194,16 @@ def test_error_event_keeps_its_meaning(kind: str | None, error: type[ProviderErr
         b"null",
         b"7",
         b"{}",
-        event("content_block_delta"),
-        event("content_block_delta", index=0, delta=None),
-        event("content_block_delta", index=0, delta={}),
-        delta("text_delta"),
         delta("text_delta", text=5),
         delta("thinking_delta", thinking=["Hm."]),
         delta("input_json_delta", 7, partial_json="{}"),
         event("content_block_start", index=0, content_block={"type": "text", "text": {"a": 1}}),
         event("content_block_start", index=0, content_block={"type": "tool_use", "id": 5, "name": "f"}),
         event("content_block_start", index=0, content_block={"type": "tool_use", "id": "i"}),
-        event("message_start"),
-        event("message_start", message={"model": 5}),
+        event("content_block_start", index=0, content_block=None),
+        event("content_block_start", index="x", content_block={"type": "text", "text": ""}),
         event("message_start", message={"usage": "many"}),
         event("message_delta", delta={"stop_reason": "tired"}),
-        event("message_delta", delta={"stop_reason": ""}),
         event("message_delta", delta={"stop_reason": ["end_turn"]}),
         event("message_delta", delta={"stop_reason": "pause_turn"}),
         event("error", error="boom"),
@@ -386,7 +395,7 @@ def test_without_a_native_form_native_events_are_left_out() -> None:
         event("message_delta", delta={"stop_reason": "stop_sequence", "stop_sequence": "END"}),
     )
 
-    assert [["tool_calls"]] == [list(each) for each in contents]
+    assert [["tool_calls"], ["tool_calls"]] == [list(each) for each in contents]
 
 
 @given(st.lists(documents | nearly, max_size=5))
@@ -398,3 +407,148 @@ def test_no_native_event_raises_anything_but_a_provider_error(events: list[objec
             assert all(
                 isinstance(content, str | bytes | MessagesEvent) for content in wire.read(orjson.dumps(document))
             )
+
+
+def called(*events: bytes, keeps_events: bool = False) -> dict[int, tuple[str, str, str]]:
+    """Return id, name and arguments of each tool call, put together by index."""
+    wire = AnthropicWire(keeps_events=keeps_events)
+    contents = [content for data in events for content in wire.read(data)] + wire.end()
+    calls: dict[int, tuple[str, str, str]] = {}
+    for content in contents:
+        if isinstance(content, bytes):
+            (call,) = orjson.loads(content)[0]["delta"]["tool_calls"]
+            before, function = calls.get(call["index"], ("", "", "")), call["function"]
+            after = (call.get("id", ""), function.get("name", ""), function["arguments"])
+            calls[call["index"]] = (before[0] + after[0], before[1] + after[1], before[2] + after[2])
+    return calls
+
+
+def use(index: object, call_id: str, given: object = None) -> bytes:
+    """Write the start of a tool call."""
+    return event(
+        "content_block_start",
+        index=index,
+        content_block={"type": "tool_use", "id": call_id, "name": f"look_{call_id}", "input": given or {}},
+    )
+
+
+def part(index: object, partial: object) -> bytes:
+    """Write arguments."""
+    return event("content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": partial})
+
+
+STOP_0, STOP_1 = event("content_block_stop", index=0), event("content_block_stop", index=1)
+BOTH = {0: ("a", "look_a", '{"k":1}'), 1: ("b", "look_b", '{"k":2}')}
+
+
+@pytest.mark.parametrize("keeps_events", [True, False])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [use(0, "a"), part(0, '{"k"'), part(0, ":1}"), STOP_0, use(1, "b"), part(1, '{"k":2}'), STOP_1],
+        # the whole input in the start, with nothing behind it or with the same once more
+        [use(0, "a", {"k": 1}), STOP_0, use(1, "b", {"k": 2}), STOP_1],
+        [use(0, "a", '{"k":1}'), part(0, ""), STOP_0, use(1, "b", {"k": 2}), part(1, '{"k":2}'), STOP_1],
+        # blocks that never stop, that all have one index or none, that overlap
+        [use(0, "a", {"k": 1}), use(1, "b", {"k": 2})],
+        [use(0, "a", {"k": 1}), use(0, "b"), part(0, '{"k":2}')],
+        [use(None, "a", {"k": 1}), event("content_block_stop"), use(None, "b"), part(None, '{"k":2}')],
+        [use("0", "a"), part(0.0, '{"k":1}'), use("1", "b"), part("1", {"k": 2})],
+        [use(0, "a"), use(1, "b"), part(0, '{"k"'), part(1, '{"k"'), part(0, ":1}"), STOP_0, part(1, ":2}"), STOP_1],
+    ],
+)
+def test_calls_of_those_who_only_speak_this_wire(events: list[bytes], keeps_events: bool) -> None:
+    """Two calls, each with its own arguments."""
+    assert BOTH == called(*events, keeps_events=keeps_events)
+
+
+@pytest.mark.parametrize("end", [[STOP_0], []])
+@pytest.mark.parametrize("deltas", [[], [part(0, "")], [part(0, None)]])
+def test_no_arguments_become_an_empty_object(deltas: list[bytes], end: list[bytes]) -> None:
+    """As Anthropic's own `input` is one."""
+    assert {0: ("a", "look_a", "{}")} == called(use(0, "a"), *deltas, *end)
+
+
+def test_a_missing_id_is_made_up() -> None:
+    """A client sends it back with the result."""
+    block: Json = {"type": "tool_use", "id": None, "name": "look", "input": {}}
+    ((call_id, *_),) = called(event("content_block_start", index=0, content_block=block)).values()
+
+    assert call_id.startswith("toolu_")
+
+
+@pytest.mark.parametrize(
+    ("events", "reason", "expected"),
+    [
+        ([use(0, "a"), STOP_0], "end_turn", routerpb.FINISH_REASON_TOOL_CALL),
+        ([use(0, "a"), STOP_0], "tool_use", routerpb.FINISH_REASON_TOOL_CALL),
+        ([use(0, "a"), STOP_0], "max_tokens", routerpb.FINISH_REASON_LENGTH),
+        ([delta("text_delta", text="Hi")], "tool_use", routerpb.FINISH_REASON_STOP),
+        ([delta("text_delta", text="Hi")], "end_turn", routerpb.FINISH_REASON_STOP),
+    ],
+)
+def test_the_end_is_called_by_what_was_delivered(events: list[bytes], reason: str, expected: int) -> None:
+    """Whatever the target calls it."""
+    wire = AnthropicWire(keeps_events=False)
+    for data in (*events, event("message_delta", delta={"stop_reason": reason}), event("message_stop")):
+        wire.read(data)
+
+    assert {0: expected} == wire.answer.finish_reasons
+
+
+def test_the_native_end_is_called_so_too() -> None:
+    """When it travels as an event of its own."""
+    end = event("message_delta", delta={"stop_reason": "end_turn", "stop_details": {"a": 1}})
+    *_, native = written(AnthropicWire(keeps_events=True), use(0, "a"), STOP_0, end)
+
+    assert {"stop_reason": "tool_use", "stop_details": {"a": 1}} == native["delta"]
+
+
+def test_blocks_that_overlap_end_together() -> None:
+    """A reader of Anthropic's contract knows one open block: its stop must not cut off the other one's arguments."""
+    wire = AnthropicWire(keeps_events=True)
+    contents = written(
+        wire, use(0, "a"), use(1, "b"), STOP_0, part(1, '{"k":2}'), STOP_1, delta("text_delta", 2, text="")
+    )
+
+    assert all("tool_calls" in each for each in contents)
+    assert [] == wire.read(event("message_delta", delta={"stop_reason": None}))
+    (stop,) = written(wire, event("message_delta", delta={"stop_reason": "tool_use"}))
+    assert {"type": "content_block_stop"} == stop
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], {}])
+def test_nothing_is_said_in_many_ways(nothing: object) -> None:
+    """Wherever it stands."""
+    wire = AnthropicWire(keeps_events=False)
+    for data in (
+        event("message_start", message=nothing),
+        event("message_start", message={"model": nothing, "usage": nothing}),
+        event("content_block_delta", index=0, delta=nothing),
+        event("message_delta", delta=nothing, usage=nothing),
+        event("message_delta", delta={"stop_reason": nothing}),
+    ):
+        assert [] == wire.read(data)
+    assert {} == wire.answer.finish_reasons
+
+
+def test_a_message_in_one_piece_is_an_answer() -> None:
+    """Some answer so though a stream was asked for."""
+    message = {
+        "model": "m",
+        "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+            {"type": "text", "text": "Hi"},
+            {"type": "tool_use", "id": "a", "name": "look", "input": {"k": 1}},
+        ],
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 3, "output_tokens": 5},
+    }
+    wire = AnthropicWire(keeps_events=False)
+    thought, text, *call = wire.read(event("message", **message))
+
+    assert isinstance(thought, bytes)
+    assert {"reasoning_content": "Hm."} == orjson.loads(thought)[0]["delta"]
+    assert "Hi" == text
+    assert 2 == len(call)
+    assert (wire.answer.is_whole, Usage(3, 5), "m") == (True, wire.answer.usage, wire.answer.response_model)

@@ -46,7 +46,9 @@ def test_text_of_the_first_choice_takes_the_fast_path(delta: object) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        choice({"tool_calls": [{"index": 0, "id": "t", "function": {"name": "f", "arguments": ""}}]}),
+        choice(
+            {"tool_calls": [{"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": ""}}]}
+        ),
         choice({"refusal": "No."}),
         choice({"reasoning_content": "Hm."}),
         choice({"content": "Hi"}, index=1),
@@ -104,18 +106,21 @@ def test_usage_is_read_with_its_parts() -> None:
         b"null",
         chunk("not a choice"),
         chunk(choice("no delta")),
-        chunk({"delta": {"content": "no index"}}),
         chunk(choice({"content": 5})),
         chunk(choice({"refusal": 5})),
-        chunk(choice({"content": ["x"]}, logprobs={"content": []})),
         chunk(choice({"content": "x"}, index=1)),
         chunk(choice({"content": "x"}, index=-1)),
+        chunk(choice({"content": [5]})),
+        chunk(choice({"reasoning": 5})),
+        chunk({"index": "first", "delta": {"content": "x"}}),
+        orjson.dumps({"choices": {"delta": {"content": "x"}}}),
         chunk(choice({"tool_calls": "x"})),
-        chunk(choice({"tool_calls": [{"index": 10**12}]})),
-        chunk(choice({"tool_calls": [{"index": 0, "function": {"arguments": {}}}]})),
+        chunk(choice({"tool_calls": ["x"]})),
+        chunk(choice({"tool_calls": [{"index": "x", "function": {"name": "f"}}]})),
+        chunk(choice({"tool_calls": [{"index": 0, "function": {"arguments": [5]}}]})),
+        chunk(choice({"tool_calls": [{"index": 0, "function": {"name": {}, "arguments": 5}}]})),
         chunk(choice({}, "abort")),
         chunk(choice({}, "error")),
-        chunk(choice({}, "")),
         chunk(choice({}, 7)),  # type: ignore[arg-type]
         orjson.dumps({"error": {"message": "boom"}}),
         orjson.dumps({"error": "boom"}),
@@ -191,3 +196,107 @@ def test_fields_of_the_chunks_that_are_not_openais_stream_are_kept() -> None:
     assert {"service_tier": "flex", "citations": ["a", "b"]}.items() <= wire.answer.fields.items()
     assert 50 == len(wire.answer.fields)
     assert not {"id", "object", "obfuscation"} & wire.answer.fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"),
+    [
+        ("eos", routerpb.FINISH_REASON_STOP),
+        ("eos_token", routerpb.FINISH_REASON_STOP),
+        ("stop_sequence", routerpb.FINISH_REASON_STOP),
+        ("STOP", routerpb.FINISH_REASON_STOP),
+        ("end_turn", routerpb.FINISH_REASON_STOP),
+        ("model_length", routerpb.FINISH_REASON_LENGTH),
+        ("max_tokens", routerpb.FINISH_REASON_LENGTH),
+        ("content_filter", routerpb.FINISH_REASON_CONTENT_FILTER),
+    ],
+)
+def test_other_words_for_an_end(reason: str, known: int) -> None:
+    """Engines that speak OpenAI's wire name the same ends otherwise."""
+    wire = OpenAIWire(1)
+    wire.read(chunk(choice({"content": "Hi"}, reason)))
+
+    assert {0: known} == wire.answer.finish_reasons
+
+
+def deltas(*given: object) -> list[object]:
+    """Return what these deltas of choice 0 become: texts, and deltas that are not mere text."""
+    wire = OpenAIWire(1)
+    contents = [content for delta in given for content in wire.read(chunk(choice(delta)))]
+    return [orjson.loads(content)[0]["delta"] if isinstance(content, bytes) else content for content in contents]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([{"type": "text", "text": "a"}], ["a"]),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], ["ab"]),
+        (["a", None, "b"], ["ab"]),
+        ({"type": "text", "text": "a"}, ["a"]),
+        ([[{"type": "text", "text": "a"}]], ["a"]),
+        ([{"type": "text", "text": ""}], []),
+        ([{"type": "text", "text": None}], [{"content_parts": [{"type": "text", "text": None}]}]),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}], [{"reasoning_content": "hm"}]),
+        ([{"type": "thinking", "thinking": "hm"}], [{"reasoning_content": "hm"}]),
+        (
+            [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}, {"type": "reference", "ids": [1]}],
+            [{"reasoning_content": "hm", "content": "a", "content_parts": [{"type": "reference", "ids": [1]}]}],
+        ),
+    ],
+)
+def test_content_as_parts(content: object, expected: list[object]) -> None:
+    """Text stays text, thoughts stay thoughts, and nothing is lost."""
+    assert expected == deltas({"content": content})
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], {}])
+def test_nothing_is_said_in_many_ways(nothing: object) -> None:
+    """Wherever it stands; beside it, text is as plain as ever."""
+    wire = OpenAIWire(2)
+    for data in (
+        {"choices": nothing, "error": nothing, "usage": nothing},
+        {"choices": [nothing]},
+        {"choices": [{"index": 0, "delta": nothing, "finish_reason": nothing}]},
+        {"choices": [{"index": 0, "delta": {"content": nothing, "tool_calls": nothing, "refusal": nothing}}]},
+        {"choices": [{"index": 0, "delta": {"content": ""}, "logprobs": nothing, "extra": nothing}]},
+    ):
+        assert [] == wire.read(orjson.dumps(data))
+    assert {} == wire.answer.finish_reasons
+
+    plain = {"role": "assistant", "content": "Hi", "tool_calls": nothing, "reasoning": nothing}
+    both = [{"index": nothing, "delta": plain, "more": nothing}, {"index": nothing, "delta": {"content": "Ho"}}]
+    text, other = wire.read(orjson.dumps({"choices": both}))
+    assert "Hi" == text
+    assert isinstance(other, bytes)
+    assert 1 == orjson.loads(other)[0]["index"]
+
+
+@pytest.mark.parametrize("index", [1, 1.0, "1"])
+def test_index_is_a_number_however_it_is_written(index: object) -> None:
+    """As a float or as digits."""
+    (content,) = OpenAIWire(2).read(chunk({"index": index, "delta": {"content": "Hi"}}))
+
+    assert isinstance(content, bytes)
+    assert 1 == orjson.loads(content)[0]["index"]
+
+
+def test_message_instead_of_deltas() -> None:
+    """A message without deltas is the answer; beside deltas, and at their end, it only repeats them."""
+    whole = {"role": "assistant", "content": "Hi"}
+    assert ["Hi"] == OpenAIWire(1).read(orjson.dumps({"choices": [{"message": whole, "finish_reason": "stop"}]}))
+
+    wire = OpenAIWire(1)
+    assert ["H"] == wire.read(chunk(choice({"content": "H"}, message={"content": "H"})))
+    assert ["i"] == wire.read(chunk(choice({"content": "i"}, message=whole)))
+    assert [] == wire.read(chunk(choice({}, "stop", message=whole)))
+
+
+def test_a_stop_behind_a_cut_says_nothing_new() -> None:
+    """The answer is still cut short; unless there was more of it."""
+    wire = OpenAIWire(1)
+    wire.read(chunk(choice({"content": "a"}, "length")))
+    wire.read(chunk(choice({}, "stop")))
+    assert {0: routerpb.FINISH_REASON_LENGTH} == wire.answer.finish_reasons
+
+    wire.read(chunk(choice({"content": "b"}, "stop")))
+    assert {0: routerpb.FINISH_REASON_STOP} == wire.answer.finish_reasons

@@ -32,7 +32,7 @@ _make_event = partial(tuple.__new__, ServerSentEvent)
 class SseDecoder:
     """Collects bytes and returns each event once its blank line has come.
 
-    An event that is not complete when the stream ends is never returned.
+    An event that is not complete when the stream ends is dropped, as the standard wants it, unless `end` asks for it.
     """
 
     def __init__(self) -> None:
@@ -65,6 +65,12 @@ class SseDecoder:
         if self._event_bytes + self._line_bytes > MAX_EVENT_BYTES:
             raise EventTooLong
         return events
+
+    def end(self) -> ServerSentEvent | None:
+        """Return the event whose blank line never came, once the stream has ended; None when none was begun."""
+        events = self._events([b"".join(self._line), b""] if self._line else [b""])
+        self._line, self._line_bytes = [], 0
+        return events[0] if events else None
 
     def _without_marks(self, chunk: bytes) -> bytes:
         """Return the chunk without a byte order mark at the start of the stream and the second half of a cut CRLF."""

@@ -8,6 +8,7 @@ ProviderError
 ├── ProviderTimeout          a timer ran out
 │   └── DeadlineReached      the request's own clock ran out
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
+│   ├── ConnectionLost       the connection broke
 │   └── SpliceNotFound       asked to continue an answer, it wrote something else
 ├── HedgeLost                another target was quicker
 ├── CallerGone               the client no longer waits for the answer
@@ -32,6 +33,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 _MAX_NAME_CHARACTERS = 200
 # A client may name a field of its request as it likes.
 _MAX_FIELD_CHARACTERS = 100
+_MAX_CAUSE_CHARACTERS = 300
 
 
 class ProviderError(Exception):
@@ -53,6 +55,8 @@ class ProviderError(Exception):
     """Whether one failure opens the breaker: the next attempt would fail in the same way."""
     target_is_healthy: ClassVar[bool] = False
     """Whether the target itself rejected the request, which shows that it works."""
+    quotes_provider: ClassVar[bool] = False
+    """Whether the message of one that came with a status is the provider's own, which may quote the prompt."""
 
     def __init__(self, message: str, *, http_status: int = 0, param: str = "", provider_code: str = "") -> None:
         """`provider_code` is the provider's own name for it; empty when it gave none."""
@@ -60,6 +64,14 @@ class ProviderError(Exception):
         self.http_status = http_status
         self.param = param
         self.provider_code = provider_code
+
+    @property
+    def cause(self) -> str:
+        """Why it failed, as a sentence for the log."""
+        sentence = f"the provider answered {self.http_status}"
+        if not (self.quotes_provider and self.http_status):
+            sentence = str(self)[:_MAX_CAUSE_CHARACTERS]
+        return f"{sentence} ({type(self.__cause__).__name__})" if self.__cause__ is not None else sentence
 
 
 class TargetUnreachable(ProviderError):
@@ -121,6 +133,10 @@ class StreamBroken(ProviderError):
     blames_target = True
 
 
+class ConnectionLost(StreamBroken):
+    """The connection broke after the answer had begun."""
+
+
 class SpliceNotFound(StreamBroken):
     """The target was asked to continue an answer and did not repeat its last words, so that it cannot be joined."""
 
@@ -159,6 +175,7 @@ class ContextTooLong(ProviderError):
 
     code = "context_length_exceeded"
     outcome = routerpb.OUTCOME_REJECTED
+    quotes_provider = True
     target_is_healthy = True
 
 
@@ -192,6 +209,7 @@ class RequestRejected(ProviderError):
     outcome = routerpb.OUTCOME_REJECTED
     moves_on = False
     target_is_healthy = True
+    quotes_provider = True
 
 
 class ModelMissing(RequestRejected):
@@ -289,7 +307,10 @@ def interrupted(target: str, error: ProviderError, delivered_characters: int) ->
     """The answer broke off after its beginning had been sent on."""
     message = f"the answer broke off after {delivered_characters} characters ({target}: {error.code}); it is incomplete"
     detail = routerpb.CompletionError(
-        code="stream_interrupted", message=message, retryable=True, delivered_characters=delivered_characters
+        code="stream_interrupted",
+        message=message,
+        retryable=error.moves_on,
+        delivered_characters=delivered_characters,
     )
     return CompletionFailed(grpc.StatusCode.ABORTED, detail)
 

@@ -57,6 +57,9 @@ class TargetSettings(StrictModel):
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     """Its share among targets of equal rank."""
     timeouts: Timeouts = Timeouts()
+    may_omit_end: bool = False
+    """Whether this server is known to keep the connection open after a finish reason without an end marker. Then ten
+    seconds of silence after the finish reason are the end of the answer; otherwise they are a failure."""
 
 
 class Target(TargetSettings):

@@ -22,7 +22,7 @@ from fault_provider.openai_wire import OpenAiAnswer
 from fault_provider.performance import Answer, Performance
 from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, asked_plan, parse_model
 from fault_provider.refusals import error_body, refusal, status_body
-from fault_provider.script import UnusableScript, script_of
+from fault_provider.script import UnusableScript, script_of, steps_of
 
 _COUNTS = {"n": 128, "max_tokens": 1_000_000, "max_completion_tokens": 1_000_000, "top_logprobs": 20}
 
@@ -82,6 +82,8 @@ class AnswerEndpoint:
             self._check_conversation(body)
             if plan.behaviour == "script":
                 script_of(body)
+            if plan.behaviour == "bytes":
+                steps_of(body)
         return body, plan
 
     def _check_conversation(self, body: dict[str, Any]) -> None:
@@ -123,7 +125,10 @@ class AnswerEndpoint:
             answer = OpenAiAnswer(plan, body, attempt.index)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         performance = Performance(plan, self._wire, answer, connection, attempt, limit)
-        await performance.play(attempt.stream, headers)
+        if plan.behaviour == "bytes":
+            await performance.play_bytes(*steps_of(body), headers)
+        else:
+            await performance.play(attempt.stream, headers)
 
     def _note_left(self, attempt: Attempt, plan: Plan) -> None:
         if attempt.chunks_sent:

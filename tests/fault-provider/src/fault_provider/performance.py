@@ -13,6 +13,7 @@ from fault_provider.attempts import Attempt
 from fault_provider.connection import Connection
 from fault_provider.plan import Plan, Wire
 from fault_provider.refusals import status_body
+from fault_provider.script import Ending
 
 _LONGEST_SILENCE_SECONDS = 300.0
 _DEFAULT_PING_SECONDS = 0.2
@@ -65,6 +66,29 @@ class Performance:
             await self._stream(headers)
         else:
             await self._answer_whole(headers)
+
+    async def play_bytes(self, steps: list[str | float], ending: Ending | None, headers: dict[str, str]) -> None:
+        """Write the texts and pause as `steps` say, streaming or not, and end the connection so."""
+        connection = self._connection
+        self._attempt.status = 200
+        await connection.start(200, {**_STREAM_HEADERS, **headers})
+        for step in steps:
+            if isinstance(step, str):
+                await connection.write(step.encode())
+            else:
+                await asyncio.sleep(step)
+        match ending:
+            case "hang":
+                await self._hang()
+            case "cut":
+                self._attempt.end("cut")
+                await connection.cut()
+            case "reset":
+                self._attempt.end("reset")
+                await connection.reset()
+            case None:
+                self._attempt.end("completed")
+                await connection.finish()
 
     async def _stream(self, headers: dict[str, str]) -> None:
         plan, connection = self._plan, self._connection

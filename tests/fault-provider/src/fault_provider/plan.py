@@ -35,6 +35,7 @@ BEHAVIOURS = frozenset(
         "no-usage",
         "flaky",
         "script",
+        "bytes",
         "asked",
         # of vectors only; a chat is answered as by `ok`
         "floats",

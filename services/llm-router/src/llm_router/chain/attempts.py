@@ -201,7 +201,7 @@ class Attempts(Generic[AnyAttempt]):
             outcome=_outcome(record),
             reason=error.code,
             http_status=record.http_status,
-            cause=type(error.__cause__).__name__ if error.__cause__ else None,
+            cause=error.cause,
         )
 
 

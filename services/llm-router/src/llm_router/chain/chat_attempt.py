@@ -9,7 +9,7 @@ from dataclasses import replace
 from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
 from llm_router.chain.outbox import Outbox
-from llm_router.errors import ProviderError, ProviderTimeout, StreamBroken
+from llm_router.errors import ConnectionLost, ProviderError, ProviderTimeout, StreamBroken
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Answer, AnswerStream, Content, Provider
 from llm_router.strategies.continuation import Delivered
@@ -19,8 +19,10 @@ from pricing.estimate import estimate_tokens
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
-# Once every choice has its finish reason, usage and the end marker follow at once or not at all.
-_TRAILER_SECONDS = 2.0
+# Behind the usage that follows the finish reasons the end marker comes at once or not at all.
+_MARKER_SECONDS = 2.0
+# How long usage is awaited from a server that may not end its answers; as a rule it takes some seconds at most.
+_USAGE_SECONDS = 10.0
 # The HTTP body ends right behind the end marker; only when it was read to its end can the connection serve again.
 _LINGER_SECONDS = 0.02
 
@@ -78,6 +80,8 @@ class ChatAttempt(Attempt):
 
         ProviderError when it fails. Then, and when it is cancelled, the connection is closed.
         """
+        if chat.is_whole_only:
+            self.timers.expect_whole()
         try:
             entering = self._opening.enter_async_context(provider.open(chat))
             self._stream = await self.timers.limit(entering, "no answer began in time")
@@ -120,17 +124,31 @@ class ChatAttempt(Attempt):
             await _read_to_end(stream)
             self._end(stream.answer)
             return []
-        if stream.answer.is_whole:
-            self.timers.expect_within(_TRAILER_SECONDS)
+        self._expect_end(stream.answer)
         try:
             contents = await self.timers.limit(stream.read())
-        except (ProviderTimeout, StreamBroken):
-            if not stream.answer.is_whole:
+        except (ProviderTimeout, ConnectionLost):
+            if not self._has_ended_silently(stream.answer):
                 raise
-            self._end(stream.answer)  # only usage and the end marker are missing: nothing of the answer
-            return []
+            contents = stream.end()
+            self._end(stream.answer)  # only the end marker is missing: nothing of the answer
+            return self._take(contents) if contents else []
         self._is_over = contents is None or stream.answer.has_ended
         return self._take(contents) if contents else []
+
+    def _expect_end(self, answer: Answer) -> None:
+        """Shorten the wait for the rest of an answer that may be complete already."""
+        if answer.has_trailer:
+            self.timers.expect_within(_MARKER_SECONDS)
+        elif answer.is_whole and self._has_ended_silently(answer):
+            self.timers.expect_within(_USAGE_SECONDS)
+
+    def _has_ended_silently(self, answer: Answer) -> bool:
+        """Tell whether silence or a lost connection is the end of the answer.
+
+        A finish reason alone does not show it: some vendors send one with every chunk, or go on after it.
+        """
+        return answer.is_whole and (answer.has_trailer or (self.target.may_omit_end and not answer.went_on))
 
     def _take(self, contents: list[Content]) -> list[Content]:
         self._received_bytes += sum(len(content) for content in contents)
@@ -143,7 +161,9 @@ class ChatAttempt(Attempt):
 
     def _end(self, answer: Answer) -> None:
         if not answer.is_whole:
-            raise StreamBroken("the answer ended without its end")
+            raise StreamBroken("the answer ended without a finish reason")
+        if not answer.may_end:
+            raise StreamBroken("content came after the finish reason and the answer ended without its end marker")
         if self._splice is not None:
             self._splice.require()
         self._is_whole = True

@@ -48,6 +48,10 @@ class Timers:
         self._first_content = self._now()
         return True
 
+    def expect_whole(self) -> None:
+        """Wait for the first content as long as for the whole answer, because it comes with it."""
+        self._content_due = self._end_due
+
     def expect_within(self, seconds: float) -> None:
         """Give up after `seconds`, unless a timer ends earlier."""
         self._content_due = min(self._content_due, self._now() + seconds)

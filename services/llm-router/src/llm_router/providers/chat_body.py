@@ -27,3 +27,11 @@ class ChatBody:
     """An OpenAI chat body; the translation when the request has a native form."""
     messages_form: MessagesForm | None = None
     """The native form of a request that came in Anthropic's contract."""
+
+    @property
+    def is_whole_only(self) -> bool:
+        """Whether the request asks for something that engines have only in answers that come whole.
+
+        vLLM refuses `prompt_logprobs` with 400 when it is to stream.
+        """
+        return bool(self.openai.get("prompt_logprobs"))

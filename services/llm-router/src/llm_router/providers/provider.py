@@ -9,11 +9,13 @@ from typing import Protocol
 
 import httpx2
 
-from llm_router.errors import ProviderError, StreamBroken
+from llm_router.errors import ConnectionLost, ProviderError, StreamBroken
 from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.events import parse_event
+from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.transport import PacedStream
 from pricing.usage import Usage
-from servicekit.sse import EventTooLong, SseDecoder
+from servicekit.sse import MAX_EVENT_BYTES, EventTooLong, ServerSentEvent, SseDecoder
 from spillway.router.v1 import router_pb2 as routerpb
 
 
@@ -33,6 +35,9 @@ class MessagesEvent:
 Content = str | bytes | MessagesEvent
 
 
+_CUT_SHORT = frozenset({routerpb.FINISH_REASON_LENGTH, routerpb.FINISH_REASON_CONTENT_FILTER})
+
+
 @dataclass(slots=True)
 class Answer:
     """Everything the provider sent so far besides the content."""
@@ -47,11 +52,35 @@ class Answer:
     """What the provider's chunks have beside the fields that are read here, by name; the newest value of each."""
     has_ended: bool = False
     """The wire's own end marker came."""
+    has_trailer: bool = False
+    """The usage of the whole answer came behind its finish reasons, and no content after that."""
+    went_on: bool = False
+    """Content came after a finish reason: this provider's finish reasons are no end."""
+    _reopened: set[int] = field(default_factory=set)  # choices with content after their finish reason
 
     @property
     def is_whole(self) -> bool:
-        """Every choice has a finish reason: the content is complete."""
+        """Every choice has a finish reason. Content that comes nevertheless belongs to the answer."""
         return len(self.finish_reasons) >= self.choices
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the answer is complete if the stream ends here, cleanly."""
+        return self.is_whole and (self.has_ended or self.has_trailer or not self.went_on)
+
+    def finish(self, index: int, reason: routerpb.FinishReason.ValueType) -> None:
+        """Note why a choice has ended; the newest reason holds, but a mere "stop" right behind it says nothing new."""
+        is_cut_short = self.finish_reasons.get(index) in _CUT_SHORT
+        if is_cut_short and reason == routerpb.FINISH_REASON_STOP and index not in self._reopened:
+            return
+        self.finish_reasons[index] = reason
+        self._reopened.discard(index)
+
+    def add_after_end(self, index: int) -> None:
+        """Note that a choice has content again, if it had a finish reason already."""
+        if index in self.finish_reasons:
+            self._reopened.add(index)
+            self.went_on, self.has_trailer = True, False
 
 
 class Wire(Protocol):
@@ -62,13 +91,41 @@ class Wire(Protocol):
     def read(self, data: bytes) -> list[Content]:
         """Take the data of one event, note its facts in `answer`, return its content. ProviderError when it is bad."""
 
+    def end(self) -> list[Content]:
+        """Return the content that is due when nothing more comes, and settle the finish reasons.
+
+        By what was delivered: an answer with tool calls ends with a tool call. ProviderError when something is
+        unfinished. Again, it returns nothing.
+        """
+
+
+class _JsonDecoder:
+    """Collects a reply that is one JSON object instead of a stream."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Take the next bytes. EventTooLong when there are too many."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._size > MAX_EVENT_BYTES:
+            raise EventTooLong
+        return []
+
+    def end(self) -> ServerSentEvent | None:
+        """Return the object."""
+        chunks, self._chunks = self._chunks, []
+        return ServerSentEvent(b"".join(chunks)) if chunks else None
+
 
 class AnswerStream:
-    """An answer that is coming in over HTTP."""
+    """An answer that is coming in over HTTP: as a stream, or whole, whatever was asked for."""
 
     def __init__(self, response: httpx2.Response, wire: Wire, provider_request_id: str) -> None:
         self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
-        self._decoder = SseDecoder()
+        self._decoder: SseDecoder | _JsonDecoder | None = None  # the first byte tells which; many label it wrongly
         self._wire = wire
         self._failure: ProviderError | None = None
         self._connection = response.extensions.get("network_stream")
@@ -96,22 +153,44 @@ class AnswerStream:
         try:
             chunk = await anext(self._chunks, None)
         except httpx2.HTTPError as error:
-            raise StreamBroken("the connection broke") from error
+            raise ConnectionLost("the connection broke") from error
         if chunk is None:
-            return None
+            return self._last()
+        if self._decoder is None:
+            if not chunk.strip():
+                return []
+            self._decoder = _JsonDecoder() if chunk.lstrip().startswith(b"{") else SseDecoder()
         try:
             events = self._decoder.feed(chunk)
         except EventTooLong as error:
             raise StreamBroken("an event of the stream was too long") from error
-        content: list[Content] = []
+        return self._read(events) if events else []
+
+    def end(self) -> list[Content]:
+        """Return the content that is due though the stream did not end. ProviderError when something is unfinished."""
+        return self._wire.end()
+
+    def _last(self) -> list[Content] | None:
+        """Return the content that the end of the stream brings; None when it brings none.
+
+        An event may lack its last blank line.
+        """
+        event = self._decoder.end() if self._decoder is not None else None
+        contents = self._read([event]) if event is not None else []
+        return contents or self._wire.end() or None
+
+    def _read(self, events: list[ServerSentEvent]) -> list[Content]:
+        contents: list[Content] = []
         try:
             for event in events:
-                content += self._wire.read(event.data)
+                if event.name == "error":
+                    raise read_stream_error(parse_event(event.data))
+                contents += self._wire.read(event.data)
         except ProviderError as error:
-            if not content:
+            if not contents:
                 raise
             self._failure = error
-        return content
+        return contents
 
 
 class Provider(Protocol):

@@ -19,12 +19,13 @@ from llm_router.errors import (
     RequestRejected,
     RequestUntranslatable,
 )
+from servicekit.lenient_json import clean_text
 
 _MAX_MESSAGE_CHARACTERS = 500
 _MAX_PARAM_CHARACTERS = 100
 # What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-_CONTEXT_WORDS = ("prompt is too long", "maximum context length")
+CONTEXT_WORDS = ("prompt is too long", "maximum context length")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
 # A code as vendors write them; numbers repeat the status.
 _PROVIDER_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
@@ -49,13 +50,13 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     # 408 and 409 are what gateways in front of a provider say of their own troubles.
     if status >= 500 or status in {408, 409}:
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
-    message = str(details.get("message") or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS]
+    message = clean_text(str(details.get("message") or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS])
     if status == 404:
         return ModelMissing("the provider does not know the model of this target", http_status=status)
     own = code if _PROVIDER_CODE.fullmatch(code) else ""
-    if _CONTEXT_CODES & {code, kind} or any(words in message for words in _CONTEXT_WORDS):
+    if _CONTEXT_CODES & {code, kind} or any(words in message for words in CONTEXT_WORDS):
         return ContextTooLong(message, http_status=status, param="messages")
-    param = str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS]
+    param = clean_text(str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS])
     return RequestRejected(message, http_status=status, param=param, provider_code=own)
 
 
@@ -93,7 +94,12 @@ def _number(text: str) -> float | None:
 
 
 def _error_object(body: object) -> dict[str, Any]:
-    """Find the vendor's error object: `{"error": {...}}`, or the SDK's unwrapped inner object, or nothing."""
+    """Find the vendor's error object: `{"error": {...}}`, or the SDK's unwrapped inner object, or nothing.
+
+    Google's endpoint for OpenAI's wire writes a list around it.
+    """
+    if isinstance(body, list) and body:
+        body = body[0]
     if not isinstance(body, dict):
         return {}
     inner = body.get("error")

@@ -124,6 +124,21 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
     "down-then-ok": [("openai", "status-503?test=dto-1"), ("openai", "ok?test=dto-2")],
     "hurried": [("openai", "slow-first?seconds=1.5&test=hurried"), ("openai", "ok?test=never")],
     "down-alone": [("openai", "status-503?test=da-1")],
+    # what vendors really send: the request holds the bytes; one route for each kind, as some open breakers
+    **{
+        f"bytes-{kind}-{provider}": [(provider, f"{hurry}bytes?test=bytes-{kind}-{provider}")]
+        for provider in ("openai", "anthropic")
+        for kind, hurry in {
+            "good": "",
+            "ends": "",
+            "lost": "",
+            "hung": "!",
+            "silent": "",
+            "bad": "",
+            "mine": "",
+        }.items()
+    },
+    **{f"bytes-log-{number}": [("openai", f"bytes?test=bytes-log-{number}")] for number in range(8)},
 }
 
 # What stands in a route besides its targets.
@@ -135,6 +150,9 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     },
     "hedge-capped": {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.2, "max_extra_ratio": 0.1}},
     **{route: {"continuation": "allow"} for route in ROUTES if route.startswith("carry-")},
+}
+TARGETS: Mapping[str, Mapping[str, object]] = {
+    f"bytes-silent-{provider}": {"may_omit_end": True} for provider in ("openai", "anthropic")
 }
 TIMEOUTS: Mapping[str, Mapping[str, float]] = {"endless": {"stream_seconds": 1.0}}
 
@@ -267,7 +285,7 @@ def routes_file(url: str, key: Path) -> dict[str, object]:
                 target["timeouts"] = {"first_content_seconds": 1.0, "gap_seconds": 1.0}
             if route in TIMEOUTS:
                 target["timeouts"] = TIMEOUTS[route]
-            targets[name] = target
+            targets[name] = {**target, **TARGETS.get(route, {})}
             names.append(name)
         routes[route] = {"targets": names, **OPTIONS.get(route, {})}
     return {"targets": targets, "routes": routes}

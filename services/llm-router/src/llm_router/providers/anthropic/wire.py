@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import orjson
 
-from llm_router.errors import ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.errors import StreamBroken
+from llm_router.providers.events import named, parse_event
+from llm_router.providers.numbers import whole_number
 from llm_router.providers.provider import Answer, Content, MessagesEvent
+from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.usage import AnthropicUsage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -38,12 +42,23 @@ _COUNTED = frozenset(
 _MESSAGE_FIELDS = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
+_END_FIELDS = ("stop_reason", "stop_sequence", "stop_details")
 # Ends that an OpenAI chunk can express, if they come without details.
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
 
+class _Call:
+    """A tool call whose content block is open."""
+
+    def __init__(self, number: int, given_input: str) -> None:
+        """`number` is its index among the calls; `given_input` came with the start of its block, in JSON."""
+        self.number = number
+        self.given_input = given_input
+        self.has_arguments = False
+
+
 class AnthropicWire:
-    """Reads the events of one message; an answer has one choice."""
+    """Reads the events of one message, or the one `message` of an answer that comes whole; it has one choice."""
 
     def __init__(self, *, keeps_events: bool) -> None:
         """`keeps_events`: events that OpenAI JSON cannot say become `MessagesEvent`s; else they are left out."""
@@ -51,76 +66,137 @@ class AnthropicWire:
         self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
+        self._index = 0  # of that block
         self._usage = AnthropicUsage()
-        self._tool_calls: dict[int, int] = {}  # index of a content block -> index of its tool call
+        self._calls: dict[int, _Call] = {}  # the calls whose blocks are open, by the index of the block
+        self._call_count = 0
+        self._has_other_calls = False  # of tools that are not the caller's
 
     def read(self, data: bytes) -> list[Content]:
         """Take the data of one event; see `Wire.read`."""
+        event = parse_event(data)
         try:
-            event = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise StreamBroken("an event of the stream is not JSON") from error
-        try:
-            content = self._read(event)
+            contents = self._read(event)
         except (TypeError, AttributeError, KeyError) as error:
-            raise StreamBroken("an event of the stream has the wrong shape") from error
-        if content is None:
+            raise StreamBroken(f"an event of the stream has the wrong shape{named(event.get('type'))}") from error
+        if not contents:
             return []
-        contents, self._pending = [*self._pending, content], []
+        if self._pending:
+            contents, self._pending = [*self._pending, *contents], []
         return contents
 
-    def _read(self, event: Json) -> Content | None:
+    def end(self) -> list[Content]:
+        """Return what is due when nothing more comes; see `Wire.end`."""
+        contents = [*self._pending, *(content for index in [*self._calls] for content in self._complete(index))]
+        self._pending = []
+        reason = self.answer.finish_reasons.get(0)
+        if reason == routerpb.FINISH_REASON_STOP and self._call_count:
+            self.answer.finish_reasons[0] = routerpb.FINISH_REASON_TOOL_CALL
+        elif reason == routerpb.FINISH_REASON_TOOL_CALL and not (self._call_count or self._has_other_calls):
+            self.answer.finish_reasons[0] = routerpb.FINISH_REASON_STOP
+        return contents
+
+    def _read(self, event: Json) -> list[Content]:
         kind = event["type"]
         if kind == "content_block_delta":
-            return self._delta(event["index"], event["delta"])
+            delta = event.get("delta") or {}
+            if delta.get("type") == "text_delta":
+                text = _text(delta.get("text"))
+                return self._add([text]) if text else []
+            return self._add(self._delta(self._index_of(event), delta))
         if kind == "content_block_start":
-            return self._block_start(event["index"], event["content_block"])
-        if kind == "content_block_stop" and self._block == "tool_use":
-            self._keep_event({"type": kind})
-        elif kind == "message_start":
-            self.answer.response_model = _text(event["message"].get("model") or "")
-            self._note_usage(event["message"].get("usage"))
-            self._keep_message(event["message"])
+            return self._add(self._block_start(self._index_of(event), event["content_block"]))
+        if kind == "content_block_stop":
+            return self._add(self._block_stop(self._index_of(event)))
+        if kind == "message_start":
+            self._note_message(event.get("message") or {})
         elif kind == "message_delta":
             self._note_usage(event.get("usage"))
-            return self._finish(event["delta"], _native(event.get("usage"), _COUNTED))
+            contents = self._finish(event.get("delta") or {}, _native(event.get("usage"), _COUNTED))
+            self.answer.has_trailer = self.answer.is_whole and bool(event.get("usage"))
+            return contents
         elif kind == "message_stop":
             self.answer.has_ended = True
+            return self.end()
+        elif kind == "message":
+            return self._whole(event)
         elif kind == "error":
-            raise _error_in_stream(event.get("error") or {})
-        return None
+            raise read_stream_error(event)
+        return []
 
-    def _delta(self, index: int, delta: Json) -> Content | None:
-        kind = delta["type"]
-        if kind == "text_delta":
-            return _text(delta["text"]) or None
-        if kind == "input_json_delta" and self._is_of_a_call(index):
-            arguments = _text(delta["partial_json"])
-            call = {"index": self._tool_calls[index], "function": {"arguments": arguments}}
-            return _choices({"tool_calls": [call]}) if arguments else None
+    def _add(self, contents: list[Content]) -> list[Content]:
+        if contents and self.answer.finish_reasons:
+            self.answer.add_after_end(0)
+        return contents
+
+    def _index_of(self, event: Json) -> int:
+        """Return which block an event is about; one that does not say it is about the newest."""
+        index = event.get("index")
+        number = self._index if index is None or index == "" else whole_number(index)
+        if number is None:
+            raise StreamBroken("the index of a content block is no number")
+        return number
+
+    def _delta(self, index: int, delta: Json) -> list[Content]:
+        kind = delta.get("type")
+        if kind == "input_json_delta" and index in self._calls:
+            call, arguments = self._calls[index], _json(delta.get("partial_json"))
+            call.has_arguments = call.has_arguments or bool(arguments)
+            return [_arguments(call.number, arguments)] if arguments else []
+        if kind == "input_json_delta" and not self._keeps_events and self._block == "":
+            raise StreamBroken("arguments of a tool call came before its start")
         if kind == "thinking_delta":
-            thinking = _text(delta["thinking"])
-            return _choices({"reasoning_content": thinking}) if thinking else None
-        self._keep_event({"type": "content_block_delta", "delta": delta})
-        return None
+            thinking = _text(delta.get("thinking"))
+            return [_choices({"reasoning_content": thinking})] if thinking else []
+        if delta:
+            self._keep_event({"type": "content_block_delta", "delta": delta})
+        return []
 
-    def _is_of_a_call(self, index: int) -> bool:
-        """Return whether arguments belong to a call of the caller's tools, not to one that Anthropic runs itself."""
-        return index in self._tool_calls or not self._keeps_events
-
-    def _block_start(self, index: int, block: Json) -> Content | None:
-        before, self._block = self._block, _text(block["type"])
+    def _block_start(self, index: int, block: Json) -> list[Content]:
+        contents = self._complete(index)  # some never end a block, or give all of them one index
+        before, self._block, self._index = self._block, _text(block["type"]), index
         if self._block == "tool_use":
-            number = self._tool_calls[index] = len(self._tool_calls)
+            call = self._calls[index] = _Call(self._call_count, _json(block.get("input")))
+            self._call_count += 1
             function = {"name": _text(block["name"]), "arguments": ""}
-            call = {"index": number, "id": _text(block["id"]), "type": "function", "function": function}
-            return _choices({"tool_calls": [call]})
+            identity = {"id": _text(block.get("id")) or f"toolu_{secrets.token_hex(12)}", "type": "function"}
+            return [*contents, _choices({"tool_calls": [{"index": call.number, **identity, "function": function}]})]
         if self._block == "text":
             if before == "text":
                 self._keep_event({"type": "content_block_start", "content_block": {"type": "text", "text": ""}})
-            return _text(block.get("text") or "") or None
+            text = _text(block.get("text"))
+            return [*contents, text] if text else contents
+        self._has_other_calls |= self._block.endswith("tool_use")
         self._keep_event({"type": "content_block_start", "content_block": block})
-        return None
+        return contents
+
+    def _block_stop(self, index: int) -> list[Content]:
+        if index not in self._calls:
+            return []
+        contents = self._complete(index)
+        if not self._calls:  # blocks may overlap at those who only speak this wire
+            self._pending += contents
+            self._keep_event({"type": "content_block_stop"})
+            if contents:  # its arguments do not wait, and the stop stands behind them
+                contents, self._pending = self._pending, []
+        return contents
+
+    def _complete(self, index: int) -> list[Content]:
+        """End the call of a block; return its arguments if none came as deltas."""
+        call = self._calls.pop(index, None)
+        if call is None or call.has_arguments:
+            return []
+        return [_arguments(call.number, call.given_input or "{}")]
+
+    def _whole(self, message: Json) -> list[Content]:
+        """Read an answer that is one object."""
+        self._note_message(message)
+        contents: list[Content] = []
+        for index, block in enumerate(message.get("content") or ()):
+            if block["type"] == "thinking" and not self._keeps_events:
+                contents.append(_choices({"reasoning_content": _text(block.get("thinking"))}))
+            contents += self._block_start(index, block) + self._block_stop(index)
+        return contents + self._finish({name: message.get(name) for name in _END_FIELDS}, {})
 
     def _keep_event(self, event: Json) -> None:
         if self._keeps_events:
@@ -132,19 +208,29 @@ class AnthropicWire:
         if native or usage:
             self._keep_event({"type": "message_start", "message": {**native, "usage": usage}})
 
-    def _finish(self, delta: Json, usage: Json) -> Content | None:
+    def _finish(self, delta: Json, usage: Json) -> list[Content]:
         """Note how the answer ended; return what is still pending. `usage` is what only Anthropic counts."""
         reason = delta.get("stop_reason")
-        if reason is None:
-            return None
+        if not reason:
+            return []
         known = _NATIVE_FINISH_REASONS if self._keeps_events else _FINISH_REASONS
         if reason not in known:
-            raise StreamBroken("the answer ended for a reason that is no end of an answer")
-        self.answer.finish_reasons[0] = known[reason]
+            raise StreamBroken(f"the answer ended for a reason that is no end of an answer{named(reason)}")
+        if reason == "end_turn" and self._call_count:
+            reason = "tool_use"
+        self.answer.finish(0, known[reason])
         details = _native(delta, frozenset({"stop_reason"}))
         if reason not in _PLAIN_ENDS or details or usage:
-            self._keep_event({"type": "message_delta", "delta": delta, **({"usage": usage} if usage else {})})
-        return self._pending.pop() if self._pending else None
+            end = {"type": "message_delta", "delta": {**delta, "stop_reason": reason}}
+            self._keep_event(end | ({"usage": usage} if usage else {}))
+        contents, self._pending = self._pending, []
+        return contents
+
+    def _note_message(self, message: Json) -> None:
+        if isinstance(message.get("model"), str):
+            self.answer.response_model = message["model"]
+        self._note_usage(message.get("usage"))
+        self._keep_message(message)
 
     def _note_usage(self, usage: Json | None) -> None:
         if usage:
@@ -157,19 +243,23 @@ def _native(fields: Json | None, known: frozenset[str]) -> Json:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
 
 
+def _json(value: object) -> str:
+    """Return arguments in JSON; an empty object is no more than none, for deltas may follow."""
+    if not value:
+        return ""
+    return orjson.dumps(value).decode() if isinstance(value, dict) else _text(value)
+
+
+def _arguments(number: int, arguments: str) -> bytes:
+    return _choices({"tool_calls": [{"index": number, "function": {"arguments": arguments}}]})
+
+
 def _choices(delta: Json) -> bytes:
     return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
-
-
-def _error_in_stream(error: Json) -> ProviderError:
-    kind = error.get("type")
-    if kind == "rate_limit_error":
-        return ProviderRateLimited("the provider is rate-limiting us", retry_after=None)
-    if kind in {"overloaded_error", "api_error"}:
-        return ProviderUnavailable("the provider reported an error in its stream")
-    return StreamBroken("the provider reported an error in its stream")

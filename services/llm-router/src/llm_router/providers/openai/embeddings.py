@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from llm_router.errors import StreamBroken
-from llm_router.providers.openai.wire import error_in_stream
+from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.usage import read_usage
 from pricing.usage import Usage
 
@@ -35,7 +35,7 @@ class EmbeddingsAnswer:
         """
         reply = _parse(body)
         if reply.get("error"):
-            raise error_in_stream(reply["error"])
+            raise read_stream_error(reply)
         if isinstance(reply.get("model"), str):
             self.response_model = reply["model"]
         usage = read_usage(reply["usage"]) if isinstance(reply.get("usage"), dict) else None

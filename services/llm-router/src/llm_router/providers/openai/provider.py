@@ -20,6 +20,9 @@ from llm_router.providers.refusal import read_refusal
 from llm_router.providers.transport import PacedTransport
 from llm_router.target import Target
 
+_STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+_WHOLE: dict[str, Any] = {"stream": False}
+
 
 class OpenAIProvider:
     """Chat completions at api.openai.com, or at whatever speaks its wire at the target's `base_url`."""
@@ -56,14 +59,15 @@ class OpenAIProvider:
             messages=[],
             stream=True,
             extra_headers=self._headers,
-            extra_body={**body, "model": self._model, "stream": True, "stream_options": {"include_usage": True}},
+            extra_body={**body, "model": self._model, **(_WHOLE if chat.is_whole_only else _STREAMED)},
         )
         try:
             response = await call.__aenter__()
         except openai.OpenAIError as error:
             raise _read_error(error) from error
         try:
-            wire = OpenAIWire(choices=body.get("n") or 1)
+            has_functions = not body.get("tools") or bool(body.get("functions"))
+            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions)
             yield AnswerStream(response.http_response, wire, response.headers.get("x-request-id", ""))
         finally:
             await response.close()
@@ -100,3 +104,15 @@ def _read_error(error: openai.OpenAIError) -> ProviderError:
     if isinstance(error, openai.APIStatusError):
         return read_refusal(error.status_code, error.body, error.response.headers)
     return TargetUnreachable("the connection failed before an answer began")
+
+
+def _tools(body: dict[str, Any]) -> dict[str, bool]:
+    """Return the tools that the model may call by name, and whether they take arguments."""
+    tools = body.get("tools")
+    definitions = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    functions = [tool.get("function") or tool.get("custom") for tool in definitions]
+    return {
+        function["name"]: isinstance(schema := function.get("parameters"), dict) and bool(schema.get("properties"))
+        for function in functions
+        if isinstance(function, dict) and isinstance(function.get("name"), str)
+    }

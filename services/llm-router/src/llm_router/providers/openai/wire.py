@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
-from llm_router.errors import ContextTooLong, ProviderError, ProviderRateLimited, ProviderUnavailable, StreamBroken
+from llm_router.errors import StreamBroken
+from llm_router.providers.events import named, parse_event
+from llm_router.providers.numbers import whole_number
+from llm_router.providers.openai.delta import is_nothing, read_delta
+from llm_router.providers.openai.tool_calls import ToolCalls
 from llm_router.providers.provider import Answer, Content
+from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.usage import read_usage
 from spillway.router.v1 import router_pb2 as routerpb
 
+Json = dict[str, Any]
+
+# OpenAI's own words, and those of engines and vendors who say the same in others: docs/compatibility.md.
 _FINISH_REASONS = {
     "stop": routerpb.FINISH_REASON_STOP,
+    "stop_sequence": routerpb.FINISH_REASON_STOP,
+    "eos": routerpb.FINISH_REASON_STOP,
+    "eos_token": routerpb.FINISH_REASON_STOP,
+    "end_turn": routerpb.FINISH_REASON_STOP,
     "length": routerpb.FINISH_REASON_LENGTH,
+    "max_tokens": routerpb.FINISH_REASON_LENGTH,
+    "model_length": routerpb.FINISH_REASON_LENGTH,
     "content_filter": routerpb.FINISH_REASON_CONTENT_FILTER,
     "tool_calls": routerpb.FINISH_REASON_TOOL_CALL,
+    "tool_call": routerpb.FINISH_REASON_TOOL_CALL,
+    "tool_use": routerpb.FINISH_REASON_TOOL_CALL,
     "function_call": routerpb.FINISH_REASON_TOOL_CALL,
 }
 
@@ -24,110 +44,185 @@ _CHUNK_FIELDS = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "obfuscation"}
 )
 _MAX_FIELDS = 50
-_PLAIN_FIELDS = frozenset({"index", "delta", "finish_reason"})
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
-_MAX_TOOL_CALLS = 1000
+_PLAIN_FIELDS = frozenset({"index", "delta", "message", "finish_reason"})
+_EMPTY: tuple[object, ...] = ("", [], {})
 
 
 class OpenAIWire:
-    """Reads `chat.completion.chunk` events of one answer."""
+    """Reads `chat.completion.chunk` events of one answer, or the one `chat.completion` of a whole one."""
 
-    def __init__(self, choices: int) -> None:
-        """`choices` is how many the request asked for (`n`)."""
+    def __init__(
+        self, choices: int, tools: Mapping[str, bool] = MappingProxyType({}), *, has_functions: bool = True
+    ) -> None:
+        """`choices` is how many the request asked for (`n`), `tools` what it lets the model call: see `ToolCalls`.
+
+        `has_functions`: its sender reads OpenAI's calls of before there were tools, which are tool calls otherwise.
+        """
         self.answer = Answer(choices=choices)
+        self._tools = tools
+        self._has_functions = has_functions
+        self._calls: dict[int, ToolCalls] = {}  # of each choice that has some
+        self._functions: set[int] = set()  # choices whose call is one of before there were tools
+        self._has_text = False  # choice 0 had plain text
+        self._begun: set[int] = set()  # choices that had other content
 
     def read(self, data: bytes) -> list[Content]:
         """Take the data of one event; see `Wire.read`."""
         if data == b"[DONE]":
             self.answer.has_ended = True
-            return []
-        chunk = _parse(data)
+            return self.end()
+        chunk = parse_event(data)
         if chunk.get("error"):
-            raise error_in_stream(chunk["error"])
+            raise read_stream_error(chunk)
         self._note(chunk)
+        choices = chunk.get("choices")
+        if not choices:
+            if chunk.get("object") == "error":  # so older versions of vLLM say it
+                raise read_stream_error(chunk)
+            return []
+        if not isinstance(choices, list):
+            raise StreamBroken("the choices of a chunk are not a list")
+        contents: list[Content] = []
         try:
-            return [content for choice in chunk.get("choices") or () if (content := self._content(choice)) is not None]
+            for place, choice in enumerate(choices):
+                content = self._content(choice, place) if choice else None
+                if content is not None:
+                    contents.append(content)
         except (TypeError, AttributeError, KeyError) as error:
             raise StreamBroken("a chunk of the stream has the wrong shape") from error
+        return contents
 
-    def _note(self, chunk: dict[str, Any]) -> None:
-        if not self.answer.response_model and isinstance(chunk.get("model"), str):
-            self.answer.response_model = chunk["model"]
-            self.answer.system_fingerprint = str(chunk.get("system_fingerprint") or "")
-        if more := chunk.keys() - _CHUNK_FIELDS:
-            self._note_fields(chunk, more)
-        if chunk.get("usage"):
-            self.answer.usage = read_usage(chunk["usage"])
+    def end(self) -> list[Content]:
+        """Return what is due when nothing more comes; see `Wire.end`."""
+        contents: list[Content] = []
+        for index, calls in self._calls.items():
+            delta = self._called(index, calls.end())
+            if delta:
+                contents.append(_choices(index, delta))
+        for index, reason in self.answer.finish_reasons.items():
+            has_calls = index in self._calls and self._calls[index].are_delivered
+            if has_calls and reason == routerpb.FINISH_REASON_STOP:
+                self.answer.finish_reasons[index] = routerpb.FINISH_REASON_TOOL_CALL
+            elif not has_calls and reason == routerpb.FINISH_REASON_TOOL_CALL:
+                self.answer.finish_reasons[index] = routerpb.FINISH_REASON_STOP
+        return contents
 
-    def _note_fields(self, chunk: dict[str, Any], names: set[str]) -> None:
+    def _note(self, chunk: Json) -> None:
+        answer = self.answer
+        if not answer.response_model and isinstance(chunk.get("model"), str):
+            answer.response_model = chunk["model"]
+        if not answer.system_fingerprint and isinstance(chunk.get("system_fingerprint"), str):
+            answer.system_fingerprint = chunk["system_fingerprint"]
+        if not _CHUNK_FIELDS.issuperset(chunk):
+            self._note_fields(chunk, chunk.keys() - _CHUNK_FIELDS)
+        usage = chunk.get("usage")
+        if usage:
+            answer.usage = read_usage(usage)
+            answer.has_trailer = not chunk.get("choices") and answer.is_whole
+
+    def _note_fields(self, chunk: Json, names: set[str]) -> None:
         fields = self.answer.fields
         for name in names:
             if chunk[name] is not None and (name in fields or len(fields) < _MAX_FIELDS):
                 fields[name] = chunk[name]
 
-    def _content(self, choice: dict[str, Any]) -> Content | None:
+    def _content(self, choice: Json, place: int) -> Content | None:
         """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
-        index = choice["index"]
-        if not isinstance(index, int) or not 0 <= index < self.answer.choices:
-            raise TypeError("index")
+        index = choice.get("index")
+        if type(index) is not int:
+            index = self._index(index, place)
+        if not 0 <= index < self.answer.choices:
+            raise StreamBroken("a chunk belongs to a choice that was not asked for")
         reason = choice.get("finish_reason")
-        if reason is not None:
-            self._finish(index, reason)
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta")
+        if not delta:
+            delta = self._message(choice, index)
         text = delta.get("content")
         has_more = _has_more(choice)
-        if index == 0 and text and len(delta) <= 1 + ("role" in delta) and not has_more:
-            if not isinstance(text, str):
-                raise TypeError("content")
-            return text
-        has_words = any(value for key, value in delta.items() if key != "role")
-        if has_words or choice.get("logprobs") or (has_more and reason is not None):
-            _check_delta(delta)
-            return orjson.dumps([{**choice, "finish_reason": None}])
+        content: Content | None
+        if index == 0 and text and isinstance(text, str) and len(delta) <= 1 + ("role" in delta) and not has_more:
+            content, self._has_text = text, True
+        else:
+            content = self._unlike_text(choice, index, delta, has_more=has_more)
+        if content is not None and self.answer.finish_reasons:
+            self.answer.add_after_end(index)
+        if reason:
+            self._finish(index, reason, choice)
+        return content
+
+    def _index(self, index: Any, place: int) -> int:
+        """Read an index that is no plain number; one that is missing is the place in the list."""
+        if is_nothing(index):
+            return place
+        number = whole_number(index)
+        if number is None:
+            raise StreamBroken("the index of a choice is no number")
+        return number
+
+    def _message(self, choice: Json, index: int) -> Any:
+        """Return the message of a choice that comes whole; beside deltas a message only repeats them."""
+        has_deltas = index in self._begun or (index == 0 and self._has_text)
+        return {} if has_deltas else choice.get("message") or {}
+
+    def _unlike_text(self, choice: Json, index: int, delta: Any, *, has_more: bool) -> Content | None:
+        """Return what a choice adds that is not, or not visibly, mere text of choice 0."""
+        known = read_delta(delta)
+        role = known.pop("role", None)
+        fragments, call = known.pop("tool_calls", None), known.pop("function_call", None)
+        if fragments or call:
+            known |= self._take_calls(index, fragments, call)
+        if known:
+            self._begun.add(index)
+        if index == 0 and not has_more and known.keys() == {"content"}:
+            return str(known["content"])
+        if any(known.values()) or choice.get("logprobs") or (has_more and choice.get("finish_reason")):
+            more = {name: value for name, value in choice.items() if name not in _PLAIN_FIELDS}
+            named_role = {"role": role} if role else {}
+            return _choices(index, named_role | known, more)
         return None
 
-    def _finish(self, index: int, reason: str) -> None:
-        known = _FINISH_REASONS.get(reason)
-        if known is None:
-            raise StreamBroken("the answer ended for a reason that is no end of an answer")
-        self.answer.finish_reasons[index] = known
+    def _take_calls(self, index: int, fragments: Any, function: Any) -> Json:
+        """Return the field of a delta for fragments of tool calls, or for one of a call of before there were tools."""
+        calls = self._calls.setdefault(index, ToolCalls(self._tools))
+        if fragments:
+            return self._called(index, calls.take(fragments))
+        if self._has_functions:
+            self._functions.add(index)
+        return self._called(index, calls.take([{"id": self._function_id, "function": function}]))
+
+    def _called(self, index: int, fragments: list[Json]) -> Json:
+        """Return the field of a delta for these fragments of calls; none when there are none."""
+        if not fragments:
+            return {}
+        if index not in self._functions:
+            return {"tool_calls": fragments}
+        function: Json = {}
+        for fragment in fragments:
+            function |= {name: function.get(name, "") + text for name, text in fragment["function"].items()}
+        return {"function_call": function}
+
+    @cached_property
+    def _function_id(self) -> str:
+        """An id for a call of before there were tools, which has none."""
+        return f"call_{secrets.token_hex(12)}"
+
+    def _finish(self, index: int, reason: Any, choice: Json) -> None:
+        known = _FINISH_REASONS.get(reason.lower()) if isinstance(reason, str) else None
+        if known is not None:
+            self.answer.finish(index, known)
+            return
+        if isinstance(choice.get("error"), dict):
+            raise read_stream_error(choice)
+        raise StreamBroken(f"the answer ended for a reason that is no end of an answer{named(reason)}")
 
 
-def _has_more(choice: dict[str, Any]) -> bool:
-    """Tell whether `choice` has more than text and finish reason: probabilities, or what only its engine knows."""
-    return any(value is not None for name, value in choice.items() if name not in _PLAIN_FIELDS)
+def _has_more(choice: Json) -> bool:
+    """Tell whether `choice` has more than its delta and finish reason; in a loop, as this is done for every chunk."""
+    for name, value in choice.items():
+        if value is not None and name not in _PLAIN_FIELDS and value not in _EMPTY:
+            return True
+    return False
 
 
-def _check_delta(delta: dict[str, Any]) -> None:
-    """Refuse a delta that could not be assembled, while another target may still answer."""
-    for name in _TEXTS:
-        if not isinstance(delta.get(name), str | None):
-            raise TypeError(name)
-    for call in delta.get("tool_calls") or ():
-        function = call.get("function") or {}
-        if not isinstance(call.get("index", 0), int) or not 0 <= call.get("index", 0) < _MAX_TOOL_CALLS:
-            raise TypeError("tool_calls")
-        if not all(isinstance(function.get(name), str | None) for name in ("name", "arguments")):
-            raise TypeError("tool_calls")
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise StreamBroken("a chunk of the stream is not JSON") from error
-    if not isinstance(chunk, dict):
-        raise StreamBroken("a chunk of the stream is not an object")
-    return chunk
-
-
-def error_in_stream(error: Any) -> ProviderError:
-    """Read the `error` object of a reply that began with status 200."""
-    kinds = {str(error.get("code")), str(error.get("type"))} if isinstance(error, dict) else set()
-    if "context_length_exceeded" in kinds:
-        return ContextTooLong("the prompt is longer than the target's context")
-    if kinds & {"429", "rate_limit_exceeded", "rate_limit_error"}:
-        return ProviderRateLimited("the provider is rate-limiting us", retry_after=None)
-    if kinds & {"500", "502", "503", "server_error", "overloaded"}:
-        return ProviderUnavailable("the provider reported an error in its stream")
-    return StreamBroken("the provider reported an error in its stream")
+def _choices(index: int, delta: Json, more: Json | None = None) -> bytes:
+    return orjson.dumps([{"index": index, "delta": delta, **(more or {}), "finish_reason": None}])
