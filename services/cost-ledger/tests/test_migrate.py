@@ -258,8 +258,8 @@ def test_invalid_arguments_of_a_migration_are_refused(argument: str) -> None:
     assert argument.partition("=")[0] in result.stderr
 
 
-HEAD = "0005"
-EARLIER = ("0001", "0002", "0003", "0004")
+HEAD = "0006"
+EARLIER = ("0001", "0002", "0003", "0004", "0005")
 # The statements of the code of revision 0001, verbatim but for the values.
 OLD_STATEMENTS = """
 INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,

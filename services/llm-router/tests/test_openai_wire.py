@@ -15,7 +15,7 @@ from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 KEYS = ["choices", "index", "delta", "content", "tool_calls", "function", "usage", "error", "finish_reason"]
-COUNTS = ['"5"', "true", "-1", "1.5", "1" + "0" * 20]
+COUNTS = ['"-5"', '"five"', "true", "-1", "1.5", "1" + "0" * 20, "1e300"]
 
 
 def chunk(*choices: object, **more: object) -> bytes:

@@ -1,19 +1,11 @@
-"""Token counts of one attempt."""
+"""What one attempt used, in the units that vendors bill."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from spillway.router.v1 import router_pb2 as routerpb
-
-_FIELDS = (
-    "input_tokens",
-    "output_tokens",
-    "provider_cache_read_input_tokens",
-    "provider_cache_write_input_tokens",
-    "reasoning_output_tokens",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +17,32 @@ class Usage:
     provider_cache_read_input_tokens: int | None = None
     provider_cache_write_input_tokens: int | None = None
     reasoning_output_tokens: int | None = None
+    provider_cache_write_1h_input_tokens: int | None = None
+    """Part of `provider_cache_write_input_tokens`: those that stay for an hour."""
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    image_input_tokens: int | None = None
+    image_output_tokens: int | None = None
+    web_search_requests: int | None = None
+    """Searches of the web that the vendor made."""
+    code_execution_seconds: int | None = None
+    """How long the vendor ran code at most."""
+    service_tier: str | None = None
+    """Tier, speed and region where they change the price, joined by `+`, e.g. `fast+us`; None: the standard."""
+    unpriced_units: str | None = None
+    """What the vendor bills and no field here counts, by the vendor's names, joined by `,`."""
 
     @classmethod
     def from_proto(cls, message: routerpb.Usage) -> Self:
         """Read the message; a field that is not set becomes None."""
-        return cls(*(getattr(message, field) if message.HasField(field) else None for field in _FIELDS))  # type: ignore[arg-type]
+        return cls(**{field.name: value for field, value in message.ListFields() if field.name in FIELDS})
 
     def to_proto(self) -> routerpb.Usage:
         """Write the message; None leaves its field unset."""
-        return routerpb.Usage(
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
-            provider_cache_read_input_tokens=self.provider_cache_read_input_tokens,
-            provider_cache_write_input_tokens=self.provider_cache_write_input_tokens,
-            reasoning_output_tokens=self.reasoning_output_tokens,
-        )
+        return routerpb.Usage(**{name: getattr(self, name) for name in FIELDS})
+
+
+FIELDS = tuple(field.name for field in fields(Usage))
+"""Names of all fields, in the table and on the wire as here."""
+TEXT_FIELDS = frozenset({"service_tier", "unpriced_units"})
+"""Those that are no count."""

@@ -26,6 +26,12 @@ class Metrics(MetricTable):
         "target",
         buckets=_SECONDS,
     )
+    usage_disagreements = counter(
+        "llm_router_usage_disagreements_total",
+        "Attempts whose total_tokens is not the sum of the counts it is made of.",
+        "provider",
+        "target",
+    )
     retries = counter("llm_router_retries_total", "Second attempts at the same target.", "target", "reason")
     fallbacks = counter(
         "llm_router_fallbacks_total", "Moves to the next target of the route.", "from_target", "to_target", "reason"
@@ -105,7 +111,8 @@ class Metrics(MetricTable):
         for model in models:
             self.all_targets_failed.labels(model)
         for target in targets:
-            self.target_demand.labels(target.name, target.provider)
+            self.target_demand.labels(target.name, target.billed_by.name)
+            self.usage_disagreements.labels(target.billed_by.name, target.name)
             for error in (CredentialRefused, ModelMissing):
                 self.target_refusals.labels(target.name, error.code)
             for reason in ("failure_ratio", CredentialRefused.code, ProviderRateLimited.code):

@@ -130,7 +130,9 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 routerpb.Model(
                     route=route.name,
                     targets=[
-                        routerpb.ModelTarget(target=target.name, provider=target.provider, target_model=target.model)
+                        routerpb.ModelTarget(
+                            target=target.name, provider=target.billed_by.name, target_model=target.model
+                        )
                         for target in route.targets
                     ],
                 )

@@ -8,6 +8,8 @@ import httpx2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from llm_router.vendors import Vendor, vendor_of
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 # A person who waits must not see silence for longer than this.
 FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
@@ -54,6 +56,9 @@ class TargetSettings(StrictModel):
     """The default is the vendor's own address; `vllm` has none."""
     context_tokens: Annotated[int, Field(gt=0)] | None = None
     """The maximum of prompt and answer together; None when it is not known."""
+    vendor: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")] | None = None
+    """Who runs it and sends the bill, where the host of `base_url` does not tell: `xai` behind a proxy. By this name
+    usage is counted (`vendors.py`), recorded and priced."""
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     """Its share among targets of equal rank."""
     timeouts: Timeouts = Timeouts()
@@ -68,3 +73,8 @@ class Target(TargetSettings):
     name: str
     credential: str | None = Field(default=None, repr=False)
     """The content of the credential file."""
+
+    @property
+    def billed_by(self) -> Vendor:
+        """Who runs it; the vendor's name is the `provider` of all records."""
+        return vendor_of(self.provider, self.base_url, self.vendor)

@@ -347,6 +347,27 @@ class Price(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ServiceTiersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___ServiceTier: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___ServiceTier | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     TARGET_MODEL_FIELD_NUMBER: _builtins.int
@@ -356,6 +377,9 @@ class Price(_message.Message):
     LONG_PROMPT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     SOURCE_DATE_FIELD_NUMBER: _builtins.int
+    SERVICE_TIERS_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    IS_ESTIMATED_FIELD_NUMBER: _builtins.int
     price_version: _builtins.str
     """Names this row, e.g. `openai/gpt-6-luna@2026-09-22`; never changes its meaning."""
     provider: _builtins.str
@@ -363,6 +387,8 @@ class Price(_message.Message):
     source: _builtins.str
     """The page the figures were read from, and the day they were read (YYYY-MM-DD)."""
     source_date: _builtins.str
+    is_estimated: _builtins.bool
+    """The figures hold for a family of models, or were inferred, and are no list price of this model."""
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -374,6 +400,14 @@ class Price(_message.Message):
     @_builtins.property
     def long_prompt(self) -> Global___LongPromptRates:
         """Absent: the length of the prompt does not matter."""
+
+    @_builtins.property
+    def service_tiers(self) -> _containers.MessageMap[_builtins.str, Global___ServiceTier]:
+        """What a token costs otherwise than by the standard, by the names that `Usage.service_tier` joins."""
+
+    @_builtins.property
+    def uses(self) -> Global___UseRates:
+        """Absent: nothing that is billed by use has a price."""
 
     def __init__(
         self,
@@ -387,10 +421,13 @@ class Price(_message.Message):
         long_prompt: Global___LongPromptRates | None = ...,
         source: _builtins.str = ...,
         source_date: _builtins.str = ...,
+        service_tiers: _abc.Mapping[_builtins.str, Global___ServiceTier] | None = ...,
+        uses: Global___UseRates | None = ...,
+        is_estimated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "effective_to", b"effective_to", "long_prompt", b"long_prompt", "rates", b"rates"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "effective_to", b"effective_to", "long_prompt", b"long_prompt", "rates", b"rates", "uses", b"uses"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "effective_to", b"effective_to", "long_prompt", b"long_prompt", "price_version", b"price_version", "provider", b"provider", "rates", b"rates", "source", b"source", "source_date", b"source_date", "target_model", b"target_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "effective_to", b"effective_to", "is_estimated", b"is_estimated", "long_prompt", b"long_prompt", "price_version", b"price_version", "provider", b"provider", "rates", b"rates", "service_tiers", b"service_tiers", "source", b"source", "source_date", b"source_date", "target_model", b"target_model", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,12 +444,23 @@ class Rates(_message.Message):
     PROVIDER_CACHE_READ_INPUT_FIELD_NUMBER: _builtins.int
     PROVIDER_CACHE_WRITE_INPUT_FIELD_NUMBER: _builtins.int
     REASONING_OUTPUT_FIELD_NUMBER: _builtins.int
+    PROVIDER_CACHE_WRITE_1H_INPUT_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_FIELD_NUMBER: _builtins.int
+    IMAGE_INPUT_FIELD_NUMBER: _builtins.int
+    IMAGE_OUTPUT_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     output: _builtins.str
     provider_cache_read_input: _builtins.str
     """Empty: cache reads and writes cost what other input costs, reasoning what other output costs."""
     provider_cache_write_input: _builtins.str
     reasoning_output: _builtins.str
+    provider_cache_write_1h_input: _builtins.str
+    """Empty: unpriced."""
+    audio_input: _builtins.str
+    audio_output: _builtins.str
+    image_input: _builtins.str
+    image_output: _builtins.str
     def __init__(
         self,
         *,
@@ -421,14 +469,74 @@ class Rates(_message.Message):
         provider_cache_read_input: _builtins.str = ...,
         provider_cache_write_input: _builtins.str = ...,
         reasoning_output: _builtins.str = ...,
+        provider_cache_write_1h_input: _builtins.str = ...,
+        audio_input: _builtins.str = ...,
+        audio_output: _builtins.str = ...,
+        image_input: _builtins.str = ...,
+        image_output: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "output", b"output", "provider_cache_read_input", b"provider_cache_read_input", "provider_cache_write_input", b"provider_cache_write_input", "reasoning_output", b"reasoning_output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_input", b"audio_input", "audio_output", b"audio_output", "image_input", b"image_input", "image_output", b"image_output", "input", b"input", "output", b"output", "provider_cache_read_input", b"provider_cache_read_input", "provider_cache_write_1h_input", b"provider_cache_write_1h_input", "provider_cache_write_input", b"provider_cache_write_input", "reasoning_output", b"reasoning_output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rates: _TypeAlias = Rates  # noqa: Y015
+
+@_typing.final
+class ServiceTier(_message.Message):
+    """Either its own rates or a multiple of the standard ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
+    LONG_PROMPT_FIELD_NUMBER: _builtins.int
+    multiplier: _builtins.str
+    """Decimal string; empty: 1."""
+    @_builtins.property
+    def rates(self) -> Global___Rates: ...
+    @_builtins.property
+    def long_prompt(self) -> Global___LongPromptRates: ...
+    def __init__(
+        self,
+        *,
+        multiplier: _builtins.str = ...,
+        rates: Global___Rates | None = ...,
+        long_prompt: Global___LongPromptRates | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["long_prompt", b"long_prompt", "rates", b"rates"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["long_prompt", b"long_prompt", "multiplier", b"multiplier", "rates", b"rates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceTier: _TypeAlias = ServiceTier  # noqa: Y015
+
+@_typing.final
+class UseRates(_message.Message):
+    """Decimal strings in USD; empty: unpriced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEB_SEARCH_FIELD_NUMBER: _builtins.int
+    CODE_EXECUTION_HOUR_FIELD_NUMBER: _builtins.int
+    web_search: _builtins.str
+    """Of one search."""
+    code_execution_hour: _builtins.str
+    def __init__(
+        self,
+        *,
+        web_search: _builtins.str = ...,
+        code_execution_hour: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_execution_hour", b"code_execution_hour", "web_search", b"web_search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseRates: _TypeAlias = UseRates  # noqa: Y015
 
 @_typing.final
 class LongPromptRates(_message.Message):

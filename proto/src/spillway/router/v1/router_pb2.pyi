@@ -541,8 +541,9 @@ Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Token counts are inclusive totals: `input_tokens` contains cache reads and writes, `output_tokens`
-    contains reasoning. Absent means unknown, never 0.
+    """What the vendor bills. Token counts are inclusive totals: `input_tokens` contains cache reads and writes, audio and
+    images, `output_tokens` contains reasoning, audio and images. Absent means unknown, never 0. A price must know every
+    unit that is not 0: else the attempt is unpriced.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -552,11 +553,38 @@ class Usage(_message.Message):
     PROVIDER_CACHE_READ_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     PROVIDER_CACHE_WRITE_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    PROVIDER_CACHE_WRITE_1H_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    IMAGE_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    IMAGE_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    WEB_SEARCH_REQUESTS_FIELD_NUMBER: _builtins.int
+    CODE_EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    UNPRICED_UNITS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     output_tokens: _builtins.int
     provider_cache_read_input_tokens: _builtins.int
     provider_cache_write_input_tokens: _builtins.int
     reasoning_output_tokens: _builtins.int
+    provider_cache_write_1h_input_tokens: _builtins.int
+    """Part of `provider_cache_write_input_tokens`: those that stay for an hour."""
+    audio_input_tokens: _builtins.int
+    audio_output_tokens: _builtins.int
+    image_input_tokens: _builtins.int
+    image_output_tokens: _builtins.int
+    web_search_requests: _builtins.int
+    """Searches of the web that the vendor made."""
+    code_execution_seconds: _builtins.int
+    """How long the vendor ran code at most: the vendor's minimum, or the time of the attempt if that is longer."""
+    service_tier: _builtins.str
+    """What changes the price of every token: tier, speed and region of the answer, joined by `+`, e.g. `flex` or `fast+us`.
+    Absent: the standard price holds.
+    """
+    unpriced_units: _builtins.str
+    """Units that the vendor bills and no field here counts, by the vendor's names, joined by `,`: no price makes a cost of
+    them.
+    """
     def __init__(
         self,
         *,
@@ -565,21 +593,58 @@ class Usage(_message.Message):
         provider_cache_read_input_tokens: _builtins.int | None = ...,
         provider_cache_write_input_tokens: _builtins.int | None = ...,
         reasoning_output_tokens: _builtins.int | None = ...,
+        provider_cache_write_1h_input_tokens: _builtins.int | None = ...,
+        audio_input_tokens: _builtins.int | None = ...,
+        audio_output_tokens: _builtins.int | None = ...,
+        image_input_tokens: _builtins.int | None = ...,
+        image_output_tokens: _builtins.int | None = ...,
+        web_search_requests: _builtins.int | None = ...,
+        code_execution_seconds: _builtins.int | None = ...,
+        service_tier: _builtins.str | None = ...,
+        unpriced_units: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_provider_cache_read_input_tokens", b"_provider_cache_read_input_tokens", "_provider_cache_write_input_tokens", b"_provider_cache_write_input_tokens", "_reasoning_output_tokens", b"_reasoning_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "provider_cache_read_input_tokens", b"provider_cache_read_input_tokens", "provider_cache_write_input_tokens", b"provider_cache_write_input_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_input_tokens", b"_audio_input_tokens", "_audio_output_tokens", b"_audio_output_tokens", "_code_execution_seconds", b"_code_execution_seconds", "_image_input_tokens", b"_image_input_tokens", "_image_output_tokens", b"_image_output_tokens", "_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_provider_cache_read_input_tokens", b"_provider_cache_read_input_tokens", "_provider_cache_write_1h_input_tokens", b"_provider_cache_write_1h_input_tokens", "_provider_cache_write_input_tokens", b"_provider_cache_write_input_tokens", "_reasoning_output_tokens", b"_reasoning_output_tokens", "_service_tier", b"_service_tier", "_unpriced_units", b"_unpriced_units", "_web_search_requests", b"_web_search_requests", "audio_input_tokens", b"audio_input_tokens", "audio_output_tokens", b"audio_output_tokens", "code_execution_seconds", b"code_execution_seconds", "image_input_tokens", b"image_input_tokens", "image_output_tokens", b"image_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "provider_cache_read_input_tokens", b"provider_cache_read_input_tokens", "provider_cache_write_1h_input_tokens", b"provider_cache_write_1h_input_tokens", "provider_cache_write_input_tokens", b"provider_cache_write_input_tokens", "reasoning_output_tokens", b"reasoning_output_tokens", "service_tier", b"service_tier", "unpriced_units", b"unpriced_units", "web_search_requests", b"web_search_requests"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_provider_cache_read_input_tokens", b"_provider_cache_read_input_tokens", "_provider_cache_write_input_tokens", b"_provider_cache_write_input_tokens", "_reasoning_output_tokens", b"_reasoning_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "provider_cache_read_input_tokens", b"provider_cache_read_input_tokens", "provider_cache_write_input_tokens", b"provider_cache_write_input_tokens", "reasoning_output_tokens", b"reasoning_output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_input_tokens", b"_audio_input_tokens", "_audio_output_tokens", b"_audio_output_tokens", "_code_execution_seconds", b"_code_execution_seconds", "_image_input_tokens", b"_image_input_tokens", "_image_output_tokens", b"_image_output_tokens", "_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_provider_cache_read_input_tokens", b"_provider_cache_read_input_tokens", "_provider_cache_write_1h_input_tokens", b"_provider_cache_write_1h_input_tokens", "_provider_cache_write_input_tokens", b"_provider_cache_write_input_tokens", "_reasoning_output_tokens", b"_reasoning_output_tokens", "_service_tier", b"_service_tier", "_unpriced_units", b"_unpriced_units", "_web_search_requests", b"_web_search_requests", "audio_input_tokens", b"audio_input_tokens", "audio_output_tokens", b"audio_output_tokens", "code_execution_seconds", b"code_execution_seconds", "image_input_tokens", b"image_input_tokens", "image_output_tokens", b"image_output_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "provider_cache_read_input_tokens", b"provider_cache_read_input_tokens", "provider_cache_write_1h_input_tokens", b"provider_cache_write_1h_input_tokens", "provider_cache_write_input_tokens", b"provider_cache_write_input_tokens", "reasoning_output_tokens", b"reasoning_output_tokens", "service_tier", b"service_tier", "unpriced_units", b"unpriced_units", "web_search_requests", b"web_search_requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__audio_input_tokens: _TypeAlias = _typing.Literal["audio_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__audio_input_tokens: _TypeAlias = _typing.Literal["_audio_input_tokens", b"_audio_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__audio_output_tokens: _TypeAlias = _typing.Literal["audio_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__audio_output_tokens: _TypeAlias = _typing.Literal["_audio_output_tokens", b"_audio_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__code_execution_seconds: _TypeAlias = _typing.Literal["code_execution_seconds"]  # noqa: Y015
+    _WhichOneofArgType__code_execution_seconds: _TypeAlias = _typing.Literal["_code_execution_seconds", b"_code_execution_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__image_input_tokens: _TypeAlias = _typing.Literal["image_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__image_input_tokens: _TypeAlias = _typing.Literal["_image_input_tokens", b"_image_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__image_output_tokens: _TypeAlias = _typing.Literal["image_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__image_output_tokens: _TypeAlias = _typing.Literal["_image_output_tokens", b"_image_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
     _WhichOneofReturnType__output_tokens: _TypeAlias = _typing.Literal["output_tokens"]  # noqa: Y015
     _WhichOneofArgType__output_tokens: _TypeAlias = _typing.Literal["_output_tokens", b"_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__provider_cache_read_input_tokens: _TypeAlias = _typing.Literal["provider_cache_read_input_tokens"]  # noqa: Y015
     _WhichOneofArgType__provider_cache_read_input_tokens: _TypeAlias = _typing.Literal["_provider_cache_read_input_tokens", b"_provider_cache_read_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__provider_cache_write_1h_input_tokens: _TypeAlias = _typing.Literal["provider_cache_write_1h_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__provider_cache_write_1h_input_tokens: _TypeAlias = _typing.Literal["_provider_cache_write_1h_input_tokens", b"_provider_cache_write_1h_input_tokens"]  # noqa: Y015
     _WhichOneofReturnType__provider_cache_write_input_tokens: _TypeAlias = _typing.Literal["provider_cache_write_input_tokens"]  # noqa: Y015
     _WhichOneofArgType__provider_cache_write_input_tokens: _TypeAlias = _typing.Literal["_provider_cache_write_input_tokens", b"_provider_cache_write_input_tokens"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_output_tokens: _TypeAlias = _typing.Literal["reasoning_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__reasoning_output_tokens: _TypeAlias = _typing.Literal["_reasoning_output_tokens", b"_reasoning_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
+    _WhichOneofArgType__service_tier: _TypeAlias = _typing.Literal["_service_tier", b"_service_tier"]  # noqa: Y015
+    _WhichOneofReturnType__unpriced_units: _TypeAlias = _typing.Literal["unpriced_units"]  # noqa: Y015
+    _WhichOneofArgType__unpriced_units: _TypeAlias = _typing.Literal["_unpriced_units", b"_unpriced_units"]  # noqa: Y015
+    _WhichOneofReturnType__web_search_requests: _TypeAlias = _typing.Literal["web_search_requests"]  # noqa: Y015
+    _WhichOneofArgType__web_search_requests: _TypeAlias = _typing.Literal["_web_search_requests", b"_web_search_requests"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_input_tokens) -> _WhichOneofReturnType__audio_input_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_output_tokens) -> _WhichOneofReturnType__audio_output_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code_execution_seconds) -> _WhichOneofReturnType__code_execution_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_input_tokens) -> _WhichOneofReturnType__image_input_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_output_tokens) -> _WhichOneofReturnType__image_output_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_tokens) -> _WhichOneofReturnType__input_tokens | None: ...
     @_typing.overload
@@ -587,9 +652,17 @@ class Usage(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_cache_read_input_tokens) -> _WhichOneofReturnType__provider_cache_read_input_tokens | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_cache_write_1h_input_tokens) -> _WhichOneofReturnType__provider_cache_write_1h_input_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_cache_write_input_tokens) -> _WhichOneofReturnType__provider_cache_write_input_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_output_tokens) -> _WhichOneofReturnType__reasoning_output_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service_tier) -> _WhichOneofReturnType__service_tier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unpriced_units) -> _WhichOneofReturnType__unpriced_units | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__web_search_requests) -> _WhichOneofReturnType__web_search_requests | None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 

@@ -188,7 +188,7 @@ class Verification:
                 yield Mismatch(kind, where, f"{_usd(found.usd)} without a price version", "unpriced")
             return
         price = self._prices.get(found.price_version)
-        if price is None or (model is not None and model != _Model(price.provider, price.target_model)):
+        if price is None or (model is not None and not price.covers(*model)):
             yield Mismatch("price_version", where, found.price_version, "a recorded price of its provider and model")
             return
         expected = cost_of(usage, price)

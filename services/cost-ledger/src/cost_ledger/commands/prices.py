@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from cost_ledger.commands.command_line import Status, add_days, check_days, conn
 from cost_ledger.commands.text_table import table_lines
 from cost_ledger.prices.book import Import, import_price_book, read_prices
 from cost_ledger.prices.file import load_price_file
-from cost_ledger.prices.missing import missing_prices
+from cost_ledger.prices.missing import MissingPrice, missing_prices
 from cost_ledger.settings import Settings
-from pricing.price_book import Price, Rates
+from pricing.price_book import RATES, LongPromptRates, Price, Rates, UseRates
+
+# Those that most prices have.
+_FIRST_RATES = 5
 
 
 def add_prices(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +61,7 @@ async def _prices_list(settings: Settings, arguments: argparse.Namespace) -> int
         return Status.OK
     header = ("price version", "until", "input", "output", "cache read", "cache write", "reasoning", "long prompt")
     say(
-        *table_lines((*header, "source"), [_price_cells(price) for price in chosen]),
+        *table_lines((*header, "more", "source"), [_price_cells(price) for price in chosen]),
         "USD per million tokens; `until` is the first UTC day on which a price no longer holds",
     )
     return Status.OK
@@ -68,18 +72,29 @@ def _price_cells(price: Price) -> list[str]:
     return [
         price.price_version,
         "" if price.effective_to is None else f"{price.effective_to:%Y-%m-%d}",
-        *_rates_of(price.rates).values(),
+        *[_rates_of(price.rates)[name] for name in RATES[:_FIRST_RATES]],
         "" if longer is None else f"over {longer.above_input_tokens}: {longer.rates.input} / {longer.rates.output}",
+        ", ".join(_more_of(price)),
         f"{price.source}, {price.source_date}",
     ]
 
 
+def _more_of(price: Price) -> list[str]:
+    """Return the names of whatever else a price knows; `--json` has the figures."""
+    rates = [name for name in RATES[_FIRST_RATES:] if getattr(price.rates, name) is not None]
+    uses = [name for name in UseRates.__slots__ if getattr(price.uses, name) is not None]
+    return [*rates, *price.service_tiers, *uses]
+
+
 def _rates_of(rates: Rates) -> dict[str, str]:
-    return {name: "" if (rate := getattr(rates, name)) is None else f"{rate.normalize():f}" for name in Rates.__slots__}
+    return {name: _decimal_text(getattr(rates, name)) for name in RATES}
+
+
+def _decimal_text(value: Decimal | None) -> str:
+    return "" if value is None else f"{value.normalize():f}"
 
 
 def _price_object(price: Price) -> dict[str, Any]:
-    longer = price.long_prompt
     return {
         "price_version": price.price_version,
         "provider": price.provider,
@@ -87,16 +102,38 @@ def _price_object(price: Price) -> dict[str, Any]:
         "effective_from": f"{price.effective_from:%Y-%m-%d}",
         "effective_to": None if price.effective_to is None else f"{price.effective_to:%Y-%m-%d}",
         "currency": "USD",
-        "rates": {name: rate or None for name, rate in _rates_of(price.rates).items()},
-        "long_prompt": None
-        if longer is None
-        else {
-            "above_input_tokens": longer.above_input_tokens,
-            "rates": {name: rate or None for name, rate in _rates_of(longer.rates).items()},
-        },
+        "rates": _rates_object(price.rates),
+        "long_prompt": _long_prompt_object(price.long_prompt),
+        **_more_object(price),
         "source": price.source,
         "source_date": price.source_date,
     }
+
+
+def _more_object(price: Price) -> dict[str, Any]:
+    """Return what few prices have, and only that."""
+    uses = {name: text for name in UseRates.__slots__ if (text := _decimal_text(getattr(price.uses, name)))}
+    tiers = {
+        name: {
+            "multiplier": _decimal_text(tier.multiplier),
+            "rates": None if tier.rates is None else _rates_object(tier.rates),
+            "long_prompt": _long_prompt_object(tier.long_prompt),
+        }
+        for name, tier in price.service_tiers.items()
+    }
+    more = {"service_tiers": tiers, "uses": uses, "estimated": price.is_estimated}
+    return {name: value for name, value in more.items() if value}
+
+
+def _rates_object(rates: Rates) -> dict[str, str | None]:
+    """Return the rates that a price has, and the first five of all."""
+    return {name: rate or None for name, rate in _rates_of(rates).items() if rate or name in RATES[:_FIRST_RATES]}
+
+
+def _long_prompt_object(longer: LongPromptRates | None) -> dict[str, Any] | None:
+    if longer is None:
+        return None
+    return {"above_input_tokens": longer.above_input_tokens, "rates": _rates_object(longer.rates)}
 
 
 async def _prices_import(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -154,9 +191,15 @@ async def _prices_missing(settings: Settings, arguments: argparse.Namespace) -> 
             f"{each.output_tokens:,}",
             each.first_used.isoformat(),
             each.last_used.isoformat(),
-            "there is one: reprice" if each.has_price else "none",
+            _price_of(each),
         ]
         for each in missing
     ]
     say(*table_lines(header, rows), "`uncounted` attempts lack a token count: no price makes a cost of them")
     return Status.OK
+
+
+def _price_of(missing: MissingPrice) -> str:
+    if missing.without_rate:
+        return f"there is one, but not for: {'; '.join(missing.without_rate)}"
+    return "there is one: reprice" if missing.has_price else "none"

@@ -10,10 +10,12 @@ from operator import attrgetter
 from typing import Any
 
 import asyncpg
+from google.protobuf import json_format
 
 from cost_ledger.connections import Connection
 from cost_ledger.errors import PriceChanged, PriceGap, PricesBackdated
-from pricing.price_book import LongPromptRates, Price, PriceBook, Rates
+from pricing.price_book import FAMILY, NO_USES, LongPromptRates, Price, PriceBook, Rates
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 _model = attrgetter("provider", "target_model")
 
@@ -128,7 +130,7 @@ async def read_prices(connection: Connection) -> list[Price]:
 
 
 def _has_other_figures(recorded: Price | None, price: Price) -> bool:
-    return recorded is not None and (recorded.rates, recorded.long_prompt) != (price.rates, price.long_prompt)
+    return recorded is not None and recorded.figures != price.figures
 
 
 def _end_where_the_next_begins(prices: Iterable[Price]) -> list[Price]:
@@ -168,13 +170,21 @@ SELECT count(*) AS attempts, count(*) FILTER (WHERE cost_usd IS NOT NULL OR EXIS
     WHERE corrections.request_id = attempts.request_id AND corrections.attempt_number = attempts.attempt_number
 )) AS priced_attempts
 FROM attempts
-WHERE provider = $1 AND target_model = $2 AND started_at >= $3 AND ($4::timestamptz IS NULL OR started_at < $4)
-    AND has_usage
+WHERE provider = $1 AND started_at >= $3 AND ($4::timestamptz IS NULL OR started_at < $4) AND has_usage
+"""
+_OF_MODEL = " AND target_model = $2"
+# A family's price is that of models that have none of their own.
+_OF_FAMILY = """ AND starts_with(target_model, $2) AND NOT EXISTS (
+    SELECT FROM prices WHERE prices.provider = attempts.provider AND prices.target_model = attempts.target_model
+        AND effective_from <= started_at AND (effective_to IS NULL OR started_at < effective_to)
+)
 """
 
 
 async def _touched(connection: Connection, time: ChangedTime) -> Touched:
-    row = await connection.fetchrow(_TOUCHED, time.provider, time.target_model, time.start, time.end)
+    is_family = time.target_model.endswith(FAMILY)
+    query = _TOUCHED + (_OF_FAMILY if is_family else _OF_MODEL)
+    row = await connection.fetchrow(query, time.provider, time.target_model.removesuffix(FAMILY), time.start, time.end)
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY is always one row
     return Touched(time, row["attempts"], row["priced_attempts"])
 
@@ -191,6 +201,7 @@ _COLUMNS = (
     *(f"long_prompt_{rate}" for rate in _RATES),
     "source",
     "source_date",
+    "more",
 )
 _INSERT = (
     f"INSERT INTO prices ({', '.join(_COLUMNS)}) "  # noqa: S608 - column names of our own
@@ -211,11 +222,38 @@ def _row_of(price: Price) -> list[Any]:
         *(None if long_prompt is None else getattr(long_prompt.rates, rate) for rate in _RATES),
         price.source,
         date.fromisoformat(price.source_date),
+        _more(price),
     ]
+
+
+def _more(price: Price) -> str | None:
+    """Return the whole price as JSON when the other columns do not say all of it."""
+    return None if _by_columns(price) == price else json_format.MessageToJson(price.to_proto(), indent=None)
+
+
+def _by_columns(price: Price) -> Price:
+    """Return what the columns of revision 0001 say of a price."""
+    long_prompt = price.long_prompt
+    return replace(
+        price,
+        rates=_first_rates(price.rates),
+        long_prompt=None if long_prompt is None else replace(long_prompt, rates=_first_rates(long_prompt.rates)),
+        service_tiers={},
+        uses=NO_USES,
+        is_estimated=False,
+    )
+
+
+def _first_rates(rates: Rates) -> Rates:
+    return Rates(*(getattr(rates, rate) for rate in _RATES))
 
 
 def price_of(row: asyncpg.Record) -> Price:
     """Read one row of the table."""
+    if row["more"] is not None:
+        # What a newer version of this program wrote is read as far as it is understood: reprice corrects the rest.
+        message = json_format.Parse(row["more"], ledgerpb.Price(), ignore_unknown_fields=True)
+        return replace(Price.from_proto(message), effective_to=row["effective_to"])
     long_prompt = None
     if row["above_input_tokens"] is not None:
         rates = Rates(*(row[f"long_prompt_{rate}"] for rate in _RATES))

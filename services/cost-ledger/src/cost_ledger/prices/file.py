@@ -12,13 +12,30 @@
           provider_cache_read_input: 0.01  # default: what other input costs
           provider_cache_write_input: 0.125
           reasoning_output: 0.50           # default: what other output costs
+          provider_cache_write_1h_input: 0.20  # this and the following: default none; such tokens are unpriced
+          audio_input: 10
+          audio_output: 20
+          image_input: 0.10
+          image_output: 30
         long_prompt:                       # for every token of an attempt whose input is longer than this
           above_input_tokens: 272000
           rates: {input: 0.20, output: 0.75}
-        source: the page it was read from
+        service_tiers:                     # tokens served by another tier, speed or region; without its entry: unpriced
+          flex: {multiplier: 0.5}          # of the rates above, also those of long prompts
+          priority:                        # or rates of its own
+            rates: {input: 0.20, output: 1}
+            long_prompt: {above_input_tokens: 272000, rates: {input: 0.40, output: 1.50}}
+        uses:                              # USD; default none: unpriced
+          web_search: 0.01                 # one search
+          code_execution_hour: 0.05
+        estimated: true                    # no list price of this model: `+estimated` ends its version
+ the page it was read from
         source_date: 2026-09-24            # and the day
 
 `PROVIDER/MODEL@EFFECTIVE_FROM` is the price's version. Any other field is refused.
+
+A `target_model` that ends with `*` is a family: every model whose name begins so and that has no price of its own. Such
+a price must be `estimated`.
 """
 
 from __future__ import annotations
@@ -28,12 +45,21 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cost_ledger.errors import PriceBookInvalid
-from pricing.price_book import LongPromptRates, Price, Rates
+from pricing.price_book import (
+    ESTIMATED_MARK,
+    FAMILY,
+    NO_USES,
+    LongPromptRates,
+    Price,
+    Rates,
+    ServiceTier,
+    UseRates,
+)
 from servicekit.lined_yaml import LinedYaml, NotYaml, Where
 
 
@@ -45,6 +71,7 @@ def _is_usd(currency: str) -> str:
 
 # YAML parses 0.1 as a float; its shortest text is what was written, and that is the price.
 _Usd = Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=100_000, decimal_places=9)]
+_Tier = Annotated[str, Field(pattern=r"^[a-z0-9_.:-]{1,40}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 
 
@@ -56,6 +83,11 @@ class _RatesEntry(BaseModel):
     provider_cache_read_input: _Usd | None = None
     provider_cache_write_input: _Usd | None = None
     reasoning_output: _Usd | None = None
+    provider_cache_write_1h_input: _Usd | None = None
+    audio_input: _Usd | None = None
+    audio_output: _Usd | None = None
+    image_input: _Usd | None = None
+    image_output: _Usd | None = None
 
     def to_rates(self) -> Rates:
         return Rates(**self.model_dump())
@@ -66,6 +98,42 @@ class _LongPromptEntry(BaseModel):
 
     above_input_tokens: Annotated[int, Field(gt=0, lt=2**63)]
     rates: _RatesEntry
+
+    def to_rates(self) -> LongPromptRates:
+        return LongPromptRates(self.above_input_tokens, self.rates.to_rates())
+
+
+class _TierEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    multiplier: Annotated[Decimal, BeforeValidator(str), Field(ge=0, le=1000, decimal_places=9)] | None = None
+    rates: _RatesEntry | None = None
+    long_prompt: _LongPromptEntry | None = None
+
+    @model_validator(mode="after")
+    def _require_figures(self) -> Self:
+        if self.multiplier is None and self.rates is None:
+            raise ValueError("give a multiplier or rates")
+        if self.long_prompt is not None and self.rates is None:
+            raise ValueError("long_prompt needs rates beside it; a multiplier holds for long prompts as well")
+        return self
+
+    def to_tier(self) -> ServiceTier:
+        return ServiceTier(
+            multiplier=Decimal(1) if self.multiplier is None else self.multiplier,
+            rates=None if self.rates is None else self.rates.to_rates(),
+            long_prompt=None if self.long_prompt is None else self.long_prompt.to_rates(),
+        )
+
+
+class _UsesEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    web_search: _Usd | None = None
+    code_execution_hour: _Usd | None = None
+
+    def to_uses(self) -> UseRates:
+        return UseRates(self.web_search, self.code_execution_hour)
 
 
 class _PriceEntry(BaseModel):
@@ -78,23 +146,35 @@ class _PriceEntry(BaseModel):
     currency: Annotated[str, AfterValidator(_is_usd)] = "USD"
     rates: _RatesEntry
     long_prompt: _LongPromptEntry | None = None
+    service_tiers: dict[_Tier, _TierEntry] = {}
+    uses: _UsesEntry | None = None
+    estimated: bool = False
     source: Annotated[str, Field(min_length=1)]
     source_date: date
 
+    @model_validator(mode="after")
+    def _mark_family(self) -> Self:
+        if FAMILY in self.target_model[:-1] or self.target_model == FAMILY:
+            raise ValueError("`*` is only allowed at the end of a name, for a family of models")
+        if self.target_model.endswith(FAMILY) and not self.estimated:
+            raise ValueError("the price of a family of models must be `estimated: true`")
+        return self
+
     def to_price(self) -> Price:
-        long_prompt = self.long_prompt
+        version = f"{self.provider}/{self.target_model}@{self.effective_from}"
         return Price(
-            price_version=f"{self.provider}/{self.target_model}@{self.effective_from}",
+            price_version=version + ESTIMATED_MARK if self.estimated else version,
             provider=self.provider,
             target_model=self.target_model,
             effective_from=_midnight(self.effective_from),
             effective_to=None if self.effective_to is None else _midnight(self.effective_to),
             rates=self.rates.to_rates(),
-            long_prompt=None
-            if long_prompt is None
-            else LongPromptRates(long_prompt.above_input_tokens, long_prompt.rates.to_rates()),
+            long_prompt=None if self.long_prompt is None else self.long_prompt.to_rates(),
             source=self.source,
             source_date=self.source_date.isoformat(),
+            service_tiers={name: tier.to_tier() for name, tier in self.service_tiers.items()},
+            uses=NO_USES if self.uses is None else self.uses.to_uses(),
+            is_estimated=self.estimated,
         )
 
 

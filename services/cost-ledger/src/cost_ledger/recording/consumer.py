@@ -248,4 +248,10 @@ class Consumer:
             self._metrics.unpriced_attempts.labels(provider).inc()
             attempts = self._unpriced.count(provider, target_model, time.monotonic())
             if attempts is not None:
-                log.error("model_unpriced", provider=provider, target_model=target_model, attempts=attempts)
+                log.error(
+                    "model_unpriced",
+                    provider=provider,
+                    target_model=target_model,
+                    attempts=attempts,
+                    reason=attempt.unpriced_because,
+                )

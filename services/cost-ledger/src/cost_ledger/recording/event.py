@@ -14,12 +14,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cost_ledger import vocabulary
 from cost_ledger.errors import PoisonedEvent
 from cost_ledger.rows import AttemptFacts, RequestFacts, SavedAnswer
-from pricing.usage import Usage
+from pricing.usage import TEXT_FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
 # No model takes so much: a larger count is garbage, and it would overflow the sums that others are in.
 MAX_TOKENS = 10**12
+# Likewise what is billed by use, which costs cents and not millionths of a dollar.
+_MAX_COUNTS = {"web_search_requests": 10**6 + 1, "code_execution_seconds": 10**7}
+_MAX_TEXT = 500
 
 
 class Attempt(NamedTuple):
@@ -149,9 +152,12 @@ def _attempt(request: RequestFacts, message: routerpb.Attempt) -> Attempt:
 
 
 def _usage(message: routerpb.Usage) -> Usage:
-    for field, tokens in message.ListFields():
-        if not 0 <= tokens < MAX_TOKENS:
-            raise ValueError(f"{field.name} {tokens} is not within 0 and {MAX_TOKENS}")
+    for field, value in message.ListFields():
+        if field.name in TEXT_FIELDS:
+            if len(value) > _MAX_TEXT or not value.isprintable():
+                raise ValueError(f"{field.name} is no short text")
+        elif not 0 <= value < _MAX_COUNTS.get(field.name, MAX_TOKENS):
+            raise ValueError(f"{field.name} {value} is not within 0 and {_MAX_COUNTS.get(field.name, MAX_TOKENS)}")
     return Usage.from_proto(message)
 
 

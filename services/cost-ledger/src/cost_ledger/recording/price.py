@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cost_ledger.recording.event import Attempt, SettledEvent
 from cost_ledger.rows import NOTHING_SAVED, AttemptFacts, Cost
-from pricing.cost import FREE, cost_of, total_of
+from pricing.cost import FREE, Unpriced, price_usage, total_of
 from pricing.price_book import PriceBook
 from pricing.usage import Usage
 
@@ -23,6 +23,8 @@ class PricedAttempt(NamedTuple):
     facts: AttemptFacts
     usage: Usage | None
     cost: Cost
+    unpriced_because: str = ""
+    """Empty unless it is unpriced."""
 
     @property
     def is_unpriced(self) -> bool:
@@ -42,26 +44,29 @@ class PricedSettled:
 
 def price_settled(event: SettledEvent, book: PriceBook) -> PricedSettled:
     """Price every attempt of `event`, and what a cache hit saved."""
-    attempts = tuple(
-        PricedAttempt(attempt.facts, attempt.usage, _attempt_cost(attempt, book)) for attempt in event.attempts
-    )
+    attempts = tuple(_priced(attempt, book) for attempt in event.attempts)
     saved, saved_cost = event.saved, NOTHING_SAVED
     if saved is not None:
-        saved_cost = _cost(saved.usage, book, saved.provider, saved.target_model, event.request.admitted_at)
+        saved_cost, _ = _cost(saved.usage, book, saved.provider, saved.target_model, event.request.admitted_at)
     return PricedSettled(event, attempts, total_of(attempt.cost.usd for attempt in attempts), saved_cost)
 
 
-def _attempt_cost(attempt: Attempt, book: PriceBook) -> Cost:
-    if attempt.usage is None:
-        return Cost(FREE)
-    facts = attempt.facts
-    return _cost(attempt.usage, book, facts.provider, facts.target_model, facts.started_at)
+def _priced(attempt: Attempt, book: PriceBook) -> PricedAttempt:
+    facts, usage = attempt
+    if usage is None:
+        return PricedAttempt(facts, None, Cost(FREE))
+    cost, unpriced_because = _cost(usage, book, facts.provider, facts.target_model, facts.started_at)
+    return PricedAttempt(facts, usage, cost, unpriced_because)
 
 
-def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, moment: datetime) -> Cost:
+def _cost(usage: Usage, book: PriceBook, provider: str, target_model: str, moment: datetime) -> tuple[Cost, str]:
+    """Return the cost, and why there is none."""
     price = book.price_at(provider, target_model, moment)
-    usd = cost_of(usage, price)
-    return Cost(usd, price.price_version if price is not None and usd is not None else "")
+    try:
+        usd = price_usage(usage, price)
+    except Unpriced as reason:
+        return Cost(None), str(reason)
+    return Cost(usd, price.price_version if price is not None else ""), ""
 
 
 class UnpricedModels:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
+from math import ceil
 from typing import Protocol
 
 from llm_router.breaker.permit import Permit
@@ -48,6 +50,11 @@ class Attempt(ABC):
     def finish_reason(self) -> routerpb.FinishReason.ValueType:
         """Why the whole answer ended."""
 
+    @property
+    @abstractmethod
+    def total_disagrees(self) -> tuple[int, int] | None:
+        """The provider's own total of tokens and the sum of its parts, when they are not the same."""
+
     @abstractmethod
     def reported_usage(self, error: ProviderError | None) -> Usage | None:
         """Return what the provider counted, if that holds for an attempt that ended so; None: it is estimated."""
@@ -61,7 +68,7 @@ class Attempt(ABC):
         started = routerpb.Started(
             attempt_number=self.number,
             target=self.target.name,
-            provider=self.target.provider,
+            provider=self.target.billed_by.name,
             target_model=self.target.model,
             router_address=router_address,
         )
@@ -74,7 +81,7 @@ class Attempt(ABC):
         record = routerpb.Attempt(
             attempt_number=self.number,
             target=self.target.name,
-            provider=self.target.provider,
+            provider=self.target.billed_by.name,
             target_model=self.target.model,
             response_model=self.response_model,
             outcome=self._outcome(error),
@@ -100,11 +107,17 @@ class Attempt(ABC):
         """Fill in what is billed: reported by the provider, else estimated; absent when nothing is billed."""
         reported = self.reported_usage(error)
         if reported is not None:
-            record.usage.CopyFrom(reported.to_proto())
+            record.usage.CopyFrom(self._timed(reported).to_proto())
             record.usage_source = routerpb.USAGE_SOURCE_REPORTED
         elif error is None or error.was_billable or self.is_committed:
-            record.usage.CopyFrom(self.estimated_usage().to_proto())
+            record.usage.CopyFrom(self._timed(self.estimated_usage()).to_proto())
             record.usage_source = routerpb.USAGE_SOURCE_ESTIMATED
+
+    def _timed(self, usage: Usage) -> Usage:
+        """Code that the vendor ran cannot have run longer than the attempt took; nothing tells how long it did."""
+        if not usage.code_execution_seconds:
+            return usage
+        return replace(usage, code_execution_seconds=max(usage.code_execution_seconds, ceil(self.timers.age)))
 
 
 def _broken_off(error: ProviderError) -> routerpb.FinishReason.ValueType:

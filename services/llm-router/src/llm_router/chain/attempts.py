@@ -126,6 +126,7 @@ class Attempts(Generic[AnyAttempt]):
             attempt.permit.failed(error)
         record = attempt.record(error)
         self._count(record, timers.time_to_first_chunk)
+        self._compare_total(attempt, record)
         if error is not None and not isinstance(error, HedgeLost | CallerGone):
             self._warn(record, error)
         self._report(record)
@@ -190,6 +191,21 @@ class Attempts(Generic[AnyAttempt]):
         metrics.attempts.labels(record.provider, record.target, _outcome(record)).inc()
         if time_to_first_chunk is not None:
             metrics.time_to_first_chunk.labels(record.target).observe(time_to_first_chunk)
+
+    def _compare_total(self, attempt: AnyAttempt, record: routerpb.Attempt) -> None:
+        """Report that the provider's counts contradict each other: one of them may be billed and not be recorded."""
+        if attempt.total_disagrees is None or record.usage_source != routerpb.USAGE_SOURCE_REPORTED:
+            return
+        total, parts = attempt.total_disagrees
+        self._dependencies.metrics.usage_disagreements.labels(record.provider, record.target).inc()
+        log.warning(
+            "usage_total_disagrees",
+            attempt_number=record.attempt_number,
+            target=record.target,
+            provider=record.provider,
+            total_tokens=total,
+            sum_of_parts=parts,
+        )
 
     def _warn(self, record: routerpb.Attempt, error: ProviderError) -> None:
         if error.needs_operator:

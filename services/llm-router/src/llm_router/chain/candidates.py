@@ -45,7 +45,7 @@ class Candidates:
         """
         while self._waiting:
             target = self._waiting.popleft()
-            self._metrics.target_demand.labels(target.name, target.provider).inc()
+            self._metrics.target_demand.labels(target.name, target.billed_by.name).inc()
             permit = await self._breakers.admit(target.name)
             if permit is not None:
                 self._count_fallback(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import structlog
@@ -27,7 +28,7 @@ from llm_router.strategies.hedging import hedge_delay
 from llm_router.strategies.splice import Splice
 from llm_router.target import Target
 from pricing.estimate import estimate_tokens
-from pricing.usage import Usage
+from pricing.usage import FIELDS, TEXT_FIELDS, Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
@@ -254,13 +255,21 @@ async def _stop(contenders: Mapping[asyncio.Task[None], ChatAttempt]) -> None:
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:
-    """Add up the counts of several attempts; a count that one of them does not know is unknown."""
+    """Add up the counts of several attempts; a count of tokens that one of them does not know is unknown.
+
+    Tiers, and units without a count, are those of any of them.
+    """
     if len(usages) == 1:
         return usages[0]
-    totals: dict[str, int | None] = {}
-    for name in Usage.__slots__:
-        counts = [getattr(usage, name) for usage in usages]
-        totals[name] = None if None in counts else sum(counts)
+    totals: dict[str, Any] = {}
+    for name in FIELDS:
+        values = [getattr(usage, name) for usage in usages]
+        if name in TEXT_FIELDS:
+            totals[name] = ",".join(dict.fromkeys(value for value in values if value)) or None
+        elif name.endswith("tokens"):
+            totals[name] = None if None in values else sum(values)
+        else:
+            totals[name] = sum(value for value in values if value is not None) or None
     return Usage(**totals)
 
 
@@ -269,7 +278,7 @@ def _continued(attempt: ChatAttempt, error: ProviderError, characters: int) -> r
         continued=routerpb.Continued(
             attempt_number=attempt.number,
             target=attempt.target.name,
-            provider=attempt.target.provider,
+            provider=attempt.target.billed_by.name,
             target_model=attempt.target.model,
             after_characters=characters,
             reason=error.code,

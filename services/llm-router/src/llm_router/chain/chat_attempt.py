@@ -168,6 +168,11 @@ class ChatAttempt(Attempt):
             self._splice.require()
         self._is_whole = True
 
+    @property
+    def total_disagrees(self) -> tuple[int, int] | None:
+        """See `Attempt.total_disagrees`."""
+        return self.answer.total_disagrees
+
     def reported_usage(self, error: ProviderError | None) -> Usage | None:
         """Only a whole answer has counts that hold, and only when the output is among them."""
         usage = self.answer.usage

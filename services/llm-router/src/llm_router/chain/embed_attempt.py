@@ -11,6 +11,7 @@ from llm_router.chain.attempt import Attempt
 from llm_router.errors import AnswerTooLarge, ContextTooLong, ProviderError
 from llm_router.providers.openai.embedder import Embedder, EmbeddingsReply
 from llm_router.providers.openai.embeddings import EmbeddingsAnswer
+from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.target import Target
 from pricing.usage import Usage
 from servicekit.rpc import MAX_MESSAGE_BYTES
@@ -32,7 +33,7 @@ class EmbedAttempt(Attempt):
         super().__init__(number, target, permit, deadline=deadline, input_tokens=input_tokens)
         self._inputs = inputs
         self._reply: EmbeddingsReply | None = None
-        self.answer = EmbeddingsAnswer()
+        self.answer = EmbeddingsAnswer(OpenAIUsage(target.billed_by, target.model))
         """What the provider answered; empty before that."""
 
     @property
@@ -79,6 +80,11 @@ class EmbedAttempt(Attempt):
     def _too_large(self) -> AnswerTooLarge:
         message = f"the vectors of {self._inputs} inputs are too large to be sent at once; send fewer inputs"
         return AnswerTooLarge(message, http_status=200, param="input")
+
+    @property
+    def total_disagrees(self) -> tuple[int, int] | None:
+        """See `Attempt.total_disagrees`."""
+        return self.answer.counting.total_disagrees
 
     def reported_usage(self, error: ProviderError | None) -> Usage | None:
         """What was billed is known also when the vectors are of no use."""

@@ -47,6 +47,8 @@ class Answer:
     response_model: str = ""
     system_fingerprint: str = ""
     usage: Usage | None = None
+    total_disagrees: tuple[int, int] | None = None
+    """The provider's own total of tokens and the sum of its parts, when they are not the same."""
     finish_reasons: dict[int, routerpb.FinishReason.ValueType] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
     """What the provider's chunks have beside the fields that are read here, by name; the newest value of each."""

@@ -1,63 +1,103 @@
-"""What a provider says it counted, read as inclusive totals."""
+"""What a provider says it counted: numbers however they are written, and units that nobody here knows.
+
+Each wire turns these counts into a `Usage` of its own (`openai/usage.py`, `anthropic/usage.py`).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from llm_router.providers.numbers import whole_number
 from pricing.usage import Usage
 
-_MAX_COUNT = 10**12
-# A larger token count is invalid, and would not fit into the attempt's record.
-_MAX_ANTHROPIC_COUNT = 2**53
+Json = dict[str, Any]
+
+# A larger count is invalid: no answer has so much, and the ledger refuses it (recording/event.py).
+MAX_COUNT = 10**12 - 1
+MAX_USES = 10**6
+_MAX_DEPTH = 2
+_MAX_NAMES = 200
+_MAX_UNPRICED = 5
+
+# How vendors call what they bill. What else stands in a `usage` object is times, costs and the like.
+_BILLED_UNIT = re.compile(
+    r"(?:.+_)?(?:tokens|requests|queries|searches|seconds|minutes|characters|images|pages|pixels|videos)|num_.+"
+)
+_NAME = re.compile(r"[a-z0-9_.:-]{1,60}", re.IGNORECASE)
+_TIER = re.compile(r"[a-z0-9_.:-]{1,40}")
 
 
-def read_usage(usage: dict[str, Any]) -> Usage | None:
-    """Read a `usage` object of OpenAI's wire; its totals are inclusive already. None when it has no counts."""
-    if _count(usage, "prompt_tokens") is None:
-        return None
-    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        provider_cache_read_input_tokens=_count(prompt, "cached_tokens"),
-        provider_cache_write_input_tokens=_count(prompt, "cache_write_tokens"),
-        reasoning_output_tokens=_count(completion, "reasoning_tokens"),
-    )
+class Counts:
+    """The numbers of a `usage` object by their dotted names.
 
-
-class AnthropicUsage:
-    """The counts of one message of Anthropic's wire, whose events repeat and complete them."""
+    They are cumulative and never fall: a later 0 changes nothing.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
-    def add(self, usage: dict[str, Any]) -> Usage:
-        """Keep the newest of each count, for those of later events are cumulative; return what is known so far."""
-        counts = {**usage, "reasoning": (usage.get("output_tokens_details") or {}).get("thinking_tokens")}
-        self._counts |= {name: count for name, count in counts.items() if _is_count(count, _MAX_ANTHROPIC_COUNT)}
-        return self._inclusive()
+    def add(self, usage: Json) -> None:
+        """Take the counts of `usage`, which may have been reported before."""
+        for name, value in _numbers(usage, "", 0):
+            known = self._counts.get(name)
+            if (known is None and len(self._counts) < _MAX_NAMES) or (known is not None and value > known):
+                self._counts[name] = value
 
-    def _inclusive(self) -> Usage:
-        """Add cache reads and writes to the input, which Anthropic counts apart."""
-        counts = self._counts
-        read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens")
-        input_tokens = counts.get("input_tokens")
-        if input_tokens is not None:
-            input_tokens += (read or 0) + (written or 0)
-        return Usage(
-            input_tokens=input_tokens,
-            output_tokens=counts.get("output_tokens"),
-            provider_cache_read_input_tokens=read,
-            provider_cache_write_input_tokens=written,
-            reasoning_output_tokens=counts.get("reasoning"),
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self._counts)
+
+    def first(self, *names: str, maximum: int = MAX_COUNT) -> int | None:
+        """Return the count of the first of `names` that has one within bounds."""
+        for name in names:
+            count = self._counts.get(name)
+            if count is not None and count <= maximum:
+                return count
+        return None
+
+    def unknown_units(self, known: frozenset[str]) -> list[str]:
+        """Return the names of what was billed and is not among the `known`."""
+        return sorted(
+            name
+            for name, count in self._counts.items()
+            if count and name not in known and _BILLED_UNIT.fullmatch(name.rpartition(".")[2])
         )
 
 
-def _count(counts: object, name: str) -> int | None:
-    """Return a count of tokens; None when it is missing or no count."""
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if _is_count(value, _MAX_COUNT) else None
+def _numbers(usage: Json, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
+    for name, value in usage.items():
+        if isinstance(value, dict):
+            if depth < _MAX_DEPTH:
+                yield from _numbers(value, f"{prefix}{name}.", depth + 1)
+        elif (count := as_count(value)) is not None:
+            yield f"{prefix}{name}", count
 
 
-def _is_count(value: object, maximum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum
+def as_count(value: object) -> int | None:
+    """Return a count, which some vendors write as `12.0` or `"12"`; None when it is none, or out of bounds."""
+    count = whole_number(value)
+    return count if count is not None and 0 <= count <= MAX_COUNT else None
+
+
+def tier_name(value: object) -> str | None:
+    """Return a tier, speed or region as a name, `unknown` for one that is no plain word; None when there is none."""
+    if value is None or value == "":
+        return None
+    text = value.lower() if isinstance(value, str) else ""
+    return text if _TIER.fullmatch(text) else "unknown"
+
+
+def joined(names: Iterable[str]) -> str | None:
+    """Return the names of units for `Usage.unpriced_units`, bounded; None for none."""
+    plain = [name if _NAME.fullmatch(name) else "unknown" for name in names]
+    return ",".join(dict.fromkeys(plain[:_MAX_UNPRICED])) or None
+
+
+def is_empty(usage: Usage) -> bool:
+    """Tell whether nothing at all is known."""
+    return usage == _NOTHING
+
+
+_NOTHING = Usage()

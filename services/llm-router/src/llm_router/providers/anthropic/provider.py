@@ -11,6 +11,7 @@ from anthropic import AsyncAnthropic
 
 from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
 from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
+from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.chat_body import ChatBody, Json
 from llm_router.providers.provider import AnswerStream
@@ -52,7 +53,7 @@ class AnthropicProvider:
         except anthropic.AnthropicError as error:
             raise _read_error(error) from error
         try:
-            wire = AnthropicWire(keeps_events=chat.messages_form is not None)
+            wire = AnthropicWire(keeps_events=chat.messages_form is not None, usage=AnthropicUsage(body))
             yield AnswerStream(response.http_response, wire, response.headers.get("request-id", ""))
         finally:
             await response.close()

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from llm_router.errors import StreamBroken
+from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.events import named, parse_event
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.provider import Answer, Content, MessagesEvent
 from llm_router.providers.stream_error import read_stream_error
-from llm_router.providers.usage import AnthropicUsage
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -60,14 +60,17 @@ class _Call:
 class AnthropicWire:
     """Reads the events of one message, or the one `message` of an answer that comes whole; it has one choice."""
 
-    def __init__(self, *, keeps_events: bool) -> None:
-        """`keeps_events`: events that OpenAI JSON cannot say become `MessagesEvent`s; else they are left out."""
-        self.answer = Answer()
+    def __init__(self, *, keeps_events: bool, usage: AnthropicUsage | None = None) -> None:
+        """`keeps_events`: events that OpenAI JSON cannot say become `MessagesEvent`s; else they are left out.
+
+        `usage` knows what the target was asked.
+        """
+        self._usage = usage or AnthropicUsage()
+        self.answer = Answer(usage=self._usage.known())
         self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
         self._index = 0  # of that block
-        self._usage = AnthropicUsage()
         self._calls: dict[int, _Call] = {}  # the calls whose blocks are open, by the index of the block
         self._call_count = 0
         self._has_other_calls = False  # of tools that are not the caller's
@@ -168,6 +171,7 @@ class AnthropicWire:
             return [*contents, text] if text else contents
         self._has_other_calls |= self._block.endswith("tool_use")
         self._keep_event({"type": "content_block_start", "content_block": block})
+        self.answer.usage = self._usage.note_block(block)
         return contents
 
     def _block_stop(self, index: int) -> list[Content]:
@@ -210,6 +214,7 @@ class AnthropicWire:
 
     def _finish(self, delta: Json, usage: Json) -> list[Content]:
         """Note how the answer ended; return what is still pending. `usage` is what only Anthropic counts."""
+        self._note_container(delta)
         reason = delta.get("stop_reason")
         if not reason:
             return []
@@ -230,11 +235,18 @@ class AnthropicWire:
         if isinstance(message.get("model"), str):
             self.answer.response_model = message["model"]
         self._note_usage(message.get("usage"))
+        self._note_container(message)
         self._keep_message(message)
 
     def _note_usage(self, usage: Json | None) -> None:
         if usage:
+            if not isinstance(usage, dict):
+                raise TypeError("usage")
             self.answer.usage = self._usage.add(usage)
+
+    def _note_container(self, message: Json) -> None:
+        if message.get("container"):
+            self.answer.usage = self._usage.note_container()
 
 
 def _native(fields: Json | None, known: frozenset[str]) -> Json:

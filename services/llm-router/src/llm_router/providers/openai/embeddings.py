@@ -12,7 +12,7 @@ import orjson
 
 from llm_router.errors import StreamBroken
 from llm_router.providers.stream_error import read_stream_error
-from llm_router.providers.usage import read_usage
+from llm_router.providers.openai.usage import OpenAIUsage
 from pricing.usage import Usage
 
 _BYTES_PER_NUMBER = 4
@@ -22,6 +22,8 @@ _BYTES_PER_NUMBER = 4
 class EmbeddingsAnswer:
     """The content of a reply, as far as it could be read."""
 
+    counting: OpenAIUsage = field(default_factory=OpenAIUsage)
+    """Counts as the vendor of the target does."""
     response_model: str = ""
     usage: Usage | None = None
     vectors: list[bytes] = field(default_factory=list)
@@ -38,8 +40,8 @@ class EmbeddingsAnswer:
             raise read_stream_error(reply)
         if isinstance(reply.get("model"), str):
             self.response_model = reply["model"]
-        usage = read_usage(reply["usage"]) if isinstance(reply.get("usage"), dict) else None
-        if usage is not None:
+        usage = self.counting.add(reply.get("usage"))
+        if usage is not None and usage.input_tokens is not None:
             self.usage = replace(usage, output_tokens=0)  # vectors are not counted, so the wire has no word for it
         self.vectors = _vectors(reply.get("data"), inputs)
 

@@ -14,6 +14,7 @@ from llm_router.errors import ProviderError, TargetUnreachable
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
+from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
@@ -39,6 +40,7 @@ class OpenAIProvider:
         `native_fields` are fields of the Messages API that this engine knows besides OpenAI's.
         """
         self._model = target.model
+        self._vendor = target.billed_by
         self._headers = headers
         self._native_fields = native_fields
         self._client = AsyncOpenAI(
@@ -67,7 +69,8 @@ class OpenAIProvider:
             raise _read_error(error) from error
         try:
             has_functions = not body.get("tools") or bool(body.get("functions"))
-            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions)
+            usage = OpenAIUsage(self._vendor, self._model, body)
+            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage)
             yield AnswerStream(response.http_response, wire, response.headers.get("x-request-id", ""))
         finally:
             await response.close()

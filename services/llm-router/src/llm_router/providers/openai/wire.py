@@ -15,9 +15,9 @@ from llm_router.providers.events import named, parse_event
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.openai.delta import is_nothing, read_delta
 from llm_router.providers.openai.tool_calls import ToolCalls
+from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.provider import Answer, Content
 from llm_router.providers.stream_error import read_stream_error
-from llm_router.providers.usage import read_usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -52,13 +52,21 @@ class OpenAIWire:
     """Reads `chat.completion.chunk` events of one answer, or the one `chat.completion` of a whole one."""
 
     def __init__(
-        self, choices: int, tools: Mapping[str, bool] = MappingProxyType({}), *, has_functions: bool = True
+        self,
+        choices: int,
+        tools: Mapping[str, bool] = MappingProxyType({}),
+        *,
+        has_functions: bool = True,
+        usage: OpenAIUsage | None = None,
     ) -> None:
         """`choices` is how many the request asked for (`n`), `tools` what it lets the model call: see `ToolCalls`.
 
         `has_functions`: its sender reads OpenAI's calls of before there were tools, which are tool calls otherwise.
+        `usage` counts as the vendor of the target does.
         """
-        self.answer = Answer(choices=choices)
+        self._usage = usage or OpenAIUsage()
+        self._tier: object = None
+        self.answer = Answer(choices=choices, usage=self._usage.known())
         self._tools = tools
         self._has_functions = has_functions
         self._calls: dict[int, ToolCalls] = {}  # of each choice that has some
@@ -117,14 +125,24 @@ class OpenAIWire:
             self._note_fields(chunk, chunk.keys() - _CHUNK_FIELDS)
         usage = chunk.get("usage")
         if usage:
-            answer.usage = read_usage(usage)
+            self._note_usage(usage)
             answer.has_trailer = not chunk.get("choices") and answer.is_whole
+
+    def _note_usage(self, usage: object) -> None:
+        self.answer.usage = self._usage.add(usage)
+        self.answer.total_disagrees = self._usage.total_disagrees
 
     def _note_fields(self, chunk: Json, names: set[str]) -> None:
         fields = self.answer.fields
         for name in names:
             if chunk[name] is not None and (name in fields or len(fields) < _MAX_FIELDS):
                 fields[name] = chunk[name]
+        tier = chunk.get("service_tier")
+        if tier is not None and tier != self._tier:
+            self._tier = tier
+            self.answer.usage = self._usage.note_tier(tier)
+        elif "x_groq" in chunk and not chunk.get("usage") and (usage := _usage_of_groq(chunk["x_groq"])):
+            self._note_usage(usage)
 
     def _content(self, choice: Json, place: int) -> Content | None:
         """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
@@ -148,6 +166,8 @@ class OpenAIWire:
             self.answer.add_after_end(index)
         if reason:
             self._finish(index, reason, choice)
+            if choice.get("usage"):  # Moonshot's place for it
+                self._note_usage(choice["usage"])
         return content
 
     def _index(self, index: Any, place: int) -> int:
@@ -214,6 +234,11 @@ class OpenAIWire:
         if isinstance(choice.get("error"), dict):
             raise read_stream_error(choice)
         raise StreamBroken(f"the answer ended for a reason that is no end of an answer{named(reason)}")
+
+
+def _usage_of_groq(more: object) -> object:
+    """Return the usage that Groq puts beside what OpenAI's contract has."""
+    return more.get("usage") if isinstance(more, dict) else None
 
 
 def _has_more(choice: Json) -> bool:
