@@ -20,6 +20,7 @@ Json = dict[str, Any]
 TOOL: Json = {"name": "look", "input_schema": {"type": "object"}}
 FUNCTION: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 SEARCH: Json = {"type": "web_search_20250305", "name": "web_search"}
+ADVISOR: Json = {"type": "advisor_20260301", "name": "advisor", "model": "x"}
 # Attempts to pass off a body of OpenAI's contract as a native form.
 FORGED: dict[str, Json] = {
     "a key on the body": {
@@ -235,23 +236,21 @@ def added(definition: Json) -> Json:
 
 # Work that is billed in units which no usage of ours carries, and where the body requests it.
 EXTRA_WORK: dict[str, tuple[Json, str]] = {
-    "a tool billed by use": ({"tools": [TOOL, SEARCH]}, "tools.1"),
+    "a tool billed by a use that is not counted": ({"tools": [TOOL, ADVISOR]}, "tools.1"),
     "another model as a tool": ({"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "x"}]}, "tools.0"),
     "tools of a server": ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, "tools.0"),
     "a type that is no text": ({"tools": [{"type": ["web_search_20250305"], "name": "x"}]}, "tools.0"),
     "a type in capitals": ({"tools": [{"type": "WEB_SEARCH_20250305", "name": "x"}]}, "tools.0"),
-    "a tool defined in a turn": (added(SEARCH), "messages.1.content.0.tool.definition"),
+    "a tool defined in a turn": (added(ADVISOR), "messages.1.content.0.tool.definition"),
     "tools of a server defined in a turn": (
         added({"type": "mcp_toolset", "mcp_server_name": "x"}),
         "messages.1.content.0.tool.definition",
     ),
     "a tool defined in a way of next year": (
-        turn({"type": "dream", "of": [{"tools": [{"type": "code_execution_20270101"}]}]}),
+        turn({"type": "dream", "of": [{"tools": [{"type": "image_generation_20270101"}]}]}),
         "messages.0.content.0.of.0.tools.0",
     ),
-    "a tool in the system prompt": ({"system": [{"type": "text", "text": "x", "more": SEARCH}]}, "system.0.more"),
-    "a container": ({"container": "container_1"}, "container"),
-    "a container with skills": ({"container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}}, "container"),
+    "a tool in the system prompt": ({"system": [{"type": "text", "text": "x", "more": ADVISOR}]}, "system.0.more"),
     "servers": ({"mcp_servers": [{"type": "url", "url": "https://a.test", "name": "a"}]}, "mcp_servers"),
     "other models": ({"fallbacks": [{"model": "large", "max_tokens": 9000}]}, "fallbacks"),
     "other models by default": ({"fallbacks": "default"}, "fallbacks"),
@@ -301,14 +300,18 @@ async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge,
         added(TOOL),
         added({"type": "bash_20250124", "name": "bash"}),
         turn({**USE, "input": SEARCH}, {**USE, "caller": {"type": "code_execution_20250825"}}, role="assistant"),
+        {"tools": [SEARCH, {"type": "code_execution_20260521", "name": "code_execution"}]},
+        {"container": "container_1"},
+        {"container": {"id": "container_1", "skills": [{"type": "anthropic", "skill_id": "pdf"}]}},
+        added(SEARCH),
         {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
         {"context_management": {"edits": 5}},
         {"container": None, "mcp_servers": [], "fallbacks": None, "compaction": None, "context_management": None},
         {"messages": [{"role": "user", "content": "web_search_20250305"}]},
     ],
 )
-def test_what_is_billed_by_tokens_alone_is_not_refused(fields: Json) -> None:
-    """Tools that the client runs, texts that look like a type, and empty fields."""
+def test_what_is_billed_by_tokens_or_by_counted_uses_is_not_refused(fields: Json) -> None:
+    """Tools that the client runs, searches and code, texts that look like a type, and empty fields."""
     try:
         refuse_extra_work({"model": "default", "max_tokens": 5, "messages": QUESTION, **fields})
     except Problem as problem:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from edge.cache.cache import LookUp
-from pricing.usage import Usage
+from pricing.usage import FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -16,16 +16,16 @@ def money(cost: Decimal | None) -> str | None:
     return None if cost is None else f"{cost:.9f}"
 
 
-def usage_object(usage: Usage | None) -> dict[str, int | None] | None:
-    """Write token counts under our own names; parts that are unknown are left out."""
+def usage_object(usage: Usage | None) -> dict[str, int | str | None] | None:
+    """Write what was billed under our own names; parts that are unknown are left out."""
     if usage is None:
         return None
-    counts = {name: getattr(usage, name) for name in Usage.__slots__}
+    counts = {name: getattr(usage, name) for name in FIELDS}
     return {name: count for name, count in counts.items() if count is not None or name.startswith(("input", "output"))}
 
 
-def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any]:
-    """Write one attempt for a receipt."""
+def attempt_object(attempt: routerpb.Attempt, cost: str | None, price_version: str) -> dict[str, Any]:
+    """Write one attempt for a receipt; the version of a price that is no list price of the model says so."""
     usage = Usage.from_proto(attempt.usage) if attempt.HasField("usage") else None
     return {
         "attempt_number": attempt.attempt_number,
@@ -43,6 +43,7 @@ def attempt_object(attempt: routerpb.Attempt, cost: str | None) -> dict[str, Any
         "usage": usage_object(usage),
         "usage_source": _name(routerpb.UsageSource.Name(attempt.usage_source), "USAGE_SOURCE_") if usage else None,
         "cost_usd": cost,
+        "price_version": (price_version or None) if cost is not None else None,
     }
 
 

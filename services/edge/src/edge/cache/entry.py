@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.answer import ENDS, Answer
 from edge.assembly import MessagesEvent
-from pricing.usage import Usage
+from pricing.usage import FIELDS, Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 # A longer answer is seldom requested twice, and Redis is shared with the cost events.
@@ -52,7 +52,7 @@ def encode(answer: Answer) -> bytes | None:
         "target_model": answer.target_model,
         "response_model": answer.response_model,
         "system_fingerprint": answer.system_fingerprint,
-        "usage": {name: getattr(usage, name) for name in Usage.__slots__},
+        "usage": {name: count for name in FIELDS if (count := getattr(usage, name)) is not None},
     }
     if answer.response_fields:  # an older edge does not know it, and takes the entry for damaged
         document["response_fields"] = answer.response_fields

@@ -46,6 +46,8 @@ class Receipt:
     ending: Ending
     costs: list[Decimal | None]
     """Of each attempt, in USD; None: unpriced."""
+    price_versions: list[str]
+    """By which each attempt is priced; empty: by none."""
     stored: bool
     """Whether the answer is in the response cache now because of this request."""
     saved_cost_usd: Decimal | None
@@ -96,6 +98,7 @@ class Settlement:
         receipt = Receipt(
             ending=ending,
             costs=self._quotes.attempt_costs(ending.attempts) or [FREE],
+            price_versions=self._quotes.price_versions(ending.attempts),
             stored=is_recorded and entry is not None,
             saved_cost_usd=self._quotes.saved_cost(answer.provider, answer.target_model, answer.usage)
             if isinstance(look_up, Hit)

@@ -14,7 +14,7 @@ from edge.ledger.client import LedgerClient
 from edge.metrics import Metrics
 from edge.problems import Problem
 from pricing.cost import FREE, cost_of
-from pricing.price_book import PriceBook
+from pricing.price_book import Price, PriceBook
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -58,6 +58,11 @@ class Quotes:
         """Return the cost of each attempt in USD; None when it is unpriced."""
         return [self._attempt_cost(attempt) for attempt in attempts]
 
+    def price_versions(self, attempts: Sequence[routerpb.Attempt]) -> list[str]:
+        """Return the version of each attempt's price; empty when none is in force or nothing was billed."""
+        prices = [self._price_of(attempt) if attempt.HasField("usage") else None for attempt in attempts]
+        return ["" if price is None else price.price_version for price in prices]
+
     def saved_cost(self, provider: str, target_model: str, usage: Usage | None) -> Decimal | None:
         """Return what an answer would cost now."""
         if self._book is None or usage is None:
@@ -67,8 +72,13 @@ class Quotes:
     def _attempt_cost(self, attempt: routerpb.Attempt) -> Decimal | None:
         if not attempt.HasField("usage"):
             return FREE
-        started_at = attempt.started_at.ToDatetime(tzinfo=UTC)
-        price = self._book.price_at(attempt.provider, attempt.target_model, started_at) if self._book else None
-        if price is None:
+        cost = cost_of(Usage.from_proto(attempt.usage), self._price_of(attempt))
+        if cost is None:
             self._metrics.unquoted_attempts.labels(attempt.provider).inc()
-        return cost_of(Usage.from_proto(attempt.usage), price)
+        return cost
+
+    def _price_of(self, attempt: routerpb.Attempt) -> Price | None:
+        if self._book is None:
+            return None
+        started_at = attempt.started_at.ToDatetime(tzinfo=UTC)
+        return self._book.price_at(attempt.provider, attempt.target_model, started_at)

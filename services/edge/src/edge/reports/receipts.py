@@ -54,8 +54,7 @@ def _attempt(record: ledgerpb.AttemptRecord) -> Json:
     cost = record.cost_usd if record.HasField("cost_usd") else None
     return {
         "event_id": record.event_id,
-        **attempt_object(record.attempt, cost),
-        "price_version": record.price_version or None,
+        **attempt_object(record.attempt, cost, record.price_version),
         "corrections": [_correction(correction) for correction in record.corrections],
     }
 

@@ -81,7 +81,8 @@ def done_object(look_up: LookUp, receipt: Receipt) -> Json:
         "usage": usage_object(answer.usage),
         "cost_usd": money(receipt.cost_usd),
         "attempts": [
-            attempt_object(attempt, money(cost)) for attempt, cost in zip(ending.attempts, receipt.costs, strict=False)
+            attempt_object(attempt, money(cost), version)
+            for attempt, cost, version in zip(ending.attempts, receipt.costs, receipt.price_versions, strict=False)
         ],
         "continuations": [continuation_object(continued) for continued in ending.continuations],
         "cache": {

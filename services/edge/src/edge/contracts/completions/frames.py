@@ -151,13 +151,20 @@ def usage_object(usage: Usage | None) -> Json | None:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    cached = {
-        "cached_tokens": usage.provider_cache_read_input_tokens,
-        "cache_write_tokens": usage.provider_cache_write_input_tokens,
+    details = {
+        "prompt_tokens_details": {
+            "cached_tokens": usage.provider_cache_read_input_tokens,
+            "cache_write_tokens": usage.provider_cache_write_input_tokens,
+            "audio_tokens": usage.audio_input_tokens,
+            "image_tokens": usage.image_input_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_output_tokens,
+            "audio_tokens": usage.audio_output_tokens,
+            "image_tokens": usage.image_output_tokens,
+        },
     }
-    known = {name: count for name, count in cached.items() if count is not None}
-    if known:
-        document["prompt_tokens_details"] = known
-    if usage.reasoning_output_tokens is not None:
-        document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_output_tokens}
+    for name, counts in details.items():
+        if known := {part: count for part, count in counts.items() if count is not None}:
+            document[name] = known
     return document
