@@ -74,7 +74,74 @@ def test_every_price_names_its_source() -> None:
     """Every figure has its source and the day it was read, which is not in the future."""
     for price in load_price_file(PACKAGED_PRICE_BOOK).prices:
         assert price.source
-        assert "2026-09-22" <= price.source_date <= "2026-11-21"
-        has_output = "embedding" not in price.target_model  # vectors are not counted in tokens
+        assert "2026-09-22" <= price.source_date <= "2026-11-28"
+        # Vectors are not counted in tokens.
+        has_output = not any(word in price.target_model for word in ("embed", "voyage"))
         assert Decimal(0) <= price.rates.input <= (price.rates.output if has_output else Decimal(1))
         assert has_output or price.rates.output == 0
+
+
+def test_the_book_knows_the_models_of_today() -> None:
+    """Sixty and more with list prices, of every vendor that the router tells by its address and that lists prices."""
+    listed = [price for price in load_price_file(PACKAGED_PRICE_BOOK).prices if not price.is_estimated]
+    now = [price for price in listed if price.effective_to is None]
+
+    assert len({(price.provider, price.target_model) for price in now}) >= 60
+    assert {"openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai", "openrouter", "together"} <= {
+        price.provider for price in now
+    }
+
+
+def test_only_families_are_priced_by_estimate_and_say_so() -> None:
+    """Their version ends with a mark, which rows and receipts show; a listed model never has it."""
+    moment = datetime(2026, 11, 28, tzinfo=UTC)
+    unlisted = BOOK.price_at("anthropic", "claude-sonnet-7", moment)
+    listed = BOOK.price_at("anthropic", "claude-sonnet-5-5", moment)
+
+    assert unlisted is not None
+    assert listed is not None
+    assert "anthropic/claude-sonnet-*@2026-11-01+estimated" == unlisted.price_version
+    assert "anthropic/claude-sonnet-5-5@2026-11-28" == listed.price_version
+    for price in load_price_file(PACKAGED_PRICE_BOOK).prices:
+        assert price.is_estimated == price.target_model.endswith("*") == price.price_version.endswith("+estimated")
+
+
+TODAY = datetime(2026, 11, 28, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "cost"),
+    [
+        # 1,000,000 tokens written for an hour at 4.00, 10 x 2, 2 x 10; as five-minute writes it would be 2.50004
+        (
+            "anthropic",
+            "claude-sonnet-5-5",
+            Usage(1_000_010, 2, 0, 1_000_000, provider_cache_write_1h_input_tokens=1_000_000),
+            "4.000040000",
+        ),
+        # Three searches at 0.01 and five minutes of code at 0.05 an hour.
+        (
+            "anthropic",
+            "claude-sonnet-5-5",
+            Usage(0, 0, web_search_requests=3, code_execution_seconds=300),
+            "0.034166667",
+        ),
+        # (1,000 x 5 + 100 x 25) x 2 x 1.1
+        ("anthropic", "claude-opus-5", Usage(1000, 100, service_tier="fast+us"), "0.016500000"),
+        # Half of 1,000 x 2 + 100 x 10, and double of it.
+        ("openai", "gpt-6-sol", Usage(1000, 100, service_tier="flex"), "0.001500000"),
+        ("openai", "gpt-6-sol", Usage(1000, 100, service_tier="priority"), "0.006000000"),
+        # 200 x 2.50 + 800 x 32; 20 x 10 + 80 x 64
+        ("openai", "gpt-audio", Usage(1000, 100, audio_input_tokens=800, audio_output_tokens=80), "0.031420000"),
+        ("openai", "gpt-4o-search-preview", Usage(1000, 100, web_search_requests=1), "0.028500000"),
+        # Reasoning beside completion is output: 1,000 x 2 + 7,000 x 6
+        ("xai", "grok-4.5", Usage(1000, 7000, reasoning_output_tokens=3000), "0.044000000"),
+        # Prompts of 200,000 tokens cost double: 200,000 x 4
+        ("xai", "grok-4.5", Usage(200_000, 0), "0.800000000"),
+    ],
+)
+def test_what_vendors_bill_besides_plain_tokens_costs_what_the_list_says(
+    provider: str, model: str, usage: Usage, cost: str
+) -> None:
+    """Writes of an hour, searches, code, tiers, speed, region, sound, long prompts."""
+    assert cost == f"{cost_of(usage, BOOK.price_at(provider, model, TODAY)):.9f}"

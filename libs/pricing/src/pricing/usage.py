@@ -39,7 +39,7 @@ class Usage:
 
     def to_proto(self) -> routerpb.Usage:
         """Write the message; None leaves its field unset."""
-        return routerpb.Usage(**{name: getattr(self, name) for name in FIELDS})
+        return routerpb.Usage(**{name: value for name in FIELDS if (value := getattr(self, name)) is not None})
 
 
 FIELDS = tuple(field.name for field in fields(Usage))

@@ -3,6 +3,7 @@
     prices:
       - provider: openai                   # as in the routes file
         target_model: MODEL                # the provider's name for it
+        also: [MODEL-2026-09-22]           # further names of it: each becomes a price of its own
         effective_from: 2026-09-22         # the first UTC day of this price
         effective_to: 2026-12-01           # the first UTC day it no longer holds; default: until the next one begins
         currency: USD                      # the default, and the only one: costs are recorded in USD
@@ -141,6 +142,7 @@ class _PriceEntry(BaseModel):
 
     provider: _Name
     target_model: _Name
+    also: list[_Name] = []
     effective_from: date
     effective_to: date | None = None
     currency: Annotated[str, AfterValidator(_is_usd)] = "USD"
@@ -154,18 +156,22 @@ class _PriceEntry(BaseModel):
 
     @model_validator(mode="after")
     def _mark_family(self) -> Self:
-        if FAMILY in self.target_model[:-1] or self.target_model == FAMILY:
-            raise ValueError("`*` is only allowed at the end of a name, for a family of models")
-        if self.target_model.endswith(FAMILY) and not self.estimated:
-            raise ValueError("the price of a family of models must be `estimated: true`")
+        for name in (self.target_model, *self.also):
+            if FAMILY in name[:-1] or name == FAMILY:
+                raise ValueError("`*` is only allowed at the end of a name, for a family of models")
+            if name.endswith(FAMILY) and not self.estimated:
+                raise ValueError("the price of a family of models must be `estimated: true`")
         return self
 
-    def to_price(self) -> Price:
-        version = f"{self.provider}/{self.target_model}@{self.effective_from}"
+    def to_prices(self) -> list[Price]:
+        return [self._to_price(name) for name in (self.target_model, *self.also)]
+
+    def _to_price(self, target_model: str) -> Price:
+        version = f"{self.provider}/{target_model}@{self.effective_from}"
         return Price(
             price_version=version + ESTIMATED_MARK if self.estimated else version,
             provider=self.provider,
-            target_model=self.target_model,
+            target_model=target_model,
             effective_from=_midnight(self.effective_from),
             effective_to=None if self.effective_to is None else _midnight(self.effective_to),
             rates=self.rates.to_rates(),
@@ -221,8 +227,13 @@ def load_price_file(path: Path) -> PriceFile:
             for fault in error.errors(include_url=False, include_input=False, include_context=False)
             if fault["loc"] not in reported
         ]
-    prices = [entry.to_price() for entry in entries]
-    lines = {price.price_version: document.line_of(("prices", n)) for n, price in reversed([*enumerate(prices)])}
+    of_entries = [entry.to_prices() for entry in entries]
+    prices = [price for of_entry in of_entries for price in of_entry]
+    lines = {
+        price.price_version: document.line_of(("prices", n))
+        for n, of_entry in reversed([*enumerate(of_entries)])
+        for price in of_entry
+    }
     faults += [(lines[version], f"{version}: {reason}") for version, reason in _faults_of_times(prices)]
     if faults:
         raise PriceBookInvalid([f"{path}:{line}: {reason}" for line, reason in sorted(faults)])
