@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from llm_router.errors import StreamBroken
-from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.openai.usage import OpenAIUsage
+from llm_router.providers.stream_error import read_stream_error
 from pricing.usage import Usage
 
 _BYTES_PER_NUMBER = 4
