@@ -251,12 +251,12 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
         "invalid_request_error",
         "stop_sequences",
     ),
-    "a tool billed by use": (
-        b'{"model":"claude","max_tokens":5,"tools":[{"type":"web_search_20250305","name":"web_search"}],'
+    "a tool billed by a use that nobody counts": (
+        b'{"model":"claude","max_tokens":5,"tools":[{"type":"advisor_20260301","name":"advisor","model":"m"}],'
         b'"messages":[{"role":"user","content":"x"}]}',
         400,
         "invalid_request_error",
-        "tools.0: tools of the type 'web_search_20250305' are billed by use",
+        "tools.0: tools of the type 'advisor_20260301' are billed by a use that no usage counts",
     ),
     "a huge body": (b'{"model": "' + b"x" * 5_000_000 + b'"}', 413, "request_too_large", "4194304 bytes"),
     "a long prompt": (

@@ -98,9 +98,9 @@ async def test_the_packaged_price_book_is_imported_by_default(postgres_url: str,
     run_migrate(environment(url, redis_url, PRICE_BOOK_FILE=PACKAGED_PRICE_BOOK))
 
     async with connected(url) as connection:
-        assert ["anthropic", "openai", "vllm"] == [
-            row["provider"] for row in await connection.fetch("SELECT DISTINCT provider FROM prices ORDER BY 1")
-        ]
+        assert {"anthropic", "gemini", "groq", "mistral", "openai", "vllm", "xai"} <= {
+            row["provider"] for row in await connection.fetch("SELECT DISTINCT provider FROM prices")
+        }
 
 
 def test_a_wrong_password_is_one_line(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
