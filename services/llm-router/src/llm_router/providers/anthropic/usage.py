@@ -87,7 +87,7 @@ class AnthropicUsage:
                 "output_tokens_details.thinking_tokens", "output_tokens_details.reasoning_tokens"
             ),
             provider_cache_write_1h_input_tokens=hour,
-            web_search_requests=max(searches or 0, self._searches) if searches is not None or self._searches else None,
+            web_search_requests=max(searches or 0, self._searches) or None,
             code_execution_seconds=self._code_execution_seconds(),
             service_tier="+".join(tier for tier in self._tiers.values() if tier not in _STANDARD) or None,
             unpriced_units=joined([*counts.unknown_units(_KNOWN), *self._other_work]),
@@ -100,7 +100,7 @@ class AnthropicUsage:
         kinds = [count for name in _CACHE_KINDS if (count := self._counts.first(name)) is not None]
         if kinds:
             written = max(written or 0, sum(kinds))
-        return written, self._counts.first("cache_creation.ephemeral_1h_input_tokens")
+        return written, self._counts.first("cache_creation.ephemeral_1h_input_tokens") or None
 
     def _code_execution_seconds(self) -> int | None:
         has_run = self._ran_code or self._counts.first("server_tool_use.code_execution_requests")

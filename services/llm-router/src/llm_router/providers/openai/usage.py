@@ -85,8 +85,8 @@ class OpenAIUsage:
         """`body` is what the target was asked: some work is billed that no count tells of."""
         self._vendor = vendor
         self._counts = Counts()
-        self._searches = 1 if _SEARCH_MODEL.fullmatch(model) else None
-        self._asked = _billed_work(body or {}, model) if vendor.bills_by_use and self._searches is None else []
+        self._searches = 1 if _SEARCH_MODEL.fullmatch(model) else 0
+        self._asked = _billed_work(body or {}, model) if vendor.bills_by_use and not self._searches else []
         wish = tier_name((body or {}).get("service_tier"))
         self._tier = wish if wish in _DEARER_TIERS else None
         self.total_disagrees: tuple[int, int] | None = None
@@ -108,18 +108,19 @@ class OpenAIUsage:
         """Return what is known so far, None when that is nothing."""
         totals = self._totals()
         searches = self._counts.first(*_SEARCHES, maximum=MAX_USES)
+        # What is told to be 0 of units that few answers have is not worth a place in every record.
         usage = Usage(
             input_tokens=totals.input_tokens,
             output_tokens=totals.output_tokens,
             provider_cache_read_input_tokens=self._counts.first(*_CACHE_READ),
             provider_cache_write_input_tokens=self._counts.first(*_CACHE_WRITE),
             reasoning_output_tokens=totals.reasoning,
-            provider_cache_write_1h_input_tokens=self._counts.first(*_HOUR_WRITE),
-            audio_input_tokens=self._counts.first(*_AUDIO_INPUT),
-            audio_output_tokens=self._counts.first(*_AUDIO_OUTPUT),
-            image_input_tokens=self._counts.first(*_IMAGE_INPUT),
-            image_output_tokens=self._counts.first(*_IMAGE_OUTPUT),
-            web_search_requests=self._searches if searches is None else max(searches, self._searches or 0),
+            provider_cache_write_1h_input_tokens=self._counts.first(*_HOUR_WRITE) or None,
+            audio_input_tokens=self._counts.first(*_AUDIO_INPUT) or None,
+            audio_output_tokens=self._counts.first(*_AUDIO_OUTPUT) or None,
+            image_input_tokens=self._counts.first(*_IMAGE_INPUT) or None,
+            image_output_tokens=self._counts.first(*_IMAGE_OUTPUT) or None,
+            web_search_requests=max(searches or 0, self._searches) or None,
             service_tier=self._tier if self._vendor.bills_by_use else None,
             unpriced_units=self._unpriced(searches),
         )
