@@ -197,3 +197,31 @@ def test_tool_calls_give_the_same_message_however_they_are_cut(arguments: list[s
         left[number] = left[number][length:]
 
     assert arguments == [told["function"]["arguments"] for told in message(*chunks)["tool_calls"]]
+
+
+def test_what_only_its_engine_says_of_a_choice_is_kept() -> None:
+    """Lists grow, of all else the newest value counts; each choice has its own."""
+    chunks = [
+        chunk({"content": "a"}, token_ids=[1, 2], stop_reason=None),
+        chunk({"content": "b"}, token_ids=[3], filters={"hate": 0}),
+        chunk({}, token_ids=None, stop_reason="END", filters={"violence": 0}),
+        chunk({"content": "c"}, index=1, stop_reason=7),
+    ]
+    first, second = assemble(chunks, 2)
+
+    assert ([1, 2, 3], "END", {"hate": 0, "violence": 0}) == (
+        first["token_ids"],
+        first["stop_reason"],
+        first["filters"],
+    )
+    assert {"message", "logprobs", "stop_reason"} == second.keys()
+
+
+def test_the_input_of_a_custom_tool_is_joined() -> None:
+    """It has a text in place of a function."""
+    told = message(
+        chunk({"tool_calls": [{"index": 0, "id": "a", "type": "custom", "custom": {"name": "sql", "input": "SEL"}}]}),
+        chunk({"tool_calls": [{"index": 0, "custom": {"input": "ECT"}}]}),
+    )
+
+    assert [{"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}] == told["tool_calls"]

@@ -117,6 +117,13 @@ def test_arguments_that_are_not_an_object_are_marked(arguments: str) -> None:
     assert {"INVALID_JSON": arguments} == block["input"]
 
 
+def test_arguments_with_a_lone_surrogate_are_arguments() -> None:
+    """One bad character costs no call."""
+    (block,) = joined_blocks(events_of(call(0, '{"x": "\\ud800"}', id="a", name="look")))
+
+    assert {"x": "\ufffd"} == block["input"]
+
+
 def test_other_choices_are_not_part_of_a_message() -> None:
     """A message has one answer."""
     assert [] == events_of(orjson.dumps([{"index": 1, "delta": {"content": "x"}}]))

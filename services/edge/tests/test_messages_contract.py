@@ -126,6 +126,33 @@ async def test_a_whole_message_that_cannot_be_put_together_is_an_error(edge: Edg
     assert [] == await edge.stored()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("field", "reason", "expected"),
+    [
+        ({"stop_reason": "END"}, routerpb.FINISH_REASON_STOP, ("stop_sequence", "END")),
+        ({"matched_stop": "END"}, routerpb.FINISH_REASON_STOP, ("stop_sequence", "END")),
+        ({"stop_reason": 7}, routerpb.FINISH_REASON_STOP, ("end_turn", None)),
+        ({"stop_reason": "END"}, routerpb.FINISH_REASON_TOOL_CALL, ("tool_use", None)),
+        ({"stop_reason": "END"}, routerpb.FINISH_REASON_LENGTH, ("max_tokens", None)),
+    ],
+)
+async def test_a_hit_stop_sequence_is_named(
+    edge: Edge,
+    field: Json,
+    reason: routerpb.FinishReason.ValueType,
+    expected: tuple[str, str | None],
+    stream: bool,
+) -> None:
+    """Engines of OpenAI's wire tell it beside the last delta."""
+    last = choices([{"index": 0, "delta": {}, "finish_reason": None, **field}])
+    edge.router.script = [started(), texts("Pa"), last, attempted(), finished(reason)]
+    visit = await ask(edge, stream=stream).done()
+
+    told = visit.events[-2][1]["delta"] if stream else visit.json
+    assert expected == (told["stop_reason"], told["stop_sequence"])
+
+
 async def test_a_continuation_is_announced_in_a_comment(edge: Edge) -> None:
     """The block continues; the comment names the target that wrote the rest."""
     continuation = routerpb.StreamCompletionResponse(

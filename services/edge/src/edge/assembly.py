@@ -11,7 +11,8 @@ Json = dict[str, Any]
 
 # A larger index is a provider's mistake, and would be filled up with that many empty calls.
 _MAX_TOOL_CALLS = 1000
-_CALL_FIELDS = frozenset({"index", "id", "type", "function"})
+_CHOICE_FIELDS = frozenset({"index", "delta", "logprobs", "finish_reason"})
+_CALL_FIELDS = frozenset({"index", "id", "type", "function", "custom"})
 _PIECE_TEXTS = ("text", "summary", "data")
 _JOINED_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
@@ -29,7 +30,8 @@ class MessagesEvent(bytes):
 def assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     """Return `choices` choices as `{"message": ..., "logprobs": ...}`, in OpenAI's shape, by index.
 
-    A chunk is text of choice 0 or the `choices` array of an OpenAI chunk as JSON; a `MessagesEvent` adds to no choice.
+    What only its engine says of a choice stands beside these two, e.g. vLLM's `stop_reason` and `token_ids`. A chunk is
+    text of choice 0 or the `choices` array of an OpenAI chunk as JSON; a `MessagesEvent` adds to no choice.
     MalformedChunk when it is something else.
     """
     try:
@@ -42,6 +44,7 @@ def _assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
     messages: list[Json] = [{"role": "assistant", "content": None, "refusal": None} for _ in range(choices)]
     logprobs: list[Json | None] = [None] * choices
     texts: list[list[str]] = [[] for _ in range(choices)]
+    fields: list[Json] = [{} for _ in range(choices)]
     for chunk in chunks:
         if isinstance(chunk, str):
             texts[0].append(chunk)
@@ -53,10 +56,25 @@ def _assemble(chunks: Iterable[str | bytes], choices: int) -> list[Json]:
             if 0 <= index < choices:
                 _add_delta(messages[index], texts[index], choice.get("delta") or {})
                 logprobs[index] = _joined_logprobs(logprobs[index], choice.get("logprobs"))
+                if not _CHOICE_FIELDS.issuperset(choice):
+                    _add_fields(fields[index], choice)
     for message, pieces in zip(messages, texts, strict=True):
         if pieces:
             message["content"] = "".join(pieces)
-    return [{"message": message, "logprobs": lp} for message, lp in zip(messages, logprobs, strict=True)]
+    return [
+        {"message": message, "logprobs": lp, **more}
+        for message, lp, more in zip(messages, logprobs, fields, strict=True)
+    ]
+
+
+def _add_fields(fields: Json, choice: Json) -> None:
+    """Add what only its engine says of a choice; lists grow in place, as there is one for each token of an answer."""
+    for name in choice.keys() - _CHOICE_FIELDS:
+        known, more = fields.get(name), choice[name]
+        if isinstance(known, list) and isinstance(more, list):
+            known.extend(more)
+        elif more is not None:
+            fields[name] = _joined(known, more)
 
 
 def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
@@ -70,7 +88,7 @@ def _add_delta(message: Json, texts: list[str], delta: Json) -> None:
         elif name == "tool_calls":
             _add_tool_calls(message.setdefault("tool_calls", []), value)
         elif name == "function_call":
-            _join_function(message.setdefault("function_call", {}), value)
+            _join_texts(message.setdefault("function_call", {}), value)
         elif name == "audio":
             _join_audio(message.setdefault("audio", {}), value)
         else:
@@ -118,13 +136,17 @@ def _add_tool_calls(calls: list[Json], fragments: list[Json]) -> None:
         call = calls[index]
         call["id"] = fragment.get("id") or call["id"]
         call["type"] = fragment.get("type") or call["type"]
-        _join_function(call["function"], fragment.get("function") or {})
+        if custom := fragment.get("custom"):  # OpenAI's tools whose input is any text
+            call.pop("function", None)
+            _join_texts(call.setdefault("custom", {"name": "", "input": ""}), custom)
+        elif "function" in call:
+            _join_texts(call["function"], fragment.get("function") or {})
         for name in fragment.keys() - _CALL_FIELDS:
             call[name] = _joined(call.get(name), fragment[name])
 
 
-def _join_function(function: Json, fragment: Json) -> None:
-    for name in ("name", "arguments"):
+def _join_texts(function: Json, fragment: Json) -> None:
+    for name in ("name", "arguments", "input"):
         if fragment.get(name):
             function[name] = function.get(name, "") + fragment[name]
 

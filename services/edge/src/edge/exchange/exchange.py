@@ -82,7 +82,8 @@ class Exchange:
                 await self._work.fetch(reader)
         except Problem as failure:
             problem = failure
-        except MalformedChunk:
+        except MalformedChunk as error:
+            log.warning("answer_malformed", cause=f"{error} ({type(error.__cause__).__name__})")
             problem = Problem("stream_interrupted", "the answer broke off: a provider's chunk made no sense")
         except asyncio.CancelledError:
             await self._settle(Problem("stream_interrupted", "the gateway stopped before the answer was complete"))

@@ -29,11 +29,13 @@ from llm_router.strategies.splice import Splice
 from llm_router.target import Target
 from pricing.estimate import estimate_tokens
 from pricing.usage import FIELDS, TEXT_FIELDS, Usage
+from servicekit.sse import MAX_EVENT_BYTES
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
 
-_MAX_FIELDS_BYTES = 256 * 1024
+# As long as one event of a provider may be: an answer with `prompt_logprobs` is one, and they are most of it.
+_MAX_FIELDS_BYTES = MAX_EVENT_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,4 +108,7 @@ def _texts(chunks: list[str | bytes]) -> list[str]:
 
 def _tool_calls(receipt: Receipt) -> list[Json]:
     calls = receipt.answer.choices()[0]["message"].get("tool_calls") or []
-    return [{"index": index, "id": call["id"], **call["function"]} for index, call in enumerate(calls)]
+    return [
+        {"index": index, "id": call["id"], **(call.get("function") or call["custom"])}
+        for index, call in enumerate(calls)
+    ]

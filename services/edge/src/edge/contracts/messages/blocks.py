@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from edge.assembly import MalformedChunk, MessagesEvent
+from servicekit.lenient_json import loads
 
 Json = dict[str, Any]
 
@@ -31,6 +32,8 @@ class MessageBlocks:
         """Whether the target refused to answer."""
         self.stop: Json | None = None
         """Why the answer ended, when the target has said so in Anthropic's terms."""
+        self.stop_sequence: str | None = None
+        """The stop sequence that ended the answer, when an engine of OpenAI's wire tells it."""
         self.message: Json = {}
         """The fields that only a target of Anthropic's has given the message, e.g. `container`."""
         self.usage: Json = {}
@@ -50,6 +53,7 @@ class MessageBlocks:
                 for choice in orjson.loads(chunk):
                     if choice["index"] == 0:
                         self._read(choice.get("delta") or {}, events)
+                        self._note_stop(choice)
         except (TypeError, AttributeError, LookupError, ValueError) as error:
             raise MalformedChunk("a chunk of the answer has the wrong shape") from error
         return events
@@ -75,6 +79,12 @@ class MessageBlocks:
         self.is_refusal |= bool(delta.get("refusal"))
         for fragment in delta.get("tool_calls") or ():
             self._take_fragment(fragment, events)
+
+    def _note_stop(self, choice: Json) -> None:
+        """Note what ended the answer: vLLM tells a stop sequence as text, SGLang too, and other tokens as numbers."""
+        stop = choice.get("stop_reason") or choice.get("matched_stop")
+        if isinstance(stop, str):
+            self.stop_sequence = stop
 
     def _take_native(self, event: Json, events: list[Json]) -> None:
         """Take an event of the Messages API that has no counterpart in an OpenAI chunk; its index is ours."""
@@ -177,7 +187,7 @@ def _join(block: Json, delta: Json, index: int, inputs: dict[int, str]) -> None:
 def _input(arguments: str) -> Json:
     """Read the arguments of a tool call; malformed ones stand under the name that Anthropic proposes."""
     try:
-        parsed = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        parsed = loads(arguments.encode())
+    except ValueError:
         parsed = None
     return parsed if isinstance(parsed, dict) else {"INVALID_JSON": arguments}

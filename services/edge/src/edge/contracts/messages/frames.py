@@ -188,7 +188,11 @@ def _stop(receipt: Receipt, blocks: MessageBlocks) -> Json:
     if blocks.stop is not None:
         return blocks.stop
     reason = _STOP_REASONS[receipt.answer.finish_reasons[0]]
-    return {"stop_reason": "refusal" if blocks.is_refusal else reason, "stop_sequence": None}
+    if blocks.is_refusal:
+        return {"stop_reason": "refusal", "stop_sequence": None}
+    if blocks.stop_sequence is not None and reason == "end_turn":
+        return {"stop_reason": "stop_sequence", "stop_sequence": blocks.stop_sequence}
+    return {"stop_reason": reason, "stop_sequence": None}
 
 
 def _usage(usage: Usage | None) -> Json:
