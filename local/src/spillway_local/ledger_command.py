@@ -1,4 +1,4 @@
-"""`spillway prices|reprice|verify|reconcile`: the ledger's own commands, on the local system."""
+"""`spillway prices|reprice|verify|reconcile|dead-letters`: the ledger's own commands, on the local system."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ LEDGER_COMMANDS = {
     "reprice": "recompute costs with the current prices and record differences as corrections",
     "verify": "check every cost and every sum of the ledger",
     "reconcile": "compare a provider's usage or cost export with the ledger",
+    "dead-letters": "cost events that could not be recorded: list, show, replay",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from edge.guard.keys import KeysError, add_key, load_keys
 from edge.identity import Identity
@@ -170,3 +171,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(KeysError, match="not YAML"):
         load_keys(tmp_path / "bytes.yaml")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "\x7f"])
+def test_names_have_no_control_characters(tmp_path: Path, name: str) -> None:
+    """They are recorded with every request, and PostgreSQL takes no NUL."""
+    with pytest.raises(ValidationError, match="pattern"):
+        add_key(tmp_path / "keys.yaml", "acme", name, "gold")

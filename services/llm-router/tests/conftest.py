@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import redis.asyncio as redis
-import yaml
 
 from kit.router.breaker_pods import Pod
 from kit.router.breaker_valkey import Pods, Valkey
-from kit.router.process import Router, Seen, routes_file
-from servicekit.rpc import create_channel, is_serving
-from spillway_local import processes
-from spillway_local.ports import free_port
+from kit.router.process import Router, Seen, running_router
 
 
 @pytest.fixture(scope="session")
@@ -38,25 +31,8 @@ def router_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 async def router(fault_provider_url: str, router_log: Path) -> AsyncIterator[Router]:
     """Yield a client of a real router process whose targets are all played by the fault provider."""
-    folder = router_log.parent
-    (folder / "key").write_text("sk-test-credential")
-    (folder / "routes.yaml").write_text(yaml.safe_dump(routes_file(fault_provider_url, folder / "key")))
-    port, metrics_port = free_port(), free_port()
-    environment = {
-        **os.environ,
-        "LLM_ROUTER_PORT": str(port),
-        "LLM_ROUTER_METRICS_PORT": str(metrics_port),
-        "LLM_ROUTER_ROUTES_FILE": str(folder / "routes.yaml"),
-    }
-    process = processes.start([sys.executable, "-m", "llm_router"], router_log, environment=environment)
-    channel = create_channel(f"127.0.0.1:{port}")
-    try:
-        processes.wait_until_ready(process, lambda: '"started"' in router_log.read_text(), router_log, 60.0)
-        assert await is_serving(channel, "spillway.router.v1.RouterService", 10.0)
-        yield Router(channel)
-    finally:
-        await channel.close()
-        processes.stop(process, signal.SIGTERM, 10.0)
+    async with running_router(router_log.parent, fault_provider_url, router_log) as router:
+        yield router
 
 
 @pytest.fixture(scope="module")

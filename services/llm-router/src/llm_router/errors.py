@@ -267,7 +267,7 @@ def no_embeddings(route: str) -> CompletionFailed:
 def callers_error(error: ProviderError) -> CompletionFailed:
     """Every target would say the same, or the last one did: the request itself has to change."""
     detail = routerpb.CompletionError(
-        code=error.code, message=str(error), param=error.param, provider_code=error.provider_code
+        code=error.code, message=_sendable(str(error)), param=_sendable(error.param), provider_code=error.provider_code
     )
     return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
@@ -313,6 +313,11 @@ def interrupted(target: str, error: ProviderError, delivered_characters: int) ->
         delivered_characters=delivered_characters,
     )
     return CompletionFailed(grpc.StatusCode.ABORTED, detail)
+
+
+def _sendable(text: str) -> str:
+    """Replace what no message can hold: a provider's text may have half a character."""
+    return text.encode(errors="replace").decode()
 
 
 def _named(failures: Sequence[tuple[str, ProviderError]]) -> str:

@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from llm_router.vendors import Vendor, vendor_of
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+# Each is recorded with every request; PostgreSQL takes no NUL.
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 # A person who waits must not see silence for longer than this.
 FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]

@@ -34,7 +34,7 @@ _BLOCK_MS = 500
 _MAX_DEAD_LETTERS = 10_000
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
 # The values are at fault: they cannot be stored, indexed or multiplied. Other errors of Postgres are temporary.
-_REFUSALS = (
+REFUSALS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -179,7 +179,7 @@ class Consumer:
         book = await self._prices.book()
         try:
             await self._record_batch(entries, book)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if len(entries) == 1:
                 entry = entries[0]
                 return [DeadLetter(entry.entry_id, entry.data, PoisonedEvent("refused", type(error).__name__))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import NamedTuple
@@ -80,8 +80,10 @@ class Store:
         self._pool = pool
         self._timeout = timeout_seconds
 
-    async def record(self, admitted: Sequence[AdmittedEvent], settled: Sequence[PricedSettled]) -> Recorded:
-        """Write a batch in one transaction and return what of it was new.
+    async def record(
+        self, admitted: Sequence[AdmittedEvent], settled: Sequence[PricedSettled], *, dry_run: bool = False
+    ) -> Recorded:
+        """Write a batch in one transaction and return what of it was new; a dry run takes everything back.
 
         Raises what asyncpg raises, and TimeoutError; then nothing of the batch is written.
         """
@@ -90,8 +92,8 @@ class Store:
         rows |= {request_id: _settled_row(priced) for request_id, priced in endings.items()}
         for _ in range(_TRIES - 1):
             with suppress(asyncpg.UniqueViolationError):
-                return await self._record(rows, endings, admitted)
-        return await self._record(rows, endings, admitted)
+                return await self._record(rows, endings, admitted, dry_run=dry_run)
+        return await self._record(rows, endings, admitted, dry_run=dry_run)
 
     async def give_up(self, after_seconds: float) -> int:
         """Mark requests that were recorded longer ago than this and never settled; return how many, 10,000 at most."""
@@ -99,12 +101,17 @@ class Store:
             return len(await connection.fetch(_GIVE_UP, after_seconds, _MAX_GIVEN_UP, timeout=self._timeout))
 
     async def _record(
-        self, rows: Mapping[UUID, RequestRow], endings: Mapping[UUID, PricedSettled], admitted: Sequence[AdmittedEvent]
+        self,
+        rows: Mapping[UUID, RequestRow],
+        endings: Mapping[UUID, PricedSettled],
+        admitted: Sequence[AdmittedEvent],
+        *,
+        dry_run: bool,
     ) -> Recorded:
         async with (
             asyncio.timeout(self._timeout + _ROLLBACK_SECONDS),
             borrowed(self._pool, self._timeout) as connection,
-            connection.transaction(),
+            _transaction(connection, takes_back=dry_run),
         ):
             # Consumers that write the same rows lock them in the same order: requests by id, then spend by key. Hence
             # one statement for beginnings and ends; two could deadlock.
@@ -137,6 +144,18 @@ class Store:
         written = await connection.fetch(_INSERT_ATTEMPTS, *by_column(values), timeout=self._timeout)
         new = (AttemptId(row["request_id"], row["attempt_number"]) for row in written)
         return {key: attempts[key] for key in new}
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, *, takes_back: bool) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.rollback() if takes_back else transaction.commit())
 
 
 def spend_of(

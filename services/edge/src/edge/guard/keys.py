@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.identity import Identity
 
 _PREFIX = "sk-spillway-"
-Word = Annotated[str, Field(min_length=1, max_length=200)]
+# Each is recorded with every request; PostgreSQL takes no NUL.
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Salt = Annotated[str, Field(pattern="^([0-9a-f]{2}){16,32}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

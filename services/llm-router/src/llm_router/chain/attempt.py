@@ -8,6 +8,7 @@ from math import ceil
 from typing import Protocol
 
 from llm_router.breaker.permit import Permit
+from llm_router.chain.recordable import recordable_status, recordable_text, recordable_usage
 from llm_router.chain.timers import Timers
 from llm_router.errors import ProviderError
 from llm_router.target import Target
@@ -83,11 +84,11 @@ class Attempt(ABC):
             target=self.target.name,
             provider=self.target.billed_by.name,
             target_model=self.target.model,
-            response_model=self.response_model,
+            response_model=recordable_text(self.response_model),
             outcome=self._outcome(error),
             error_code=error.code if error else "",
-            http_status=reply.http_status if reply else error.http_status if error else 0,
-            provider_request_id=reply.provider_request_id if reply else "",
+            http_status=recordable_status(reply.http_status if reply else error.http_status if error else 0),
+            provider_request_id=recordable_text(reply.provider_request_id) if reply else "",
             finish_reason=self.finish_reason if error is None else _broken_off(error),
         )
         record.started_at.FromNanoseconds(self.timers.started_ns)
@@ -107,10 +108,10 @@ class Attempt(ABC):
         """Fill in what is billed: reported by the provider, else estimated; absent when nothing is billed."""
         reported = self.reported_usage(error)
         if reported is not None:
-            record.usage.CopyFrom(self._timed(reported).to_proto())
+            record.usage.CopyFrom(recordable_usage(self._timed(reported)).to_proto())
             record.usage_source = routerpb.USAGE_SOURCE_REPORTED
         elif error is None or error.was_billable or self.is_committed:
-            record.usage.CopyFrom(self._timed(self.estimated_usage()).to_proto())
+            record.usage.CopyFrom(recordable_usage(self._timed(self.estimated_usage())).to_proto())
             record.usage_source = routerpb.USAGE_SOURCE_ESTIMATED
 
     def _timed(self, usage: Usage) -> Usage:

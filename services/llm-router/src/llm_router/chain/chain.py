@@ -18,6 +18,7 @@ from llm_router.breaker.permit import Permit
 from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.chat_attempt import ChatAttempt
 from llm_router.chain.outbox import Outbox
+from llm_router.chain.recordable import recordable_text
 from llm_router.errors import CompletionFailed, HedgeLost, ProviderError, interrupted
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Provider
@@ -231,10 +232,10 @@ class Chain:
         return routerpb.StreamCompletionResponse(
             finished=routerpb.Finished(
                 finish_reasons=[answer.finish_reasons[index] for index in sorted(answer.finish_reasons)],
-                response_model=answer.response_model or last.target.model,
+                response_model=recordable_text(answer.response_model) or last.target.model,
                 usage=_sum([Usage.from_proto(record.usage) for record in self._answering]).to_proto(),
                 usage_source=routerpb.USAGE_SOURCE_ESTIMATED if is_estimated else routerpb.USAGE_SOURCE_REPORTED,
-                system_fingerprint=answer.system_fingerprint,
+                system_fingerprint=recordable_text(answer.system_fingerprint),
                 response_fields=_encoded(answer.fields),
             )
         )

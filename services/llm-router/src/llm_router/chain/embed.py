@@ -100,7 +100,7 @@ class Embedding:
         record = self._attempts.end(attempt, None)
         return routerpb.EmbedResponse(
             vectors=attempt.answer.vectors,
-            response_model=attempt.response_model or target.model,
+            response_model=record.response_model or target.model,
             usage=record.usage,
             usage_source=record.usage_source,
             attempts=self._records,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,15 @@ from typing import Any
 import grpc
 import httpx2
 import orjson
+import yaml
 
 from kit.decision_table import table_routes
 from servicekit.errors import detail_of
+from servicekit.rpc import create_channel, is_serving
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
+from spillway_local import processes
+from spillway_local.ports import free_port
 
 # Route -> targets as (provider, model of the fault provider). `!` in front: the target's timers are short.
 ROUTES: Mapping[str, list[tuple[str, str]]] = {
@@ -247,6 +255,29 @@ def _take_delta(stream: Stream, delta: routerpb.Delta) -> None:
     stream.contents += [("texts", text) for text in delta.texts]
     stream.contents += [("choices", each) for each in choices]
     stream.contents += [("messages_events", each) for each in events]
+
+
+@asynccontextmanager
+async def running_router(folder: Path, fault_provider_url: str, log_file: Path) -> AsyncIterator[Router]:
+    """Run a process whose targets are all played by the fault provider; yield a client of it."""
+    (folder / "key").write_text("sk-test-credential")
+    (folder / "routes.yaml").write_text(yaml.safe_dump(routes_file(fault_provider_url, folder / "key")))
+    port, metrics_port = free_port(), free_port()
+    environment = {
+        **os.environ,
+        "LLM_ROUTER_PORT": str(port),
+        "LLM_ROUTER_METRICS_PORT": str(metrics_port),
+        "LLM_ROUTER_ROUTES_FILE": str(folder / "routes.yaml"),
+    }
+    process = processes.start([sys.executable, "-m", "llm_router"], log_file, environment=environment)
+    channel = create_channel(f"127.0.0.1:{port}")
+    try:
+        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, 60.0)
+        assert await is_serving(channel, "spillway.router.v1.RouterService", 10.0)
+        yield Router(channel)
+    finally:
+        await channel.close()
+        processes.stop(process, signal.SIGTERM, 10.0)
 
 
 class Seen:
