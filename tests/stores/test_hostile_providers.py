@@ -11,9 +11,11 @@ import pytest
 
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from kit.ledger.cost_events import request, settled
+from kit.ledger.cost_events import attempt, read_settled, request, settled
 from kit.ledger.process import PRICE_BOOK, Parts, database, parts_on
 from kit.router.process import Router, running_router
+from llm_router.chain.recordable import max_count, recordable_text, recordable_usage
+from pricing.usage import FIELDS, TEXT_FIELDS, Usage
 
 Json = dict[str, Any]
 
@@ -37,19 +39,17 @@ _COUNTS: tuple[Any, ...] = (
 
 
 def _openai(model: Any, count: Any) -> list[Any]:
-    head: Json = {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": model,
-        "system_fingerprint": model,
-    }
+    head: Json = {"id": "c", "object": "chat.completion.chunk", "created": 1}
+    head |= {"model": model, "system_fingerprint": model, "service_tier": model}
+    parts = {"cached_tokens": count, "cache_write_tokens": count, "audio_tokens": count, "image_tokens": count}
     usage = {
         "prompt_tokens": count,
         "completion_tokens": count,
         "total_tokens": count,
-        "prompt_tokens_details": {"cached_tokens": count},
-        "completion_tokens_details": {"reasoning_tokens": count},
+        "prompt_tokens_details": parts,
+        "completion_tokens_details": {**parts, "reasoning_tokens": count},
+        "num_search_queries": count,
+        "service_tier": model,
     }
     return [
         {**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "yes"}, "finish_reason": None}]},
@@ -60,14 +60,17 @@ def _openai(model: Any, count: Any) -> list[Any]:
 
 
 def _anthropic(model: Any, count: Any) -> list[Any]:
-    counts = {"input_tokens": count, "cache_read_input_tokens": count, "cache_creation_input_tokens": count}
+    counts: Json = {"input_tokens": count, "cache_read_input_tokens": count, "cache_creation_input_tokens": count}
+    counts |= {"service_tier": model, "speed": model, "inference_geo": model}
+    counts |= {"server_tool_use": {"web_search_requests": count, "code_execution_requests": count, "of_its_own": count}}
+    counts |= {"cache_creation": {"ephemeral_5m_input_tokens": count, "ephemeral_1h_input_tokens": count}}
     message = {"id": "m", "type": "message", "role": "assistant", "model": model, "content": [], "usage": counts}
     return [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "yes"}},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": count}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {**counts, "output_tokens": count}},
         {"type": "message_stop"},
     ]
 
@@ -133,3 +136,12 @@ async def test_it_is_recorded(router: Router, parts: Parts, route: str, scripts:
     assert asked == Counter(str(row["request_id"]) for row in rows)
     assert all(len(row["response_model"]) <= 256 and len(row["provider_request_id"]) <= 256 for row in rows)
     assert all((row["input_tokens"] or 0) <= 10**10 for row in rows)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_ledger_takes_the_largest_counts_and_texts_of_the_router(name: str) -> None:
+    """The two say so each for itself."""
+    largest: Any = recordable_text("x" * 10**6) if name in TEXT_FIELDS else max_count(name)
+    usage = recordable_usage(Usage(**{name: largest}))
+    assert largest == getattr(usage, name)
+    read_settled(settled(request(), [attempt(usage=usage.to_proto())]))

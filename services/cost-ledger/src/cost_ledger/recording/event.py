@@ -21,7 +21,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 # No model takes so much: a larger count is garbage, and it would overflow the sums that others are in.
 MAX_TOKENS = 10**12
 # Likewise what is billed by use, which costs cents and not millionths of a dollar.
-_MAX_COUNTS = {"web_search_requests": 10**6 + 1, "code_execution_seconds": 10**7}
+MAX_COUNTS = {"web_search_requests": 10**6 + 1, "code_execution_seconds": 10**7}
 _MAX_TEXT = 500
 
 
@@ -156,8 +156,8 @@ def _usage(message: routerpb.Usage) -> Usage:
         if field.name in TEXT_FIELDS:
             if len(value) > _MAX_TEXT or not value.isprintable():
                 raise ValueError(f"{field.name} is no short text")
-        elif not 0 <= value < _MAX_COUNTS.get(field.name, MAX_TOKENS):
-            raise ValueError(f"{field.name} {value} is not within 0 and {_MAX_COUNTS.get(field.name, MAX_TOKENS)}")
+        elif not 0 <= value < MAX_COUNTS.get(field.name, MAX_TOKENS):
+            raise ValueError(f"{field.name} {value} is not within 0 and {MAX_COUNTS.get(field.name, MAX_TOKENS)}")
     return Usage.from_proto(message)
 
 

@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cost_ledger.recording.event import MAX_TOKENS
+from cost_ledger.recording.event import MAX_COUNTS, MAX_TOKENS
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -66,7 +66,7 @@ def _repair(message: Message, path: str, appended: datetime) -> Iterator[str]:
                 yield from _repair(each, f"{place}[{number}]." if field.is_repeated else f"{place}.", appended)
         elif field.type == FieldDescriptor.TYPE_STRING:
             yield from _repair_text(message, field.name, place, value)
-        elif isinstance(message, routerpb.Usage) and not 0 <= value < MAX_TOKENS:
+        elif isinstance(message, routerpb.Usage) and not 0 <= value < MAX_COUNTS.get(field.name, MAX_TOKENS):
             message.ClearField(field.name)  # type: ignore[arg-type]
             # Left out, it would make the cost a smaller one; so named, it makes it unknown.
             message.unpriced_units = ",".join(filter(None, [message.unpriced_units, field.name]))
@@ -77,9 +77,10 @@ def _repair(message: Message, path: str, appended: datetime) -> Iterator[str]:
 
 
 def _repair_text(message: Message, name: str, place: str, text: str) -> Iterator[str]:
-    fit = text.replace("\0", _REPLACEMENT)
+    is_code = isinstance(message, routerpb.Usage)
+    fit = "".join(_REPLACEMENT if each == "\0" or (is_code and not each.isprintable()) else each for each in text)
     if fit != text:
-        yield f"{place}: NUL replaced"
+        yield f"{place}: {'control characters' if is_code else 'NUL'} replaced"
     if len(fit.encode()) > MAX_TEXT_BYTES:
         fit = fit.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
         yield f"{place}: cut from {len(text):,} characters to {len(fit)}"

@@ -14,6 +14,7 @@ from pricing.usage import FIELDS, TEXT_FIELDS, Usage
 MAX_CHARACTERS = 256
 # No request takes so many tokens. The ledger refuses 100 times as many, as the cost would not fit its column.
 MAX_TOKENS = 10**10
+_MAX_COUNTS = {"web_search_requests": 10**6, "code_execution_seconds": 10**6}
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -40,7 +41,9 @@ def recordable_usage(usage: Usage) -> Usage:
     impossible = [
         name
         for name in FIELDS
-        if name not in TEXT_FIELDS and (count := getattr(usage, name)) is not None and not _is_count(count, MAX_TOKENS)
+        if name not in TEXT_FIELDS
+        and (count := getattr(usage, name)) is not None
+        and not _is_count(count, max_count(name))
     ]
     texts = {name: text for name in TEXT_FIELDS if (text := getattr(usage, name)) is not None}
     if not impossible and all(text == recordable_text(text) for text in texts.values()):
@@ -49,6 +52,11 @@ def recordable_usage(usage: Usage) -> Usage:
     if impossible:
         fit["unpriced_units"] = recordable_text(",".join([*impossible, *filter(None, [fit.get("unpriced_units")])]))
     return replace(usage, **fit)
+
+
+def max_count(name: str) -> int:
+    """Return the largest count that can be one, of a field of usage."""
+    return _MAX_COUNTS.get(name, MAX_TOKENS)
 
 
 def _is_count(value: object, maximum: int) -> bool:
