@@ -27,7 +27,7 @@ _NOT_REPAIRABLE = {"tenant", "request_id", "attempt_number", "template"} | {
 }
 
 
-def _places(message: Message, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], FieldDescriptor]]:
+def _places(message: Message, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield the path of each text, number and time in `message`, whether it is set or not."""
     for field in message.DESCRIPTOR.fields:
         here = (*path, field.name)
@@ -46,13 +46,14 @@ def _values(field: FieldDescriptor) -> list[Any]:
         return [Timestamp(seconds=-(2**63)), Timestamp(seconds=2**63 - 1), Timestamp(nanos=-1), None]
     if field.message_type is Duration.DESCRIPTOR:
         return [Duration(seconds=-(2**63)), Duration(seconds=2**63 - 1), Duration(nanos=-(2**31)), None]
-    return {
+    of_types: dict[int, list[Any]] = {
         FieldDescriptor.TYPE_STRING: [*_TEXTS],
         FieldDescriptor.TYPE_INT64: [-1, 10**12, 2**63 - 1, -(2**63)],
         FieldDescriptor.TYPE_UINT32: [0, 2**31, 2**32 - 1],
         FieldDescriptor.TYPE_BOOL: [True],
         FieldDescriptor.TYPE_ENUM: [0, 999],
-    }[field.type]
+    }
+    return of_types[field.type]
 
 
 def _spoiled(event: ledgerpb.CostEvent, path: tuple[Any, ...], value: Any) -> ledgerpb.CostEvent:
@@ -116,7 +117,8 @@ async def test_a_letter_is_recorded_once_however_often_it_is_replayed(
     end.settled.attempts[0].response_model = "gpt\0" + "x" * 500
     await parts.send(end)
     await parts.consume_all()
-    [(letter_id, fields)] = await parts.client.xrange(DEAD_LETTERS)
+    letters: Any = await parts.client.xrange(DEAD_LETTERS)
+    [(letter_id, fields)] = letters
 
     dry = _run(database_url, redis_url, "replay", "--repair", "--dry-run")
     assert (1, None) == (await parts.client.xlen(DEAD_LETTERS), await parts.state_of(asked.request_id))
@@ -188,7 +190,7 @@ async def test_a_command_that_cannot_be_run_says_why(parts: Parts, database_url:
 
 async def test_what_is_dropped_is_printed_first(parts: Parts, database_url: str, redis_url: str) -> None:
     """All or those that are named; not by mistake."""
-    ids = [await parts.client.xadd(DEAD_LETTERS, {"event": data}) for data in (b"one", b"two", b"three")]
+    ids: list[Any] = [await parts.client.xadd(DEAD_LETTERS, {"event": data}) for data in (b"one", b"two", b"three")]
     nothing = _run(database_url, redis_url, "drop")
     one = _run(database_url, redis_url, "drop", ids[1].decode())
     rest = _run(database_url, redis_url, "drop", "--all")
