@@ -482,6 +482,7 @@ def test_a_missing_id_is_made_up() -> None:
     [
         ([use(0, "a"), STOP_0], "end_turn", routerpb.FINISH_REASON_TOOL_CALL),
         ([use(0, "a"), STOP_0], "tool_use", routerpb.FINISH_REASON_TOOL_CALL),
+        ([use(0, "a"), STOP_0], "stop_sequence", routerpb.FINISH_REASON_TOOL_CALL),
         ([use(0, "a"), STOP_0], "max_tokens", routerpb.FINISH_REASON_LENGTH),
         ([delta("text_delta", text="Hi")], "tool_use", routerpb.FINISH_REASON_STOP),
         ([delta("text_delta", text="Hi")], "end_turn", routerpb.FINISH_REASON_STOP),

@@ -209,6 +209,9 @@ def test_fields_of_the_chunks_that_are_not_openais_stream_are_kept() -> None:
         ("model_length", routerpb.FINISH_REASON_LENGTH),
         ("max_tokens", routerpb.FINISH_REASON_LENGTH),
         ("content_filter", routerpb.FINISH_REASON_CONTENT_FILTER),
+        ("SAFETY", routerpb.FINISH_REASON_CONTENT_FILTER),
+        ("PROHIBITED_CONTENT", routerpb.FINISH_REASON_CONTENT_FILTER),
+        ("content_filter: RECITATION", routerpb.FINISH_REASON_CONTENT_FILTER),
     ],
 )
 def test_other_words_for_an_end(reason: str, known: int) -> None:

@@ -59,6 +59,7 @@ from llm_router.providers.stream_error import read_stream_error
         ({"error": "m", "error_type": "overloaded"}, ProviderUnavailable),
         ({"error": {"type": "RateLimitError"}}, ProviderRateLimited),
         ({"error": "this model's maximum context length is 8"}, ContextTooLong),
+        ({"code": "InvalidParameter", "message": "m"}, RequestRejected),
         # nothing that says what it is
         ({"error": "m"}, StreamBroken),
         ({"error": {"message": "m"}}, StreamBroken),

@@ -11,7 +11,7 @@ import grpc
 import orjson
 import pytest
 
-from kit.router.process import Router, Stream
+from kit.router.process import Router, Seen, Stream
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -211,7 +211,7 @@ async def test_a_callers_mistake_after_content_is_not_worth_a_retry(router: Rout
     assert ("stream_interrupted", False) == (stream.error.code, stream.error.retryable)
 
 
-async def test_what_only_whole_answers_have_is_fetched_whole(router: Router) -> None:
+async def test_what_only_whole_answers_have_is_fetched_whole(router: Router, seen: Seen) -> None:
     """VLLM refuses `prompt_logprobs` in a stream; the answer then takes as long as it takes."""
     whole = {
         "model": "m",
@@ -230,6 +230,7 @@ async def test_what_only_whole_answers_have_is_fetched_whole(router: Router) -> 
     }
     stream = await told(router, "bytes-hung-openai", 1.5, orjson.dumps(whole).decode(), prompt_logprobs=1)
 
+    assert not seen.attempts("bytes-hung-openai")[-1]["stream"]
     ((choice,),) = stream.choices
     assert ({"role": "assistant", "content": "one"}, "END", [5, 6]) == (
         choice["delta"],

@@ -14,6 +14,7 @@ from llm_router.providers.refusal import CONTEXT_WORDS, read_refusal
 # vLLM and of OpenAI's SDK, the kinds of TGI, and the statuses of Google's APIs. Compared by their letters alone.
 _STATUS_OF_NAME: Mapping[str, int] = {
     **dict.fromkeys(("badrequest", "badrequesterror", "invalidrequest", "invalidrequesterror", "invalidargument"), 400),
+    **dict.fromkeys(("invalidparameter",), 400),
     **dict.fromkeys(("contextlengthexceeded", "exceedcontextsizeerror", "failedprecondition", "outofrange"), 400),
     **dict.fromkeys(("contentpolicyviolation", "contentfilter", "invalidprompt", "unsupportedparameter"), 400),
     **dict.fromkeys(("authenticationerror", "invalidapikey", "unauthorized", "unauthenticated"), 401),

@@ -22,6 +22,10 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
 
+_GOOGLES_FILTERS = (
+    *("safety", "recitation", "blocklist", "prohibited_content", "spii"),
+    *("image_safety", "image_recitation", "image_prohibited_content"),
+)
 # OpenAI's own words, and those of engines and vendors who say the same in others: docs/compatibility.md.
 _FINISH_REASONS = {
     "stop": routerpb.FINISH_REASON_STOP,
@@ -33,6 +37,7 @@ _FINISH_REASONS = {
     "max_tokens": routerpb.FINISH_REASON_LENGTH,
     "model_length": routerpb.FINISH_REASON_LENGTH,
     "content_filter": routerpb.FINISH_REASON_CONTENT_FILTER,
+    **dict.fromkeys(_GOOGLES_FILTERS, routerpb.FINISH_REASON_CONTENT_FILTER),
     "tool_calls": routerpb.FINISH_REASON_TOOL_CALL,
     "tool_call": routerpb.FINISH_REASON_TOOL_CALL,
     "tool_use": routerpb.FINISH_REASON_TOOL_CALL,
@@ -85,8 +90,8 @@ class OpenAIWire:
         self._note(chunk)
         choices = chunk.get("choices")
         if not choices:
-            if chunk.get("object") == "error":  # so older versions of vLLM say it
-                raise read_stream_error(chunk)
+            if chunk.get("object") == "error" or (chunk.get("message") and chunk.get("code")):
+                raise read_stream_error(chunk)  # without an `error` around it, as older versions of vLLM and gateways
             return []
         if not isinstance(choices, list):
             raise StreamBroken("the choices of a chunk are not a list")
@@ -227,7 +232,8 @@ class OpenAIWire:
         return f"call_{secrets.token_hex(12)}"
 
     def _finish(self, index: int, reason: Any, choice: Json) -> None:
-        known = _FINISH_REASONS.get(reason.lower()) if isinstance(reason, str) else None
+        # Google's endpoint may add its own reason behind a colon.
+        known = _FINISH_REASONS.get(reason.lower().partition(":")[0]) if isinstance(reason, str) else None
         if known is not None:
             self.answer.finish(index, known)
             return
