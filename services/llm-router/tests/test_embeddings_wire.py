@@ -77,7 +77,8 @@ def test_usage_is_the_prompts_tokens_and_no_output(usage: Any, expected: Usage |
         [item(0, [1.0]), item(2, [1.0])],
         [item(0, [1.0]), item(-1, [1.0])],
         [item(0, [1.0]), item(True, [1.0])],
-        [item(0, [1.0]), item("1", [1.0])],
+        [item(0, [1.0]), item("one", [1.0])],
+        [item(None, [1.0]), item(0, [1.0])],
         [item(0, [1.0]), None],
         [item(0, [1.0]), item(1, [1.0, 2.0])],
         [item(0, []), item(1, [])],
@@ -102,6 +103,22 @@ def test_anything_but_one_good_vector_an_input_is_broken(data: Any) -> None:
         answer.read(orjson.dumps({"data": data, "model": "m-1", "usage": {"prompt_tokens": 3}}), 2)
 
     assert ([], "m-1", Usage(3, 0)) == (answer.vectors, answer.response_model, answer.usage)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 1.0), ("0", "1"), (None, None), ("", 1)])
+def test_an_index_may_be_written_in_many_ways(first: Any, second: Any) -> None:
+    """As a float, as digits, or not at all: then the order counts."""
+    assert (
+        read(2, [item(0, [1.0]), item(1, [2.0])]).vectors == read(2, [item(first, [1.0]), item(second, [2.0])]).vectors
+    )
+
+
+def test_a_bad_character_costs_no_vectors() -> None:
+    """It is replaced where it stands."""
+    answer = EmbeddingsAnswer()
+    answer.read(b'{"model": "m\\u0000\\ud800", "data": [{"index": 0, "embedding": [1.0]}]}', 1)
+
+    assert "m\ufffd\ufffd" == answer.response_model
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])

@@ -62,6 +62,7 @@ def anthropic(kind: str, message: str = "SECRET") -> object:
         (400, anthropic("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"), ContextTooLong),
         (400, openai("This model's maximum context length is 8 tokens."), ContextTooLong),
         (413, anthropic("request_too_large"), RequestRejected),
+        (400, [openai(code="context_length_exceeded")], ContextTooLong),
         (400, openai(), RequestRejected),
         (422, openai(), RequestRejected),
         (418, [], RequestRejected),
@@ -107,6 +108,13 @@ def test_callers_error_names_its_field() -> None:
     assert "temperature" == error.param
     assert "x" * 500 == str(error)
     assert "p" * 100 == read_refusal(400, openai(param="p" * 10_000), {}).param
+
+
+def test_a_quoted_message_can_be_sent_on() -> None:
+    """A lone surrogate and a NUL are replaced: no message of gRPC could carry the one, no table the other."""
+    error = read_refusal(400, openai("a\ud800\0", param="b\udc00"), {})
+
+    assert ("a\ufffd\ufffd", "b\ufffd") == (str(error), error.param)
 
 
 def test_rate_limit_says_how_long() -> None:

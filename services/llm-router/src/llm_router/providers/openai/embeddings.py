@@ -8,12 +8,12 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from llm_router.errors import StreamBroken
+from llm_router.providers.numbers import whole_number
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.stream_error import read_stream_error
 from pricing.usage import Usage
+from servicekit.lenient_json import loads
 
 _BYTES_PER_NUMBER = 4
 
@@ -48,8 +48,8 @@ class EmbeddingsAnswer:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        reply = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        reply = loads(body)
+    except ValueError as error:
         raise StreamBroken("the reply is not JSON") from error
     if not isinstance(reply, dict):
         raise StreamBroken("the reply is not an object")
@@ -60,9 +60,12 @@ def _vectors(data: Any, inputs: int) -> list[bytes]:
     if not isinstance(data, list) or len(data) != inputs:
         raise StreamBroken("the reply has not as many vectors as there were inputs")
     by_index: dict[int, bytes] = {}
-    for item in data:
-        index = item.get("index") if isinstance(item, dict) else None
-        if type(index) is not int or not 0 <= index < inputs or index in by_index:
+    for place, item in enumerate(data):
+        if not isinstance(item, dict):
+            raise StreamBroken("a vector of the reply is not an object")
+        given = item.get("index")
+        index = place if given is None or given == "" else whole_number(given)
+        if index is None or not 0 <= index < inputs or index in by_index:
             raise StreamBroken("the indexes of the vectors are not those of the inputs")
         by_index[index] = _vector(item.get("embedding"))
     vectors = [by_index[index] for index in range(inputs)]
