@@ -24,14 +24,20 @@ class Block:
 
 
 def blocks(page: str, sections: Sequence[str] | None = None) -> list[Block]:
-    """Return the blocks of the page `runbook/{page}.md` in their order: of all sections, or of these."""
+    """Return the blocks of the page `runbook/{page}.md` in their order: of all sections, or of these.
+
+    LookupError when the page has no such section: what is not there cannot be tested.
+    """
     _, *parts = re.split(r"^## ", (RUNBOOK / f"{page}.md").read_text(), flags=re.MULTILINE)
-    found = []
-    for part in parts:
-        section, _, text = part.partition("\n")
-        if sections is None or section in sections:
-            found += [Block(page, section, each) for each in _BLOCK.findall(text)]
-    return found
+    texts = dict(part.split("\n", 1) for part in parts)
+    if missing := set(sections or ()) - texts.keys():
+        raise LookupError(f"{page}.md has no section {sorted(missing)}, only {list(texts)}")
+    return [
+        Block(page, section, each)
+        for section, text in texts.items()
+        if sections is None or section in sections
+        for each in _BLOCK.findall(text)
+    ]
 
 
 def run(block: Block, folder: Path, environment: Mapping[str, str]) -> str | None:

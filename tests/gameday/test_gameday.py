@@ -6,12 +6,14 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from .pages import ROOT, RUNBOOK, Block, blocks, run
 from .rules import shortened
+from .waves import Waves
 
 RULE_FILES = sorted((ROOT / "charts/spillway/alerts").glob("*.yaml"))
 
@@ -53,6 +55,19 @@ def test_the_commands_of_a_page_are_a_shell_script(page: Path) -> None:
     for block in blocks(page.stem):
         checked = subprocess.run(["bash", "-n", "-c", block.commands], capture_output=True, text=True)
         assert (0, "") == (checked.returncode, checked.stderr), block
+
+
+def test_every_section_that_a_wave_works_through_is_on_its_page() -> None:
+    """A section that was renamed would not be tested any more."""
+    untouched: Any = Mock()
+    waves = Waves(untouched, untouched, untouched, untouched, untouched).all()
+    steps = [step for wave in waves for step in (*wave.procedures, *wave.afterwards)]
+    steps += [(alert, ["Diagnosis", "Mitigation", "Verify"]) for wave in waves for alert in wave.alerts]
+
+    assert len(steps) > 30
+    assert not [step for step in steps if not blocks(*step)]
+    with pytest.raises(LookupError, match="no section"):
+        blocks("replay-the-spool", ["The pod has gone"])
 
 
 def test_a_command_that_fails_is_told(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Waves:
                 "SpillwayCostEventsLost": "forty streams end while the spool is full",
             },
             mends,
-            procedures=[("replay-the-spool", ["Is there one?", "The pod has to go before Redis is back"])],
+            procedures=[("replay-the-spool", ["Is there one?", "The pod must go before Redis is back"])],
             afterwards=[("replay-the-spool", ["A spool without an edge", "Check"])],
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -12,9 +13,19 @@ import uvloop
 
 log = structlog.get_logger()
 
+# How many more objects than at the last collection there may be. Python's own 700 make a collection out of every other
+# request.
+_OBJECTS_BEFORE_COLLECTION = 10_000
+
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` to its end on a uvloop event loop."""
+    """Run `main` to its end on a uvloop event loop.
+
+    The garbage collector leaves alone what has been imported, and looks for cycles less often: requests leave few.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
     uvloop.run(main())
 
 

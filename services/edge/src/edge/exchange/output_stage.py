@@ -26,8 +26,7 @@ class SizeLimit:
 
     def take(self, chunks: list[str | bytes]) -> list[str | bytes]:
         """Let everything pass until the limit."""
-        for chunk in chunks:
-            self._left -= len(chunk)
+        self._left -= sum(map(len, chunks))
         if self._left < 0:
             raise Problem(
                 "answer_too_long", f"the answer is longer than {self._max_answer_bytes} bytes and was stopped"
