@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pricing.cost import FREE, cost_of, total_of
-from pricing.price_book import LongPromptRates, Price, Rates
+from pricing.cost import FREE, Unpriced, cost_of, price_usage, total_of
+from pricing.price_book import LongPromptRates, Price, PriceBook, Rates, ServiceTier, UseRates
 from pricing.usage import Usage
 
 PLAIN = Rates(Decimal("1.253"), Decimal("10.007"))
@@ -158,3 +159,127 @@ def test_a_cost_is_exact_to_the_nano_dollar(
     # `round` of a fraction goes to the even one, too.
     assert Fraction(cost) == Fraction(round(exact * 10**9), 10**9)
     assert -9 == cost.as_tuple().exponent
+
+
+EVERY = replace(
+    price(
+        Rates(
+            Decimal(2),
+            Decimal(10),
+            Decimal("0.2"),
+            Decimal("2.5"),
+            Decimal(10),
+            provider_cache_write_1h_input=Decimal(4),
+            audio_input=Decimal(30),
+            audio_output=Decimal(60),
+            image_input=Decimal(5),
+            image_output=Decimal(40),
+        ),
+        LongPromptRates(1000, Rates(Decimal(4), Decimal(20))),
+    ),
+    service_tiers={
+        "flex": ServiceTier(Decimal("0.5")),
+        "us": ServiceTier(Decimal("1.1")),
+        "fast": ServiceTier(rates=Rates(Decimal(8), Decimal(40))),
+        "priority": ServiceTier(
+            rates=Rates(Decimal(3), Decimal(15)), long_prompt=LongPromptRates(1000, Rates(Decimal(6), Decimal(30)))
+        ),
+    },
+    uses=UseRates(web_search=Decimal("0.01"), code_execution_hour=Decimal("0.05")),
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        # 40 x 4 + 60 x 2.5 + 900 x 2
+        (Usage(1000, 0, 0, 100, None, 40), "0.00211"),
+        # 700 x 30 + 200 x 5 + 100 x 2; 70 x 60 + 20 x 40 + 10 x 10
+        (
+            Usage(
+                1000,
+                100,
+                audio_input_tokens=700,
+                image_input_tokens=200,
+                audio_output_tokens=70,
+                image_output_tokens=20,
+            ),
+            "0.0273",
+        ),
+        # Cached tokens are taken for text: 500 x 0.2 + 500 x 30
+        (Usage(1000, 0, 500, audio_input_tokens=500), "0.0151"),
+        (Usage(0, 0, web_search_requests=3), "0.03"),
+        (Usage(0, 0, code_execution_seconds=720), "0.01"),
+        (Usage(1000, 100, service_tier="flex"), "0.0015"),
+        (Usage(1000, 100, service_tier="fast"), "0.012"),
+        (Usage(1000, 100, service_tier="fast+us"), "0.0132"),
+        # Long prompts: the multiple of their rates, the tier's own, searches as always.
+        (Usage(2000, 100, service_tier="flex"), "0.005"),
+        (Usage(2000, 100, service_tier="priority", web_search_requests=1), "0.025"),
+    ],
+)
+def test_every_unit_has_its_own_price(usage: Usage, cost: str) -> None:
+    """Writes of an hour, sound, pictures, tiers and what is billed by use."""
+    assert Decimal(cost) == cost_of(usage, EVERY)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"provider_cache_write_1h_input_tokens": 1}, "cache writes of one hour"),
+        ({"audio_input_tokens": 1}, "audio input"),
+        ({"audio_output_tokens": 1}, "audio output"),
+        ({"image_input_tokens": 1}, "image input"),
+        ({"image_output_tokens": 1}, "image output"),
+        ({"web_search_requests": 1}, "web searches"),
+        ({"code_execution_seconds": 1}, "code execution"),
+        ({"service_tier": "flex"}, "service tier 'flex'"),
+        ({"unpriced_units": "hologram_tokens"}, "units without a count: hologram_tokens"),
+    ],
+)
+def test_a_unit_without_a_price_makes_the_cost_unknown(more: dict[str, int | str], reason: str) -> None:
+    """Never a smaller number; none of the unit is no reason, and the reason is told."""
+    usage = Usage(100, 10, **more)  # type: ignore[arg-type]
+    none_of_it = Usage(100, 10, **{name: 0 if isinstance(value, int) else "" for name, value in more.items()})  # type: ignore[arg-type]
+
+    assert cost_of(usage, price(FULL)) is None
+    with pytest.raises(Unpriced, match=reason):
+        price_usage(usage, price(FULL))
+    assert cost_of(Usage(100, 10), price(FULL)) == cost_of(none_of_it, price(FULL))
+
+
+@pytest.mark.parametrize("tier", ["fast+priority", "fast+unknown", "+", "flex+"])
+def test_tiers_that_have_no_price_together_make_the_cost_unknown(tier: str) -> None:
+    """Two that each have rates of their own, one that nobody knows, none."""
+    assert cost_of(Usage(100, 10, service_tier=tier), EVERY) is None
+
+
+def test_a_long_prompt_is_not_priced_as_a_short_one_of_its_tier() -> None:
+    """A tier with rates of its own says nothing of long prompts unless it has such rates as well."""
+    assert cost_of(Usage(1001, 10, service_tier="fast"), EVERY) is None
+    assert cost_of(Usage(1000, 10, service_tier="fast"), EVERY) is not None
+
+
+def test_a_price_survives_its_message() -> None:
+    """Everything that costs are computed from travels."""
+    assert EVERY == Price.from_proto(EVERY.to_proto())
+    usage = Usage(*range(1, 13), service_tier="fast+us", unpriced_units="a,b")
+    assert usage == Usage.from_proto(usage.to_proto())
+    assert Usage() == Usage.from_proto(Usage().to_proto())
+
+
+def test_a_family_prices_models_without_a_price_of_their_own() -> None:
+    """The longest name decides; another provider's family does not."""
+    start = EVERY.effective_from
+    family = replace(EVERY, target_model="m-*", price_version="family", is_estimated=True)
+    nearer = replace(family, target_model="m-2-*", price_version="nearer")
+    own = replace(EVERY, target_model="m-2-large", price_version="own")
+    book = PriceBook([family, nearer, own])
+
+    found = {name: book.price_at("p", name, start) for name in ("m-2-large", "m-2-small", "m-1", "m", "m-*")}
+    versions = {name: price.price_version if price else None for name, price in found.items()}
+    assert {"m-2-large": "own", "m-2-small": "nearer", "m-1": "family", "m": None, "m-*": "family"} == versions
+    assert book.price_at("q", "m-1", start) is None
+    assert family.covers("p", "m-1")
+    assert not family.covers("q", "m-1")
+    assert not own.covers("p", "m-2-large-2")

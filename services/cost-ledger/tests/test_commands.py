@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,77 @@ async def test_models_without_a_price_are_shown_until_they_have_one(operator: Op
     assert operator.refusal("prices", "import", operator.price("new", "2026-11-10"), status=1)
     # An attempt without a token count stays unpriced.
     assert ["openai", "new", "1", "1", "5", "0"] == operator.lines("prices", "missing")[1].split()[:6]
+
+
+MORE = """
+prices:
+  - provider: openai
+    target_model: gpt-test
+    also: [gpt-test-2026-11]
+    effective_from: 2026-11-01
+    rates: {input: 2, output: 10, audio_input: 30}
+    service_tiers:
+      flex: {multiplier: 0.5}
+      priority: {rates: {input: 4, output: 20}}
+    uses: {web_search: 0.01}
+    source: a page
+    source_date: 2026-01-01
+
+  - provider: openai
+    target_model: gpt-*
+    effective_from: 2026-11-01
+    rates: {input: 3, output: 12}
+    estimated: true
+    source: the dearest of the family
+    source_date: 2026-01-01
+"""
+
+
+async def test_billed_units_are_unpriced_until_the_book_knows_them(operator: Operator) -> None:
+    """A unit without a rate makes the cost NULL and is named; with a rate it is repriced, and the books are right."""
+    units = [
+        routerpb.Usage(input_tokens=100, output_tokens=20, audio_input_tokens=10),
+        routerpb.Usage(input_tokens=100, output_tokens=20, service_tier="flex"),
+        routerpb.Usage(input_tokens=100, output_tokens=20, web_search_requests=3),
+        routerpb.Usage(input_tokens=100, output_tokens=20, unpriced_units="hologram_tokens"),
+        routerpb.Usage(input_tokens=100, output_tokens=20),
+    ]
+    await operator.record(*(settled(request(), [attempt(usage=usage)]) for usage in units))
+    costs = "SELECT cost_usd FROM attempts ORDER BY audio_input_tokens, service_tier, web_search_requests, cost_usd"
+    assert [None, None, None, Decimal("0.000650880"), None] == [
+        row["cost_usd"] for row in await operator.parts.pool.fetch(costs)
+    ]
+    reasons = "openai/gpt-test has no rate for: hologram_tokens; audio input; web searches; service tier 'flex'"
+    assert reasons == operator.lines("prices", "missing")[-1]
+    assert "0 mismatches" in operator.lines("verify")[-1]
+
+    file = operator.folder / "more.yaml"
+    file.write_text(MORE)
+    operator.lines("prices", "import", "--backdate", file)
+    operator.lines("reprice")
+    corrected = await operator.parts.pool.fetch("SELECT cost_usd FROM corrections ORDER BY cost_usd")
+    # Half of 100 x 2 + 20 x 10; all of it; 90 x 2 + 10 x 30 + 20 x 10; 400 and three searches
+    assert ["0.000200000", "0.000400000", "0.000680000", "0.030400000"] == [f"{row['cost_usd']:f}" for row in corrected]
+    assert "openai/gpt-test has no rate for: hologram_tokens" == operator.lines("prices", "missing")[-1]
+    assert "0 mismatches" in operator.lines("verify")[-1]
+
+
+async def test_a_family_prices_what_has_no_price_of_its_own_and_says_so(operator: Operator) -> None:
+    """The mark stands in the row's version; a price of the model's own then takes its place, with --backdate."""
+    file = operator.folder / "more.yaml"
+    file.write_text(MORE)
+    operator.lines("prices", "import", file)
+    await operator.record(settled(request(), [attempt(model="gpt-next", usage=used())]))
+    [row] = await operator.parts.pool.fetch("SELECT cost_usd, price_version FROM attempts")
+    assert ("0.000540000", "openai/gpt-*@2026-11-01+estimated") == (f"{row['cost_usd']:f}", row["price_version"])
+    assert "0 mismatches" in operator.lines("verify")[-1]
+
+    assert operator.refusal("prices", "import", operator.price("gpt-next", "2026-11-01"), status=1)
+    listed = json.loads("".join(operator.lines("prices", "list", "--json", "--provider", "openai")))
+    tiers = {"multiplier": "0.5", "rates": None, "long_prompt": None}
+    [price] = [each for each in listed if each["price_version"] == "openai/gpt-test-2026-11@2026-11-01"]
+    assert (tiers, {"web_search": "0.01"}) == (price["service_tiers"]["flex"], price["uses"])
+    assert "30" == price["rates"]["audio_input"]
 
 
 async def test_verification_ends_with_its_figures_and_a_status(operator: Operator) -> None:

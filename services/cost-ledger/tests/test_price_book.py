@@ -21,6 +21,7 @@ from cost_ledger.prices.file import load_price_file
 from kit.ledger.process import PRICE_BOOK, Parts, someone_waits_for_a_lock, until
 from pricing.price_book import Price, Rates
 
+LONG = "{above_input_tokens: 1, rates: {input: 1, output: 1}}"
 ENTRY = """
   - provider: openai
     target_model: m
@@ -66,6 +67,15 @@ def book(folder: Path, *entries: str) -> Path:
             "5: prices.0.currency: 'EUR' is not supported: costs are recorded in USD",
         ),
         ("prices:" + entry(end="provider: twice"), "5: prices.0.provider: given twice"),
+        ("prices:" + entry(end="service_tiers: {flex: {}}"), "5: prices.0.service_tiers.flex: give a multiplier"),
+        (
+            "prices:" + entry(end=f"service_tiers: {{flex: {{multiplier: 1, long_prompt: {LONG}}}}}"),
+            "5: prices.0.service_tiers.flex: long_prompt needs rates",
+        ),
+        ("prices:" + entry(end="uses: {web_search: -1}"), "5: prices.0.uses.web_search: "),
+        ("prices:" + entry(end="also: [m-*]"), "2: prices.0: the price of a family of models must be"),
+        ("prices:" + entry(end="also: [m*x]"), "2: prices.0: `*` is only allowed at the end"),
+        ("prices:" + entry(end="also: [m]"), "2: openai/m@2026-01-01: is still in force"),
         ("prices:" + entry(end="effective_to: 2026-01-01"), "2: openai/m@2026-01-01: effective_to is not after"),
         ("prices:" + entry() + entry(), "2: openai/m@2026-01-01: is still in force"),
         ("prices:" + entry() + entry(first="2026-02-01"), "2: openai/m@2026-01-01: is still in force when"),

@@ -299,3 +299,49 @@ async def test_the_log_says_in_a_sentence_why_an_attempt_failed(
     (cause,) = [line["cause"] for line in lines if line["event"] == "attempt_failed"]
     assert sentence == cause
     assert "SECRET" not in str(lines)
+
+
+async def test_a_vendor_counts_and_is_recorded_under_its_own_name(router: Router, router_log: Path) -> None:
+    """Reasoning that stands beside the completion is billed, and a total that nothing explains is logged once."""
+    counts = {"prompt_tokens": 32, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 94}}
+    steps = [chunk("x", "stop"), event({"id": "c", "choices": [], "usage": {**counts, "total_tokens": 135}}), DONE]
+    good = (await told(router, "bytes-xai", *steps)).attempts[0]
+    steps[1] = event({"id": "c", "choices": [], "usage": {**counts, "total_tokens": 999}})
+    strange = (await told(router, "bytes-xai", *steps)).attempts[0]
+
+    assert ("xai", 32, 103, 94) == (
+        good.provider,
+        good.usage.input_tokens,
+        good.usage.output_tokens,
+        good.usage.reasoning_output_tokens,
+    )
+    assert 103 == strange.usage.output_tokens
+    lines = [orjson.loads(line) for line in router_log.read_text().splitlines() if "usage_total_disagrees" in line]
+    assert [("bytes-xai-1", "xai", 999, 135)] == [
+        (line["target"], line["provider"], line["total_tokens"], line["sum_of_parts"]) for line in lines
+    ]
+
+
+async def test_what_anthropic_runs_itself_is_recorded(router: Router) -> None:
+    """Writes of an hour, searches, and code for the vendor's shortest time, also of an answer that breaks off."""
+    written = {"cache_creation_input_tokens": 70, "cache_creation": {"ephemeral_1h_input_tokens": 40}}
+    start = {"model": "m", "usage": {"input_tokens": 10, "output_tokens": 1, "inference_geo": "us", **written}}
+    code = {"type": "server_tool_use", "id": "s", "name": "code_execution", "input": {}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "t", "content": []}
+    steps = [
+        said("message_start", message=start),
+        said("content_block_start", index=0, content_block=code),
+        said("content_block_start", index=1, content_block=found),
+        said("content_block_start", index=2, content_block={"type": "text", "text": "x"}),
+    ]
+    end = said("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 2})
+    whole = (await told(router, "bytes-good-anthropic", *steps, end, said("message_stop"))).attempts[0]
+    broken = (await told(router, "bytes-lost-anthropic", *steps, CUT)).attempts[0]
+
+    for usage in (whole.usage, broken.usage):
+        assert (80, 70, 40) == (
+            usage.input_tokens,
+            usage.provider_cache_write_input_tokens,
+            usage.provider_cache_write_1h_input_tokens,
+        )
+        assert (1, 300, "us") == (usage.web_search_requests, usage.code_execution_seconds, usage.service_tier)

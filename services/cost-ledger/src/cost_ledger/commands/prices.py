@@ -195,11 +195,19 @@ async def _prices_missing(settings: Settings, arguments: argparse.Namespace) -> 
         ]
         for each in missing
     ]
-    say(*table_lines(header, rows), "`uncounted` attempts lack a token count: no price makes a cost of them")
+    say(
+        *table_lines(header, rows),
+        "`uncounted` attempts lack a token count: no price makes a cost of them",
+        *[_rates_missing(each) for each in missing if each.without_rate],
+    )
     return Status.OK
 
 
 def _price_of(missing: MissingPrice) -> str:
     if missing.without_rate:
-        return f"there is one, but not for: {'; '.join(missing.without_rate)}"
+        return "there is one, but see below"
     return "there is one: reprice" if missing.has_price else "none"
+
+
+def _rates_missing(missing: MissingPrice) -> str:
+    return f"{missing.provider}/{missing.target_model} has no rate for: {'; '.join(missing.without_rate)}"

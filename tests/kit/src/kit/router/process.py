@@ -146,6 +146,7 @@ ROUTES: Mapping[str, list[tuple[str, str]]] = {
             "mine": "",
         }.items()
     },
+    "bytes-xai": [("openai", "bytes?test=bytes-xai")],
     **{f"bytes-log-{number}": [("openai", f"bytes?test=bytes-log-{number}")] for number in range(8)},
 }
 
@@ -160,7 +161,8 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     **{route: {"continuation": "allow"} for route in ROUTES if route.startswith("carry-")},
 }
 TARGETS: Mapping[str, Mapping[str, object]] = {
-    f"bytes-silent-{provider}": {"may_omit_end": True} for provider in ("openai", "anthropic")
+    **{f"bytes-silent-{provider}": {"may_omit_end": True} for provider in ("openai", "anthropic")},
+    "bytes-xai": {"vendor": "xai"},
 }
 TIMEOUTS: Mapping[str, Mapping[str, float]] = {"endless": {"stream_seconds": 1.0}}
 
