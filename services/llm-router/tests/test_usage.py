@@ -180,6 +180,10 @@ MORE: dict[str, tuple[Json, Json]] = {
     "seconds of sound": ({"prompt_audio_seconds": 12}, {"unpriced_units": "prompt_audio_seconds"}),
     "nothing of a unit": ({"hologram_tokens": 0, "num_sources_used": 0, "prompt_audio_seconds": None}, {}),
     "times and costs": ({"queue_time": 5, "cost": 1, "cost_in_usd_ticks": 7, "tokens_per_second": 80}, {}),
+    "a count that can be none": (
+        {"completion_tokens_details": {"audio_tokens": 10**15, "reasoning_tokens": 10**15}},
+        {"unpriced_units": "completion_tokens_details.audio_tokens"},
+    ),
     "no name": ({"a b_tokens": 5}, {"unpriced_units": "unknown"}),
     "very many": (
         {f"x{n}_tokens": 1 for n in range(500)},
@@ -301,6 +305,10 @@ def anthropic(*usages: Json, body: Json | None = None) -> Json:
         ([{"service_tier": "standard", "speed": "fast", "inference_geo": "us"}], {"service_tier": "fast+us"}),
         ([{"service_tier": "priority"}, {}], {"service_tier": "priority"}),
         ([{"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 2}}], {"web_search_requests": 3}),
+        (
+            [{"server_tool_use": {"web_search_requests": 10**15}}],
+            {"unpriced_units": "server_tool_use.web_search_requests"},
+        ),
         ([{"server_tool_use": {"dream_requests": 1}}], {"unpriced_units": "server_tool_use.dream_requests"}),
         ([{"iterations": [{"type": "message"}]}], {}),
         ([{"iterations": [{"type": "compaction"}]}, {}], {"unpriced_units": "iterations.compaction"}),

@@ -14,9 +14,8 @@ from pricing.usage import Usage
 
 Json = dict[str, Any]
 
-# A larger count is invalid: no answer has so much, and the ledger refuses it (recording/event.py).
+# A larger count can be none: no answer has so much.
 MAX_COUNT = 10**12 - 1
-MAX_USES = 10**6
 _MAX_DEPTH = 2
 _MAX_NAMES = 200
 _MAX_UNPRICED = 5
@@ -37,10 +36,15 @@ class Counts:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._impossible: set[str] = set()
 
     def add(self, usage: Json) -> None:
         """Take the counts of `usage`, which may have been reported before."""
         for name, value in _numbers(usage, "", 0):
+            if value > MAX_COUNT:
+                if len(self._impossible) < _MAX_NAMES:
+                    self._impossible.add(name)
+                continue
             known = self._counts.get(name)
             if (known is None and len(self._counts) < _MAX_NAMES) or (known is not None and value > known):
                 self._counts[name] = value
@@ -49,21 +53,22 @@ class Counts:
         """Tell whether there is any."""
         return bool(self._counts)
 
-    def first(self, *names: str, maximum: int = MAX_COUNT) -> int | None:
-        """Return the count of the first of `names` that has one within bounds."""
+    def first(self, *names: str) -> int | None:
+        """Return the count of the first of `names` that has one."""
         for name in names:
             count = self._counts.get(name)
-            if count is not None and count <= maximum:
+            if count is not None:
                 return count
         return None
 
-    def unknown_units(self, known: frozenset[str]) -> list[str]:
-        """Return the names of what was billed and is not among the `known`."""
-        return sorted(
-            name
-            for name, count in self._counts.items()
-            if count and name not in known and _BILLED_UNIT.fullmatch(name.rpartition(".")[2])
-        )
+    def unknown_units(self, known: frozenset[str], totals: frozenset[str]) -> list[str]:
+        """Return the names of what was billed and is not among the `known`, or by a count that can be none.
+
+        Such a count of one of the `totals` and their parts is only unknown: it is estimated, or costs as the rest does.
+        """
+        unknown = {name for name, count in self._counts.items() if count and name not in known}
+        unknown |= self._impossible - totals
+        return sorted(name for name in unknown if _BILLED_UNIT.fullmatch(name.rpartition(".")[2]))
 
 
 def _numbers(usage: Json, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
@@ -71,14 +76,8 @@ def _numbers(usage: Json, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
         if isinstance(value, dict):
             if depth < _MAX_DEPTH:
                 yield from _numbers(value, f"{prefix}{name}.", depth + 1)
-        elif (count := as_count(value)) is not None:
+        elif (count := whole_number(value)) is not None and count >= 0:
             yield f"{prefix}{name}", count
-
-
-def as_count(value: object) -> int | None:
-    """Return a count, which some vendors write as `12.0` or `"12"`; None when it is none, or out of bounds."""
-    count = whole_number(value)
-    return count if count is not None and 0 <= count <= MAX_COUNT else None
 
 
 def tier_name(value: object) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llm_router.providers.usage import MAX_USES, Counts, Json, is_empty, joined, tier_name
+from llm_router.providers.usage import Counts, Json, is_empty, joined, tier_name
 from pricing.usage import Usage
 
 # Claude API docs, Messages, Usage. Fetches of pages, and searches for tools, cost their tokens and nothing else.
@@ -17,6 +17,7 @@ _KNOWN = frozenset(
         *("server_tool_use.tool_search_requests", "server_tool_use.code_execution_requests"),
     }
 )
+_TOTALS = _KNOWN - {"cache_creation.ephemeral_1h_input_tokens", "server_tool_use.web_search_requests"}
 _CACHE_KINDS = ("cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens")
 # What is billed as usual. `not_available` is the region of models without a choice of it.
 _STANDARD = frozenset({"standard", "standard_only", "auto", "default", "global", "not_available"})
@@ -77,7 +78,7 @@ class AnthropicUsage:
         input_tokens = counts.first("input_tokens")
         if input_tokens is not None:
             input_tokens += (read or 0) + (written or 0)
-        searches = counts.first("server_tool_use.web_search_requests", maximum=MAX_USES)
+        searches = counts.first("server_tool_use.web_search_requests")
         usage = Usage(
             input_tokens=input_tokens,
             output_tokens=counts.first("output_tokens"),
@@ -90,7 +91,7 @@ class AnthropicUsage:
             web_search_requests=max(searches or 0, self._searches) or None,
             code_execution_seconds=self._code_execution_seconds(),
             service_tier="+".join(tier for tier in self._tiers.values() if tier not in _STANDARD) or None,
-            unpriced_units=joined([*counts.unknown_units(_KNOWN), *self._other_work]),
+            unpriced_units=joined([*counts.unknown_units(_KNOWN, _TOTALS), *self._other_work]),
         )
         return None if is_empty(usage) else usage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from llm_router.providers.usage import MAX_USES, Counts, Json, is_empty, joined, tier_name
+from llm_router.providers.usage import Counts, Json, is_empty, joined, tier_name
 from llm_router.vendors import Vendor, vendor_of
 from pricing.usage import Usage
 
@@ -69,6 +69,7 @@ _KNOWN = frozenset(
         *_NOT_BILLED,
     )
 )
+_TOTALS = frozenset((*_INPUT, *_OUTPUT, *_CACHE_READ, *_CACHE_WRITE, *_REASONING, *_NOT_BILLED))
 # OpenAI says default; Groq on_demand; others standard. `auto` is a wish and no tier.
 _STANDARD_TIERS = frozenset({"default", "standard", "on_demand", "auto"})
 # Asked for and not confirmed, they are believed, for they are dearer than the standard. A cheaper one is not.
@@ -107,7 +108,7 @@ class OpenAIUsage:
     def known(self) -> Usage | None:
         """Return what is known so far, None when that is nothing."""
         totals = self._totals()
-        searches = self._counts.first(*_SEARCHES, maximum=MAX_USES)
+        searches = self._counts.first(*_SEARCHES)
         # What is told to be 0 of units that few answers have is not worth a place in every record.
         usage = Usage(
             input_tokens=totals.input_tokens,
@@ -126,18 +127,18 @@ class OpenAIUsage:
         )
         return None if is_empty(usage) else usage
 
-    def _totals(self) -> _Totals:
+    def _totals(self) -> _Inclusive:
         """Make inclusive totals of the counts, and compare them with the vendor's own total."""
         counts, total = self._counts, self._counts.first("total_tokens")
         prompt, completion = counts.first(*_INPUT), counts.first(*_OUTPUT)
         if prompt is None:
             # Embeddings of some vendors have a total only.
             prompt = None if total is None else max(total - (completion or 0), 0)
-            return _Totals(prompt, completion, counts.first(*_REASONING))
+            return _Inclusive(prompt, completion, counts.first(*_REASONING))
         cached = (counts.first(*_CACHE_READ) or 0) + (counts.first(*_CACHE_WRITE) or 0)
         reasoning = counts.first(*_REASONING)
         if completion is None:
-            return _Totals(prompt, None, reasoning)
+            return _Inclusive(prompt, None, reasoning)
         # A part that is larger than its whole is none.
         if cached > prompt or (cached and total == prompt + cached + completion):
             prompt += cached
@@ -149,7 +150,7 @@ class OpenAIUsage:
             output = total - prompt
         disagrees = total is not None and total != prompt + output
         self.total_disagrees = (total, prompt + output) if disagrees and total is not None else None
-        return _Totals(prompt, output, reasoning)
+        return _Inclusive(prompt, output, reasoning)
 
     def _is_beside(self, reasoning: int, prompt: int, completion: int, total: int | None) -> bool:
         """Tell whether `completion` leaves reasoning out: by the total if that decides, else as the vendor does."""
@@ -161,10 +162,10 @@ class OpenAIUsage:
         if not self._vendor.bills_by_use:
             return None
         asked = [name for name in self._asked if searches is None or "search" not in name]
-        return joined([*self._counts.unknown_units(_KNOWN), *asked])
+        return joined([*self._counts.unknown_units(_KNOWN, _TOTALS), *asked])
 
 
-class _Totals(NamedTuple):
+class _Inclusive(NamedTuple):
     input_tokens: int | None
     output_tokens: int | None
     reasoning: int | None
