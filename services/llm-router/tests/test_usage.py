@@ -21,7 +21,9 @@ Json = dict[str, Any]
 
 def counted(usage: Json, vendor: str = "openai", model: str = "m", body: Json | None = None) -> Usage | None:
     """Return what `usage` of a vendor on OpenAI's wire means."""
-    return OpenAIUsage(vendor_of("openai", None, vendor), model, body).add(usage)
+    counting = OpenAIUsage(vendor_of("openai", None, vendor), model, body)
+    counting.add(usage)
+    return counting.known()
 
 
 def reported(prompt: int, completion: int, total: int | None = None, reasoning: int | None = None) -> Json:
@@ -141,6 +143,7 @@ def test_a_total_that_disagrees_is_noticed(vendor: str, usage: Json, disagreemen
     """It is a cross-check: what it cannot explain is reported, and the parts are what is billed."""
     usage_of = OpenAIUsage(vendor_of("openai", None, vendor))
     usage_of.add(usage)
+    usage_of.known()
 
     assert disagreement == usage_of.total_disagrees
 
@@ -202,8 +205,9 @@ def test_an_engine_of_our_own_bills_nothing_by_use() -> None:
     """Whatever it counts: neither units nor tiers change what is paid."""
     usage = OpenAIUsage(vendor_of("vllm", "http://gpu:8000/v1", None), "m", {"web_search_options": {}})
     usage.note_tier("priority")
+    usage.add({**reported(20, 10), "hologram_tokens": 5})
 
-    assert Usage(20, 10) == usage.add({**reported(20, 10), "hologram_tokens": 5})
+    assert Usage(20, 10) == usage.known()
 
 
 @pytest.mark.parametrize(
@@ -356,6 +360,7 @@ def test_a_container_is_billed_though_no_code_ran() -> None:
 def test_code_is_free_beside_the_newer_web_tools(tool: str, seconds: int | None) -> None:
     """As Anthropic's page says."""
     usage = AnthropicUsage({"tools": [{"type": tool, "name": "x"}]})
-    known = usage.note_block({"type": "server_tool_use", "name": "code_execution"})
+    usage.note_block({"type": "server_tool_use", "name": "code_execution"})
+    known = usage.known()
 
     assert seconds == (known.code_execution_seconds if known else None)

@@ -14,6 +14,7 @@ from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.events import parse_event
 from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.transport import PacedStream
+from llm_router.providers.usage import Counting
 from pricing.usage import Usage
 from servicekit.sse import MAX_EVENT_BYTES, EventTooLong, ServerSentEvent, SseDecoder
 from spillway.router.v1 import router_pb2 as routerpb
@@ -46,9 +47,8 @@ class Answer:
     """How many choices were asked for."""
     response_model: str = ""
     system_fingerprint: str = ""
-    usage: Usage | None = None
-    total_disagrees: tuple[int, int] | None = None
-    """The provider's own total of tokens and the sum of its parts, when they are not the same."""
+    counting: Counting | None = None
+    """Counts what is billed."""
     finish_reasons: dict[int, routerpb.FinishReason.ValueType] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
     """What the provider's chunks have beside the fields that are read here, by name; the newest value of each."""
@@ -59,6 +59,19 @@ class Answer:
     went_on: bool = False
     """Content came after a finish reason: this provider's finish reasons are no end."""
     _reopened: set[int] = field(default_factory=set)  # choices with content after their finish reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """What is billed, as far as it is known; None when nothing is."""
+        return None if self.counting is None else self.counting.known()
+
+    @property
+    def total_disagrees(self) -> tuple[int, int] | None:
+        """The provider's own total of tokens and the sum of its parts, when they are not the same."""
+        if self.counting is None:
+            return None
+        self.counting.known()
+        return self.counting.total_disagrees
 
     @property
     def is_whole(self) -> bool:

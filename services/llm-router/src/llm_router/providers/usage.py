@@ -6,8 +6,8 @@ Each wire turns these counts into a `Usage` of its own (`openai/usage.py`, `anth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from llm_router.providers.numbers import whole_number
 from pricing.usage import Usage
@@ -28,6 +28,16 @@ _NAME = re.compile(r"[a-z0-9_.:-]{1,60}", re.IGNORECASE)
 _TIER = re.compile(r"[a-z0-9_.:-]{1,40}")
 
 
+class Counting(Protocol):
+    """Counts one answer as the vendor of its target does."""
+
+    total_disagrees: tuple[int, int] | None
+    """The vendor's own total and the sum of its parts, when they are not the same; of the last `known`."""
+
+    def known(self) -> Usage | None:
+        """Return what is known so far, None when that is nothing."""
+
+
 class Counts:
     """The numbers of a `usage` object by their dotted names.
 
@@ -40,18 +50,27 @@ class Counts:
 
     def add(self, usage: Json) -> None:
         """Take the counts of `usage`, which may have been reported before."""
-        for name, value in _numbers(usage, "", 0):
+        self._add(usage, "", 0)
+
+    def _add(self, usage: Json, prefix: str, depth: int) -> None:
+        # Some vendors send usage with every chunk: no generator, no call for a plain number.
+        counts = self._counts
+        for key, value in usage.items():
+            name = prefix + key if prefix else key
+            if type(value) is not int:
+                if isinstance(value, dict):
+                    if depth < _MAX_DEPTH:
+                        self._add(value, f"{name}.", depth + 1)
+                    continue
+                number = whole_number(value)
+                if number is None:
+                    continue
+                value = number
             if value > MAX_COUNT:
                 if len(self._impossible) < _MAX_NAMES:
                     self._impossible.add(name)
-                continue
-            known = self._counts.get(name)
-            if (known is None and len(self._counts) < _MAX_NAMES) or (known is not None and value > known):
-                self._counts[name] = value
-
-    def __bool__(self) -> bool:
-        """Tell whether there is any."""
-        return bool(self._counts)
+            elif value > counts.get(name, -1) and (name in counts or len(counts) < _MAX_NAMES):
+                counts[name] = value
 
     def first(self, *names: str) -> int | None:
         """Return the count of the first of `names` that has one."""
@@ -69,15 +88,6 @@ class Counts:
         unknown = {name for name, count in self._counts.items() if count and name not in known}
         unknown |= self._impossible - totals
         return sorted(name for name in unknown if _BILLED_UNIT.fullmatch(name.rpartition(".")[2]))
-
-
-def _numbers(usage: Json, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
-    for name, value in usage.items():
-        if isinstance(value, dict):
-            if depth < _MAX_DEPTH:
-                yield from _numbers(value, f"{prefix}{name}.", depth + 1)
-        elif (count := whole_number(value)) is not None and count >= 0:
-            yield f"{prefix}{name}", count
 
 
 def tier_name(value: object) -> str | None:

@@ -43,32 +43,33 @@ class AnthropicUsage:
         """`body` is what the target was asked: what it wishes is believed until an event says what was done."""
         body = body or {}
         self._counts = Counts()
+        self._was_reported = False
+        self.total_disagrees: tuple[int, int] | None = None
+        """Anthropic has no total to compare with."""
         self._tiers = {name: tier for name in _TIER_FIELDS if (tier := tier_name(body.get(name))) in _DEARER}
         self._searches = 0
         self._code_execution_is_free = _has_web_tool(body.get("tools"))
         self._ran_code = False
         self._other_work: list[str] = []
 
-    def add(self, usage: Json) -> Usage:
-        """Take a `usage` object; return what is known so far."""
+    def add(self, usage: Json) -> None:
+        """Take a `usage` object."""
+        self._was_reported = True
         self._counts.add(usage)
         self._tiers |= {name: tier for name in _TIER_FIELDS if (tier := tier_name(usage.get(name)))}
         self._note_iterations(usage.get("iterations"))
-        return self.known() or Usage()
 
-    def note_block(self, block: Json) -> Usage | None:
-        """Take the start of a content block; return what is known so far. Before the end only blocks tell of tools."""
+    def note_block(self, block: Json) -> None:
+        """Take the start of a content block: before the end only blocks tell of tools."""
         kind = block.get("type")
         if kind == "server_tool_use" and block.get("name") in _CODE_EXECUTION:
             self._ran_code = True
         elif kind == "web_search_tool_result" and isinstance(block.get("content"), list):
             self._searches += 1  # a search that failed has an object there, and is not billed
-        return self.known()
 
-    def note_container(self) -> Usage | None:
-        """Note that there was a container, which is billed also when no code ran in it; return what is known so far."""
+    def note_container(self) -> None:
+        """Note that there was a container, which is billed also when no code ran in it."""
         self._ran_code = True
-        return self.known()
 
     def known(self) -> Usage | None:
         """Return inclusive totals of what is known so far, None when that is nothing."""
@@ -93,7 +94,7 @@ class AnthropicUsage:
             service_tier="+".join(tier for tier in self._tiers.values() if tier not in _STANDARD) or None,
             unpriced_units=joined([*counts.unknown_units(_KNOWN, _TOTALS), *self._other_work]),
         )
-        return None if is_empty(usage) else usage
+        return None if is_empty(usage) and not self._was_reported else usage
 
     def _written(self) -> tuple[int | None, int | None]:
         """Return all cache writes, and those of one hour among them."""

@@ -66,7 +66,7 @@ class AnthropicWire:
         `usage` knows what the target was asked.
         """
         self._usage = usage or AnthropicUsage()
-        self.answer = Answer(usage=self._usage.known())
+        self.answer = Answer(counting=self._usage)
         self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
         self._block = ""  # the kind of the block that is open, or was last
@@ -171,7 +171,7 @@ class AnthropicWire:
             return [*contents, text] if text else contents
         self._has_other_calls |= self._block.endswith("tool_use")
         self._keep_event({"type": "content_block_start", "content_block": block})
-        self.answer.usage = self._usage.note_block(block)
+        self._usage.note_block(block)
         return contents
 
     def _block_stop(self, index: int) -> list[Content]:
@@ -242,11 +242,11 @@ class AnthropicWire:
         if usage:
             if not isinstance(usage, dict):
                 raise TypeError("usage")
-            self.answer.usage = self._usage.add(usage)
+            self._usage.add(usage)
 
     def _note_container(self, message: Json) -> None:
         if message.get("container"):
-            self.answer.usage = self._usage.note_container()
+            self._usage.note_container()
 
 
 def _native(fields: Json | None, known: frozenset[str]) -> Json:

@@ -40,7 +40,8 @@ class EmbeddingsAnswer:
             raise read_stream_error(reply)
         if isinstance(reply.get("model"), str):
             self.response_model = reply["model"]
-        usage = self.counting.add(reply.get("usage"))
+        self.counting.add(reply.get("usage"))
+        usage = self.counting.known()
         if usage is not None and usage.input_tokens is not None:
             self.usage = replace(usage, output_tokens=0)  # vectors are not counted, so the wire has no word for it
         self.vectors = _vectors(reply.get("data"), inputs)

@@ -93,17 +93,15 @@ class OpenAIUsage:
         self.total_disagrees: tuple[int, int] | None = None
         """The vendor's own total and the sum of its parts, when they are not the same."""
 
-    def add(self, usage: object) -> Usage | None:
-        """Take a `usage` object; return what is known so far, None when that is nothing."""
+    def add(self, usage: object) -> None:
+        """Take a `usage` object."""
         if isinstance(usage, dict):
             self._counts.add(usage)
-        return self.known()
 
-    def note_tier(self, tier: object) -> Usage | None:
-        """Take the tier that served the answer; return what is known so far, None when that is nothing."""
+    def note_tier(self, tier: object) -> None:
+        """Take the tier that served the answer."""
         name = tier_name(tier)
         self._tier = None if name in _STANDARD_TIERS else name or self._tier
-        return self.known()
 
     def known(self) -> Usage | None:
         """Return what is known so far, None when that is nothing."""

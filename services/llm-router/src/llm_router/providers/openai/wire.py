@@ -71,7 +71,7 @@ class OpenAIWire:
         """
         self._usage = usage or OpenAIUsage()
         self._tier: object = None
-        self.answer = Answer(choices=choices, usage=self._usage.known())
+        self.answer = Answer(choices=choices, counting=self._usage)
         self._tools = tools
         self._has_functions = has_functions
         self._calls: dict[int, ToolCalls] = {}  # of each choice that has some
@@ -130,12 +130,8 @@ class OpenAIWire:
             self._note_fields(chunk, chunk.keys() - _CHUNK_FIELDS)
         usage = chunk.get("usage")
         if usage:
-            self._note_usage(usage)
+            self._usage.add(usage)
             answer.has_trailer = not chunk.get("choices") and answer.is_whole
-
-    def _note_usage(self, usage: object) -> None:
-        self.answer.usage = self._usage.add(usage)
-        self.answer.total_disagrees = self._usage.total_disagrees
 
     def _note_fields(self, chunk: Json, names: set[str]) -> None:
         fields = self.answer.fields
@@ -145,9 +141,9 @@ class OpenAIWire:
         tier = chunk.get("service_tier")
         if tier is not None and tier != self._tier:
             self._tier = tier
-            self.answer.usage = self._usage.note_tier(tier)
+            self._usage.note_tier(tier)
         elif "x_groq" in chunk and not chunk.get("usage") and (usage := _usage_of_groq(chunk["x_groq"])):
-            self._note_usage(usage)
+            self._usage.add(usage)
 
     def _content(self, choice: Json, place: int) -> Content | None:
         """Return what `choice` adds to the answer; None for a role, an empty text, a mere finish."""
@@ -172,7 +168,7 @@ class OpenAIWire:
         if reason:
             self._finish(index, reason, choice)
             if choice.get("usage"):  # Moonshot's place for it
-                self._note_usage(choice["usage"])
+                self._usage.add(choice["usage"])
         return content
 
     def _index(self, index: Any, place: int) -> int:
