@@ -21,12 +21,12 @@ async def test_a_primary_that_has_been_made_a_replica_is_left(pool: asyncpg.Pool
     """It goes on answering on the connections that stand, while the address leads to the new primary."""
     async with replicated_valkey(tmp_path) as pair:
         address = MovableAddress(pair.first.port)
-        async with address.listening() as url, running_services(url, pool) as services:
+        async with address.listening() as url, running_services(url, pool, tmp_path) as services:
             await services.check_everything()
             address.target = pair.second.port
             await pair.fail_over()
 
-            asked = await services.ask_until_admitted(_BOUND_SECONDS)
+            asked = await services.ask_until_redis_decides(_BOUND_SECONDS)
             await until_recorded(services, asked, _BOUND_SECONDS)
             assert 2 == len(await services.exchange_until_answered(_BOUND_SECONDS))
             assert b"master" in bytes(str(await pair.second.run("ROLE")), "ascii")
@@ -36,13 +36,13 @@ async def test_a_primary_that_hangs_is_left(pool: asyncpg.Pool, tmp_path: Path) 
     """The connections stand and nothing answers; the address leads to the new primary."""
     async with replicated_valkey(tmp_path) as pair:
         address = MovableAddress(pair.first.port)
-        async with address.listening() as url, running_services(url, pool) as services:
+        async with address.listening() as url, running_services(url, pool, tmp_path) as services:
             await services.check_everything()
             with pair.first.frozen():
                 address.target = pair.second.port
                 await pair.second.run("REPLICAOF", "NO", "ONE")
 
-                asked = await services.ask_until_admitted(_BOUND_SECONDS)
+                asked = await services.ask_until_redis_decides(_BOUND_SECONDS)
                 await until_recorded(services, asked, _BOUND_SECONDS)
                 assert 2 == len(await services.exchange_until_answered(_BOUND_SECONDS))
 
@@ -53,9 +53,9 @@ async def test_sentinels_name_the_primary(pool: asyncpg.Pool, tmp_path: Path) ->
         hosts = ",".join(each.address for each in watching)
         url = f"redis+sentinel://:{PASSWORD}@{hosts}/0?master={GROUP}"
         access = RedisAccess(sentinel_password=PASSWORD)
-        async with running_services(url, pool, access) as services:
+        async with running_services(url, pool, tmp_path, access) as services:
             await services.check_everything()
             with pair.first.frozen(), watching[0].frozen():
-                asked = await services.ask_until_admitted(_BOUND_SECONDS)
+                asked = await services.ask_until_redis_decides(_BOUND_SECONDS)
                 await until_recorded(services, asked, _BOUND_SECONDS)
                 assert 2 == len(await services.exchange_until_answered(_BOUND_SECONDS))

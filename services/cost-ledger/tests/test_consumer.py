@@ -334,4 +334,4 @@ async def _is_settled(parts: Parts, asked: ledgerpb.Request) -> bool:
 
 def test_dead_letters_have_a_stream_of_their_own() -> None:
     """They are where the runbook says, beside the stream and not in it."""
-    assert ("spillway:cost-events", "spillway:cost-events:dead") == (STREAM, DEAD_LETTERS)
+    assert ("spillway:cost-events", "{spillway:cost-events}:dead") == (STREAM, DEAD_LETTERS)

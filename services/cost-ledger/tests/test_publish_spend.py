@@ -52,7 +52,7 @@ async def published(parts: Parts, tenant: str = "acme", day: date = DAY) -> dict
 
 async def total(parts: Parts, day: date = DAY) -> int | None:
     """Return the sum over all tenants as Redis has it."""
-    value: Any = await parts.client.get(f"spillway:spend:all:{day.isoformat()}")
+    value: Any = await parts.client.get(f"{{spillway:cost-events}}:spend:all:{day.isoformat()}")
     return None if value is None else int(value)
 
 
@@ -120,7 +120,7 @@ async def test_all_of_today_is_published_again_after_flushall(parts: Parts) -> N
 async def test_a_ledger_that_starts_publishes_all_of_today(parts: Parts) -> None:
     """What another one recorded and could not publish any more is published, a figure that is wrong is corrected."""
     await record(parts, request(user="ada"), request(user="bob"))
-    await parts.client.set(f"spillway:spend:all:{DAY}", 1)
+    await parts.client.set(f"{{spillway:cost-events}}:spend:all:{DAY}", 1)
     await parts.client.hset(f"spillway:spend:{{acme}}:{DAY}", mapping={"tenant": "99999999", "user:ada": "1"})
     await publisher_of(parts).publish(DAY)
 

@@ -27,7 +27,7 @@ CENT = 10**7  # nano-USD
 
 def today() -> str:
     """Return the key of what all tenants have spent today."""
-    return f"spillway:spend:all:{datetime.now(UTC).date().isoformat()}"
+    return f"{{spillway:cost-events}}:spend:all:{datetime.now(UTC).date().isoformat()}"
 
 
 @pytest.fixture(name="limited")

@@ -76,7 +76,7 @@ async def test_a_refused_lease_is_not_taken_by_renewing_it(pods: Pods, store: re
     permit, _ = await asyncio.gather(second.breakers.admit("t"), second.breakers.exchange())
 
     assert permit is None
-    assert 0 == await store.exists("spillway:breaker:probe:t")
+    assert 0 == await store.exists("{spillway:breaker}:probe:t")
 
 
 async def test_a_pod_that_asks_for_the_lease_learns_of_the_closing(pods: Pods) -> None:
@@ -115,7 +115,7 @@ async def test_the_lease_of_a_dead_pod_is_soon_free(pods: Pods, store: redis.Red
     await exchange(first, second)
     await until_probes_are_due()
     await probe_of(first)
-    left = await store.pttl("spillway:breaker:probe:t")
+    left = await store.pttl("{spillway:breaker}:probe:t")
     assert 0 < left <= LEASE_SECONDS * 1000
 
     assert left / 1000 - 1.0 < await next_probe(second) < PATIENCE_SECONDS
@@ -128,16 +128,16 @@ async def test_a_probe_keeps_its_lease_while_it_runs(pods: Pods, store: redis.Re
     await exchange(first, second)
     await until_probes_are_due()
     probe = await probe_of(first)
-    await store.pexpire("spillway:breaker:probe:t", 2000)
+    await store.pexpire("{spillway:breaker}:probe:t", 2000)
     assert await second.breakers.admit("t") is None
     await exchange(second)
-    assert await store.pttl("spillway:breaker:probe:t") <= 2000
+    assert await store.pttl("{spillway:breaker}:probe:t") <= 2000
     await exchange(first)
-    assert await store.pttl("spillway:breaker:probe:t") > 2000
+    assert await store.pttl("{spillway:breaker}:probe:t") > 2000
     probe.abandoned()
     await exchange(first)
 
-    assert 0 == await store.exists("spillway:breaker:probe:t")
+    assert 0 == await store.exists("{spillway:breaker}:probe:t")
 
 
 async def test_of_two_failed_probes_one_counts(pods: Pods, store: redis.Redis) -> None:
@@ -147,7 +147,7 @@ async def test_of_two_failed_probes_one_counts(pods: Pods, store: redis.Redis) -
     await exchange(first, second)
     await until_probes_are_due()
     probe = await probe_of(first)
-    await store.delete("spillway:breaker:probe:t")
+    await store.delete("{spillway:breaker}:probe:t")
     (await probe_of(second)).failed(DOWN)
     await exchange(second, first)
     with capture_logs() as lines:
@@ -160,13 +160,13 @@ async def test_a_lease_is_renewed_and_released_by_its_holder_only(pods: Pods, st
     """A probe that went out while Redis was away takes a free lease, and leaves a held one as it is."""
     shared = pods().shared
     assert shared is not None
-    await store.set("spillway:breaker:probe:t", "first", px=2000)
+    await store.set("{spillway:breaker}:probe:t", "first", px=2000)
     await shared.exchange([BreakerUpdate("t", 0, 0, renew="second", release=["third"])], 5.0)
-    assert 0 < await store.pttl("spillway:breaker:probe:t") <= 2000
+    assert 0 < await store.pttl("{spillway:breaker}:probe:t") <= 2000
     await shared.exchange([BreakerUpdate("t", 0, 0, release=["first"])], 5.0)
     await shared.exchange([BreakerUpdate("t", 0, 0, renew="second")], 5.0)
 
-    assert b"second" == await store.get("spillway:breaker:probe:t")
+    assert b"second" == await store.get("{spillway:breaker}:probe:t")
 
 
 async def test_a_slow_redis_delays_no_request(pods: Pods, redis_server: Valkey) -> None:

@@ -111,7 +111,7 @@ async def pair(folder: Path, redis_url: str) -> AsyncIterator[tuple[Running, Run
     async with running_router(folder, 1, redis_url) as first, running_router(folder, 2, redis_url) as second:
         yield first, second
     store = redis.Redis.from_url(redis_url)
-    keys = [key async for key in store.scan_iter("spillway:breaker:*")]
+    keys = [key async for key in store.scan_iter("{spillway:breaker}:*")]
     await store.delete(*keys)
     await store.aclose()
 

@@ -17,7 +17,7 @@ from llm_router.breaker.window import Totals
 from llm_router.errors import CredentialRefused, ProviderRateLimited
 from llm_router.metrics import Metrics
 
-STATE = "spillway:breaker:state:t"
+STATE = "{spillway:breaker}:state:t"
 FAILURES = [
     DOWN,
     CredentialRefused("x", http_status=401),

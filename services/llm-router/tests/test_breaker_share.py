@@ -107,7 +107,7 @@ async def test_pods_that_open_at_once_agree_on_one_opening(pods: Pods, store: re
         await pod.fails(5)
     await exchange(*several, *several)
 
-    assert b"1" == await store.hget("spillway:breaker:state:t", "epoch")
+    assert b"1" == await store.hget("{spillway:breaker}:state:t", "epoch")
 
 
 @pytest.fixture
@@ -350,7 +350,7 @@ async def test_nothing_stays_for_ever(pods: Pods, store: redis.Redis) -> None:
     await probe_of(first)
     keys = [key async for key in store.scan_iter("*")]
 
-    assert {b"state:t", b"probe:t", b"outcomes:counted"} == {key.removeprefix(b"spillway:breaker:") for key in keys}
+    assert {b"state:t", b"probe:t", b"outcomes:counted"} == {key.removeprefix(b"{spillway:breaker}:") for key in keys}
     assert all([0 < await store.ttl(key) <= 700 for key in keys])
 
 
@@ -427,7 +427,7 @@ async def test_a_redis_whose_clock_went_back_does_not_keep_a_breaker_open(pods: 
     first, second = pods(), pods()
     await first.fails(5)
     await exchange(first)
-    await store.hincrby("spillway:breaker:state:t", "until_ms", 3_600_000)
+    await store.hincrby("{spillway:breaker}:state:t", "until_ms", 3_600_000)
     await exchange(second)
 
     assert await next_probe(second) < 5.0
@@ -438,19 +438,19 @@ async def test_outcomes_of_long_ago_leave_the_shared_window(pods: Pods, store: r
     first = pods()
     seconds, _ = await store.time()
     bucket = int(seconds) // 3
-    await store.hset("spillway:breaker:outcomes:t", mapping={f"a{bucket - 11}": 50, f"f{bucket - 11}": 50})
+    await store.hset("{spillway:breaker}:outcomes:t", mapping={f"a{bucket - 11}": 50, f"f{bucket - 11}": 50})
     await first.fails(4)
     await exchange(first)
 
     assert not shows_open(first)
-    kept = {key[:1] for key in await store.hkeys("spillway:breaker:outcomes:t")}
-    assert ({b"a", b"f"}, 2) == (kept, await store.hlen("spillway:breaker:outcomes:t"))
+    kept = {key[:1] for key in await store.hkeys("{spillway:breaker}:outcomes:t")}
+    assert ({b"a", b"f"}, 2) == (kept, await store.hlen("{spillway:breaker}:outcomes:t"))
 
 
 async def test_garbage_in_redis_is_as_good_as_no_redis(pods: Pods, store: redis.Redis) -> None:
     """A key of another type makes the exchange fail, which is counted; the pod decides by itself."""
     first = pods()
-    await store.set("spillway:breaker:state:t", b"\xff garbage")
+    await store.set("{spillway:breaker}:state:t", b"\xff garbage")
     await exchange(first)
     await first.fails(5, ProviderTimeout("x"))
 
@@ -492,5 +492,5 @@ async def test_whatever_happens_all_agree_in_the_end(pods: Pods, store: redis.Re
     await exchange(*several, *several, *several)
 
     said = {shows_open(pod) for pod in several}
-    shared_state = await store.hget("spillway:breaker:state:t", "is_open") or b"0"
+    shared_state = await store.hget("{spillway:breaker}:state:t", "is_open") or b"0"
     assert {shared_state == b"1"} == said

@@ -80,7 +80,8 @@ async def serve(settings: Settings) -> None:
     )
     ledger = LedgerClient(ledger_channel)
     models, quotes = ModelList(router), Quotes(ledger, metrics)
-    ceilings = [] if settings.max_spend_usd_per_day is None else [SpendCeiling(settings.max_spend_usd_per_day)]
+    limit = settings.max_spend_usd_per_day
+    ceilings = [] if limit is None else [SpendCeiling(limit, is_cluster=store.is_cluster)]
     admission = Admission(store, emitter, ceilings, metrics)
     guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission)
     exchanges = ExchangeDependencies(

@@ -23,6 +23,13 @@ for _, member in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return removed
 """
+_MEASURE = """
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return {redis.call('XLEN', KEYS[1]), first and first[1] or false, redis.call('TIME'), redis.call('XLEN', KEYS[2])}
+"""
+# Where former versions put dead letters.
+_FORMER_DEAD_LETTERS = "spillway:cost-events:dead"
+_MOVED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +45,12 @@ class Backlog:
 
 async def measure_backlog(client: RedisClient) -> Backlog:
     """Measure the stream: what is recorded leaves it, so its first entry is the oldest that is not. RedisError."""
-    pipeline = client.pipeline(transaction=True)
-    pipeline.xlen(STREAM)
-    pipeline.xrange(STREAM, count=1)
-    pipeline.time()
-    pipeline.xlen(DEAD_LETTERS)
-    answer: Any = await pipeline.execute()
-    events, first, (seconds, microseconds), dead_letters = answer
+    # The client's types omit that the result is awaitable.
+    script: Any = client.eval(_MEASURE, 2, STREAM, DEAD_LETTERS)
+    events, first, (seconds, microseconds), dead_letters = await script
     age = 0.0
     if first:
-        appended_ms = int(first[0][0].split(b"-")[0])
-        age = max(seconds + microseconds / 1e6 - appended_ms / 1e3, 0.0)
+        age = max(int(seconds) + int(microseconds) / 1e6 - int(first.split(b"-")[0]) / 1e3, 0.0)
     return Backlog(events, age, dead_letters)
 
 
@@ -67,3 +69,15 @@ async def remove_idle_members(client: RedisClient, idle_seconds: float) -> list[
             return []
         raise
     return [name.decode() for name in removed]
+
+
+async def move_former_dead_letters(client: RedisClient) -> int:
+    """Move dead letters of former versions to where they are now; return how many. RedisError.
+
+    What is interrupted in between is there twice, and recorded once.
+    """
+    entries: Any = await client.xrange(_FORMER_DEAD_LETTERS, count=_MOVED_AT_ONCE)
+    for entry_id, fields in entries:
+        await client.xadd(DEAD_LETTERS, fields)
+        await client.xdel(_FORMER_DEAD_LETTERS, entry_id)
+    return len(entries)

@@ -9,7 +9,7 @@ import structlog
 
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
-from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
+from cost_ledger.recording.backlog import measure_backlog, move_former_dead_letters, remove_idle_members
 from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
@@ -87,6 +87,8 @@ class Chores:
         removed = await remove_idle_members(self._client, self._settings.claim_after_seconds * _IDLE_CLAIMS)
         if removed:
             log.info("members_removed", members=removed)
+        if moved := await move_former_dead_letters(self._client):
+            log.info("dead_letters_moved", dead_letters=moved)
 
     async def _keep_partitions(self) -> None:
         await self._partitions.turn(datetime.now(UTC).date())

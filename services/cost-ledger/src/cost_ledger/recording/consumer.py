@@ -27,7 +27,8 @@ from servicekit.redis_client import Reconnection, RedisClient
 log = structlog.get_logger()
 
 STREAM = "spillway:cost-events"
-DEAD_LETTERS = "spillway:cost-events:dead"
+# In a Cluster on the node of the stream: an entry goes from one to the other in one step.
+DEAD_LETTERS = "{spillway:cost-events}:dead"
 GROUP = "cost-ledger"
 _MAX_EVENTS = 500
 _BLOCK_MS = 500

@@ -1,10 +1,12 @@
 """Step 9 of the request path, in the wake of the commit: spend by day is published to Redis, where step 2 reads it.
 
     spillway:spend:{TENANT}:DAY    a hash with the fields `tenant`, `user:USER` and `key:KEY_ID`
-    spillway:spend:all:DAY         a string: the sum over all tenants
+    {spillway:cost-events}:spend:all:DAY    a string: the sum over all tenants
 
 DAY is the UTC day of admission, YYYY-MM-DD. The braces are part of the key: all keys of a tenant are on one node of a
-Redis Cluster. Values are int64 nano-USD; unpriced attempts add nothing. Each write gives the key three more days.
+Redis Cluster, and the sum over all is on that of the stream. Edges of a former version read it as
+`spillway:spend:all:DAY`. Values are int64 nano-USD; unpriced attempts add nothing. Each write gives the key three more
+days.
 
 The values are sums read from `spend_daily`, never increments: a write that was lost or a Redis that lost everything is
 repaired by the next publication. What a commit changed is published within about a second. All of today is published
@@ -115,7 +117,7 @@ def tenant_key(tenant: str, day: date) -> str:
 
 def total_key(day: date) -> str:
     """Return the key of the sum over all tenants on a day."""
-    return f"spillway:spend:all:{day.isoformat()}"
+    return f"{{spillway:cost-events}}:spend:all:{day.isoformat()}"
 
 
 class SpendPublisher:
@@ -182,7 +184,9 @@ class SpendPublisher:
             # Each statement sees all that was committed when it begins, hence more than any holder of the lock before.
             await self._write_figures(connection, statement, arguments)
             for day in sorted(days):
-                await self._client.set(total_key(day), await connection.fetchval(_TOTAL, day), ex=_TTL_SECONDS)
+                total = await connection.fetchval(_TOTAL, day)
+                await self._client.set(total_key(day), total, ex=_TTL_SECONDS)
+                await self._client.set(f"spillway:spend:all:{day.isoformat()}", total, ex=_TTL_SECONDS)
 
     async def _write_figures(self, connection: Connection, statement: str, arguments: Iterable[Any]) -> None:
         figures: defaultdict[str, list[str]] = defaultdict(list)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
+from redis.asyncio import RedisCluster
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
@@ -18,7 +19,11 @@ ReplyT = TypeVar("ReplyT")
 Command: TypeAlias = tuple[str | bytes | int, ...]
 """A Redis command with its arguments."""
 
+# In a Cluster every key that begins with `{spillway:cost-events}` is on the node of the stream, as one script needs.
 COST_EVENTS = "spillway:cost-events"
+_RUN_ID = """
+return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+"""
 # The answer is out already; only the terminal frame waits for this one, and a spool write costs more than a wait.
 _SETTLE_TIMEOUT_SECONDS = 0.5
 _REPLAY_TIMEOUT_SECONDS = 5.0
@@ -39,6 +44,9 @@ class RedisStore:
         self._reconnection = Reconnection(client)
         self._look_up_timeout = look_up_timeout_seconds
         self._rests_until = 0.0
+        self.is_cluster = isinstance(client, RedisCluster)
+        """Whether a script can read only keys of one slot."""
+        self._run_id = client.register_script(_RUN_ID)
 
     def script(self, source: str) -> AsyncScript:
         """Return a Lua script to `evaluate`; it is sent to Redis once, and again to a Redis that does not know it."""
@@ -47,6 +55,13 @@ class RedisStore:
     async def evaluate(self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         """Run a script on the way of a request, for which there is little time; return its reply."""
         return await self._bounded(script(keys, arguments), self._look_up_timeout)
+
+    async def look_up(self, key: str) -> bytes | None:
+        """Return what is stored under `key`, on the way of a request."""
+        # The client's types omit that the result is awaitable.
+        stored: Any = self._client.get(key)
+        value: bytes | None = await self._bounded(stored, self._look_up_timeout)
+        return value
 
     async def settle(self, event: bytes, beside: Command | None) -> None:
         """Record the settled event and run the command `beside` it."""
@@ -57,9 +72,9 @@ class RedisStore:
         await self._bounded(pipeline.execute(), _SETTLE_TIMEOUT_SECONDS)
 
     async def run_id(self) -> str:
-        """Return the name that Redis has given to this run of itself: another one after each start and fail-over."""
-        server = await self._bounded(self._client.info("server"), _PING_TIMEOUT_SECONDS)
-        return str(cast("dict[str, object]", server).get("run_id", ""))
+        """Return the name of this run of the Redis with the stream: another one after each start and fail-over."""
+        run_id: Any = await self._bounded(self._run_id([COST_EVENTS], []), _PING_TIMEOUT_SECONDS)
+        return (run_id or b"").decode()
 
     async def replay(self, events: Sequence[bytes]) -> None:
         """Record events that had to wait, in order."""

@@ -9,11 +9,14 @@
 
 local slots = {}
 
--- Refuses once a published figure has reached its limit. Key: the figure; argument: the limit; says: the figure.
+-- Refuses once a published figure has reached its limit. Keys: where the figure may be; argument: the limit; says: the
+-- figure.
 function slots.ceiling(keys, arguments)
-  local figure = redis.call('GET', keys[1])
-  if figure and tonumber(figure) >= tonumber(arguments[1]) then
-    return {figure}
+  for _, key in ipairs(keys) do
+    local figure = redis.call('GET', key)
+    if figure and tonumber(figure) >= tonumber(arguments[1]) then
+      return {figure}
+    end
   end
 end
 

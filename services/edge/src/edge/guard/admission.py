@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from importlib import resources
 
@@ -52,14 +53,22 @@ class Admission:
         return asked.cache.look_up(question, stored)
 
     async def _ask(self, asked: Asked, event: bytes, key: str | None) -> bytes | None:
-        """Run the script; return what is stored under `key`."""
-        keys = [COST_EVENTS, key or ""]
-        arguments: list[str | bytes | int] = [event, "0" if key is None else "1"]
+        """Run the script; return what is stored under `key`, which in a Cluster may be on another node."""
+        is_beside = key is not None and self._store.is_cluster
+        is_inside = key is not None and not is_beside
+        keys = [COST_EVENTS, key if key is not None and is_inside else COST_EVENTS]
+        arguments: list[str | bytes | int] = [event, "1" if is_inside else "0"]
         for check in self._checks:
             slot = check.slot(asked)
             keys += slot.keys
             arguments += [slot.name, len(slot.keys), len(slot.arguments), *slot.arguments]
-        is_admitted, *reply = await self._store.evaluate(self._script, keys, arguments)
+        evaluated = self._store.evaluate(self._script, keys, arguments)
+        if key is not None and is_beside:
+            # Read also for a request that is then refused: one after the other would take twice as long.
+            (is_admitted, *reply), beside = await asyncio.gather(evaluated, self._store.look_up(key))
+            reply = [beside] if is_admitted else reply
+        else:
+            is_admitted, *reply = await evaluated
         if not is_admitted:
             self._checks[reply[0] - 1].refuse(reply[1:])
         stored: bytes | None = reply[0] if is_admitted else None

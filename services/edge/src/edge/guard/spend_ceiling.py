@@ -10,7 +10,10 @@ from edge.guard.check import Asked, Slot
 from edge.problems import Problem
 
 _NANO_USD = 10**9
-_KEY = "spillway:spend:all:{day}"  # published by the cost-ledger, in nano-USD; its publish_spend.py has the format
+# Published by the cost-ledger, in nano-USD; its publish_spend.py has the format.
+_KEY = "{{spillway:cost-events}}:spend:all:{day}"
+# Of a ledger of a former version, which knew no Cluster.
+_FORMER_KEY = "spillway:spend:all:{day}"
 
 
 class SpendCeiling:
@@ -19,13 +22,14 @@ class SpendCeiling:
     What runs at that moment is not known to the figure, so the spend ends somewhat above the ceiling.
     """
 
-    def __init__(self, max_usd_per_day: Decimal) -> None:
+    def __init__(self, max_usd_per_day: Decimal, *, is_cluster: bool = False) -> None:
         self._max_usd_per_day = max_usd_per_day
+        self._keys = [_KEY] if is_cluster else [_KEY, _FORMER_KEY]
 
     def slot(self, _asked: Asked) -> Slot:
         """Compare today's figure with the ceiling."""
-        key = _KEY.format(day=datetime.now(UTC).date().isoformat())
-        return Slot("ceiling", [key], [int(self._max_usd_per_day * _NANO_USD)])
+        day = datetime.now(UTC).date().isoformat()
+        return Slot("ceiling", [key.format(day=day) for key in self._keys], [int(self._max_usd_per_day * _NANO_USD)])
 
     def refuse(self, reply: Sequence[bytes]) -> None:
         """Problem (429): the next day begins at midnight UTC."""

@@ -1,7 +1,8 @@
 """The breakers that routers share over Redis: one script takes what they report of targets and returns what is decided.
 
 Of each target Redis keeps three keys: the state with its number, the epoch; the outcomes of all routers in the sliding
-window; the lease of the probe. All times are Redis's own; routers receive durations.
+window; the lease of the probe. The braces in them put all on one node of a Cluster. All times are Redis's own; routers
+receive durations.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ class SharedBreakerState:
         if not updates or loop.time() < self._paused_until:
             return None
         keys = [
-            f"spillway:breaker:{kind}:{update.target}" for update in updates for kind in ("state", "outcomes", "probe")
+            f"{{spillway:breaker}}:{kind}:{update.target}"
+            for update in updates
+            for kind in ("state", "outcomes", "probe")
         ]
         documents = orjson.dumps([update.as_document() for update in updates])
         try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -20,26 +21,46 @@ from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
 from cost_ledger.recording.consumer import Consumer
 from cost_ledger.recording.publish_spend import SpendPublisher, total_key
 from cost_ledger.recording.store import Store
-from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
-from kit.ledger.cost_events import admitted, attempt, request, settled, used
+from edge.answer import Answer
+from edge.cache.cache import Bypass, Hit, LookUp, Miss, read_cache_control
+from edge.cache.exact import ExactCache
+from edge.conversation import Conversation, encode_body
+from edge.events.emitter import Emitter
+from edge.events.redis import RedisStore
+from edge.events.spool import Spool
+from edge.facts import RequestFacts
+from edge.guard.admission import Admission
+from edge.guard.check import Asked
+from edge.guard.spend_ceiling import SpendCeiling
+from edge.identity import Identity
+from edge.metrics import Metrics as EdgeMetrics
+from edge.request_id import new_request_id
+from kit.ledger.cost_events import attempt, settled, used
 from llm_router.breaker.shared import BreakerReply, BreakerUpdate, SharedBreakerState
 from llm_router.metrics import Metrics as RouterMetrics
+from pricing.usage import Usage
+from servicekit.lifecycle import repeat
 from servicekit.redis_client import RedisAccess, open_redis
-from spillway.ledger.v1 import ledger_pb2 as ledgerpb
+from spillway.router.v1 import router_pb2 as routerpb
 
 # Time for a first connection, which takes more than one answer.
 _LOOK_UP_SECONDS = 0.5
+_REPLAY_SECONDS = 0.2
+_MAX_USD = Decimal(1_000)
 
 
 class Services:
     """Each service has a client of its own."""
 
-    def __init__(self, url: str, access: RedisAccess, pool: asyncpg.Pool) -> None:
+    def __init__(self, url: str, access: RedisAccess, pool: asyncpg.Pool, spool: Spool) -> None:
         self.pool = pool
         self._edge = open_redis(url, access, max_connections=8)
         self.ledger = open_redis(url, access, max_connections=16, socket_timeout_seconds=1.0)
         self.store = RedisStore(self._edge, _LOOK_UP_SECONDS)
-        self._script = self.store.script(resources.files("edge.guard").joinpath("admission.lua").read_text())
+        edge_metrics, self._cache = EdgeMetrics(CollectorRegistry()), ExactCache()
+        self.emitter = Emitter(self.store, spool, edge_metrics)
+        ceiling = SpendCeiling(_MAX_USD, is_cluster=self.store.is_cluster)
+        self._admission = Admission(self.store, self.emitter, [ceiling], edge_metrics)
         rng = random.Random(1)
         self._shared = SharedBreakerState.connect(url, RouterMetrics(CollectorRegistry()), rng, access)
         metrics, prices = LedgerMetrics(CollectorRegistry()), PriceList(pool, 10.0)
@@ -48,28 +69,30 @@ class Services:
             self.ledger, Store(pool, 10.0), prices, self.spend, metrics, name="one", claim_after_seconds=30.0
         )
 
-    async def ask(self, *, tenant: str = "acme", key: str = "") -> ledgerpb.Request:
-        """Do what the edge does for a request: admit it under a ceiling, settle it, store the answer."""
-        asked = request(tenant=tenant, at=datetime.now(UTC))
-        key = key or f"spillway:cache:{asked.request_id}"
-        total = total_key(datetime.now(UTC).date())
-        event = admitted(asked).SerializeToString()
-        answer = await self.store.evaluate(
-            self._script, [COST_EVENTS, key, total], [event, "1", "ceiling", 1, 1, 10**12]
-        )
-        assert [1, None] == answer
-        end = settled(asked, [attempt(usage=used(100, 20))])
-        await self.store.settle(end.SerializeToString(), ("SET", key, b"an answer", "EX", 60))
-        return asked
+    async def ask(self, tenant: str = "acme", query: str = "hello") -> tuple[str, LookUp]:
+        """Do what the edge does for a request: admit it, settle it, store the answer.
 
-    async def ask_until_admitted(self, timeout_seconds: float) -> ledgerpb.Request:
-        """Ask again and again, as clients do, until Redis takes it."""
+        Return its id, and what the cache said.
+        """
+        facts = RequestFacts(
+            new_request_id(), Identity("key-1", tenant, "ada", "gold"), "/chat", "fast", True, time.monotonic()
+        )
+        body = {"messages": [{"role": "user", "content": query}]}
+        content = Conversation("/chat", "fast", body, encode_body(body), 5, is_streaming=True)
+        look_up = await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
+        answer = Answer(["yes"], [routerpb.FINISH_REASON_STOP], "openai", "gpt-test", usage=Usage(100, 20))
+        end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])
+        await self.emitter.settle(end, self._cache.store(look_up, answer))
+        return facts.request_id, look_up
+
+    async def ask_until_redis_decides(self, timeout_seconds: float) -> str:
+        """Ask again and again, as clients do, until an answer is looked up; return the id of the first request."""
         async with asyncio.timeout(timeout_seconds):
-            while True:
-                try:
-                    return await self.ask()
-                except RedisAway:
-                    await asyncio.sleep(0.1)
+            first, look_up = await self.ask(query="another")
+            while isinstance(look_up, Bypass):
+                await asyncio.sleep(0.1)
+                _, look_up = await self.ask(query="another")
+        return first
 
     async def exchange(self, *targets: str) -> list[BreakerReply] | None:
         """Do what the router does: report an attempt on each target, and learn what is decided."""
@@ -82,16 +105,21 @@ class Services:
                 await asyncio.sleep(0.1)
         return replies
 
-    async def is_recorded(self, asked: ledgerpb.Request) -> bool:
+    async def is_recorded(self, request_id: str) -> bool:
         """Whether the request is settled in PostgreSQL."""
-        state = await self.pool.fetchval("SELECT state FROM requests WHERE request_id = $1", asked.request_id)
+        state = await self.pool.fetchval("SELECT state FROM requests WHERE request_id = $1", request_id)
         return bool(state == "settled")
 
     async def check_everything(self) -> None:
-        """Use every command of every service once; what is sent arrives."""
-        asked = await self.ask()
+        """Use every command of every service once; what is sent arrives, what is stored is found."""
+        # As in a process: what looks after the spool connects first, and has time for it.
+        await self.store.run_id()
+        asked, first = await self.ask()
+        _, second = await self.ask()
+        assert isinstance(first, Miss)
+        assert isinstance(second, Hit)
         await until_recorded(self, asked, 20.0)
-        await self.store.replay([admitted(asked).SerializeToString(), b"no event"])
+        await self.store.replay([b"no event"])
         assert await self.store.run_id()
         assert await self.store.is_reachable()
         replies = await self.exchange("a", "b", "c")
@@ -114,28 +142,30 @@ class Services:
         await self.ledger.aclose()
 
 
-async def until_recorded(services: Services, asked: ledgerpb.Request, timeout_seconds: float) -> None:
+async def until_recorded(services: Services, request_id: str, timeout_seconds: float) -> None:
     """Wait until the ledger has recorded the request."""
     async with asyncio.timeout(timeout_seconds):
-        while not await services.is_recorded(asked):
+        while not await services.is_recorded(request_id):
             await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
 async def running_services(
-    url: str,
-    pool: asyncpg.Pool,
-    access: RedisAccess = RedisAccess(),  # noqa: B008 - frozen
+    url: str, pool: asyncpg.Pool, folder: Path, access: RedisAccess | None = None
 ) -> AsyncIterator[Services]:
-    """Run the ledger's consumer while the block runs; it does not end by itself when Redis fails."""
-    services, stop = Services(url, access, pool), asyncio.Event()
+    """Run the ledger's consumer and the edge's replay of its spool while the block runs."""
+    spool = Spool(folder / "spool.sqlite", 2**20)
+    services, stop = Services(url, access or RedisAccess(), pool, spool), asyncio.Event()
     consuming = asyncio.create_task(services.consumer.run(stop))
+    replaying = asyncio.create_task(repeat("replay_spool", _REPLAY_SECONDS, services.emitter.replay))
     try:
         yield services
     finally:
         stop.set()
+        replaying.cancel()
         try:
             async with asyncio.timeout(10.0):
-                await consuming
+                await asyncio.wait([consuming, replaying])
         finally:
+            await spool.close()
             await services.close()

