@@ -84,10 +84,12 @@ async def test_a_server_of_another_authority_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_cluster(pool: asyncpg.Pool, tmp_path: Path) -> None:
-    """Every command of every service; answers are spread over the nodes, and tenants' figures too."""
+    """Every command of every service, with a user of our own; answers are spread over the nodes, and figures too."""
     async with valkey_cluster(tmp_path) as nodes:
-        url = f"redis+cluster://:{PASSWORD}@{nodes[1].address},{nodes[2].address}"
-        async with running_services(url, pool, tmp_path) as services:
+        for node in nodes:
+            await node.run("ACL", "SETUSER", "spillway", *_ACL)
+        url = f"redis+cluster://{nodes[1].address},{nodes[2].address}"
+        async with running_services(url, pool, tmp_path, RedisAccess("spillway", PASSWORD)) as services:
             await services.check_everything()
             for number in range(20):
                 await services.ask(f"tenant-{number}")

@@ -188,7 +188,7 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{- /* The variables with Valkey's URL. Takes root and name (of the variable). */}}
+{{- /* The variables with Valkey's URL and what goes with it. Takes root and name (of the variable with the URL). */}}
 {{- define "spillway.valkey.env" -}}
 {{- $valkey := .root.Values.valkey -}}
 {{- if $valkey.enabled -}}
@@ -203,6 +203,59 @@ livenessProbe:
 - name: {{ .name }}
   value: {{ required "valkey.enabled is false: set valkey.external.url or valkey.external.existingSecret" $valkey.external.url | quote }}
 {{- end -}}
+{{- if not $valkey.enabled }}
+{{- $external := $valkey.external }}
+{{- $prefix := trimSuffix "_URL" .name }}
+{{- with $external.username }}
+- {name: {{ $prefix }}_USERNAME, value: {{ . | quote }}}
+{{- end }}
+{{- if $external.passwordSecret }}
+- {name: {{ $prefix }}_PASSWORD_FILE, value: /etc/spillway/valkey/password}
+{{- end }}
+{{- if $external.tlsSecret }}
+- {name: {{ $prefix }}_TLS_DIRECTORY, value: /etc/spillway/valkey}
+{{- end }}
+{{- with $external.sentinel.username }}
+- {name: {{ $prefix }}_SENTINEL_USERNAME, value: {{ . | quote }}}
+{{- end }}
+{{- if $external.sentinel.passwordSecret }}
+- {name: {{ $prefix }}_SENTINEL_PASSWORD_FILE, value: /etc/spillway/valkey/sentinel-password}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The Secrets of an external Valkey that are files of a pod, by name. Takes the root. */}}
+{{- define "spillway.valkey.files" -}}
+{{- if not .Values.valkey.enabled -}}
+{{- with .Values.valkey.external -}}
+{{- compact (list .passwordSecret .tlsSecret .sentinel.passwordSecret) | join " " -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.valkey.volumeMounts" -}}
+{{- if include "spillway.valkey.files" . -}}
+- {name: valkey, mountPath: /etc/spillway/valkey, readOnly: true}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.valkey.volumes" -}}
+{{- if include "spillway.valkey.files" . -}}
+{{- $external := .Values.valkey.external -}}
+- name: valkey
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- with $external.passwordSecret }}
+      - secret: {name: {{ . }}, items: [{key: {{ $external.passwordKey }}, path: password}]}
+      {{- end }}
+      {{- with $external.sentinel.passwordSecret }}
+      - secret: {name: {{ . }}, items: [{key: {{ $external.sentinel.passwordKey }}, path: sentinel-password}]}
+      {{- end }}
+      {{- with $external.tlsSecret }}
+      - secret: {name: {{ . }}}
+      {{- end }}
+{{- end -}}
 {{- end }}
 
 {{- define "spillway.valkey.secretName" -}}
@@ -213,6 +266,9 @@ livenessProbe:
 {{- define "spillway.valkey.checksum" -}}
 {{- $name := ternary .Values.valkey.existingSecret .Values.valkey.external.existingSecret .Values.valkey.enabled -}}
 {{- if $name }}{{ include "spillway.secretChecksum" (dict "root" . "name" $name) }}{{ end -}}
+{{- range compact (splitList " " (include "spillway.valkey.files" .)) -}}
+{{- include "spillway.secretChecksum" (dict "root" $ "name" .) -}}
+{{- end -}}
 {{- end }}
 
 {{- /* An annotation that makes Helm keep an object on uninstall. Takes the root. */}}

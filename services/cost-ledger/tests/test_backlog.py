@@ -7,7 +7,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from cost_ledger.recording.backlog import Backlog, measure_backlog, remove_idle_members
+from cost_ledger.recording.backlog import Backlog, measure_backlog, move_former_dead_letters, remove_idle_members
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM
 from kit.ledger.cost_events import admitted, request, settled
 from kit.ledger.process import Parts, until
@@ -91,3 +91,16 @@ async def _are_idle(client: redis.Redis, milliseconds: int) -> bool:
 
 async def _is_member(client: redis.Redis, name: str) -> bool:
     return bool(await client.exists(STREAM)) and name in await members(client)
+
+
+async def test_dead_letters_of_a_former_version_are_kept(parts: Parts) -> None:
+    """They were under a name that a Cluster has on another node than the stream."""
+    letters = [{b"event": b"%d" % number, b"reason": b"r", b"entry_id": b"1-1"} for number in range(3)]
+    for fields in letters:
+        await parts.client.xadd("spillway:cost-events:dead", dict(fields))
+    assert 3 == await move_former_dead_letters(parts.client)
+    assert 0 == await move_former_dead_letters(parts.client)
+
+    assert letters == await parts.dead()
+    assert Backlog(0, 0.0, 3) == await measure_backlog(parts.client)
+    assert 0 == await parts.client.xlen("spillway:cost-events:dead")

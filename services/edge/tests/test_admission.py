@@ -88,6 +88,12 @@ async def test_a_request_that_redis_refuses_leaves_nothing_behind(
     assert 1 == counted("edge_refusals_total", reason="spend_limit_reached")
 
 
+async def test_a_figure_of_a_former_ledger_counts(limited: Edge, valkey: redis.Redis) -> None:
+    """In a rollout an edge may be newer than the ledger, which publishes the figure under its former name."""
+    await valkey.set(f"spillway:spend:all:{datetime.now(UTC).date().isoformat()}", 100 * CENT)
+    assert 429 == (await limited.chat().done()).status
+
+
 async def test_while_redis_is_away_checks_there_are_skipped_and_counted(
     tmp_path: Path, redis_url: str, valkey: redis.Redis, registry: CollectorRegistry, spool: Spool,
     counted: Callable[..., float],
