@@ -95,9 +95,11 @@ async def _is_member(client: redis.Redis, name: str) -> bool:
 
 async def test_dead_letters_of_a_former_version_are_kept(parts: Parts) -> None:
     """They were under a name that a Cluster has on another node than the stream."""
-    letters = [{b"event": b"%d" % number, b"reason": b"r", b"entry_id": b"1-1"} for number in range(3)]
+    letters: list[dict[Any, Any]] = [
+        {b"event": b"%d" % number, b"reason": b"r", b"entry_id": b"1-1"} for number in range(3)
+    ]
     for fields in letters:
-        await parts.client.xadd("spillway:cost-events:dead", dict(fields))
+        await parts.client.xadd("spillway:cost-events:dead", fields)
     assert 3 == await move_former_dead_letters(parts.client)
     assert 0 == await move_former_dead_letters(parts.client)
 
