@@ -66,13 +66,13 @@ gameday: setup ## Break a system on a cluster in each way there is an alert for;
 	@$(BIN)/python -m tests.gameday.run $(GAMEDAY_ARGS)
 
 # The NodePorts of the edge and the fault provider, as this machine reaches them.
-E2E_DOOR ?= http://127.0.0.1:30080
+E2E_EDGE ?= http://127.0.0.1:30080
 E2E_PROVIDER ?= http://127.0.0.1:30090
 
 .PHONY: e2e
 e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAMESPACE=spillway-e2e E2E_VALUES=file KEEP=1
 	@$(BIN)/python -m tests.e2e.cluster.run --context $(or $(KUBE_CONTEXT),kind-kind) --namespace $(or $(NAMESPACE),spillway-e2e) \
-		--door $(E2E_DOOR) --provider $(E2E_PROVIDER) $(addprefix --values ,$(E2E_VALUES)) $(if $(KEEP),--keep) $(E2E_ARGS) \
+		--edge $(E2E_EDGE) --provider $(E2E_PROVIDER) $(addprefix --values ,$(E2E_VALUES)) $(if $(KEEP),--keep) $(E2E_ARGS) \
 		-- $(PYTEST_ARGS)
 
 .PHONY: bench

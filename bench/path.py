@@ -33,7 +33,7 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """Where to ask, and as whom."""
 
     url: str
@@ -71,35 +71,37 @@ def routes(provider_url: str, credential: Path) -> dict[str, Any]:
     return {"targets": {"bench": target}, "routes": {"bench": {"targets": ["bench"]}}}
 
 
-async def ask(client: httpx2.AsyncClient, door: Door, question: str) -> Times:
+async def ask(client: httpx2.AsyncClient, endpoint: Endpoint, question: str) -> Times:
     """Ask once and read to the end; the first content is what counts, not headers or roles."""
-    body = {"model": door.model, "stream": True, "messages": [{"role": "user", "content": question}]}
+    body = {"model": endpoint.model, "stream": True, "messages": [{"role": "user", "content": question}]}
     began = time.perf_counter()
     first = None
-    async with client.stream("POST", f"{door.url}/v1/chat/completions", json=body, headers=door.headers) as response:
+    async with client.stream(
+        "POST", f"{endpoint.url}/v1/chat/completions", json=body, headers=endpoint.headers
+    ) as response:
         if response.status_code != 200:
-            raise RuntimeError(f"{door.url} answers {response.status_code}")
+            raise RuntimeError(f"{endpoint.url} answers {response.status_code}")
         async for piece in response.aiter_bytes():
             if first is None and b'"content":"' in piece.replace(b": ", b":").replace(b'"content":""', b""):
                 first = time.perf_counter() - began
     if first is None:
-        raise RuntimeError(f"{door.url} sends no content")
+        raise RuntimeError(f"{endpoint.url} sends no content")
     return Times(first, time.perf_counter() - began)
 
 
-async def ask_alone(door: Door, question: str | None = None) -> list[Times]:
+async def ask_alone(endpoint: Endpoint, question: str | None = None) -> list[Times]:
     """Ask one after the other, each time something else unless there is a `question`."""
     async with httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS) as client:
-        await ask(client, door, question or "warm")
-        return [await ask(client, door, question or f"alone {number}") for number in range(ALONE)]
+        await ask(client, endpoint, question or "warm")
+        return [await ask(client, endpoint, question or f"alone {number}") for number in range(ALONE)]
 
 
-async def ask_together(door: Door) -> None:
+async def ask_together(endpoint: Endpoint) -> None:
     """Ask from many clients at once."""
 
     async def one(client: httpx2.AsyncClient, name: int) -> None:
         for number in range(TOGETHER // CLIENTS):
-            await ask(client, door, f"together {name} {number}")
+            await ask(client, endpoint, f"together {name} {number}")
 
     limits = httpx2.Limits(max_connections=CLIENTS)
     async with httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS, limits=limits) as client, asyncio.TaskGroup() as group:
@@ -118,20 +120,20 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def measure(provider: Door, door: Door, watched: dict[str, psutil.Process]) -> None:
+async def measure(provider: Endpoint, endpoint: Endpoint, watched: dict[str, psutil.Process]) -> None:
     """Measure and write the table."""
     for name, process in watched.items():
         say(f"memory at rest, {name}", f"{process.memory_info().rss / _MIB:,.0f} MiB")
-    direct, through = await ask_alone(provider), await ask_alone(door)
+    direct, through = await ask_alone(provider), await ask_alone(endpoint)
     added = median([each.first for each in through]) - median([each.first for each in direct])
     say("time to first token, p50, added", f"{added * 1000:.1f} ms", f"one client, {ALONE} answers of 64 chunks")
     added = median([each.whole for each in through]) - median([each.whole for each in direct])
     say("whole answer, p50, added", f"{added * 1000:.1f} ms", f"of {median([e.whole for e in through]) * 1000:.0f} ms")
-    cached = Door(door.url, door.model, {**door.headers, "Cache-Control": "max-age=60"})
+    cached = Endpoint(endpoint.url, endpoint.model, {**endpoint.headers, "Cache-Control": "max-age=60"})
     hits = await ask_alone(cached, "the same question")
     say("cache hit, whole answer, p50", f"{median([each.whole for each in hits]) * 1000:.1f} ms")
     before, began = {name: cpu_seconds(process) for name, process in watched.items()}, time.monotonic()
-    await ask_together(door)
+    await ask_together(endpoint)
     seconds = time.monotonic() - began
     remark = f"{CLIENTS} clients, {TOGETHER / seconds:.0f} answers a second"
     for name, process in watched.items():
@@ -163,8 +165,10 @@ def main() -> None:
                 key = (home / "development-key").read_text().strip()
                 pids = {process["name"]: process["pid"] for process in run["processes"]}
                 watched = {part: psutil.Process(pids[part]) for part in ("edge", "llm-router")}
-                door = Door(run["url"], "bench", {"Authorization": f"Bearer {key}", "Cache-Control": "no-store"})
-                asyncio.run(measure(Door(provider_url, BEHAVIOUR, {}), door, watched))
+                endpoint = Endpoint(
+                    run["url"], "bench", {"Authorization": f"Bearer {key}", "Cache-Control": "no-store"}
+                )
+                asyncio.run(measure(Endpoint(provider_url, BEHAVIOUR, {}), endpoint, watched))
 
 
 if __name__ == "__main__":

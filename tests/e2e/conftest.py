@@ -19,7 +19,7 @@ import orjson
 import pytest
 import yaml
 
-from kit.front_door.door import Behind, Door, Provider, Stores
+from kit.front_door.edge_client import Behind, EdgeClient, Provider, Stores
 from kit.front_door.given_system import PRICE_BOOK, SETTINGS, GivenSystem, Incomplete, given_system
 from kit.front_door.scenarios import ROUTES, routes_file
 from spillway_local import processes
@@ -141,19 +141,19 @@ def run_tag() -> str:
 
 
 @pytest.fixture(scope="session")
-async def door(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[Door]:
+async def edge(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[EdgeClient]:
     """Yield the front door for the tenant `blue`."""
-    door = Door(url, keys["blue"], run_tag)
-    yield door
-    await door.close()
+    edge = EdgeClient(url, keys["blue"], run_tag)
+    yield edge
+    await edge.close()
 
 
 @pytest.fixture(scope="session")
-async def other_door(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[Door]:
+async def other_edge(url: str, keys: Mapping[str, str], run_tag: str) -> AsyncIterator[EdgeClient]:
     """Yield the front door for the tenant `red`."""
-    door = Door(url, keys["red"], run_tag)
-    yield door
-    await door.close()
+    edge = EdgeClient(url, keys["red"], run_tag)
+    yield edge
+    await edge.close()
 
 
 @pytest.fixture(scope="session")
@@ -167,9 +167,9 @@ async def provider(given: GivenSystem | None, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-async def claude(door: Door) -> AsyncIterator[anthropic.AsyncAnthropic]:
+async def claude(edge: EdgeClient) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """Yield Anthropic's own client, for the front door; it asks once."""
-    async with anthropic.AsyncAnthropic(api_key=door.key, base_url=door.url, max_retries=0) as client:
+    async with anthropic.AsyncAnthropic(api_key=edge.key, base_url=edge.url, max_retries=0) as client:
         yield client
 
 

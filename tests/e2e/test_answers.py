@@ -15,17 +15,17 @@ import pytest
 import redis.asyncio as redis
 
 from fault_provider.answers import expected_text
-from kit.front_door.door import Behind, Door, Provider, Stores, nano, read_events
+from kit.front_door.edge_client import Behind, EdgeClient, Provider, Stores, nano, read_events
 from kit.front_door.scenarios import CLAUDE, HAPPY
 
 WHOLE = expected_text("ok")
 
 
 async def test_the_happy_path_streams_and_is_accounted_to_the_nano_dollar(
-    door: Door, stores: Stores, provider: Provider
+    edge: EdgeClient, stores: Stores, provider: Provider
 ) -> None:
     """Words arrive one by one; usage and cost land in Postgres and are what the price book says."""
-    chat = await door.chat("the happy path", model="happy")
+    chat = await edge.chat("the happy path", model="happy")
 
     assert ["start", *["delta"] * 10, "done"] == chat.names
     assert expected_text(HAPPY) == chat.text
@@ -42,7 +42,7 @@ async def test_the_happy_path_streams_and_is_accounted_to_the_nano_dollar(
     assert f"{cost:.9f}" == done["cost_usd"]
     assert ("stop", "openai") == (done["finish_reason"], done["provider"])
 
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     (row,) = await stores.rows("SELECT * FROM requests WHERE request_id = $1", uuid.UUID(chat.request_id))
     (attempt,) = await stores.rows("SELECT * FROM attempts WHERE request_id = $1", uuid.UUID(chat.request_id))
     assert ("settled", "ok", cost) == (row["state"], row["outcome"], row["cost_usd"])
@@ -57,9 +57,9 @@ async def test_the_happy_path_streams_and_is_accounted_to_the_nano_dollar(
     assert 1 == len(await provider.asked("happy", chat.query))
 
 
-async def test_cache_reads_and_writes_of_anthropic_have_their_own_prices(door: Door) -> None:
+async def test_cache_reads_and_writes_of_anthropic_have_their_own_prices(edge: EdgeClient) -> None:
     """Anthropic counts them beside the input; here they are inside it, and priced by their own rates."""
-    chat = await door.chat("hello claude", model="claude")
+    chat = await edge.chat("hello claude", model="claude")
 
     assert expected_text(CLAUDE) == chat.text
     usage = chat.last["usage"]
@@ -70,33 +70,33 @@ async def test_cache_reads_and_writes_of_anthropic_have_their_own_prices(door: D
     )
     cost = nano("3.001", 350) + nano("0.301", 100) + nano("3.751", 50) + nano("15.013", 8)
     assert f"{cost:.9f}" == chat.last["cost_usd"]
-    assert f"{cost:.9f}" == (await door.receipt(chat.request_id))["cost_usd"]
+    assert f"{cost:.9f}" == (await edge.receipt(chat.request_id))["cost_usd"]
 
 
-async def test_a_long_prompt_pays_the_long_prompt_rates(door: Door) -> None:
+async def test_a_long_prompt_pays_the_long_prompt_rates(edge: EdgeClient) -> None:
     """Above the threshold every token of the attempt has the other price."""
-    chat = await door.chat("a long one", model="long")
+    chat = await edge.chat("a long one", model="long")
 
     cost = nano("2.5", 2000) + nano("15", 300)
-    assert f"{cost:.9f}" == chat.last["cost_usd"] == (await door.receipt(chat.request_id))["cost_usd"]
+    assert f"{cost:.9f}" == chat.last["cost_usd"] == (await edge.receipt(chat.request_id))["cost_usd"]
 
 
-async def test_an_answer_without_a_price_is_unpriced_not_free(door: Door, stores: Stores) -> None:
+async def test_an_answer_without_a_price_is_unpriced_not_free(edge: EdgeClient, stores: Stores) -> None:
     """No price is NULL, never 0."""
     count = "SELECT coalesce(sum(unpriced_attempts), 0)::int AS n FROM spend_daily WHERE requested_model='unpriced'"
     (before,) = await stores.rows(count)
-    chat = await door.chat("unpriced", model="unpriced")
+    chat = await edge.chat("unpriced", model="unpriced")
 
     assert chat.last["cost_usd"] is None
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert (None, None) == (receipt["cost_usd"], receipt["attempts"][0]["cost_usd"])
     assert [{"n": before["n"] + 1}] == await stores.rows(count)
 
 
-async def test_the_same_question_again_is_a_hit(door: Door, stores: Stores, provider: Provider) -> None:
+async def test_the_same_question_again_is_a_hit(edge: EdgeClient, stores: Stores, provider: Provider) -> None:
     """Same answer, as a stream, at no cost, naming what it saved; the provider is not called again."""
-    first = await door.chat("ask me twice", model="happy")
-    second = await door.chat("ask me twice", model="happy")
+    first = await edge.chat("ask me twice", model="happy")
+    second = await edge.chat("ask me twice", model="happy")
 
     assert ("edge; fwd=miss", "edge; hit") == (first.headers["cache-status"], second.headers["cache-status"])
     assert first.text == second.text
@@ -107,7 +107,7 @@ async def test_the_same_question_again_is_a_hit(door: Door, stores: Stores, prov
     assert first.last["usage"] == second.last["usage"]
     assert first.request_id != second.request_id
 
-    receipt = await door.receipt(second.request_id)
+    receipt = await edge.receipt(second.request_id)
     assert ("hit", "ok", "0.000000000", []) == (
         receipt["cache_status"],
         receipt["outcome"],
@@ -119,16 +119,16 @@ async def test_the_same_question_again_is_a_hit(door: Door, stores: Stores, prov
     assert Decimal(first.last["cost_usd"]) == row["saved_cost_usd"]
 
 
-async def test_an_answer_lives_a_day_from_its_making(door: Door, stores: Stores) -> None:
+async def test_an_answer_lives_a_day_from_its_making(edge: EdgeClient, stores: Stores) -> None:
     """Redis is really asked, the 24 hours are really set, and a hit does not extend them."""
     client = redis.Redis.from_url(stores.redis_url)
     before = await stores.cache_keys()
-    await door.chat("how long do you live", model="cached")
+    await edge.chat("how long do you live", model="cached")
     (key,) = await stores.cache_keys() - before
     assert 86_390 < await client.ttl(key) <= 86_400
 
     await client.expire(key, 1000)
-    hit = await door.chat("how long do you live", model="cached")
+    hit = await edge.chat("how long do you live", model="cached")
     assert "edge; hit" == hit.headers["cache-status"]
     assert await client.ttl(key) <= 1000
     await client.aclose()
@@ -151,50 +151,50 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-async def test_each_field_that_can_change_the_answer_makes_a_miss(door: Door, change: dict[str, Any]) -> None:
+async def test_each_field_that_can_change_the_answer_makes_a_miss(edge: EdgeClient, change: dict[str, Any]) -> None:
     """Only the very same request is a hit; unset is not zero."""
     same: dict[str, Any] = {"query": "the key test", "model": "cached"}
-    await door.chat(**same)
-    assert "edge; hit" == (await door.chat(**same)).headers["cache-status"]
+    await edge.chat(**same)
+    assert "edge; hit" == (await edge.chat(**same)).headers["cache-status"]
 
-    assert "edge; fwd=miss" == (await door.chat(**same | change)).headers["cache-status"]
-    assert "edge; hit" == (await door.chat(**same | change)).headers["cache-status"]
+    assert "edge; fwd=miss" == (await edge.chat(**same | change)).headers["cache-status"]
+    assert "edge; hit" == (await edge.chat(**same | change)).headers["cache-status"]
 
 
-async def test_what_cannot_change_the_answer_makes_no_miss(door: Door) -> None:
+async def test_what_cannot_change_the_answer_makes_no_miss(edge: EdgeClient) -> None:
     """Streamed or whole, `/chat` or `/v1/chat`: the answer is the same one."""
-    await door.chat("streamed or whole", model="cached")
+    await edge.chat("streamed or whole", model="cached")
 
-    same = {"query": door.fresh("streamed or whole"), "model": "cached", "stream": False}
-    whole = await door.post("/v1/chat", orjson.dumps(same))
+    same = {"query": edge.fresh("streamed or whole"), "model": "cached", "stream": False}
+    whole = await edge.post("/v1/chat", orjson.dumps(same))
     assert "edge; hit" == whole.headers["cache-status"]
     assert WHOLE == whole.json()["text"]
 
 
-async def test_tenants_do_not_share_answers(door: Door, other_door: Door) -> None:
+async def test_tenants_do_not_share_answers(edge: EdgeClient, other_edge: EdgeClient) -> None:
     """The same question of another tenant is a miss."""
-    await door.chat("whose answer", model="cached")
+    await edge.chat("whose answer", model="cached")
 
-    assert "edge; fwd=miss" == (await other_door.chat("whose answer", model="cached")).headers["cache-status"]
+    assert "edge; fwd=miss" == (await other_edge.chat("whose answer", model="cached")).headers["cache-status"]
 
 
-async def test_cache_control_is_obeyed(door: Door) -> None:
+async def test_cache_control_is_obeyed(edge: EdgeClient) -> None:
     """`no-store` neither reads nor writes, `no-cache` only writes."""
     store, cache = {"cache-control": "no-store"}, {"cache-control": "no-cache"}
-    unkept = await door.chat("keep nothing", model="cached", headers=store)
+    unkept = await edge.chat("keep nothing", model="cached", headers=store)
     assert ("edge; fwd=bypass; detail=client_no_store", False) == (
         unkept.headers["cache-status"],
         unkept.last["cache"]["stored"],
     )
     assert "client_no_store" == unkept.last["cache"]["bypass_reason"]
-    kept = await door.chat("keep nothing", model="cached", headers=cache)
+    kept = await edge.chat("keep nothing", model="cached", headers=cache)
     assert ("edge; fwd=bypass; detail=client_no_cache", True) == (
         kept.headers["cache-status"],
         kept.last["cache"]["stored"],
     )
 
-    assert "edge; hit" == (await door.chat("keep nothing", model="cached")).headers["cache-status"]
-    unread = await door.chat("keep nothing", model="cached", headers=store)
+    assert "edge; hit" == (await edge.chat("keep nothing", model="cached")).headers["cache-status"]
+    unread = await edge.chat("keep nothing", model="cached", headers=store)
     assert "edge; fwd=bypass; detail=client_no_store" == unread.headers["cache-status"]
 
 
@@ -212,15 +212,15 @@ async def test_cache_control_is_obeyed(door: Door) -> None:
     ],
 )
 async def test_when_the_primary_is_down_the_user_sees_nothing_of_it(
-    door: Door, provider: Provider, fault: str, code: str, tries: int
+    edge: EdgeClient, provider: Provider, fault: str, code: str, tries: int
 ) -> None:
     """The secondary answers; every attempt stands in the ledger."""
-    chat = await door.chat(f"primary {fault}", model=f"primary-{fault}")
+    chat = await edge.chat(f"primary {fault}", model=f"primary-{fault}")
 
     assert ["start", *["delta"] * 8, "done"] == chat.names
     assert WHOLE == chat.text
     assert "anthropic" == chat.last["provider"]
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert [code] * tries + [None] == [attempt["error_code"] for attempt in receipt["attempts"]]
     assert [*range(1, tries + 2)] == [attempt["attempt_number"] for attempt in receipt["attempts"]]
     assert "ok" == receipt["outcome"]
@@ -229,64 +229,64 @@ async def test_when_the_primary_is_down_the_user_sees_nothing_of_it(
     assert 1 == len(await provider.asked(f"primary-{fault}-next", chat.query))
 
 
-async def test_when_both_vendors_are_down_the_real_small_model_answers(door: Door) -> None:
+async def test_when_both_vendors_are_down_the_real_small_model_answers(edge: EdgeClient) -> None:
     """The last target is a real model on our own processors; its answer is free, not unpriced."""
     question = {"query": "What is the capital of France?", "temperature": 0, "max_tokens": 20}
-    chat = await door.ask({**question, "model": "both-down"}, {"cache-control": "no-store"})
+    chat = await edge.ask({**question, "model": "both-down"}, {"cache-control": "no-store"})
 
     assert "Paris" in chat.text
     assert ("vllm", "smollm2-135m-instruct") == (chat.last["provider"], chat.last["model"])
     assert "0.000000000" == chat.last["cost_usd"]
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert ["openai"] * 2 + ["anthropic"] * 2 + ["vllm"] == [attempt["provider"] for attempt in receipt["attempts"]]
     assert receipt["attempts"][-1]["usage"]["output_tokens"] > 0
 
 
-async def test_when_all_are_down_there_is_one_honest_error(door: Door, stores: Stores) -> None:
+async def test_when_all_are_down_there_is_one_honest_error(edge: EdgeClient, stores: Stores) -> None:
     """One error event, no success, nothing cached, every attempt recorded."""
     kept = await stores.cache_keys()
-    chat = await door.chat("all down", model="none-answers")
+    chat = await edge.chat("all down", model="none-answers")
 
     assert ["start", "error"] == chat.names
     error = chat.last["error"]
     assert ("all_targets_failed", True) == (error["code"], error["retryable"])
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert ("provider_error", "all_targets_failed", 4) == (
         receipt["outcome"],
         receipt["error_code"],
         len(receipt["attempts"]),
     )
-    again = await door.chat("all down", model="none-answers")
+    again = await edge.chat("all down", model="none-answers")
     assert "edge; fwd=miss" == again.headers["cache-status"]
     assert kept == await stores.cache_keys()
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "malformed", "missing-end", "unknown-finish", "error-frame"])
 async def test_a_stream_that_breaks_after_its_beginning_says_so(
-    door: Door, stores: Stores, provider: Provider, fault: str
+    edge: EdgeClient, stores: Stores, provider: Provider, fault: str
 ) -> None:
     """What came stays, then one error and nothing that reads as success; nothing is cached, no one else is asked."""
     kept = await stores.cache_keys()
-    chat = await door.chat(f"broken {fault}", model=f"broken-{fault}")
+    chat = await edge.chat(f"broken {fault}", model=f"broken-{fault}")
 
     assert {"start", "delta", "error"} == set(chat.names)
     assert 1 == chat.names.count("error")
     assert "error" == chat.names[-1]
     assert "stream_interrupted" == chat.last["error"]["code"]
     assert WHOLE.startswith(chat.text)
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     (attempt,) = receipt["attempts"]
     assert ("interrupted", "interrupted") == (receipt["outcome"], attempt["outcome"])
     assert "estimated" == attempt["usage_source"]
-    again = await door.chat(f"broken {fault}", model=f"broken-{fault}")
+    again = await edge.chat(f"broken {fault}", model=f"broken-{fault}")
     assert "edge; fwd=miss" == again.headers["cache-status"]
     assert kept == await stores.cache_keys()
     assert [] == await provider.attempts("never")
 
 
-async def test_a_callers_error_is_told_once(door: Door, provider: Provider) -> None:
+async def test_a_callers_error_is_told_once(edge: EdgeClient, provider: Provider) -> None:
     """A 400 of the provider comes back as the caller's error and nobody else is bothered."""
-    chat = await door.chat("bad request", model="bad-request")
+    chat = await edge.chat("bad request", model="bad-request")
 
     assert ["start", "error"] == chat.names
     assert ("invalid_request", False) == (chat.last["error"]["code"], chat.last["error"]["retryable"])
@@ -294,11 +294,11 @@ async def test_a_callers_error_is_told_once(door: Door, provider: Provider) -> N
     assert [] == await provider.attempts("never")
 
 
-async def test_a_tool_call_comes_whole_before_the_end(door: Door) -> None:
+async def test_a_tool_call_comes_whole_before_the_end(edge: EdgeClient) -> None:
     """`/chat` tells a tool call in one event, whoever made it."""
     for model in ("tools", "tools-claude"):
         tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
-        chat = await door.chat("weather?", model=model, tools=tools)
+        chat = await edge.chat("weather?", model=model, tools=tools)
 
         assert ["start", "tool_call", "done"] == chat.names
         call = chat.events[1].data
@@ -306,23 +306,23 @@ async def test_a_tool_call_comes_whole_before_the_end(door: Door) -> None:
         assert "tool_call" == chat.last["finish_reason"]
 
 
-async def test_a_filtered_answer_is_passed_on(door: Door) -> None:
+async def test_a_filtered_answer_is_passed_on(edge: EdgeClient) -> None:
     """A content filter is an answer."""
-    chat = await door.chat("filter me", model="filtered")
+    chat = await edge.chat("filter me", model="filtered")
 
     assert "content_filter" == chat.last["finish_reason"]
 
 
-async def test_a_client_that_leaves_is_settled_with_what_was_used(door: Door, provider: Provider) -> None:
+async def test_a_client_that_leaves_is_settled_with_what_was_used(edge: EdgeClient, provider: Provider) -> None:
     """The provider's connection closes, and what it had made until then stands in the ledger as an estimate."""
-    question = {"query": door.fresh("I leave early"), "model": "slow"}
-    async with door.stream("/chat", question) as response:
+    question = {"query": edge.fresh("I leave early"), "model": "slow"}
+    async with edge.stream("/chat", question) as response:
         request_id = response.headers["x-request-id"]
         async for event in read_events(response):
             if event.name == "delta":
                 break
 
-    receipt = await door.receipt(request_id)
+    receipt = await edge.receipt(request_id)
     (attempt,) = receipt["attempts"]
     assert ("client_cancelled", "client_cancelled", "cancelled") == (
         receipt["outcome"],
@@ -339,26 +339,26 @@ async def test_a_client_that_leaves_is_settled_with_what_was_used(door: Door, pr
 
 @pytest.mark.local
 @pytest.mark.usefixtures("thawed")
-async def test_a_redis_that_hangs_costs_nobody_an_answer_and_no_event(door: Door, behind: Behind) -> None:
+async def test_a_redis_that_hangs_costs_nobody_an_answer_and_no_event(edge: EdgeClient, behind: Behind) -> None:
     """The cache is passed by, cost events wait in the spool and reach the ledger when Redis is back."""
     os.kill(behind.pid("valkey"), signal.SIGSTOP)
-    chats = [await door.chat(f"redis hangs {number}", model="cached") for number in range(3)]
+    chats = [await edge.chat(f"redis hangs {number}", model="cached") for number in range(3)]
     os.kill(behind.pid("valkey"), signal.SIGCONT)
 
     for chat in chats:
         assert (WHOLE, "edge; fwd=bypass; detail=cache_error") == (chat.text, chat.headers["cache-status"])
         assert ("cache_error", False) == (chat.last["cache"]["bypass_reason"], chat.last["cache"]["stored"])
-        receipt = await door.receipt(chat.request_id)
+        receipt = await edge.receipt(chat.request_id)
         assert ("ok", 1) == (receipt["outcome"], len(receipt["attempts"]))
 
 
 @pytest.mark.local
 @pytest.mark.usefixtures("thawed")
-async def test_a_ledger_that_hangs_costs_nobody_an_answer(door: Door, behind: Behind) -> None:
+async def test_a_ledger_that_hangs_costs_nobody_an_answer(edge: EdgeClient, behind: Behind) -> None:
     """The ledger is not on the request path: answers come with their quote, and are recorded later."""
     os.kill(behind.pid("cost-ledger"), signal.SIGSTOP)
-    chat = await door.chat("the ledger hangs", model="happy")
+    chat = await edge.chat("the ledger hangs", model="happy")
     os.kill(behind.pid("cost-ledger"), signal.SIGCONT)
 
     assert "done" == chat.names[-1]
-    assert chat.last["cost_usd"] == (await door.receipt(chat.request_id))["cost_usd"]
+    assert chat.last["cost_usd"] == (await edge.receipt(chat.request_id))["cost_usd"]

@@ -13,7 +13,7 @@ import pytest
 import uuid_utils.compat
 
 from fault_provider.answers import expected_text
-from kit.front_door.door import Door, Json, Provider
+from kit.front_door.edge_client import EdgeClient, Json, Provider
 from kit.front_door.scenarios import BRIEF
 
 GRACE_SECONDS = 2.0  # the edge's default
@@ -38,7 +38,7 @@ class Visit:
     """Unix seconds."""
 
 
-async def visit_and_leave(door: Door, provider: Provider, path: str, is_streaming: bool, model: str) -> Visit:
+async def visit_and_leave(edge: EdgeClient, provider: Provider, path: str, is_streaming: bool, model: str) -> Visit:
     """Ask, and close the connection once the provider is writing."""
     request_id = str(uuid_utils.compat.uuid7())
     query = f"I leave {request_id}"
@@ -46,7 +46,7 @@ async def visit_and_leave(door: Door, provider: Provider, path: str, is_streamin
     body = {**question, "model": model, "stream": is_streaming}
 
     async def read() -> None:
-        async with door.stream(path, body, {"x-request-id": request_id}) as response:
+        async with edge.stream(path, body, {"x-request-id": request_id}) as response:
             async for _ in response.aiter_raw():
                 pass
 
@@ -70,15 +70,15 @@ async def ending_of(provider: Provider, visit: Visit, test: str) -> Json:
             await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider: Provider) -> None:
+async def test_a_client_that_stops_reading_is_gone_as_well(edge: EdgeClient, provider: Provider) -> None:
     """Its connection stands and nothing goes out any more: it must not hold a stream, and a provider, for ever."""
     request_id = str(uuid_utils.compat.uuid7())
     body = orjson.dumps({"query": f"I leave {request_id}", "model": "flood"})
     head = (
-        f"POST /chat HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {door.key}\r\nx-request-id: {request_id}\r\n"
+        f"POST /chat HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {edge.key}\r\nx-request-id: {request_id}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
-    address = urlsplit(door.url)
+    address = urlsplit(edge.url)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the kernel reads on in the client's place
     connection.connect((address.hostname, address.port))
@@ -86,7 +86,7 @@ async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider:
     try:
         writer.write(head.encode() + body)
         await reader.readuntil(b"event: delta")
-        receipt = await door.receipt_by_client_id(request_id)
+        receipt = await edge.receipt_by_client_id(request_id)
         (attempt,) = await provider.asked("flood", f"I leave {request_id}")
     finally:
         writer.transport.abort()
@@ -97,12 +97,12 @@ async def test_a_client_that_stops_reading_is_gone_as_well(door: Door, provider:
 
 @in_each_contract
 async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
-    door: Door, provider: Provider, path: str, is_streaming: bool
+    edge: EdgeClient, provider: Provider, path: str, is_streaming: bool
 ) -> None:
     """The provider finishes, its own usage is recorded, and who comes back is served for nothing."""
-    visit = await visit_and_leave(door, provider, path, is_streaming, "brief")
+    visit = await visit_and_leave(edge, provider, path, is_streaming, "brief")
     ending = await ending_of(provider, visit, "brief")
-    receipt = await door.receipt_by_client_id(visit.request_id)
+    receipt = await edge.receipt_by_client_id(visit.request_id)
 
     assert "completed" == ending["finish"]
     assert ending["ended_at"] > visit.left_at
@@ -110,7 +110,7 @@ async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
     assert ("ok", "ok", "reported") == (receipt["outcome"], attempt["outcome"], attempt["usage_source"])
     assert (12, 12) == (attempt["usage"]["input_tokens"], attempt["usage"]["output_tokens"])
 
-    async with door.stream(path, visit.body) as again:
+    async with edge.stream(path, visit.body) as again:
         content = await again.aread()
     assert "edge; hit" == again.headers["cache-status"]
     for word in expected_text(BRIEF).split():
@@ -120,12 +120,12 @@ async def test_a_short_answer_comes_to_its_end_and_waits_in_the_cache(
 
 @in_each_contract
 async def test_a_long_answer_is_given_up_after_the_grace_time(
-    door: Door, provider: Provider, path: str, is_streaming: bool
+    edge: EdgeClient, provider: Provider, path: str, is_streaming: bool
 ) -> None:
     """The provider sees its connection close, and what it made until then is on record, long before it would end."""
-    visit = await visit_and_leave(door, provider, path, is_streaming, "lengthy")
+    visit = await visit_and_leave(edge, provider, path, is_streaming, "lengthy")
     ending = await ending_of(provider, visit, "lengthy")
-    receipt = await door.receipt_by_client_id(visit.request_id)
+    receipt = await edge.receipt_by_client_id(visit.request_id)
 
     assert "client_closed" == ending["finish"]
     assert GRACE_SECONDS - 0.5 < ending["ended_at"] - visit.left_at < GRACE_SECONDS + 15

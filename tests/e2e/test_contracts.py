@@ -18,15 +18,15 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from fault_provider.answers import expected_text
-from kit.front_door.door import Behind, Door, Provider, Stores
+from kit.front_door.edge_client import Behind, EdgeClient, Provider, Stores
 
 WHOLE = expected_text("ok")
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(name="client")
-async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key=door.key, base_url=f"{door.url}/v1", max_retries=0) as client:
+async def _client(edge: EdgeClient) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key=edge.key, base_url=f"{edge.url}/v1", max_retries=0) as client:
         yield client
 
 
@@ -52,12 +52,12 @@ async def test_the_openai_client_streams(client: openai.AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize("options", [None, {"include_usage": False}])
-async def test_nobody_gets_usage_who_did_not_ask(door: Door, options: dict[str, bool] | None) -> None:
+async def test_nobody_gets_usage_who_did_not_ask(edge: EdgeClient, options: dict[str, bool] | None) -> None:
     """No usage field and no chunk without choices unless the client asked; `[DONE]` ends it."""
     body: dict[str, Any] = {"model": "cached", "messages": HELLO, "stream": True}
     if options is not None:
         body["stream_options"] = options
-    lines = (await door.post("/v1/chat/completions", orjson.dumps(body))).text.strip().split("\n\n")
+    lines = (await edge.post("/v1/chat/completions", orjson.dumps(body))).text.strip().split("\n\n")
 
     assert "data: [DONE]" == lines[-1]
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
@@ -137,9 +137,9 @@ async def test_failures_before_the_first_word_are_real_statuses(client: openai.A
 
 
 @pytest.mark.parametrize("key", ["", " nonsense", " sk-spillway-00000000-wrong", " sk-spillway-"])
-async def test_a_wrong_key_is_401_everywhere(door: Door, key: str) -> None:
+async def test_a_wrong_key_is_401_everywhere(edge: EdgeClient, key: str) -> None:
     """Nothing is read, answered or reported without a key."""
-    async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer{key}"}) as client:
+    async with httpx2.AsyncClient(base_url=edge.url, headers={"authorization": f"Bearer{key}"}) as client:
         answers = [
             await client.post("/chat", json={"query": "x"}),
             await client.post("/v1/chat/completions", json={"model": "default", "messages": HELLO}),
@@ -188,16 +188,18 @@ BAD: list[tuple[str, str, bytes, int, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "status", "code", "told"), [bad[1:] for bad in BAD], ids=[b[0] for b in BAD])
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code", "reported"), [bad[1:] for bad in BAD], ids=[b[0] for b in BAD]
+)
 async def test_bad_input_is_answered_in_words_that_help(
-    door: Door, path: str, body: bytes, status: int, code: str, told: str
+    edge: EdgeClient, path: str, body: bytes, status: int, code: str, reported: str
 ) -> None:
     """A clear error, the right status, and the gateway none the worse."""
-    answer = await door.post(path, body, {"content-type": "application/json"})
+    answer = await edge.post(path, body, {"content-type": "application/json"})
 
     error = answer.json()["error"]
     assert (status, code) == (answer.status_code, error["code"])
-    assert told in error["message"]
+    assert reported in error["message"]
     assert {"message", "type", "param", "code", "retryable"} == set(error)
     assert uuid.UUID(answer.headers["x-request-id"])
 
@@ -215,30 +217,30 @@ async def test_bad_input_is_answered_in_words_that_help(
     ],
 )
 async def test_wrong_paths_and_parameters_have_the_same_shape_of_error(
-    door: Door, method: str, path: str, status: int, code: str
+    edge: EdgeClient, method: str, path: str, status: int, code: str
 ) -> None:
     """One shape for every error."""
-    async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer {door.key}"}) as client:
+    async with httpx2.AsyncClient(base_url=edge.url, headers={"authorization": f"Bearer {edge.key}"}) as client:
         answer = await client.request(method, path)
 
     assert (status, code) == (answer.status_code, answer.json()["error"]["code"])
 
 
-async def test_a_body_needs_no_content_type(door: Door) -> None:
+async def test_a_body_needs_no_content_type(edge: EdgeClient) -> None:
     """`curl -d` sends another one; what counts is the JSON."""
     body = b'{"query": "no content type", "model": "cached", "stream": false}'
-    answer = await door.post("/chat", body, {"content-type": "application/x-www-form-urlencoded"})
+    answer = await edge.post("/chat", body, {"content-type": "application/x-www-form-urlencoded"})
 
     assert (200, WHOLE) == (answer.status_code, answer.json()["text"])
 
 
-async def test_costs_add_up_for_one_tenant_only(door: Door, other_door: Door, stores: Stores) -> None:
+async def test_costs_add_up_for_one_tenant_only(edge: EdgeClient, other_edge: EdgeClient, stores: Stores) -> None:
     """Totals, per user, per model, today and by day: the same money however it is cut, and nobody else's."""
     for number in range(2):
-        await door.receipt((await door.chat(f"costs {number}", model="happy")).request_id)
-    await other_door.receipt((await other_door.chat("costs", model="happy")).request_id)
+        await edge.receipt((await edge.chat(f"costs {number}", model="happy")).request_id)
+    await other_edge.receipt((await other_edge.chat("costs", model="happy")).request_id)
 
-    costs = (await door.get("/v1/costs")).json()
+    costs = (await edge.get("/v1/costs")).json()
     assert ("USD", datetime.now(UTC).date().isoformat()) == (costs["currency"], costs["today"]["day"])
     for figure in ("requests", "attempts", "input_tokens", "output_tokens", "cache_hits"):
         assert costs["total"][figure] == sum(group[figure] for group in costs["by_model"])
@@ -252,37 +254,37 @@ async def test_costs_add_up_for_one_tenant_only(door: Door, other_door: Door, st
     assert (f"{row['cost']:.9f}", row["attempts"]) == (costs["total"]["cost_usd"], costs["total"]["attempts"])
 
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
-    empty = (await door.get("/v1/costs", params={"from": "2026-01-01", "to": yesterday[:8] + "01"})).json()
+    empty = (await edge.get("/v1/costs", params={"from": "2026-01-01", "to": yesterday[:8] + "01"})).json()
     assert (0, "0.000000000") == (empty["total"]["requests"], empty["total"]["cost_usd"])
     assert costs["today"]["requests"] == empty["today"]["requests"]
 
 
-async def test_the_cache_tells_how_it_does(door: Door) -> None:
+async def test_the_cache_tells_how_it_does(edge: EdgeClient) -> None:
     """Hits, misses and what they saved, from the ledger."""
-    before = (await door.get("/v1/cache/stats")).json()
+    before = (await edge.get("/v1/cache/stats")).json()
     for _ in range(2):
-        await door.receipt((await door.chat("cache stats", model="happy")).request_id)
-    after = (await door.get("/v1/cache/stats")).json()
+        await edge.receipt((await edge.chat("cache stats", model="happy")).request_id)
+    after = (await edge.get("/v1/cache/stats")).json()
 
     assert (1, 1) == (after["hits"] - before["hits"], after["misses"] - before["misses"])
     assert float(after["saved_cost_usd"]) > float(before["saved_cost_usd"])
     assert 86400 == after["ttl_seconds"]
 
 
-async def test_receipts_are_private(door: Door, other_door: Door) -> None:
+async def test_receipts_are_private(edge: EdgeClient, other_edge: EdgeClient) -> None:
     """Another tenant's request does not exist."""
-    chat = await door.chat("private", model="cached")
-    await door.receipt(chat.request_id)
+    chat = await edge.chat("private", model="cached")
+    await edge.receipt(chat.request_id)
 
-    answer = await other_door.get(f"/v1/requests/{chat.request_id}")
+    answer = await other_edge.get(f"/v1/requests/{chat.request_id}")
     assert (404, "request_not_found") == (answer.status_code, answer.json()["error"]["code"])
 
 
-async def test_the_receipt_is_there_when_the_answer_is(door: Door) -> None:
+async def test_the_receipt_is_there_when_the_answer_is(edge: EdgeClient) -> None:
     """Who has seen `done` finds the receipt, at the latest a moment later."""
-    chat = await door.chat("receipt", model="cached", temperature=0.25)
+    chat = await edge.chat("receipt", model="cached", temperature=0.25)
 
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert ("/chat", "cached", "blue", True) == (
         receipt["endpoint"],
         receipt["requested_model"],
@@ -298,41 +300,41 @@ def uuid7(milliseconds: int) -> str:
     return str(uuid.UUID(int=(milliseconds << 80 | random) & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
-async def test_a_clients_own_id_goes_beside_ours(door: Door) -> None:
+async def test_a_clients_own_id_goes_beside_ours(edge: EdgeClient) -> None:
     """A fresh UUIDv7 is not taken for ours either; the receipt shows it and lists are filtered by it."""
     mine = uuid7(int(time.time() * 1000))
-    chat = await door.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
+    chat = await edge.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
 
     assert mine == chat.headers["x-client-request-id"]
     assert mine != chat.request_id == chat.events[0].data["request_id"]
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert ("settled", mine) == (receipt["state"], receipt["client_request_id"])
-    assert 404 == (await door.get(f"/v1/requests/{mine}")).status_code
-    assert chat.request_id == (await door.receipt_by_client_id(mine))["request_id"]
+    assert 404 == (await edge.get(f"/v1/requests/{mine}")).status_code
+    assert chat.request_id == (await edge.receipt_by_client_id(mine))["request_id"]
 
 
 @pytest.mark.local
-async def test_each_service_names_the_request_in_its_log(door: Door, behind: Behind) -> None:
+async def test_each_service_names_the_request_in_its_log(edge: EdgeClient, behind: Behind) -> None:
     """By its id in the edge, the router and the ledger; the edge names the client's own as well."""
     mine = str(uuid.uuid4())
-    chat = await door.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
-    await door.receipt(chat.request_id)
+    chat = await edge.chat("my own id", model="cached", headers={"x-request-id": mine, "cache-control": "no-store"})
+    await edge.receipt(chat.request_id)
 
     for name in ("edge", "llm-router", "cost-ledger"):
         assert chat.request_id in behind.log(name), name
     assert mine in behind.log("edge")
 
 
-async def test_an_id_used_twice_never_loses_a_request(door: Door, provider: Provider) -> None:
+async def test_an_id_used_twice_never_loses_a_request(edge: EdgeClient, provider: Provider) -> None:
     """Proxies repeat ids when they retry: each request has an id of its own, and both are found by the client's."""
     mine = str(uuid.uuid4())
     headers = {"x-request-id": mine, "cache-control": "no-store"}
-    chats = [await door.chat("twice", model="other", headers=headers) for _ in range(2)]
+    chats = [await edge.chat("twice", model="other", headers=headers) for _ in range(2)]
 
-    receipts = [await door.receipt(chat.request_id) for chat in chats]
+    receipts = [await edge.receipt(chat.request_id) for chat in chats]
     assert 2 == sum(len(receipt["attempts"]) for receipt in receipts)
     assert 2 == len(await provider.asked("other", chats[0].query))
-    rows = (await door.get("/v1/requests", params={"client_request_id": mine})).json()["data"]
+    rows = (await edge.get("/v1/requests", params={"client_request_id": mine})).json()["data"]
     assert [chat.request_id for chat in reversed(chats)] == [row["request_id"] for row in rows]
 
 
@@ -340,18 +342,18 @@ async def test_an_id_used_twice_never_loses_a_request(door: Door, provider: Prov
     ("offered", "shown"),
     [("abc", "abc"), ("order 17; a=1", "order 17; a=1"), ("0" * 500, "0" * 200), ("tab\there", "tab\ufffdhere")],
 )
-async def test_a_clients_own_id_may_be_any_text(door: Door, offered: str, shown: str) -> None:
+async def test_a_clients_own_id_may_be_any_text(edge: EdgeClient, offered: str, shown: str) -> None:
     """It comes back without what could harm a log, and ours is an UUIDv7 of its own."""
-    answer = await door.get("/v1/models", headers={"x-request-id": offered})
+    answer = await edge.get("/v1/models", headers={"x-request-id": offered})
 
     (echoed,) = [value for name, value in answer.headers.raw if name.lower() == b"x-client-request-id"]
     assert shown == echoed.decode()
     assert 7 == uuid.UUID(answer.headers["x-request-id"]).version
 
 
-async def test_health_tells_dependency_by_dependency(door: Door) -> None:
+async def test_health_tells_dependency_by_dependency(edge: EdgeClient) -> None:
     """No key is needed, and each of the three says how it is."""
-    async with httpx2.AsyncClient(base_url=door.url) as client:
+    async with httpx2.AsyncClient(base_url=edge.url) as client:
         live, ready, health = [(await client.get(path)) for path in ("/health/live", "/health/ready", "/health")]
         metrics = await client.get("/metrics")
 
@@ -362,10 +364,10 @@ async def test_health_tells_dependency_by_dependency(door: Door) -> None:
 
 
 @pytest.mark.local
-async def test_metrics_name_no_person_and_no_request(door: Door, behind: Behind) -> None:
+async def test_metrics_name_no_person_and_no_request(edge: EdgeClient, behind: Behind) -> None:
     """Labels have few values; people, keys and ids are for the ledger and the logs."""
-    await door.chat("metrics", model="cached")
-    addresses = [door.url.removeprefix("http://")]
+    await edge.chat("metrics", model="cached")
+    addresses = [edge.url.removeprefix("http://")]
     addresses += [process["metrics_address"] for process in behind.run["processes"] if process["metrics_address"]]
     async with httpx2.AsyncClient() as client:
         texts = [(await client.get(f"http://{address}/metrics")).text for address in set(addresses)]
@@ -375,9 +377,9 @@ async def test_metrics_name_no_person_and_no_request(door: Door, behind: Behind)
         assert not re.search(r"blue|red-user|[0-9a-f]{8}-[0-9a-f]{4}-7", text)
 
 
-async def test_the_documentation_is_complete(door: Door) -> None:
+async def test_the_documentation_is_complete(edge: EdgeClient) -> None:
     """Every operation has a summary, errors and an example; every reference leads somewhere."""
-    async with httpx2.AsyncClient(base_url=door.url) as client:
+    async with httpx2.AsyncClient(base_url=edge.url) as client:
         document = (await client.get("/openapi.json")).json()
         page = await client.get("/docs")
 
@@ -401,11 +403,11 @@ async def test_the_documentation_is_complete(door: Door) -> None:
         assert schemas[name]["examples"], name
 
 
-async def test_many_at_once_are_all_answered_and_recorded(door: Door, provider: Provider) -> None:
+async def test_many_at_once_are_all_answered_and_recorded(edge: EdgeClient, provider: Provider) -> None:
     """Fifty streams at the same time: each whole, each with one attempt in the ledger."""
-    chats = await asyncio.gather(*(door.chat(f"many at once {number}") for number in range(50)))
+    chats = await asyncio.gather(*(edge.chat(f"many at once {number}") for number in range(50)))
 
     assert [WHOLE] * 50 == [chat.text for chat in chats]
-    receipts = await asyncio.gather(*(door.receipt(chat.request_id) for chat in chats))
+    receipts = await asyncio.gather(*(edge.receipt(chat.request_id) for chat in chats))
     assert [1] * 50 == [len(receipt["attempts"]) for receipt in receipts]
     assert 50 == len(await provider.asked("default", "many at once"))

@@ -14,17 +14,17 @@ import uuid_utils.compat
 import yaml
 
 from fault_provider.embeddings import expected_vector
-from kit.front_door.door import Behind, Door, Json, Provider, Stores, nano
+from kit.front_door.edge_client import Behind, EdgeClient, Json, Provider, Stores, nano
 
 
 @pytest.fixture(name="client")
-async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key=door.key, base_url=f"{door.url}/v1", max_retries=0, timeout=60) as client:
+async def _client(edge: EdgeClient) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key=edge.key, base_url=f"{edge.url}/v1", max_retries=0, timeout=60) as client:
         yield client
 
 
-async def _receipt(door: Door, answer: Any) -> Json:
-    return await door.receipt(answer.headers["x-request-id"])
+async def _receipt(edge: EdgeClient, answer: Any) -> Json:
+    return await edge.receipt(answer.headers["x-request-id"])
 
 
 async def test_the_openai_client_gets_the_same_vectors_in_both_formats(client: openai.AsyncOpenAI) -> None:
@@ -59,14 +59,16 @@ async def test_the_most_inputs_of_a_common_size_pass(client: openai.AsyncOpenAI)
     assert expected_vector(inputs[-1], 1536) == answer.data[-1].embedding
 
 
-async def test_vectors_are_accounted_to_the_nano_dollar(client: openai.AsyncOpenAI, door: Door, stores: Stores) -> None:
+async def test_vectors_are_accounted_to_the_nano_dollar(
+    client: openai.AsyncOpenAI, edge: EdgeClient, stores: Stores
+) -> None:
     """The input has a price, the output is none and free; receipt, Postgres and the day's costs say the same."""
-    before = (await door.get("/v1/costs")).json()["total"]
+    before = (await edge.get("/v1/costs")).json()["total"]
     raw = await client.embeddings.with_raw_response.create(model="vectors", input="accounted")
 
     assert "edge; fwd=bypass; detail=not_cacheable" == raw.headers["cache-status"]
     assert "answer;dur=" in raw.headers["server-timing"]
-    receipt = await _receipt(door, raw)
+    receipt = await _receipt(edge, raw)
     cost = f"{nano('0.021', 1000):.9f}"
     assert ("/v1/embeddings", "vectors", "ok") == tuple(receipt[n] for n in ("endpoint", "requested_model", "outcome"))
     assert ("bypass", "not_cacheable") == (receipt["cache_status"], receipt["cache_bypass_reason"])
@@ -82,27 +84,27 @@ async def test_vectors_are_accounted_to_the_nano_dollar(client: openai.AsyncOpen
         uuid.UUID(receipt["request_id"]),
     )
     assert (1000, 0, cost) == (row["input_tokens"], row["output_tokens"], f"{row['cost_usd']:.9f}")
-    after = (await door.get("/v1/costs")).json()["total"]
+    after = (await edge.get("/v1/costs")).json()["total"]
     assert (1, 1000, 0) == tuple(after[f] - before[f] for f in ("requests", "input_tokens", "output_tokens"))
 
 
-async def test_vectors_without_a_price_are_unpriced_not_free(client: openai.AsyncOpenAI, door: Door) -> None:
+async def test_vectors_without_a_price_are_unpriced_not_free(client: openai.AsyncOpenAI, edge: EdgeClient) -> None:
     """Also when the provider counted nothing and the usage is an estimate."""
     raw = await client.embeddings.with_raw_response.create(model="vectors-unpriced", input="x" * 40)
 
     assert 10 == raw.parse().usage.prompt_tokens
-    receipt = await _receipt(door, raw)
+    receipt = await _receipt(edge, raw)
     assert (None, "estimated") == (receipt["cost_usd"], receipt["attempts"][0]["usage_source"])
 
 
 async def test_when_a_target_gives_bad_vectors_the_next_of_that_model_answers(
-    client: openai.AsyncOpenAI, door: Door, provider: Provider
+    client: openai.AsyncOpenAI, edge: EdgeClient, provider: Provider
 ) -> None:
     """One vector too few: the client sees nothing of it, the ledger both attempts, Anthropic no request at all."""
     raw = await client.embeddings.with_raw_response.create(model="vectors-fallback", input=["one", "two"])
 
     assert [expected_vector("one"), expected_vector("two")] == [item.embedding for item in raw.parse().data]
-    receipt = await _receipt(door, raw)
+    receipt = await _receipt(edge, raw)
     assert [("vectors-fallback-2", "stream_broken"), ("vectors-fallback-3", None)] == [
         (attempt["target"], attempt["error_code"]) for attempt in receipt["attempts"]
     ]
@@ -111,7 +113,7 @@ async def test_when_a_target_gives_bad_vectors_the_next_of_that_model_answers(
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "told"),
+    ("fields", "error", "reported"),
     [
         ({"input": ""}, openai.BadRequestError, "empty"),
         ({"input": ["a"] * 2049}, openai.BadRequestError, "2048"),
@@ -124,22 +126,22 @@ async def test_when_a_target_gives_bad_vectors_the_next_of_that_model_answers(
     ids=str,
 )
 async def test_the_openai_client_raises_what_it_knows(
-    client: openai.AsyncOpenAI, provider: Provider, fields: Any, error: type[openai.APIStatusError], told: str
+    client: openai.AsyncOpenAI, provider: Provider, fields: Any, error: type[openai.APIStatusError], reported: str
 ) -> None:
     """Each error is the client's own class, in words that help; vectors of another model are never given instead."""
-    with pytest.raises(error, match=told) as caught:
+    with pytest.raises(error, match=reported) as caught:
         await client.embeddings.create(**{"model": "vectors", "input": "one", **fields})
 
     assert {"message", "type", "param", "code", "retryable"} == set(caught.value.body or ())  # type: ignore[call-overload]
     assert [] == await provider.attempts("never")
 
 
-async def test_a_failure_is_settled_with_its_attempts(client: openai.AsyncOpenAI, door: Door) -> None:
+async def test_a_failure_is_settled_with_its_attempts(client: openai.AsyncOpenAI, edge: EdgeClient) -> None:
     """Two tries at the only target of that model, both free of charge."""
     with pytest.raises(openai.InternalServerError) as caught:
         await client.embeddings.create(model="vectors-down", input="one")
 
-    receipt = await door.receipt(caught.value.response.headers["x-request-id"])
+    receipt = await edge.receipt(caught.value.response.headers["x-request-id"])
     assert ("provider_error", "all_targets_failed", "0.000000000", 2) == (
         receipt["outcome"],
         receipt["error_code"],
@@ -148,29 +150,29 @@ async def test_a_failure_is_settled_with_its_attempts(client: openai.AsyncOpenAI
     )
 
 
-async def test_a_client_that_leaves_pays_for_what_it_began(door: Door, provider: Provider) -> None:
+async def test_a_client_that_leaves_pays_for_what_it_began(edge: EdgeClient, provider: Provider) -> None:
     """The call is not cancelled: the provider finishes, and its own count is recorded."""
-    request_id, text = str(uuid_utils.compat.uuid7()), door.fresh("left")
-    headers = {"authorization": f"Bearer {door.key}", "x-request-id": request_id}
-    async with httpx2.AsyncClient(base_url=door.url, headers=headers) as client:
+    request_id, text = str(uuid_utils.compat.uuid7()), edge.fresh("left")
+    headers = {"authorization": f"Bearer {edge.key}", "x-request-id": request_id}
+    async with httpx2.AsyncClient(base_url=edge.url, headers=headers) as client:
         leaving = asyncio.create_task(client.post("/v1/embeddings", json={"model": "vectors-slow", "input": text}))
         async with asyncio.timeout(20):
             while not await provider.asked("vectors-slow", text):
                 await asyncio.sleep(0.01)
         leaving.cancel()
 
-    (attempt,) = (await door.receipt_by_client_id(request_id))["attempts"]
+    (attempt,) = (await edge.receipt_by_client_id(request_id))["attempts"]
     assert ("ok", 12, "reported") == (attempt["outcome"], attempt["usage"]["input_tokens"], attempt["usage_source"])
     assert ["completed"] == [seen["finish"] for seen in await provider.asked("vectors-slow", text)]
 
 
 @pytest.mark.local
 async def test_no_text_of_a_request_for_vectors_is_logged(
-    client: openai.AsyncOpenAI, behind: Behind, door: Door
+    client: openai.AsyncOpenAI, behind: Behind, edge: EdgeClient
 ) -> None:
     """Neither in the edge nor in the router, and yet each has a line for the request."""
     raw = await client.embeddings.with_raw_response.create(model="vectors", input="unmistakable-secret-text")
-    await _receipt(door, raw)
+    await _receipt(edge, raw)
 
     for name in ("edge", "llm-router", "cost-ledger"):
         assert "unmistakable-secret-text" not in behind.log(name)

@@ -10,7 +10,7 @@ import openai
 import orjson
 import pytest
 
-from kit.front_door.door import Door, Provider
+from kit.front_door.edge_client import EdgeClient, Provider
 
 Json = dict[str, Any]
 
@@ -22,11 +22,11 @@ OWN = ("model", "stream", "stream_options")
 
 
 @pytest.fixture(name="client")
-async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
+async def _client(edge: EdgeClient) -> AsyncIterator[openai.AsyncOpenAI]:
     # Nothing from the cache: every request has to arrive.
     headers = {"cache-control": "no-store"}
     async with openai.AsyncOpenAI(
-        api_key=door.key, base_url=f"{door.url}/v1", max_retries=0, default_headers=headers
+        api_key=edge.key, base_url=f"{edge.url}/v1", max_retries=0, default_headers=headers
     ) as client:
         yield client
 
@@ -448,13 +448,13 @@ FORGED: dict[str, tuple[Json, str]] = {
 
 @pytest.mark.parametrize(("forged", "field"), FORGED.values(), ids=FORGED.keys())
 async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anthropics(
-    door: Door, provider: Provider, forged: Json, field: str
+    edge: EdgeClient, provider: Provider, forged: Json, field: str
 ) -> None:
     """Anthropic's contract lacks these fields, so a 400 names them; to OpenAI they are passed on like any other."""
     body = {"messages": [question(f"hello {uuid.uuid4()}")], **forged}
     before = len(await provider.attempts("echo-claude"))
-    refused = await door.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
-    passed = await door.post("/v1/chat/completions", orjson.dumps({"model": "echo-openai", **body}))
+    refused = await edge.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
+    passed = await edge.post("/v1/chat/completions", orjson.dumps({"model": "echo-openai", **body}))
 
     error = refused.json()["error"]
     assert (400, "unsupported_parameter", field) == (refused.status_code, error["code"], error["param"])
@@ -472,11 +472,11 @@ async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anth
     ],
 )
 async def test_a_field_with_an_endless_name_is_refused_like_any_other(
-    door: Door, path: str, model: str, place: Json
+    edge: EdgeClient, path: str, model: str, place: Json
 ) -> None:
     """Its name is truncated: an error longer than gRPC allows would be lost, and other calls with it."""
     body = {"model": model, "messages": [question()], "x" * 300_000: 1, **place}
-    answer = await door.post(path, orjson.dumps(body))
+    answer = await edge.post(path, orjson.dumps(body))
 
     assert 400 == answer.status_code
     assert "unsupported_parameter" in answer.text

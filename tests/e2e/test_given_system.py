@@ -7,7 +7,7 @@ import pytest
 from kit.front_door.given_system import Incomplete, given_system
 
 NEEDED = {
-    "E2E_URL": "http://door.test:8080/",
+    "E2E_URL": "http://edge.test:8080/",
     "E2E_API_KEY": "sk-spillway-1-blue",
     "E2E_OTHER_API_KEY": "sk-spillway-2-red",
     "E2E_FAULT_PROVIDER_URL": "http://provider.test:9000",
@@ -19,7 +19,7 @@ def test_a_system_is_given_by_its_address_its_keys_and_its_provider() -> None:
     found = given_system(NEEDED)
 
     assert found is not None
-    assert ("http://door.test:8080", {"blue": "sk-spillway-1-blue", "red": "sk-spillway-2-red"}, "") == (
+    assert ("http://edge.test:8080", {"blue": "sk-spillway-1-blue", "red": "sk-spillway-2-red"}, "") == (
         found.url,
         found.keys,
         found.postgres_url,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from kit.front_door.door import Behind, Door
+from kit.front_door.edge_client import Behind, EdgeClient
 
 pytestmark = pytest.mark.local
 
@@ -15,14 +15,14 @@ SERVICES = ("edge", "llm-router", "cost-ledger", "local-model")
 
 
 async def test_logs_are_json_and_hold_no_prompt_answer_secret_or_traceback(
-    door: Door, behind: Behind, keys: Mapping[str, str]
+    edge: EdgeClient, behind: Behind, keys: Mapping[str, str]
 ) -> None:
     """Errors, cancelled requests and bad input included."""
-    await door.chat("an unmistakable prompt", model="primary-500")
-    await door.chat("an unmistakable prompt", model="all-down")
-    await door.chat("an unmistakable prompt", model="broken-malformed", system_prompt="an unmistakable system prompt")
-    await door.chat("an unmistakable prompt", model="bad-request", headers={"cache-control": "no-store"})
-    await door.post("/chat", b'{"query": "an unmistakable prompt", "colour": "an unmistakable value"}')
+    await edge.chat("an unmistakable prompt", model="primary-500")
+    await edge.chat("an unmistakable prompt", model="all-down")
+    await edge.chat("an unmistakable prompt", model="broken-malformed", system_prompt="an unmistakable system prompt")
+    await edge.chat("an unmistakable prompt", model="bad-request", headers={"cache-control": "no-store"})
+    await edge.post("/chat", b'{"query": "an unmistakable prompt", "colour": "an unmistakable value"}')
 
     assert '"all_targets_failed"' in behind.log("edge")
     for name in SERVICES:

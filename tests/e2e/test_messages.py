@@ -13,7 +13,7 @@ import pytest
 
 from fault_provider.answers import TOOL_ARGUMENTS, TOOL_NAME, expected_text
 from kit.front_door.anthropic_requests import TALK, WEATHER, asked
-from kit.front_door.door import Door, Provider, nano, read_events
+from kit.front_door.edge_client import EdgeClient, Provider, nano, read_events
 from kit.front_door.scenarios import CLAUDE
 
 WHOLE = expected_text("ok")
@@ -55,10 +55,10 @@ async def test_the_anthropic_client_streams(claude: anthropic.AsyncAnthropic, mo
     assert (350 if model == "claude" else 12) == message.usage.input_tokens
 
 
-async def test_the_events_are_anthropics_in_order(door: Door) -> None:
+async def test_the_events_are_anthropics_in_order(edge: EdgeClient) -> None:
     """Names, order and one stop for each start; the last two carry the end and its usage."""
     body = asked(model="claude", stream=True)
-    async with door.stream("/v1/messages", body) as response:
+    async with edge.stream("/v1/messages", body) as response:
         events = [event async for event in read_events(response)]
 
     assert "text/event-stream; charset=utf-8" == response.headers["content-type"]
@@ -80,11 +80,11 @@ async def test_the_events_are_anthropics_in_order(door: Door) -> None:
     } == delta["usage"]
 
 
-async def test_a_message_is_accounted_like_any_other_answer(door: Door) -> None:
+async def test_a_message_is_accounted_like_any_other_answer(edge: EdgeClient) -> None:
     """The receipt knows endpoint, attempt, usage and cost."""
-    answer = await door.post("/v1/messages", orjson.dumps(asked(model="claude")))
+    answer = await edge.post("/v1/messages", orjson.dumps(asked(model="claude")))
 
-    receipt = await door.receipt(answer.headers["x-request-id"])
+    receipt = await edge.receipt(answer.headers["x-request-id"])
     cost = nano("3.001", 350) + nano("0.301", 100) + nano("3.751", 50) + nano("15.013", 8)
     assert ("/v1/messages", "claude", False, f"{cost:.9f}") == (
         receipt["endpoint"],
@@ -112,12 +112,12 @@ async def test_the_anthropic_client_gets_tool_calls_either_way(claude: anthropic
     assert len(pieces) > 1
 
 
-async def test_the_same_message_again_is_a_hit(door: Door, provider: Provider) -> None:
+async def test_the_same_message_again_is_a_hit(edge: EdgeClient, provider: Provider) -> None:
     """Whole or streamed, at no cost, with the usage of the answer; another contract's answer is not taken for it."""
     body = asked(model="claude", messages=[{"role": "user", "content": f"twice {uuid.uuid4()}"}])
-    first = await door.post("/v1/messages", orjson.dumps(body))
-    again = await door.post("/v1/messages", orjson.dumps(body))
-    async with door.stream("/v1/messages", {**body, "stream": True}) as response:
+    first = await edge.post("/v1/messages", orjson.dumps(body))
+    again = await edge.post("/v1/messages", orjson.dumps(body))
+    async with edge.stream("/v1/messages", {**body, "stream": True}) as response:
         events = [event async for event in read_events(response)]
 
     assert "edge; fwd=miss; stored" == first.headers["cache-status"]
@@ -125,9 +125,9 @@ async def test_the_same_message_again_is_a_hit(door: Door, provider: Provider) -
     assert 1 == len(await provider.asked("claude", body["messages"][0]["content"]))
     assert first.json() | {"id": ""} == again.json() | {"id": ""}
     assert first.json()["usage"] == events[0].data["message"]["usage"] == events[-2].data["usage"]
-    assert "0.000000000" == (await door.receipt(again.headers["x-request-id"]))["cost_usd"]
+    assert "0.000000000" == (await edge.receipt(again.headers["x-request-id"]))["cost_usd"]
 
-    other = await door.post("/v1/chat/completions", orjson.dumps({**body, "metadata": {}}))
+    other = await edge.post("/v1/chat/completions", orjson.dumps({**body, "metadata": {}}))
     assert "edge; fwd=miss; stored" == other.headers["cache-status"]
 
 
@@ -136,7 +136,7 @@ async def test_the_same_message_again_is_a_hit(door: Door, provider: Provider) -
     ("model", "providers"), [("claude-down", "anthropic openai"), ("openai-down", "openai anthropic")]
 )
 async def test_an_answer_falls_back_between_the_wires(
-    door: Door, claude: anthropic.AsyncAnthropic, model: str, providers: str, stream: bool
+    edge: EdgeClient, claude: anthropic.AsyncAnthropic, model: str, providers: str, stream: bool
 ) -> None:
     """From Anthropic to OpenAI and back, streaming and not, the client sees one good message."""
     request = asked(messages=TALK, tools=[WEATHER], system=str(uuid.uuid4()))
@@ -150,7 +150,7 @@ async def test_an_answer_falls_back_between_the_wires(
 
     assert message.content[0].type == "text"
     assert (WHOLE, "end_turn") == (message.content[0].text, message.stop_reason)
-    attempts = (await door.receipt(request_id))["attempts"]
+    attempts = (await edge.receipt(request_id))["attempts"]
     assert providers == " ".join(dict.fromkeys(attempt["provider"] for attempt in attempts))
 
 
@@ -185,7 +185,7 @@ async def test_failures_before_the_first_content_raise_the_clients_own_exception
 
 
 async def test_a_stream_that_breaks_raises_in_the_client_and_ends_with_the_error(
-    door: Door, claude: anthropic.AsyncAnthropic
+    edge: EdgeClient, claude: anthropic.AsyncAnthropic
 ) -> None:
     """The text so far was read; then `event: error`, and nothing that reads as success."""
     read: list[str] = []
@@ -199,7 +199,7 @@ async def test_a_stream_that_breaks_raises_in_the_client_and_ends_with_the_error
         await read_on()
     assert "w0 w1 w2 " == "".join(read)
 
-    async with door.stream("/v1/messages", asked(model="claude-cut", stream=True)) as response:
+    async with edge.stream("/v1/messages", asked(model="claude-cut", stream=True)) as response:
         events = [event async for event in read_events(response)]
     names = [event.name for event in events]
     assert (["error"], 0) == (names[-1:], names.count("message_stop") + names.count("message_delta"))
@@ -270,10 +270,10 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
 
 @pytest.mark.parametrize(("body", "status", "kind", "explanation"), BAD.values(), ids=BAD.keys())
 async def test_bad_input_is_answered_in_anthropics_shape(
-    door: Door, body: bytes, status: int, kind: str, explanation: str
+    edge: EdgeClient, body: bytes, status: int, kind: str, explanation: str
 ) -> None:
     """A clear error that names what is wrong."""
-    answer = await door.post("/v1/messages", body, {"content-type": "application/json"})
+    answer = await edge.post("/v1/messages", body, {"content-type": "application/json"})
 
     error = answer.json()
     assert (status, "error", kind) == (answer.status_code, error["type"], error["error"]["type"])
@@ -290,10 +290,10 @@ async def test_bad_input_is_answered_in_anthropics_shape(
     ],
 )
 async def test_unknown_paths_are_answered_in_anthropics_shape(
-    door: Door, method: str, path: str, status: int, kind: str
+    edge: EdgeClient, method: str, path: str, status: int, kind: str
 ) -> None:
     """Other paths keep the shape they have."""
-    async with httpx2.AsyncClient(base_url=door.url, headers={"x-api-key": door.key}) as client:
+    async with httpx2.AsyncClient(base_url=edge.url, headers={"x-api-key": edge.key}) as client:
         answer = await client.request(method, path)
         other = await client.get("/v1/messagesx")
 
@@ -301,24 +301,24 @@ async def test_unknown_paths_are_answered_in_anthropics_shape(
     assert (404, "not_found") == (other.status_code, other.json()["error"]["code"])
 
 
-async def test_a_key_is_taken_from_either_header(door: Door) -> None:
+async def test_a_key_is_taken_from_either_header(edge: EdgeClient) -> None:
     """`x-api-key` as Anthropic's client sends it, or a bearer token; the version is taken and makes no difference."""
     body = asked(model="claude")
-    async with httpx2.AsyncClient(base_url=door.url) as client:
+    async with httpx2.AsyncClient(base_url=edge.url) as client:
         good = [
             await client.post("/v1/messages", json=body, headers=headers)
             for headers in (
-                {"x-api-key": door.key},
-                {"authorization": f"Bearer {door.key}"},
-                {"x-api-key": door.key, "anthropic-version": "2023-06-01"},
-                {"x-api-key": door.key, "anthropic-version": "2099-01-01"},
+                {"x-api-key": edge.key},
+                {"authorization": f"Bearer {edge.key}"},
+                {"x-api-key": edge.key, "anthropic-version": "2023-06-01"},
+                {"x-api-key": edge.key, "anthropic-version": "2099-01-01"},
             )
         ]
         bad = [
             await client.post("/v1/messages", json=body, headers=headers)
             for headers in ({}, {"x-api-key": "sk-spillway-00000000-wrong"}, {"authorization": "Bearer nonsense"})
         ]
-        elsewhere = await client.post("/chat", json={"query": "x"}, headers={"x-api-key": door.key})
+        elsewhere = await client.post("/chat", json={"query": "x"}, headers={"x-api-key": edge.key})
 
     assert [200] * 4 == [answer.status_code for answer in good]
     assert [(401, "authentication_error")] * 3 == [

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kit.front_door.anthropic_requests import Json, asked
-from kit.front_door.door import Door, read_events
+from kit.front_door.edge_client import EdgeClient, read_events
 
 
 def scripted(*events: Json) -> list[Any]:
@@ -139,15 +139,15 @@ ANSWERS: dict[str, tuple[list[Json], list[Json], Json]] = {
 
 @pytest.mark.parametrize(("events", "content", "stop"), ANSWERS.values(), ids=ANSWERS.keys())
 async def test_an_answer_of_anthropics_arrives_as_it_was_sent(
-    door: Door, claude: anthropic.AsyncAnthropic, events: list[Json], content: list[Json], stop: Json
+    edge: EdgeClient, claude: anthropic.AsyncAnthropic, events: list[Json], content: list[Json], stop: Json
 ) -> None:
     """Blocks, their order, signatures, sources, the reason of the end: whole, streamed and from the cache."""
     request = asked(model="script-claude", messages=scripted(*events))
     async with claude.messages.stream(**request) as stream:
         streamed = await stream.get_final_message()
-    async with door.stream("/v1/messages", {**request, "stream": True}) as response:
+    async with edge.stream("/v1/messages", {**request, "stream": True}) as response:
         raw = [event.data async for event in read_events(response)]
-    whole = (await door.post("/v1/messages", orjson.dumps(request), {"cache-control": "no-store"})).json()
+    whole = (await edge.post("/v1/messages", orjson.dumps(request), {"cache-control": "no-store"})).json()
 
     assert "edge; hit" == response.headers["cache-status"]
     assert content == whole["content"]
@@ -220,7 +220,7 @@ OPENAI_ANSWERS: dict[str, tuple[list[Json], list[Json], str]] = {
 
 @pytest.mark.parametrize(("chunks", "content", "reason"), OPENAI_ANSWERS.values(), ids=OPENAI_ANSWERS.keys())
 async def test_an_answer_of_openais_becomes_blocks_one_after_the_other(
-    door: Door, claude: anthropic.AsyncAnthropic, chunks: list[Json], content: list[Json], reason: str
+    edge: EdgeClient, claude: anthropic.AsyncAnthropic, chunks: list[Json], content: list[Json], reason: str
 ) -> None:
     """Interleaved fragments are sorted; reasoning becomes a thinking block without a signature."""
     usage: Json = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}}
@@ -228,7 +228,7 @@ async def test_an_answer_of_openais_becomes_blocks_one_after_the_other(
     request = asked(model="script-openai", messages=prompt)
     async with claude.messages.stream(**request) as stream:
         streamed = await stream.get_final_message()
-    whole = (await door.post("/v1/messages", orjson.dumps(request))).json()
+    whole = (await edge.post("/v1/messages", orjson.dumps(request))).json()
 
     assert (content, reason) == (whole["content"], whole["stop_reason"])
     assert content == [

@@ -8,7 +8,7 @@ import pytest
 
 from fault_provider.answers import TOOL_NAME
 from kit.front_door.anthropic_requests import HELLO, TALK, UNCACHED, WEATHER, Json, asked, last_body
-from kit.front_door.door import Door, Provider
+from kit.front_door.edge_client import EdgeClient, Provider
 
 CACHED = {"cache_control": {"type": "ephemeral"}}
 PIXEL = "iVBORw0KGgo="
@@ -158,11 +158,11 @@ REQUESTS: dict[str, Json] = {
 
 @pytest.mark.parametrize("fields", REQUESTS.values(), ids=REQUESTS.keys())
 async def test_an_anthropic_request_arrives_at_anthropic_as_it_was_sent(
-    door: Door, provider: Provider, fields: Json
+    edge: EdgeClient, provider: Provider, fields: Json
 ) -> None:
     """Nothing is lost, added or moved."""
     body = asked(**fields)
-    answer = await door.post(
+    answer = await edge.post(
         "/v1/messages", orjson.dumps({"model": "echo-claude", **body}), {"cache-control": "no-store"}
     )
 

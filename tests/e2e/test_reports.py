@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from kit.front_door.door import Door, Stores
+from kit.front_door.edge_client import EdgeClient, Stores
 
 Json = dict[str, Any]
 NAMES = {
@@ -26,15 +26,15 @@ NAMES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def asked(door: Door, other_door: Door) -> list[str]:
+async def asked(edge: EdgeClient, other_edge: EdgeClient) -> list[str]:
     """Return the ids of some requests of the tenant `blue`, oldest first; `red` has one as well."""
     ids = []
     for number, model in enumerate(("happy", "happy", "other", "cached", "cached")):
         headers = {"x-request-id": f"reports-{number}"}
-        chat = await door.chat(f"reports {number if model != 'cached' else 'twice'}", headers, model=model)
-        await door.receipt(chat.request_id)
+        chat = await edge.chat(f"reports {number if model != 'cached' else 'twice'}", headers, model=model)
+        await edge.receipt(chat.request_id)
         ids.append(chat.request_id)
-    await other_door.receipt((await other_door.chat("reports", model="happy")).request_id)
+    await other_edge.receipt((await other_edge.chat("reports", model="happy")).request_id)
     return ids
 
 
@@ -49,9 +49,9 @@ def table(answer: httpx2.Response) -> list[Json]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_costs_are_grouped_by_each_dimension(door: Door, stores: Stores, name: str) -> None:
+async def test_costs_are_grouped_by_each_dimension(edge: EdgeClient, stores: Stores, name: str) -> None:
     """Each dimension agrees with the ledger's own table, and the groups with the total."""
-    costs = (await door.get("/v1/costs", params={"group_by": name})).json()
+    costs = (await edge.get("/v1/costs", params={"group_by": name})).json()
     rows = await stores.rows(
         f"SELECT {NAMES[name]}::text AS name, sum(cost_usd) AS cost, sum(requests) AS requests"  # noqa: S608
         " FROM spend_daily WHERE tenant = 'blue' GROUP BY 1"
@@ -66,10 +66,10 @@ async def test_costs_are_grouped_by_each_dimension(door: Door, stores: Stores, n
     assert "by_user" not in costs
 
 
-async def test_dimensions_are_separated_by_commas_or_repeated(door: Door) -> None:
+async def test_dimensions_are_separated_by_commas_or_repeated(edge: EdgeClient) -> None:
     """The same groups either way, with a key for each dimension; by day in the order of the days when that is first."""
-    with_commas = (await door.get("/v1/costs?group_by=day,model,provider")).json()
-    one_by_one = (await door.get("/v1/costs?group_by=day&group_by=model&group_by=provider")).json()
+    with_commas = (await edge.get("/v1/costs?group_by=day,model,provider")).json()
+    one_by_one = (await edge.get("/v1/costs?group_by=day&group_by=model&group_by=provider")).json()
 
     assert with_commas["groups"] == one_by_one["groups"]
     assert ["day", "model", "provider"] == list(with_commas["groups"][0])[:3]
@@ -77,25 +77,25 @@ async def test_dimensions_are_separated_by_commas_or_repeated(door: Door) -> Non
     assert sorted(days) == days
 
 
-async def test_costs_are_available_as_csv(door: Door) -> None:
+async def test_costs_are_available_as_csv(edge: EdgeClient) -> None:
     """The same figures by parameter and by header; by day when no grouping is given."""
-    groups = (await door.get("/v1/costs?group_by=model,user")).json()["groups"]
-    by_parameter = await door.get("/v1/costs?group_by=model,user&format=csv")
-    by_header = await door.get("/v1/costs?group_by=model,user", headers={"accept": "text/csv, application/json;q=0.5"})
+    groups = (await edge.get("/v1/costs?group_by=model,user")).json()["groups"]
+    by_parameter = await edge.get("/v1/costs?group_by=model,user&format=csv")
+    by_header = await edge.get("/v1/costs?group_by=model,user", headers={"accept": "text/csv, application/json;q=0.5"})
 
     expected = [{name: str(value) for name, value in group.items()} for group in groups]
     assert expected == table(by_parameter) == table(by_header)
-    assert "day" == next(iter(table(await door.get("/v1/costs?format=csv"))[0]))
-    assert "total" in (await door.get("/v1/costs", headers={"accept": "application/json, text/csv"})).json()
-    assert "total" in (await door.get("/v1/costs?format=json", headers={"accept": "text/csv"})).json()
+    assert "day" == next(iter(table(await edge.get("/v1/costs?format=csv"))[0]))
+    assert "total" in (await edge.get("/v1/costs", headers={"accept": "application/json, text/csv"})).json()
+    assert "total" in (await edge.get("/v1/costs?format=json", headers={"accept": "text/csv"})).json()
 
 
-async def all_records(door: Door, **params: Any) -> list[Json]:
+async def all_records(edge: EdgeClient, **params: Any) -> list[Json]:
     """Return a whole list, page by page."""
     found: list[Json] = []
     cursor: Json = {}
     while True:
-        answer = await door.get("/v1/requests", params={**params, **cursor})
+        answer = await edge.get("/v1/requests", params={**params, **cursor})
         assert 200 == answer.status_code, answer.text
         page = answer.json()
         found += page["data"]
@@ -104,26 +104,28 @@ async def all_records(door: Door, **params: Any) -> list[Json]:
         cursor = {"cursor": page["next_cursor"]}
 
 
-async def all_ids(door: Door, **params: Any) -> list[str]:
+async def all_ids(edge: EdgeClient, **params: Any) -> list[str]:
     """Return the ids of a whole list."""
-    return [record["request_id"] for record in await all_records(door, **params)]
+    return [record["request_id"] for record in await all_records(edge, **params)]
 
 
-async def test_requests_are_listed_newest_first(door: Door, stores: Stores, asked: list[str]) -> None:
+async def test_requests_are_listed_newest_first(edge: EdgeClient, stores: Stores, asked: list[str]) -> None:
     """Page by page, each once, those of the caller's tenant and no other."""
     rows = await stores.rows("SELECT request_id FROM requests WHERE tenant = 'blue' ORDER BY request_id DESC")
 
-    assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=7)
-    newest = (await door.get("/v1/requests", params={"limit": 2})).json()["data"]
+    assert [str(row["request_id"]) for row in rows] == await all_ids(edge, limit=7)
+    newest = (await edge.get("/v1/requests", params={"limit": 2})).json()["data"]
     assert asked[:-3:-1] == [record["request_id"] for record in newest]
-    receipt = await door.receipt(asked[-1])
+    receipt = await edge.receipt(asked[-1])
     receipt.pop("attempts")
     assert receipt == newest[0]
 
 
-async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores: Stores, asked: list[str]) -> None:
+async def test_each_filter_of_the_list_agrees_with_the_table(
+    edge: EdgeClient, stores: Stores, asked: list[str]
+) -> None:
     """The list and the ledger's own table name the same requests."""
-    key = (await door.receipt(asked[0]))["key_id"]
+    key = (await edge.receipt(asked[0]))["key_id"]
     now = datetime.now(UTC)
     filters: dict[str, tuple[Json, str]] = {
         "user": ({"user": "blue-user"}, "true"),
@@ -152,15 +154,15 @@ async def test_each_filter_of_the_list_agrees_with_the_table(door: Door, stores:
         rows = await stores.rows(
             f"SELECT request_id FROM requests WHERE tenant = 'blue' AND {condition} ORDER BY 1 DESC"  # noqa: S608
         )
-        assert [str(row["request_id"]) for row in rows] == await all_ids(door, limit=50, **params), name
+        assert [str(row["request_id"]) for row in rows] == await all_ids(edge, limit=50, **params), name
 
 
-async def test_requests_are_available_as_csv(door: Door, asked: list[str]) -> None:
+async def test_requests_are_available_as_csv(edge: EdgeClient, asked: list[str]) -> None:
     """All of them, or `limit` of them with the cursor of the rest in a header; the cells are those of the list."""
-    listed = await all_records(door, limit=1000)
-    rows = table(await door.get("/v1/requests?format=csv"))
-    some = await door.get("/v1/requests?limit=2", headers={"accept": "text/csv"})
-    rest = await door.get("/v1/requests", params={"format": "csv", "cursor": some.headers["x-next-cursor"]})
+    listed = await all_records(edge, limit=1000)
+    rows = table(await edge.get("/v1/requests?format=csv"))
+    some = await edge.get("/v1/requests?limit=2", headers={"accept": "text/csv"})
+    rest = await edge.get("/v1/requests", params={"format": "csv", "cursor": some.headers["x-next-cursor"]})
 
     assert [record["request_id"] for record in listed] == [row["request_id"] for row in rows]
     for record, row in zip(listed, rows, strict=True):
@@ -172,16 +174,18 @@ async def test_requests_are_available_as_csv(door: Door, asked: list[str]) -> No
     assert asked[:-3:-1] == [row["request_id"] for row in table(some)]
 
 
-async def test_a_cursor_is_bound_to_its_tenant_and_filters(door: Door, other_door: Door, asked: list[str]) -> None:
+async def test_a_cursor_is_bound_to_its_tenant_and_filters(
+    edge: EdgeClient, other_edge: EdgeClient, asked: list[str]
+) -> None:
     """It is refused elsewhere, and shows no rows of another tenant."""
-    cursor = (await door.get("/v1/requests", params={"limit": 1})).json()["next_cursor"]
-    for who, params in ((other_door, {}), (door, {"user": "blue-user"}), (door, {"cursor": cursor[:-4]})):
+    cursor = (await edge.get("/v1/requests", params={"limit": 1})).json()["next_cursor"]
+    for who, params in ((other_edge, {}), (edge, {"user": "blue-user"}), (edge, {"cursor": cursor[:-4]})):
         answer = await who.get("/v1/requests", params={"cursor": cursor, **params})
         error = answer.json()["error"]
         assert (400, "invalid_request", "cursor") == (answer.status_code, error["code"], error["param"])
         assert "begin without it" in error["message"]
-    assert not {record["tenant"] for record in (await other_door.get("/v1/requests")).json()["data"]} - {"red"}
-    assert not set(asked) & set(await all_ids(other_door))
+    assert not {record["tenant"] for record in (await other_edge.get("/v1/requests")).json()["data"]} - {"red"}
+    assert not set(asked) & set(await all_ids(other_edge))
 
 
 @pytest.mark.parametrize(
@@ -216,53 +220,53 @@ async def test_a_cursor_is_bound_to_its_tenant_and_filters(door: Door, other_doo
     ],
 )
 async def test_a_wrong_parameter_is_refused_with_an_explanation(
-    door: Door, path: str, param: str | None, explanation: str
+    edge: EdgeClient, path: str, param: str | None, explanation: str
 ) -> None:
     """The error names the parameter and the rule; an unknown parameter is refused too."""
-    answer = await door.get(path)
+    answer = await edge.get(path)
 
     error = answer.json()["error"]
     assert (400, "invalid_request", param) == (answer.status_code, error["code"], error["param"])
     assert explanation in error["message"]
 
 
-async def spillway(door: Door, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+async def spillway(edge: EdgeClient, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command of `spillway` against the front door."""
     command = [str(Path(sys.executable).with_name("spillway")), *arguments]
-    environment = {**os.environ, "SPILLWAY_URL": door.url, "SPILLWAY_API_KEY": door.key}
+    environment = {**os.environ, "SPILLWAY_URL": edge.url, "SPILLWAY_API_KEY": edge.key}
     return await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, timeout=60)
 
 
-async def test_the_command_shows_costs_by_each_dimension(door: Door) -> None:
+async def test_the_command_shows_costs_by_each_dimension(edge: EdgeClient) -> None:
     """As a table and as CSV, over the given days."""
     today = str(datetime.now(UTC).date())
     for name in ("user", "key", "model", "provider", "day"):
-        groups = (await door.get("/v1/costs", params={"group_by": name})).json()["groups"]
-        run = await spillway(door, "costs", "--by", name)
+        groups = (await edge.get("/v1/costs", params={"group_by": name})).json()["groups"]
+        run = await spillway(edge, "costs", "--by", name)
         lines = run.stdout.decode().splitlines()
         start = lines.index(f"by {name}") + 1
         shown = [line.split()[0] for line in lines[start : start + len(groups)]]
         assert [group[name] or "-" for group in groups] == shown, run
-    as_csv = await spillway(door, "costs", "--by", "model", "--csv", "--from", today, "--to", today)
+    as_csv = await spillway(edge, "costs", "--by", "model", "--csv", "--from", today, "--to", today)
     params = {"group_by": "model", "format": "csv", "from": today, "to": today}
-    assert (await door.get("/v1/costs", params=params)).content == as_csv.stdout
-    refused = await spillway(door, "costs", "--from", "yesterday")
+    assert (await edge.get("/v1/costs", params=params)).content == as_csv.stdout
+    refused = await spillway(edge, "costs", "--from", "yesterday")
     assert (1, b"") == (refused.returncode, refused.stdout)
     assert b"from: must be a UTC day" in refused.stderr
 
 
-async def test_the_command_lists_requests_and_shows_a_receipt(door: Door, asked: list[str]) -> None:
+async def test_the_command_lists_requests_and_shows_a_receipt(edge: EdgeClient, asked: list[str]) -> None:
     """The newest first, filtered, as CSV; each has a receipt to be shown."""
-    newest = await spillway(door, "requests", "--limit", "2")
+    newest = await spillway(edge, "requests", "--limit", "2")
     assert asked[:-3:-1] == [line.split()[0] for line in newest.stdout.decode().splitlines()[1:3]]
-    happy = await all_ids(door, model="happy", outcome="ok", limit=1000)
-    filtered = await spillway(door, "requests", "--model", "happy", "--outcome", "ok", "--csv")
+    happy = await all_ids(edge, model="happy", outcome="ok", limit=1000)
+    filtered = await spillway(edge, "requests", "--model", "happy", "--outcome", "ok", "--csv")
     rows = list(csv.DictReader(io.StringIO(filtered.stdout.decode(), newline="")))
     assert happy == [row["request_id"] for row in rows]
-    receipt = await spillway(door, "receipt", asked[0])
+    receipt = await spillway(edge, "receipt", asked[0])
     assert asked[0] in receipt.stdout.decode()
     assert b"attempt" in receipt.stdout
-    unknown = await spillway(door, "receipt", "../models")
+    unknown = await spillway(edge, "receipt", "../models")
     assert (1, 1) == (unknown.returncode, len(unknown.stderr.splitlines()))
-    wrong = await spillway(door, "requests", "--outcome", "good")
+    wrong = await spillway(edge, "requests", "--outcome", "good")
     assert b"outcome" in wrong.stderr

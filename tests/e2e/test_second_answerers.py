@@ -7,16 +7,16 @@ from typing import Any
 import openai
 import pytest
 
-from kit.front_door.door import Door, Provider, Stores
+from kit.front_door.edge_client import EdgeClient, Provider, Stores
 
 WHOLE = "".join(f"w{number} " for number in range(30))
 
 
-async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, stores: Stores) -> None:
+async def test_a_cut_answer_is_carried_on_for_who_allows_it(edge: EdgeClient, stores: Stores) -> None:
     """Every word once, the event where the other begins, both attempts billed, nothing stored."""
     keys = await stores.cache_keys()
-    chat = await door.chat("carry on", model="carried-on", continuation="allow")
-    receipt = await door.receipt(chat.request_id)
+    chat = await edge.chat("carry on", model="carried-on", continuation="allow")
+    receipt = await edge.receipt(chat.request_id)
 
     assert WHOLE == chat.text
     continuation = chat.events[chat.names.index("continued")].data
@@ -38,17 +38,17 @@ async def test_a_cut_answer_is_carried_on_for_who_allows_it(door: Door, stores: 
 
 
 @pytest.mark.parametrize("wish", [{}, {"continuation": "never"}])
-async def test_nobody_gets_a_second_answerer_who_did_not_ask(door: Door, wish: dict[str, Any]) -> None:
+async def test_nobody_gets_a_second_answerer_who_did_not_ask(edge: EdgeClient, wish: dict[str, Any]) -> None:
     """The end is the honest error."""
-    chat = await door.chat("no second one", model="carried-on", **wish)
+    chat = await edge.chat("no second one", model="carried-on", **wish)
 
     assert "error" == chat.names[-1]
     assert "continued" not in chat.names
 
 
-async def test_the_openai_client_reads_a_continued_answer_to_its_end(door: Door) -> None:
+async def test_the_openai_client_reads_a_continued_answer_to_its_end(edge: EdgeClient) -> None:
     """The comment is for who looks; the client sees one answer."""
-    client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=door.key)
+    client = openai.AsyncOpenAI(base_url=f"{edge.url}/v1", api_key=edge.key)
     async with client:
         stream = await client.chat.completions.create(
             model="carried-on",
@@ -62,10 +62,10 @@ async def test_the_openai_client_reads_a_continued_answer_to_its_end(door: Door)
     assert "stop" == chunks[-1].choices[0].finish_reason
 
 
-async def test_a_silent_primary_is_hedged_and_both_are_on_the_receipt(door: Door, provider: Provider) -> None:
+async def test_a_silent_primary_is_hedged_and_both_are_on_the_receipt(edge: EdgeClient, provider: Provider) -> None:
     """The second answers long before the first one's timer; what the first has read is billed."""
-    chat = await door.chat("hurry", model="hedged")
-    receipt = await door.receipt(chat.request_id)
+    chat = await edge.chat("hurry", model="hedged")
+    receipt = await edge.receipt(chat.request_id)
 
     assert ("done", "anthropic") == (chat.names[-1], chat.last["provider"])
     attempts = {attempt["attempt_number"]: attempt for attempt in receipt["attempts"]}

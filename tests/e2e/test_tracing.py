@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kit.front_door.door import Behind, Door
+from kit.front_door.edge_client import Behind, EdgeClient
 
 pytestmark = pytest.mark.local
 
@@ -27,15 +27,15 @@ async def lines_of(behind: Behind, service: str, request_id: str) -> list[dict[s
             await asyncio.sleep(0.05)
 
 
-async def test_a_clients_trace_is_in_the_log_lines_of_edge_and_router(door: Door, behind: Behind) -> None:
+async def test_a_clients_trace_is_in_the_log_lines_of_edge_and_router(edge: EdgeClient, behind: Behind) -> None:
     """By its trace id, whatever the sampling flag; for chat and for embeddings."""
     for path, body in (
-        ("/chat", {"model": "other", "query": door.fresh("who traces this?")}),
+        ("/chat", {"model": "other", "query": edge.fresh("who traces this?")}),
         ("/v1/embeddings", {"model": "vectors", "input": "who traces this?"}),
     ):
         trace_id = uuid.uuid4().hex
         headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-00", "tracestate": "vendor=1", **UNCACHED}
-        response = await door.post(path, orjson.dumps(body), headers)
+        response = await edge.post(path, orjson.dumps(body), headers)
         assert 200 == response.status_code
 
         for service in ("edge", "llm-router"):
@@ -44,14 +44,14 @@ async def test_a_clients_trace_is_in_the_log_lines_of_edge_and_router(door: Door
 
 
 @pytest.mark.parametrize("traceparent", ["what", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
-async def test_a_malformed_traceparent_is_ignored(door: Door, behind: Behind, traceparent: str) -> None:
+async def test_a_malformed_traceparent_is_ignored(edge: EdgeClient, behind: Behind, traceparent: str) -> None:
     """The request is answered, and no line has a trace, that of an earlier request on the connection included."""
     good = {"traceparent": f"00-{uuid.uuid4().hex}-00f067aa0ba902b7-01"}
-    await door.chat(headers=good, model="other")
+    await edge.chat(headers=good, model="other")
 
-    response = await door.post(
+    response = await edge.post(
         "/chat",
-        orjson.dumps({"model": "other", "query": door.fresh("who traces this?")}),
+        orjson.dumps({"model": "other", "query": edge.fresh("who traces this?")}),
         {"traceparent": traceparent, **UNCACHED},
     )
 

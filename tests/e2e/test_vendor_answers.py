@@ -10,7 +10,7 @@ import openai
 import orjson
 import pytest
 
-from kit.front_door.door import Door
+from kit.front_door.edge_client import EdgeClient
 
 Json = dict[str, Any]
 USAGE = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
@@ -20,14 +20,14 @@ NAMES = ("weather", "clock", "list_all")
 
 
 @pytest.fixture(name="gpt")
-async def _gpt(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key=door.key, base_url=f"{door.url}/v1", max_retries=0) as client:
+async def _gpt(edge: EdgeClient) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key=edge.key, base_url=f"{edge.url}/v1", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture(name="claude")
-async def _claude(door: Door) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(api_key=door.key, base_url=door.url, max_retries=0) as client:
+async def _claude(edge: EdgeClient) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(api_key=edge.key, base_url=edge.url, max_retries=0) as client:
         yield client
 
 
@@ -173,9 +173,9 @@ async def test_calls_and_end_in_openais_contract(
 
     (whole,) = (await gpt.chat.completions.create(**request, extra_headers={"cache-control": "no-store"})).choices
     assert reason == whole.finish_reason
-    told: list[Any] = whole.message.tool_calls or []
-    assert calls == [(each.function.name, orjson.loads(each.function.arguments)) for each in told]
-    assert all(each.id for each in told)
+    reported: list[Any] = whole.message.tool_calls or []
+    assert calls == [(each.function.name, orjson.loads(each.function.arguments)) for each in reported]
+    assert all(each.id for each in reported)
 
 
 @each_answer
@@ -204,19 +204,19 @@ async def test_calls_and_end_in_anthropics_contract(
 
 @each_answer
 async def test_calls_and_end_in_our_own_contract(
-    door: Door, vendor: str, sent: list[Any], calls: list[tuple[str, Json]]
+    edge: EdgeClient, vendor: str, sent: list[Any], calls: list[tuple[str, Json]]
 ) -> None:
     """As events of their own."""
     request: Json = {"query": orjson.dumps(sent).decode(), "model": f"script-{vendor}", "tools": tools(calls)}
-    chat = await door.ask(request)
-    told = [event.data for event in chat.events if event.name == "tool_call"]
+    chat = await edge.ask(request)
+    reported = [event.data for event in chat.events if event.name == "tool_call"]
 
-    assert calls == [(each["name"], orjson.loads(each["arguments"])) for each in told]
+    assert calls == [(each["name"], orjson.loads(each["arguments"])) for each in reported]
     assert ("done", "tool_call" if calls else "stop") == (chat.names[-1], chat.last["finish_reason"])
 
 
 async def test_content_as_parts_is_text_and_thoughts_in_every_contract(
-    door: Door, gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic
+    edge: EdgeClient, gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic
 ) -> None:
     """As Mistral's reasoning models send it; parts that nobody knows are kept."""
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
@@ -230,10 +230,12 @@ async def test_content_as_parts_is_text_and_thoughts_in_every_contract(
     prompt: Any = [{"role": "user", "content": orjson.dumps(sent).decode()}]
     (whole,) = (await gpt.chat.completions.create(model="script-openai", messages=prompt)).choices
     message = await claude.messages.create(model="script-openai", max_tokens=9, messages=prompt)
-    chat = await door.ask({"query": prompt[0]["content"], "model": "script-openai"})
+    chat = await edge.ask({"query": prompt[0]["content"], "model": "script-openai"})
 
-    told = whole.message.model_dump()
-    assert ("answer end", "hm", [source]) == (told["content"], told["reasoning_content"], told["content_parts"])
+    reported = whole.message.model_dump()
+    assert ("answer end", "hm", [source]) == tuple(
+        reported[name] for name in ("content", "reasoning_content", "content_parts")
+    )
     assert ["thinking", "text"] == [block.type for block in message.content]
     assert "answer end" == chat.text
 
@@ -247,5 +249,5 @@ async def test_fields_of_an_engine_survive_in_one_piece(gpt: openai.AsyncOpenAI)
     prompt: Any = [{"role": "user", "content": orjson.dumps(sent).decode()}]
     whole = await gpt.chat.completions.create(model="script-openai", messages=prompt)
 
-    told = whole.choices[0].model_dump()
-    assert ("END", [1, 2], "fp") == (told["stop_reason"], told["token_ids"], whole.system_fingerprint)
+    reported = whole.choices[0].model_dump()
+    assert ("END", [1, 2], "fp") == (reported["stop_reason"], reported["token_ids"], whole.system_fingerprint)

@@ -8,8 +8,8 @@ from typing import Any
 # What is a month for the rules is a day here.
 FACTOR = 30
 # Some scrapes must fit into a window, some evaluations into a `for`.
-_LEAST_WINDOW_SECONDS = 20
-_LEAST_FOR_SECONDS, _MOST_FOR_SECONDS = 4, 60
+_MIN_WINDOW_SECONDS = 20
+_MIN_FOR_SECONDS, _MAX_FOR_SECONDS = 4, 60
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=[\]:])|(?<=offset )(\d+)([smhd])\b")
 # Between the moments of a subquery.
@@ -32,13 +32,13 @@ def _rule(rule: dict[str, Any]) -> dict[str, Any]:
         match = re.fullmatch(r"(\d+)([smhd])", rule["for"])
         assert match, rule["for"]
         seconds = _seconds(match[1], match[2]) // FACTOR
-        short["for"] = f"{min(max(seconds, _LEAST_FOR_SECONDS), _MOST_FOR_SECONDS)}s"
+        short["for"] = f"{min(max(seconds, _MIN_FOR_SECONDS), _MAX_FOR_SECONDS)}s"
     return short
 
 
 def _window(match: re.Match[str]) -> str:
     seconds = _seconds(match[1] or match[3], match[2] or match[4]) // FACTOR
-    return f"{max(seconds, _LEAST_WINDOW_SECONDS)}s"
+    return f"{max(seconds, _MIN_WINDOW_SECONDS)}s"
 
 
 def _step(match: re.Match[str]) -> str:

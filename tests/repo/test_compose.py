@@ -118,7 +118,7 @@ def setup(folder: Path, **environment: str) -> list[Path]:
 
 @pytest.mark.integration
 def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
-    """The key opens the door, the routes lead to the small model, and only the owner can read secrets."""
+    """The key opens the edge, the routes lead to the small model, and only the owner can read secrets."""
     edge, router, postgres = setup(tmp_path)
 
     key = (edge / "development-key").read_text()

@@ -31,7 +31,7 @@ from spillway_local.ports import free_port
 
 pytestmark = pytest.mark.integration
 
-_LONGEST_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 _CALLED = ("llm_router", "cost_ledger")
 
 
@@ -47,14 +47,14 @@ class Service:
 
     async def metric(self, name: str) -> float:
         """Return the value of a metric, with its labels written out."""
-        async with httpx2.AsyncClient(timeout=_LONGEST_SECONDS) as http:
+        async with httpx2.AsyncClient(timeout=_MAX_SECONDS) as http:
             text = (await http.get(f"http://127.0.0.1:{self.metrics_port}/metrics")).text
         (value,) = [line.rpartition(" ")[2] for line in text.splitlines() if line.rpartition(" ")[0] == name]
         return float(value)
 
     async def logs(self, event: str, count: int = 1) -> list[Any]:
         """Wait for log lines about `event`."""
-        async with asyncio.timeout(_LONGEST_SECONDS):
+        async with asyncio.timeout(_MAX_SECONDS):
             while len(lines := [line for line in read_log(self.log_file) if line["event"] == event]) < count:
                 await asyncio.sleep(0.05)
         return lines
@@ -78,10 +78,10 @@ async def running(name: str, folder: Path, secret: SecretFolder, **settings: obj
     own |= {"METRICS_PORT": metrics_port} if name in _CALLED else {}
     process = processes.start([sys.executable, "-m", name], log_file, environment=environment(name, own))
     try:
-        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _LONGEST_SECONDS)
+        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _MAX_SECONDS)
         yield Service(process, secret, log_file, port, metrics_port if name in _CALLED else port)
     finally:
-        assert 0 == processes.stop(process, signal.SIGTERM, _LONGEST_SECONDS), processes.tail_of(log_file)
+        assert 0 == processes.stop(process, signal.SIGTERM, _MAX_SECONDS), processes.tail_of(log_file)
 
 
 @dataclass
@@ -140,7 +140,7 @@ async def _system(
         own = {"KEYS_FILE": folder / "keys.yaml", "SPOOL_FILE": folder / "spool.sqlite", "REDIS_URL": redis_url}
         edge = await stack.enter_async_context(running("edge", folder, secrets["edge"], **own, **addresses))
         headers = {"authorization": f"Bearer {added.stdout.strip()}"}
-        client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{edge.port}", headers=headers, timeout=_LONGEST_SECONDS)
+        client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{edge.port}", headers=headers, timeout=_MAX_SECONDS)
         yield System(authority, edge, called, await stack.enter_async_context(client))
     async with redis.Redis.from_url(redis_url) as store:
         await store.flushall()
@@ -152,7 +152,7 @@ def certificate_shown(service: Service, secret: SecretFolder) -> str:
     context.load_cert_chain(secret.path / "tls.crt", secret.path / "tls.key")
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection(("127.0.0.1", service.port), timeout=_LONGEST_SECONDS) as plain,
+        socket.create_connection(("127.0.0.1", service.port), timeout=_MAX_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
     ):
         return ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"")
@@ -173,7 +173,7 @@ async def test_a_client_that_leaves_has_its_call_stopped_over_tls(system: System
     async with system.http.stream("POST", "/chat", json=body, headers={"cache-control": "no-store"}) as answer:
         request_id = answer.headers["x-request-id"]
         await until_delta(answer.aiter_lines())
-    async with asyncio.timeout(_LONGEST_SECONDS):
+    async with asyncio.timeout(_MAX_SECONDS):
         while True:
             receipt = (await system.http.get(f"/v1/requests/{request_id}")).json()
             if "settled" == receipt.get("state"):
@@ -240,7 +240,7 @@ async def test_broken_files_are_told_and_what_worked_goes_on(system: System) -> 
         assert 1 == await service.metric(f"{prefix}_tls_files_stale")
         assert "event: done" == await system.ask("short")
         service.secret.put((content[0], content[1]), content[2])
-        async with asyncio.timeout(_LONGEST_SECONDS):
+        async with asyncio.timeout(_MAX_SECONDS):
             while await service.metric(f"{prefix}_tls_files_stale"):
                 await asyncio.sleep(0.05)
 
@@ -264,7 +264,7 @@ def test_no_service_starts_with_files_it_cannot_use(tmp_path: Path) -> None:
     ]
     for process in started:
         with process:
-            output, _ = process.communicate(timeout=_LONGEST_SECONDS)
+            output, _ = process.communicate(timeout=_MAX_SECONDS)
         (line,) = map(orjson.loads, output.splitlines())
         assert (1, "start_failed") == (process.returncode, line["event"])
         assert f"{folder.path}/tls.crt: a peer that trusts {folder.path}/ca.crt refuses it" in line["reason"]

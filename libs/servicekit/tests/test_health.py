@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from servicekit.health import Health
 from servicekit.metrics import serve_metrics
 
-_LONGEST_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 
 
 @pytest.fixture(name="port")
@@ -40,7 +40,7 @@ async def _health(stop: asyncio.Event, port: int) -> AsyncIterator[Health]:
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
     """Return status and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONGEST_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_MAX_SECONDS)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -78,12 +78,12 @@ async def test_a_hung_event_loop_is_reported(health: Health, port: int) -> None:
 
     watching = asyncio.create_task(asyncio.to_thread(watch))
     await asyncio.sleep(0.1)
-    assert has_seen_it.wait(_LONGEST_SECONDS)  # blocks the event loop
+    assert has_seen_it.wait(_MAX_SECONDS)  # blocks the event loop
     await watching
 
     assert [(503, b'{"status":"hung"}')] * 2 == while_it_hung[:2]
     assert 200 == while_it_hung[2][0]
-    async with asyncio.timeout(_LONGEST_SECONDS):
+    async with asyncio.timeout(_MAX_SECONDS):
         while (await asyncio.to_thread(ask, port, "/health/live"))[0] != 200:
             await asyncio.sleep(0.05)
     assert 200 == (await asyncio.to_thread(ask, port, "/health/ready"))[0]
@@ -109,7 +109,7 @@ async def test_a_silent_client_delays_no_other(health: Health, port: int, capfd:
     with socket.create_connection(("127.0.0.1", port)) as silent, socket.create_connection(("127.0.0.1", port)) as rude:
         rude.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
         assert 200 == (await asyncio.to_thread(ask, port, "/health/live"))[0]
-        silent.settimeout(_LONGEST_SECONDS)
+        silent.settimeout(_MAX_SECONDS)
         assert b"" == await asyncio.to_thread(silent.recv, 1)
     assert ("", "") == capfd.readouterr()
 

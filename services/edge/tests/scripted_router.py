@@ -75,7 +75,7 @@ GOOD: Script = [started(), texts("Pa"), texts("ris", "."), attempted(), STOP]
 
 def fails(code: str, status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, *, retry_after: float = 0) -> Any:
     """End with the router's own error."""
-    detail = routerpb.CompletionError(code=code, message=f"told: {code}")
+    detail = routerpb.CompletionError(code=code, message=f"reported: {code}")
     if retry_after:
         detail.retry_after.FromMilliseconds(int(retry_after * 1000))
 

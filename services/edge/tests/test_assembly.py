@@ -22,8 +22,8 @@ def chunk(delta: Json | None, index: int = 0, **more: object) -> bytes:
 def message(*chunks: str | bytes) -> Json:
     """Return the one message of these chunks."""
     ((choice),) = assemble(chunks, 1)
-    told: Json = choice["message"]
-    return told
+    reported: Json = choice["message"]
+    return reported
 
 
 def call(index: int, arguments: str, **more: object) -> Json:
@@ -47,7 +47,7 @@ def test_text_of_both_paths_is_joined_in_order() -> None:
 
 def test_fragments_of_tool_calls_become_whole_calls() -> None:
     """Several at once, their fragments mixed; the id and the name come with the first fragment only."""
-    told = message(
+    reported = message(
         chunk(call(0, "", id="c0", type="function", name="look")),
         chunk(call(0, '{"a"')),
         chunk(call(1, '{"b": ', id="c1", type="function", name="find")),
@@ -58,25 +58,25 @@ def test_fragments_of_tool_calls_become_whole_calls() -> None:
     assert [
         {"id": "c0", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}},
         {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"b": 2}'}},
-    ] == told["tool_calls"]
-    assert told["content"] is None
+    ] == reported["tool_calls"]
+    assert reported["content"] is None
 
 
 def test_a_function_call_of_the_old_kind_is_joined() -> None:
     """Some engines still write it."""
-    told = message(
+    reported = message(
         chunk({"function_call": {"name": "look", "arguments": ""}}), chunk({"function_call": {"arguments": "{}"}})
     )
 
-    assert {"name": "look", "arguments": "{}"} == told["function_call"]
+    assert {"name": "look", "arguments": "{}"} == reported["function_call"]
 
 
 @pytest.mark.parametrize("field", ["refusal", "reasoning_content", "reasoning"])
 def test_texts_beside_the_content_are_joined(field: str) -> None:
     """A refusal and thoughts come in pieces as well."""
-    told = message(chunk({field: "No"}), chunk({field: None}), chunk({field: "."}))
+    reported = message(chunk({field: "No"}), chunk({field: None}), chunk({field: "."}))
 
-    assert ("No.", None) == (told[field], told["content"])
+    assert ("No.", None) == (reported[field], reported["content"])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_field_that_nobody_knows_is_kept(first: object, second: object, joined
 def test_pieces_of_reasoning_details_become_one_again() -> None:
     """As OpenRouter takes them back in the next turn: joined by index, signature included."""
     kept = {"type": "reasoning.text", "format": "f", "index": 0}
-    told = message(
+    reported = message(
         chunk({"reasoning_details": [{**kept, "text": "Hm"}]}),
         chunk({"reasoning_details": [{**kept, "text": ", yes", "signature": None}]}),
         chunk({"reasoning_details": [{**kept, "signature": "SIG"}]}),
@@ -109,17 +109,17 @@ def test_pieces_of_reasoning_details_become_one_again() -> None:
         {**kept, "text": "Hm, yes", "signature": "SIG"},
         {"type": "reasoning.encrypted", "data": "x", "index": 1},
         {"type": "reasoning.encrypted", "data": "y"},
-    ] == told["reasoning_details"]
+    ] == reported["reasoning_details"]
 
 
 def test_a_tool_call_keeps_what_its_vendor_wants_back() -> None:
     """Gemini refuses the next turn without the signature."""
     signature = {"google": {"thought_signature": "SIG"}}
-    told = message(chunk(call(0, "{", id="c", name="look", extra_content=signature)), chunk(call(0, "}")))
+    reported = message(chunk(call(0, "{", id="c", name="look", extra_content=signature)), chunk(call(0, "}")))
 
     assert [
         {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}, "extra_content": signature}
-    ] == told["tool_calls"]
+    ] == reported["tool_calls"]
 
 
 def test_choices_are_kept_apart() -> None:
@@ -196,7 +196,7 @@ def test_tool_calls_give_the_same_message_however_they_are_cut(arguments: list[s
         chunks.append(chunk(call(number, left[number][:length])))
         left[number] = left[number][length:]
 
-    assert arguments == [told["function"]["arguments"] for told in message(*chunks)["tool_calls"]]
+    assert arguments == [reported["function"]["arguments"] for reported in message(*chunks)["tool_calls"]]
 
 
 def test_what_only_its_engine_says_of_a_choice_is_kept() -> None:
@@ -219,9 +219,9 @@ def test_what_only_its_engine_says_of_a_choice_is_kept() -> None:
 
 def test_the_input_of_a_custom_tool_is_joined() -> None:
     """It has a text in place of a function."""
-    told = message(
+    reported = message(
         chunk({"tool_calls": [{"index": 0, "id": "a", "type": "custom", "custom": {"name": "sql", "input": "SEL"}}]}),
         chunk({"tool_calls": [{"index": 0, "custom": {"input": "ECT"}}]}),
     )
 
-    assert [{"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}] == told["tool_calls"]
+    assert [{"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}] == reported["tool_calls"]

@@ -185,7 +185,7 @@ def test_a_body_that_is_no_object_is_told_so(body_class: type[BaseModel], raw: o
 
 
 @pytest.mark.parametrize(
-    ("raw", "param", "told"),
+    ("raw", "param", "reported"),
     [
         ({}, "query", "query: Field required"),
         ({"query": 5}, "query", "query: Input should be a valid string"),
@@ -201,12 +201,12 @@ def test_a_body_that_is_no_object_is_told_so(body_class: type[BaseModel], raw: o
         ({"query": "x", "tools": [{}, 5]}, "tools.1", "tools.1: Input should be a valid dictionary"),
     ],
 )
-def test_a_fault_names_its_field(raw: object, param: str, told: str) -> None:
+def test_a_fault_names_its_field(raw: object, param: str, reported: str) -> None:
     """The path of the field, as `param` and in the message."""
     problem = refusal(ChatRequest, raw)
 
     assert ("invalid_request", param) == (problem.code, problem.param)
-    assert told in problem.message
+    assert reported in problem.message
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_several_faults_are_told_at_once() -> None:
     problem = refusal(ChatRequest, {"query": 5, "temperature": "hot", "colour": "red"})
 
     assert "invalid_request" == problem.code
-    for told in ("query: ", "temperature: ", "unknown field 'colour'", "the fields are: "):
-        assert told in problem.message
+    for reported in ("query: ", "temperature: ", "unknown field 'colour'", "the fields are: "):
+        assert reported in problem.message
 
     many = refusal(ChatRequest, {"query": "x"} | {f"field{number}": 1 for number in range(1000)})
     assert len(many.message) < 500

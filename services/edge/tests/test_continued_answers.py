@@ -102,13 +102,13 @@ async def test_a_continued_answer_is_never_stored(edge: Edge) -> None:
     assert [] == await edge.stored()
 
 
-@pytest.mark.parametrize(("wish", "told"), [(None, 0), ("allow", 1), ("never", 2)])
-async def test_the_wish_travels_to_the_router(edge: Edge, wish: str | None, told: int) -> None:
+@pytest.mark.parametrize(("wish", "reported"), [(None, 0), ("allow", 1), ("never", 2)])
+async def test_the_wish_travels_to_the_router(edge: Edge, wish: str | None, reported: int) -> None:
     """Unset leaves it to the route."""
     fields: dict[str, Any] = {} if wish is None else {"continuation": wish}
     await edge.chat(**fields).done()
 
-    assert told == edge.router.requests[-1].continuation
+    assert reported == edge.router.requests[-1].continuation
 
 
 async def test_a_wish_that_is_none_is_refused(edge: Edge) -> None:

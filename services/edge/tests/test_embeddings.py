@@ -77,7 +77,7 @@ async def test_a_request_for_vectors_is_admitted_and_settled_once(edge: Edge) ->
 
 
 @pytest.mark.parametrize(
-    ("embedded", "told"),
+    ("embedded", "reported"),
     [
         ("", "input 0 is empty"),
         ([], "must not be empty"),
@@ -99,14 +99,14 @@ async def test_a_request_for_vectors_is_admitted_and_settled_once(edge: Edge) ->
     ],
 )
 async def test_an_input_that_is_none_is_refused_before_anything_is_spent(
-    edge: Edge, embedded: object, told: str
+    edge: Edge, embedded: object, reported: str
 ) -> None:
     """The message says which of them and why."""
     visit = await edge.embed(embedded).done()
 
     error = visit.json["error"]
     assert (400, "invalid_request", "input") == (visit.status, error["code"], error["param"])
-    assert told in error["message"]
+    assert reported in error["message"]
     assert 0 == await edge.redis.xlen(COST_EVENTS)
     assert [] == edge.router.embed_requests
 
@@ -168,7 +168,7 @@ async def test_a_client_that_leaves_does_not_cancel_the_call(edge: Edge) -> None
 async def test_attempts_of_a_failure_are_settled_as_they_were_told(edge: Edge) -> None:
     """The router's error carries them; the client gets its code, its status and when to come again."""
     attempts = [attempted(number, routerpb.OUTCOME_PROVIDER_ERROR).attempt_finished.attempt for number in (1, 2)]
-    detail = routerpb.CompletionError(code="rate_limited", message="told: rate_limited", attempts=attempts)
+    detail = routerpb.CompletionError(code="rate_limited", message="reported: rate_limited", attempts=attempts)
     detail.retry_after.FromSeconds(7)
 
     async def embed(context: Context) -> routerpb.EmbedResponse:

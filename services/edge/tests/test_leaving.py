@@ -27,7 +27,7 @@ def cut_short(number: int, output_tokens: int) -> Response:
     return report
 
 
-def told(settled: ledgerpb.Settled) -> list[tuple[int, str, int]]:
+def reported(settled: ledgerpb.Settled) -> list[tuple[int, str, int]]:
     """Return number, outcome and output tokens of each attempt."""
     return [(a.attempt_number, routerpb.Outcome.Name(a.outcome)[8:], a.usage.output_tokens) for a in settled.attempts]
 
@@ -51,7 +51,7 @@ async def test_the_router_tells_what_it_has_spent(edge: Edge, counted: Callable[
 
     assert [settled.request.request_id] == [request.request_id for request in router.stop_requests]
     assert (routerpb.OUTCOME_CLIENT_CANCELLED, "") == (settled.outcome, settled.error_code)
-    assert [(1, "CLIENT_CANCELLED", 77)] == told(settled)
+    assert [(1, "CLIENT_CANCELLED", 77)] == reported(settled)
     assert not router.cancelled.is_set()
     assert 0 == counted(UNANSWERED)
 
@@ -70,7 +70,7 @@ async def test_an_attempt_that_began_in_the_same_moment_is_on_record(edge: Edge)
     ]
     settled = await left(edge)
 
-    assert [(1, "INTERRUPTED", 0), (2, "CLIENT_CANCELLED", 5)] == told(settled)
+    assert [(1, "INTERRUPTED", 0), (2, "CLIENT_CANCELLED", 5)] == reported(settled)
 
 
 async def test_an_answer_that_ends_meanwhile_is_whole(edge: Edge) -> None:
@@ -79,7 +79,7 @@ async def test_an_answer_that_ends_meanwhile_is_whole(edge: Edge) -> None:
     router.script = [started(1, router.address), texts("x" * 40), waits_for(router.stopped), attempted(1), STOP]
     settled = await left(edge)
 
-    assert (routerpb.OUTCOME_OK, [(1, "OK", 2)]) == (settled.outcome, told(settled))
+    assert (routerpb.OUTCOME_OK, [(1, "OK", 2)]) == (settled.outcome, reported(settled))
     assert 1 == len(await edge.stored())
 
 
@@ -102,7 +102,7 @@ async def test_a_router_that_cannot_be_asked_is_cancelled(
     edge.router.script = [started(1, address), texts("x" * 40), is_silent]
     settled = await left(edge)
 
-    assert [(1, "CLIENT_CANCELLED", 10)] == told(settled)
+    assert [(1, "CLIENT_CANCELLED", 10)] == reported(settled)
     assert 1 == counted(UNANSWERED)
 
 
@@ -115,5 +115,5 @@ async def test_a_router_that_does_not_follow_is_cancelled(
     settled = await left(edge)
 
     assert 1 == len(edge.router.stop_requests)
-    assert [(1, "CLIENT_CANCELLED", 10)] == told(settled)
+    assert [(1, "CLIENT_CANCELLED", 10)] == reported(settled)
     assert 1 == counted(UNANSWERED)

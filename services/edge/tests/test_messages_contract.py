@@ -149,8 +149,8 @@ async def test_a_hit_stop_sequence_is_named(
     edge.router.script = [started(), texts("Pa"), last, attempted(), finished(reason)]
     visit = await ask(edge, stream=stream).done()
 
-    told = visit.events[-2][1]["delta"] if stream else visit.json
-    assert expected == (told["stop_reason"], told["stop_sequence"])
+    reported = visit.events[-2][1]["delta"] if stream else visit.json
+    assert expected == (reported["stop_reason"], reported["stop_sequence"])
 
 
 async def test_a_continuation_is_announced_in_a_comment(edge: Edge) -> None:

@@ -93,12 +93,12 @@ async def test_a_completion_begins_with_the_role_and_ends_with_done(edge: Edge, 
     """Content in between, the finish reason once, the usage only when it was asked for."""
     visit = await edge.complete(stream_options={"include_usage": asked}).done()
     chunks = chunks_of(visit.content)
-    told = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+    reported = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
 
     assert 200 == visit.status
-    assert "assistant" == told[0]["delta"]["role"]
-    assert "Paris." == "".join(choice["delta"].get("content") or "" for choice in told)
-    assert [None] * (len(told) - 1) + ["stop"] == [choice["finish_reason"] for choice in told]
+    assert "assistant" == reported[0]["delta"]["role"]
+    assert "Paris." == "".join(choice["delta"].get("content") or "" for choice in reported)
+    assert [None] * (len(reported) - 1) + ["stop"] == [choice["finish_reason"] for choice in reported]
     assert visit.content.endswith(b"data: [DONE]\n\n")
     assert 1 == visit.content.count(b"[DONE]")
     assert {("usage" in chunk) for chunk in chunks} == {asked}
@@ -113,10 +113,10 @@ async def test_each_choice_has_its_role_and_its_end(edge: Edge) -> None:
     delta = [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]
     ends = (routerpb.FINISH_REASON_STOP, routerpb.FINISH_REASON_LENGTH)
     edge.router.script = [started(), texts("a"), choices(delta), attempted(), finished(*ends)]
-    told = [chunk["choices"][0] for chunk in chunks_of((await edge.complete(n=2).done()).content)]
+    reported = [chunk["choices"][0] for chunk in chunks_of((await edge.complete(n=2).done()).content)]
 
-    assert [0, 1] == [choice["index"] for choice in told if "role" in choice["delta"]]
-    assert [(0, "stop"), (1, "length")] == [(c["index"], c["finish_reason"]) for c in told if c["finish_reason"]]
+    assert [0, 1] == [choice["index"] for choice in reported if "role" in choice["delta"]]
+    assert [(0, "stop"), (1, "length")] == [(c["index"], c["finish_reason"]) for c in reported if c["finish_reason"]]
 
 
 async def test_the_router_gets_the_body_without_what_is_not_its_business(edge: Edge) -> None:
@@ -144,7 +144,7 @@ async def test_an_early_failure_of_a_completion_has_its_real_status(edge: Edge, 
         visit.headers["retry-after"],
         visit.headers["content-type"],
     )
-    assert ("rate_limited", "told: rate_limited") == (visit.json["error"]["code"], visit.json["error"]["message"])
+    assert ("rate_limited", "reported: rate_limited") == (visit.json["error"]["code"], visit.json["error"]["message"])
     assert visit.headers["x-request-id"]
 
 

@@ -18,7 +18,7 @@ from spillway.router.v1 import router_pb2_grpc
 from spillway_local import processes
 from spillway_local.ports import free_port
 
-_LONGEST_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 
 
 async def test_a_drain_is_told_while_the_last_stream_runs_on(tmp_path: Path, fault_provider_url: str) -> None:
@@ -32,16 +32,16 @@ async def test_a_drain_is_told_while_the_last_stream_runs_on(tmp_path: Path, fau
     process = processes.start([sys.executable, "-m", "llm_router"], log_file, environment=environment)
     channel = create_channel(f"127.0.0.1:{port}")
     try:
-        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _LONGEST_SECONDS)
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{metrics_port}", timeout=_LONGEST_SECONDS) as http:
+        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _MAX_SECONDS)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{metrics_port}", timeout=_MAX_SECONDS) as http:
             assert 200 == (await http.get("/health/ready")).status_code
             body = orjson.dumps({"messages": [{"role": "user", "content": "hello"}]})
             request = routerpb.StreamCompletionRequest(request_id="test", tenant="t", route="long", body=body)
-            stream = router_pb2_grpc.RouterServiceStub(channel).StreamCompletion(request, timeout=_LONGEST_SECONDS)
+            stream = router_pb2_grpc.RouterServiceStub(channel).StreamCompletion(request, timeout=_MAX_SECONDS)
             await stream.read()
 
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(_LONGEST_SECONDS):
+            async with asyncio.timeout(_MAX_SECONDS):
                 while (await http.get("/health/ready")).status_code == 200:
                     await asyncio.sleep(0.02)
 
@@ -50,7 +50,7 @@ async def test_a_drain_is_told_while_the_last_stream_runs_on(tmp_path: Path, fau
             assert "llm_router_open_streams 1.0" in (await http.get("/metrics")).text
             assert not stream.done()
         stream.cancel()
-        assert 0 == await asyncio.to_thread(process.wait, _LONGEST_SECONDS)
+        assert 0 == await asyncio.to_thread(process.wait, _MAX_SECONDS)
     finally:
         await channel.close()
         processes.stop(process, signal.SIGTERM, 20.0)

@@ -30,7 +30,7 @@ from spillway_local import processes
 from spillway_local.ports import free_port
 
 # The machine may be busy with other tests.
-_LONGEST_SECONDS = 60.0
+_MAX_SECONDS = 60.0
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Running:
 
 async def until(is_true: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process does."""
-    async with asyncio.timeout(_LONGEST_SECONDS):
+    async with asyncio.timeout(_MAX_SECONDS):
         while not await is_true():
             await asyncio.sleep(0.02)
 
@@ -155,7 +155,7 @@ async def _running(tmp_path_factory: pytest.TempPathFactory, fault_provider_url:
     process = processes.start([sys.executable, "-m", "llm_router"], log_file, environment=settings)
     channel = create_channel(f"127.0.0.1:{port}")
     try:
-        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _LONGEST_SECONDS)
+        processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _MAX_SECONDS)
         yield Running(
             folder,
             fault_provider_url,
@@ -165,7 +165,7 @@ async def _running(tmp_path_factory: pytest.TempPathFactory, fault_provider_url:
         )
     finally:
         await channel.close()
-        assert 0 == processes.stop(process, signal.SIGTERM, _LONGEST_SECONDS)
+        assert 0 == processes.stop(process, signal.SIGTERM, _MAX_SECONDS)
 
 
 async def test_a_new_model_is_served_without_a_restart(running: Running) -> None:
@@ -287,7 +287,7 @@ async def test_a_stream_outlives_the_target_that_it_comes_from(running: Running,
     model = "ok?chunks=120&interval_ms=50&test=outlives"
     await running.reload(leaving=running.target(model))
     before = running.connections()
-    running_on = asyncio.create_task(running.router.complete("leaving", timeout_seconds=_LONGEST_SECONDS))
+    running_on = asyncio.create_task(running.router.complete("leaving", timeout_seconds=_MAX_SECONDS))
 
     async def has_begun() -> bool:
         return any(attempt["first_chunk_at"] for attempt in seen.attempts("outlives"))
@@ -339,23 +339,23 @@ _ON_A_PROCESS = ("unknown target", "zero timers")
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         pytest.param(*case, id=name, marks=() if name in _ON_A_PROCESS else pytest.mark.nightly)
         for name, case in WRONG_ROUTES.items()
     ],
 )
-def test_the_process_does_not_start_on_wrong_routes(tmp_path: Path, text: str, told: list[str]) -> None:
+def test_the_process_does_not_start_on_wrong_routes(tmp_path: Path, text: str, reported: list[str]) -> None:
     """It ends with 1 and one line a fault: file, line and reason."""
     (tmp_path / "routes.yaml").write_text(text)
     settings = environment(tmp_path, port=free_port(), metrics_port=free_port())
     ended = subprocess.run(
-        [sys.executable, "-m", "llm_router"], env=settings, capture_output=True, timeout=_LONGEST_SECONDS, check=False
+        [sys.executable, "-m", "llm_router"], env=settings, capture_output=True, timeout=_MAX_SECONDS, check=False
     )
 
     lines = [orjson.loads(line) for line in ended.stdout.splitlines()]
     assert 1 == ended.returncode
     assert b"" == ended.stderr
-    assert ["start_failed"] * len(told) == [line["event"] for line in lines]
-    for line, reason in zip(lines, told, strict=True):
+    assert ["start_failed"] * len(reported) == [line["event"] for line in lines]
+    for line, reason in zip(lines, reported, strict=True):
         assert line["reason"].startswith(f"{tmp_path / 'routes.yaml'}:{reason}")

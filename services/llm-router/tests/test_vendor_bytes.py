@@ -56,7 +56,7 @@ def message(*texts: str, reason: str | None = "end_turn") -> list[str]:
     ]
 
 
-async def told(router: Router, route: str, *steps: object, **fields: object) -> Stream:
+async def reported(router: Router, route: str, *steps: object, **fields: object) -> Stream:
     """Let the provider of `route` do these steps."""
     prompt = orjson.dumps(steps).decode()
     provider_needs = {"max_tokens": 99} if route.endswith("anthropic") else {}
@@ -99,7 +99,7 @@ def ended(stream: Stream) -> tuple[str, str, str]:
 )  # fmt: skip
 async def test_all_that_comes_until_the_stream_ends_is_the_answer(router: Router, steps: list[object]) -> None:
     """Whatever stands between."""
-    text, reason, _ = ended(await told(router, "bytes-good-openai", *steps))
+    text, reason, _ = ended(await reported(router, "bytes-good-openai", *steps))
 
     assert "one two three" == text
     assert reason == ("length" if any("length" in str(step) for step in steps) else "stop")
@@ -121,7 +121,7 @@ async def test_all_that_comes_until_the_stream_ends_is_the_answer(router: Router
 )  # fmt: skip
 async def test_the_same_on_anthropics_wire(router: Router, steps: list[object]) -> None:
     """Its stop reason is no end either."""
-    assert ("one two three", "stop", "") == ended(await told(router, "bytes-good-anthropic", *steps))
+    assert ("one two three", "stop", "") == ended(await reported(router, "bytes-good-anthropic", *steps))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_an_answer_that_may_be_cut_short_is_no_success(
     router: Router, kind: str, steps: list[object], code: str
 ) -> None:
     """It would be delivered and cached as whole."""
-    stream = await told(router, f"bytes-{kind}-openai", *steps)
+    stream = await reported(router, f"bytes-{kind}-openai", *steps)
 
     assert stream.finished is None
     assert code == ended(stream)[2]
@@ -151,7 +151,7 @@ async def test_an_answer_that_may_be_cut_short_is_no_success(
 
 async def test_usage_that_comes_seconds_later_is_counted(router: Router) -> None:
     """What the provider counted is billed, not what we would guess."""
-    stream = await told(router, "bytes-ends-openai", chunk("one"), chunk(None, "stop"), 4.0, usage(), DONE)
+    stream = await reported(router, "bytes-ends-openai", chunk("one"), chunk(None, "stop"), 4.0, usage(), DONE)
 
     (attempt,) = stream.attempts
     assert routerpb.USAGE_SOURCE_REPORTED == attempt.usage_source
@@ -164,12 +164,13 @@ async def test_silence_is_the_end_where_a_server_is_known_to_end_so(router: Rout
     whole = [*message("one", reason=None)[:-1], said("message_delta", delta={"stop_reason": "end_turn"})]
     steps = [chunk("one"), chunk(None, "stop")] if provider == "openai" else whole
     quick, lost = await asyncio.gather(
-        told(router, f"bytes-silent-{provider}", *steps, HANG), told(router, f"bytes-silent-{provider}", *steps, CUT)
+        reported(router, f"bytes-silent-{provider}", *steps, HANG),
+        reported(router, f"bytes-silent-{provider}", *steps, CUT),
     )
     assert [("one", "stop", "")] * 2 == [ended(quick), ended(lost)]
 
     if provider == "openai":
-        stream = await told(router, "bytes-silent-openai", *steps, chunk("two"), CUT)
+        stream = await reported(router, "bytes-silent-openai", *steps, chunk("two"), CUT)
         assert ("onetwo", "stream_interrupted", "stream_broken") == ended(stream)
 
 
@@ -192,20 +193,20 @@ async def test_a_callers_mistake_inside_a_stream_is_the_callers_400(router: Rout
     data = event({**error, "type": "error"} if provider == "anthropic" and "error" in error else error, "error")
     steps = [data] if provider == "anthropic" else [event(error)]
     for _ in range(3):
-        stream = await told(router, route, *steps)
+        stream = await reported(router, route, *steps)
         assert grpc.StatusCode.INVALID_ARGUMENT == stream.status
         assert stream.error is not None
         assert ("invalid_request", "no", False) == (stream.error.code, stream.error.message, stream.error.retryable)
         (attempt,) = stream.attempts
         assert not attempt.HasField("usage")
     good = message("one") if provider == "anthropic" else [chunk("one", "stop"), DONE]
-    assert ("one", "stop", "") == ended(await told(router, route, *good))
+    assert ("one", "stop", "") == ended(await reported(router, route, *good))
 
 
 async def test_a_callers_mistake_after_content_is_not_worth_a_retry(router: Router) -> None:
     """The stream is interrupted; the same request would break off again."""
     steps = [chunk("one "), event({"error": {"message": "no", "code": 400}})]
-    stream = await told(router, "bytes-mine-openai", *steps)
+    stream = await reported(router, "bytes-mine-openai", *steps)
 
     assert stream.error is not None
     assert ("stream_interrupted", False) == (stream.error.code, stream.error.retryable)
@@ -228,7 +229,7 @@ async def test_what_only_whole_answers_have_is_fetched_whole(router: Router, see
         "usage": USAGE,
         "prompt_logprobs": [None, {"5": {"logprob": -0.5}}],
     }
-    stream = await told(router, "bytes-hung-openai", 1.5, orjson.dumps(whole).decode(), prompt_logprobs=1)
+    stream = await reported(router, "bytes-hung-openai", 1.5, orjson.dumps(whole).decode(), prompt_logprobs=1)
 
     assert not seen.attempts("bytes-hung-openai")[-1]["stream"]
     ((choice,),) = stream.choices
@@ -248,7 +249,7 @@ ESCAPES = ["\\ud83d", "\\udc00x", "\\u0000", "a\\u0000b"]
 async def test_a_bad_character_costs_no_answer(router: Router, escape: str) -> None:
     """A lone surrogate and a NUL are replaced, in text, names and facts."""
     raw = chunk("@ ", model="m@", system_fingerprint="f@").replace("@", escape)
-    stream = await told(router, "bytes-good-openai", raw, chunk("end", "stop"), DONE)
+    stream = await reported(router, "bytes-good-openai", raw, chunk("end", "stop"), DONE)
 
     (text, reason, _) = ended(stream)
     assert "stop" == reason
@@ -261,7 +262,7 @@ async def test_a_bad_character_costs_no_answer(router: Router, escape: str) -> N
 
 async def test_a_fingerprint_may_come_last(router: Router) -> None:
     """And is told with the end."""
-    stream = await told(
+    stream = await reported(
         router, "bytes-good-openai", chunk("one"), chunk(None, "stop", system_fingerprint="fp"), usage(), DONE
     )
 
@@ -293,7 +294,7 @@ async def test_the_log_says_in_a_sentence_why_an_attempt_failed(
 ) -> None:
     """Without a word of prompt or answer, nor of what the provider quotes of them."""
     number = next(NUMBERS)
-    await told(router, f"bytes-log-{number}", *steps)
+    await reported(router, f"bytes-log-{number}", *steps)
 
     lines = [orjson.loads(line) for line in router_log.read_text().splitlines() if f'"bytes-log-{number}-1"' in line]
     (cause,) = [line["cause"] for line in lines if line["event"] == "attempt_failed"]

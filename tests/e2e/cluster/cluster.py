@@ -245,10 +245,10 @@ class Cluster:
         try:
             async with asyncio.timeout(60):
                 line = await process.stdout.readline()
-            told = _FORWARDING.search(line)
-            if told is None:
+            reported = _FORWARDING.search(line)
+            if reported is None:
                 raise CommandFailed(f"kubectl port-forward to {pod}: {line.decode().strip()}")
-            yield int(told[1])
+            yield int(reported[1])
         finally:
             if process.returncode is None:
                 process.kill()

@@ -55,7 +55,7 @@ class Installation:
         await self._kubectl("apply", "-f", "-", stdin=_namespace(self.place.namespace))
         keys = await self._keys()
         await self._kubectl("apply", "-f", "-", stdin=self._provider())
-        await self._kubectl("apply", "-f", str(Path(__file__).with_name("fault-provider-door.yaml")))
+        await self._kubectl("apply", "-f", str(Path(__file__).with_name("fault-provider-nodeport.yaml")))
         await self.upgrade()
         await self._kubectl("rollout", "status", "deployment/fault-provider", "--timeout=120s")
         return keys

@@ -105,7 +105,7 @@ async def _tested(
     place: Place, keys: Mapping[str, str], arguments: argparse.Namespace, images: Mapping[str, str]
 ) -> Mapping[str, tuple[bool, str]]:
     environment = {
-        "E2E_URL": arguments.door,
+        "E2E_URL": arguments.edge,
         "E2E_FAULT_PROVIDER_URL": arguments.provider,
         "E2E_API_KEY": keys["blue"],
         "E2E_OTHER_API_KEY": keys["red"],
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--context", required=True, help="of the kubeconfig: kind-spillway")
     parser.add_argument("--namespace", required=True, help="made, and taken away at the end")
     parser.add_argument("--values", type=Path, action="append", default=[], help="of the chart, on top of the tests'")
-    parser.add_argument("--door", required=True, help="the edge's NodePort 30080 as this machine reaches it")
+    parser.add_argument("--edge", required=True, help="the edge's NodePort 30080 as this machine reaches it")
     parser.add_argument("--provider", required=True, help="the fault provider's NodePort 30090, likewise")
     parser.add_argument("--no-build", dest="build", action="store_false", help="the values name images that are there")
     parser.add_argument("--keep", action="store_true", help="leave the namespace, and use what is in it")

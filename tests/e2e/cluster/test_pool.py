@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from kit.front_door.door import Door, Json
+from kit.front_door.edge_client import EdgeClient, Json
 
 from .cluster import Cluster, name_of, node_of, until
 from .installation import Installation
@@ -51,18 +51,18 @@ async def test_a_pod_that_does_not_tolerate_the_pool_is_not_put_there(cluster: C
         await until(is_refused, "a pod that finds no node")
 
 
-async def test_with_both_vendors_down_the_answer_comes_from_the_pool(cluster: Cluster, door: Door) -> None:
+async def test_with_both_vendors_down_the_answer_comes_from_the_pool(cluster: Cluster, edge: EdgeClient) -> None:
     """Its Service leads to the pod on the pool and to no other."""
     (model,) = await cluster.pods("vllm")
     service = await cluster.core.read_namespaced_endpoints(cluster.named("vllm"), cluster.place.namespace)
-    chat = await door.ask({**QUESTION, "model": "both-down"}, {"cache-control": "no-store"})
+    chat = await edge.ask({**QUESTION, "model": "both-down"}, {"cache-control": "no-store"})
 
     assert model.status is not None
     addresses = [each.ip for subset in service.subsets or [] for each in subset.addresses or []]
     assert [model.status.pod_ip] == addresses
     assert "Paris" in chat.text
     assert ("vllm", "smollm2-135m-instruct") == (chat.last["provider"], chat.last["model"])
-    receipt = await door.receipt(chat.request_id)
+    receipt = await edge.receipt(chat.request_id)
     assert ["openai"] * 2 + ["anthropic"] * 2 + ["vllm"] == [attempt["provider"] for attempt in receipt["attempts"]]
 
 
@@ -128,14 +128,14 @@ async def _is_gone(cluster: Cluster, pod: str) -> bool:
 
 
 async def test_without_a_pool_a_model_on_the_cpu_stands_in(
-    cluster: Cluster, door: Door, installation: Installation
+    cluster: Cluster, edge: EdgeClient, installation: Installation
 ) -> None:
     """Under the same name: no route changes."""
     await installation.upgrade(values={"vllm": {"enabled": False}, "localModel": {"enabled": True}})
     try:
         (model,) = await cluster.until_ready("local-model", 1)
         await until(lambda: _are_gone(cluster, "vllm"), "the pool's model gone")
-        chat = await door.ask({**QUESTION, "model": "both-down"}, {"cache-control": "no-store"})
+        chat = await edge.ask({**QUESTION, "model": "both-down"}, {"cache-control": "no-store"})
     finally:
         await installation.upgrade()
         await cluster.until_ready("vllm", 1)
@@ -143,7 +143,7 @@ async def test_without_a_pool_a_model_on_the_cpu_stands_in(
     assert model
     assert "Paris" in chat.text
     assert ("vllm", "smollm2-135m-instruct") == (chat.last["provider"], chat.last["model"])
-    assert "ok" == (await door.receipt(chat.request_id))["outcome"]
+    assert "ok" == (await edge.receipt(chat.request_id))["outcome"]
 
 
 async def _are_gone(cluster: Cluster, component: str) -> bool:

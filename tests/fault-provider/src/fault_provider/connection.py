@@ -10,7 +10,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_LARGEST_BODY_BYTES = 32 * 1024 * 1024
+_MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class ConnectionProtocol(HttpToolsProtocol):
@@ -42,7 +42,7 @@ class Connection:
             if message["type"] == "http.disconnect":
                 return b""
             body += message.get("body", b"")
-            if len(body) > _LARGEST_BODY_BYTES:
+            if len(body) > _MAX_BODY_BYTES:
                 raise BodyTooLarge
             if not message.get("more_body", False):
                 return bytes(body)

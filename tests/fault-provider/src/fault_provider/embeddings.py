@@ -18,7 +18,7 @@ from fault_provider.refusals import status_body
 
 EmbeddingInput = str | list[int]
 
-_LONGEST_SILENCE_SECONDS = 300.0
+_MAX_SILENCE_SECONDS = 300.0
 
 
 class UnusableInput(ValueError):
@@ -123,7 +123,7 @@ class EmbeddingsPerformance:
         ]
 
     async def _hang(self) -> None:
-        await asyncio.sleep(_LONGEST_SILENCE_SECONDS)
+        await asyncio.sleep(_MAX_SILENCE_SECONDS)
         self._attempt.end("cut")
         await self._connection.cut()
 

@@ -15,7 +15,7 @@ from fault_provider.plan import Plan, Wire
 from fault_provider.refusals import status_body
 from fault_provider.script import Ending
 
-_LONGEST_SILENCE_SECONDS = 300.0
+_MAX_SILENCE_SECONDS = 300.0
 _DEFAULT_PING_SECONDS = 0.2
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
@@ -189,18 +189,18 @@ class Performance:
         if self._plan.behaviour in {"cut", "tool-cut", "stall"}:
             await self._connection.send_part(data[: len(data) // 2])
         if self._plan.behaviour not in {"cut", "tool-cut"}:
-            await asyncio.sleep(_LONGEST_SILENCE_SECONDS)
+            await asyncio.sleep(_MAX_SILENCE_SECONDS)
         self._attempt.end("cut")
         await self._connection.cut()
 
     async def _hang(self) -> None:
-        await asyncio.sleep(_LONGEST_SILENCE_SECONDS)
+        await asyncio.sleep(_MAX_SILENCE_SECONDS)
         self._attempt.end("cut")
         await self._connection.cut()
 
     async def _ping_on(self) -> None:
         interval_seconds = self._plan.interval_ms / 1000 or _DEFAULT_PING_SECONDS
-        for _ in range(int(_LONGEST_SILENCE_SECONDS / interval_seconds)):
+        for _ in range(int(_MAX_SILENCE_SECONDS / interval_seconds)):
             await self._connection.write(self._answer.ping())
             await asyncio.sleep(interval_seconds)
         self._attempt.end("cut")

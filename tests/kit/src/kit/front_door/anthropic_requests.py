@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from fault_provider.answers import TOOL_NAME
-from kit.front_door.door import Provider
+from kit.front_door.edge_client import Provider
 
 Json = dict[str, Any]
 

@@ -62,7 +62,7 @@ class Chat:
         return self.events[-1].data
 
 
-class Door:
+class EdgeClient:
     """An HTTP client of one tenant."""
 
     def __init__(self, url: str, key: str, tag: str) -> None:
