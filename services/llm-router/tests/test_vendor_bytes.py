@@ -306,9 +306,9 @@ async def test_a_vendor_counts_and_is_recorded_under_its_own_name(router: Router
     """Reasoning that stands beside the completion is billed, and a total that nothing explains is logged once."""
     counts = {"prompt_tokens": 32, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 94}}
     steps = [chunk("x", "stop"), event({"id": "c", "choices": [], "usage": {**counts, "total_tokens": 135}}), DONE]
-    good = (await told(router, "bytes-xai", *steps)).attempts[0]
+    good = (await reported(router, "bytes-xai", *steps)).attempts[0]
     steps[1] = event({"id": "c", "choices": [], "usage": {**counts, "total_tokens": 999}})
-    strange = (await told(router, "bytes-xai", *steps)).attempts[0]
+    strange = (await reported(router, "bytes-xai", *steps)).attempts[0]
 
     assert ("xai", 32, 103, 94) == (
         good.provider,
@@ -336,8 +336,8 @@ async def test_what_anthropic_runs_itself_is_recorded(router: Router) -> None:
         said("content_block_start", index=2, content_block={"type": "text", "text": "x"}),
     ]
     end = said("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 2})
-    whole = (await told(router, "bytes-good-anthropic", *steps, end, said("message_stop"))).attempts[0]
-    broken = (await told(router, "bytes-lost-anthropic", *steps, CUT)).attempts[0]
+    whole = (await reported(router, "bytes-good-anthropic", *steps, end, said("message_stop"))).attempts[0]
+    broken = (await reported(router, "bytes-lost-anthropic", *steps, CUT)).attempts[0]
 
     for usage in (whole.usage, broken.usage):
         assert (80, 70, 40) == (
