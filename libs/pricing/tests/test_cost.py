@@ -263,7 +263,7 @@ def test_a_long_prompt_is_not_priced_as_a_short_one_of_its_tier() -> None:
 def test_a_price_survives_its_message() -> None:
     """Everything that costs are computed from travels."""
     assert EVERY == Price.from_proto(EVERY.to_proto())
-    usage = Usage(*range(1, 13), service_tier="fast+us", unpriced_units="a,b")
+    usage = Usage(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, service_tier="fast+us", unpriced_units="a,b")
     assert usage == Usage.from_proto(usage.to_proto())
     assert Usage() == Usage.from_proto(Usage().to_proto())
 
