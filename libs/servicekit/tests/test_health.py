@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter
 from servicekit.health import Health
 from servicekit.metrics import serve_metrics
 
+pytestmark = pytest.mark.integration  # they serve on sockets
+
 _MAX_SECONDS = 60.0
 
 

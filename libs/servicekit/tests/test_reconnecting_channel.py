@@ -16,6 +16,8 @@ from servicekit import reconnecting_channel
 from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
 
+pytestmark = pytest.mark.integration  # they serve on sockets
+
 # No server listens there. A channel to it resembles one whose name had no address and which now pauses for two minutes.
 NOWHERE = "127.0.0.1:1"
 

@@ -18,6 +18,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 from servicekit.errors import abort_with, detail_of
 from servicekit.rpc import MAX_MESSAGE_BYTES, RpcServer, create_channel, is_serving
 
+pytestmark = pytest.mark.integration  # they serve on sockets
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Callable[[StringValue, Context], Awaitable[StringValue]]
 

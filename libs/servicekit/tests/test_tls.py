@@ -29,6 +29,8 @@ from servicekit.rpc import create_channel
 from servicekit.tls import TlsTransport
 from servicekit.tls_files import Role, TlsFilesUnusable, try_files
 
+pytestmark = pytest.mark.integration  # they serve on sockets
+
 NAME = "pods.test"
 
 

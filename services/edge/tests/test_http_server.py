@@ -16,6 +16,8 @@ from starlette.routing import Route
 
 from edge.http.server import HttpServer
 
+pytestmark = pytest.mark.integration  # they serve on sockets
+
 LAST_CHUNK = b"0\r\n\r\n"
 
 

@@ -95,6 +95,24 @@ def test_the_providers_own_code_is_kept_when_it_is_one(body: object, code: str) 
     assert code == read_refusal(400, body, {}).provider_code
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (openai("no such voice"), "no such voice"),
+        ([openai("a list around it")], "a list around it"),
+        ({"error": "inputs must be <= 4096", "error_type": "validation"}, "inputs must be <= 4096"),
+        ({"detail": "Not allowed"}, "Not allowed"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, '[{"loc":["body","n"],"msg":"too many"}]'),
+        ({"object": "error", "message": {"detail": ["x"]}, "code": None}, '{"detail":["x"]}'),
+        ({"error": {"message": None}}, "the provider answered 422"),
+        ("text", "the provider answered 422"),
+    ],
+)
+def test_the_providers_own_sentence_reaches_the_caller(body: object, message: str) -> None:
+    """Wherever the server writes it."""
+    assert message == str(read_refusal(422, body, {}))
+
+
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 429, 500, 503, 529])
 def test_only_the_callers_own_error_is_quoted(status: int) -> None:
     """A message about our account or the provider's own trouble is not shown to the caller."""

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from llm_router.errors import (
     ContextTooLong,
     CredentialRefused,
@@ -50,7 +52,7 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     # 408 and 409 are what gateways in front of a provider say of their own troubles.
     if status >= 500 or status in {408, 409}:
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
-    message = clean_text(str(details.get("message") or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS])
+    message = clean_text((_message(details) or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS])
     if status == 404:
         return ModelMissing("the provider does not know the model of this target", http_status=status)
     own = code if _PROVIDER_CODE.fullmatch(code) else ""
@@ -91,6 +93,14 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _message(details: dict[str, Any]) -> str:
+    """Return what the provider says is wrong; TGI has it as `error`, FastAPI as `detail`, some of it as JSON."""
+    for name in ("message", "error", "detail"):
+        if text := details.get(name):
+            return text if isinstance(text, str) else orjson.dumps(text).decode()
+    return ""
 
 
 def _error_object(body: object) -> dict[str, Any]:
