@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from cost_ledger.primary import server_urls
+from cost_ledger.primary import server_urls, with_database
 from cost_ledger.settings import Settings
 
 _REDIS = "redis://127.0.0.1:6379/0"
@@ -45,3 +45,17 @@ def test_a_url_that_cannot_work_is_refused_at_the_start(url: str, reason: str) -
     """With a reason for the operator."""
     with pytest.raises(ValidationError, match=reason):
         Settings.model_validate({"postgres_url": url, "redis_url": _REDIS})
+
+
+def test_another_database_of_the_same_servers() -> None:
+    """Login, servers and options stay."""
+    url = "postgresql://ada:p%40ss@a:5432,[::1]:5433/spillway?sslmode=require"
+
+    assert "postgresql://ada:p%40ss@a:5432,[::1]:5433/postgres?sslmode=require" == with_database(url, "postgres")
+    assert "postgresql:///b?host=/run" == with_database("postgresql:///a?host=/run", "b")
+
+
+def test_settings_take_an_ipv6_address_among_several_servers() -> None:
+    """Which urllib does not."""
+    url = "postgresql://ada@a:5432,[::1]:5433/spillway?target_session_attrs=primary"
+    assert url == Settings.model_validate({"postgres_url": url, "redis_url": _REDIS}).postgres_url

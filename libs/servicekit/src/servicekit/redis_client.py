@@ -11,6 +11,7 @@ Services that use this module depend on redis themselves: servicekit does not, a
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,10 @@ class RedisAddress:
     """Arguments of redis-py's connections."""
 
 
+# Scheme, login, hosts, the rest. urllib refuses several hosts when one is an IPv6 address (since Python 3.11.4).
+_SERVERS = re.compile(r"([^:/?#]+://)([^/?#]*@)?([^/?#]*)(.*)", re.DOTALL)
+
+
 def read_address(url: str) -> RedisAddress:
     """Read a URL of one of the three forms; ValueError with a reason that shows nothing of the URL."""
     try:
@@ -96,7 +101,11 @@ class _UrlUnusable(ValueError):
 
 
 def _read_address(url: str) -> RedisAddress:
-    parts = urlsplit(url)
+    address = _SERVERS.fullmatch(url)
+    if address is None:
+        raise _UrlUnusable("must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://")
+    start, login, hosts, rest = address.groups()
+    parts = urlsplit(start + hosts.partition(",")[0] + rest)
     scheme, _, form = parts.scheme.partition("+")
     kind = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}.get(form)
     if kind is None or scheme not in ("redis", "rediss", "unix") or (scheme == "unix" and kind != "server"):
@@ -109,9 +118,8 @@ def _read_address(url: str) -> RedisAddress:
         raise _UrlUnusable("must end with ?master=NAME, the name by which the Sentinels know the group")
     if kind == "cluster" and parts.path.strip("/") not in ("", "0"):
         raise _UrlUnusable("must name no database: a Cluster has only one")
-    login, at, hosts = parts.netloc.rpartition("@")
     each: list[dict[str, Any]] = [
-        {**parse_url(urlunsplit((scheme, f"{login}{at}{host}", parts.path, urlencode(query), "")))}
+        {**parse_url(urlunsplit((scheme, f"{login or ''}{host}", parts.path, urlencode(query), "")))}
         for host in hosts.split(",")
     ]
     port = 26379 if kind == "sentinel" else 6379

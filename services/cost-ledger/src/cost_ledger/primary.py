@@ -7,11 +7,13 @@ port accepts connections. Each server therefore has a time of its own, and is as
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+# Scheme and login, hosts, the rest. urllib refuses several hosts when one is an IPv6 address (since Python 3.11.4).
+_SERVERS = re.compile(r"([^:/?#]+://(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
 # For one server: address, TLS, login, role. Three dead ones before the right one still leave time for a statement.
 CONNECT_SECONDS = 3.0
 # What a server that is away, starting, full, of another role or without the database makes asyncpg raise.
@@ -23,11 +25,17 @@ def server_urls(url: str) -> list[str]:
 
     Servers in its query (`?host=...`) stay together: asyncpg tries them one after the other.
     """
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")
-    if "," not in hosts:
-        return [url]
-    return [urlunsplit(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+    parts = _SERVERS.fullmatch(url)
+    return [parts[1] + host + parts[3] for host in parts[2].split(",")] if parts else [url]
+
+
+def with_database(url: str, database: str) -> str:
+    """Return the URL with the name of another database."""
+    parts = _SERVERS.fullmatch(url)
+    if parts is None:
+        return url
+    _, question_mark, query = parts[3].partition("?")
+    return f"{parts[1]}{parts[2]}/{database}{question_mark}{query}"
 
 
 class Primary:

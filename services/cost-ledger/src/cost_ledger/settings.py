@@ -61,7 +61,7 @@ class Settings(RedisSettings):
                 urlsplit(server).port  # noqa: B018 - reading it is the check
         except ValueError as error:
             raise ValueError("the port must be a number up to 65535") from error
-        if parse_qs(urlsplit(url).query).get("target_session_attrs", ["any"])[-1] not in _WRITABLE:
+        if parse_qs(urlsplit(server_urls(url)[0]).query).get("target_session_attrs", ["any"])[-1] not in _WRITABLE:
             raise ValueError("target_session_attrs must be read-write, primary or any: the ledger writes")
         return url
 

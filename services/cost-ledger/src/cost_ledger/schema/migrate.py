@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import resources
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import alembic.command
 import alembic.config
@@ -24,7 +24,7 @@ from cost_ledger.connections import LOCK_TIMEOUT_MS, OUTAGES
 from cost_ledger.errors import MigrationFailed
 from cost_ledger.prices.book import Touched, import_price_book
 from cost_ledger.prices.file import load_price_file
-from cost_ledger.primary import Primary
+from cost_ledger.primary import Primary, server_urls, with_database
 from cost_ledger.schema.partitions import ensure_partitions
 from cost_ledger.settings import Settings
 
@@ -103,15 +103,14 @@ async def connect(
     """Open one connection, to `database` instead of the URL's when given."""
     url = settings.postgres_url
     if database is not None:
-        parts = urlsplit(url)
-        url = urlunsplit(parts._replace(path=f"/{database}"))
+        url = with_database(url, database)
     return await Primary("read-write").connect(
         url, password=settings.postgres_password(), command_timeout=command_timeout_seconds
     )
 
 
 async def _ensure_database(settings: Settings) -> None:
-    name = unquote(urlsplit(settings.postgres_url).path.removeprefix("/"))
+    name = unquote(urlsplit(server_urls(settings.postgres_url)[0]).path.removeprefix("/"))
     if not name:
         raise MigrationFailed("COST_LEDGER_POSTGRES_URL names no database")
     try:
