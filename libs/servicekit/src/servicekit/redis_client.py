@@ -27,7 +27,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, RedisError
 
 log = structlog.get_logger()
 
@@ -283,6 +283,8 @@ class Reconnection:
 
     def note_failure(self, error: BaseException) -> None:
         """Note that a command was not: what a replica answers drops the connections at once, others the second time."""
+        if _is_busy(error):
+            return  # all connections are in use, which says nothing of the server
         self._failures += 1
         if self._failures < _FAILURES and not _is_from_replica(error):
             return
@@ -290,6 +292,10 @@ class Reconnection:
         if self._dropping is None or self._dropping.done():
             log.warning("redis_connections_dropped", cause=type(error).__name__)
             self._dropping = asyncio.create_task(_drop_connections(self._client))
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, MaxConnectionsError) or str(error) == "No connection available."
 
 
 def _is_from_replica(error: BaseException) -> bool:

@@ -112,8 +112,9 @@ class Services:
 
     async def check_everything(self) -> None:
         """Use every command of every service once; what is sent arrives, what is stored is found."""
-        # As in a process: what looks after the spool connects first, and has time for it.
-        await self.store.run_id()
+        # A process has its connections long before; the first ones, with TLS on a slow machine, are not what is tested.
+        async with asyncio.timeout(20.0):
+            await asyncio.gather(*(self._edge.ping() for _ in range(4)))
         asked, first = await self.ask()
         _, second = await self.ask()
         assert isinstance(first, Miss)
@@ -122,9 +123,7 @@ class Services:
         await self.store.replay([b"no event"])
         assert await self.store.run_id()
         assert await self.store.is_reachable()
-        replies = await self.exchange("a", "b", "c")
-        assert replies is not None
-        assert 3 == len(replies)
+        assert 2 == len(await self.exchange_until_answered(20.0))
         async with asyncio.timeout(20.0):
             while (backlog := await measure_backlog(self.ledger)).events or not backlog.dead_letters:
                 await asyncio.sleep(0.05)
