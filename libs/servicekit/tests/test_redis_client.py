@@ -86,6 +86,7 @@ def test_files_that_are_missing_are_reported_at_the_start(tmp_path: Path) -> Non
 async def test_connections_that_are_all_in_use_are_not_dropped(redis_url: str) -> None:
     """It says nothing of the server, and new ones would make it worse; two other failures do drop them."""
     client = open_redis(redis_url, max_connections=1)
+    assert isinstance(client, redis.Redis)
     reconnection = Reconnection(client)
     held = await client.connection_pool.get_connection()
     with pytest.raises(redis.ConnectionError) as busy:
