@@ -88,7 +88,7 @@ async def test_connections_that_are_all_in_use_are_not_dropped(redis_url: str) -
     client = open_redis(redis_url, max_connections=1)
     assert isinstance(client, redis.Redis)
     reconnection = Reconnection(client)
-    held = await client.connection_pool.get_connection()
+    held = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     with pytest.raises(redis.ConnectionError) as busy:
         await client.ping()
     reconnection.note_failure(busy.value)
