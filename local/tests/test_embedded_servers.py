@@ -162,6 +162,19 @@ def test_keys_survive_a_restart_of_valkey(tmp_path: Path) -> None:
     assert b"7" == kept
 
 
+def test_valkey_is_not_ready_while_it_loads_its_data(tmp_path: Path) -> None:
+    """A server with a password asks for it at once, and says only to those who have it that it still loads."""
+    with running_valkey(tmp_path) as url, redis.Redis.from_url(url) as client:
+        for number in range(3000):
+            client.incr(f"count-{number}")
+    with (tmp_path / "valkey.conf").open("a") as configuration:
+        configuration.write("key-load-delay 500\n")  # microseconds for each key: what a large file takes
+
+    with running_valkey(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert "DB loaded from append only file" in (tmp_path / "valkey.log").read_text()
+        assert b"1" == client.get("count-2999")
+
+
 def test_nothing_outlives_a_parent_killed_with_sigkill(tmp_path: Path) -> None:
     """Both servers end when the process that started them is killed."""
     program = textwrap.dedent("""

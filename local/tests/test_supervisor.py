@@ -35,8 +35,8 @@ class Stage:
     def valkey(self, name: str) -> Program:
         """Return a Valkey called `name`, with Valkey's readiness check."""
         port = free_port()
-        valkey.ensure_password(self.tmp_path)
-        return Program(name, valkey.command(self.tmp_path, port), port, dict(os.environ))
+        password = valkey.ensure_password(self.tmp_path)
+        return Program(name, valkey.command(self.tmp_path, port), port, dict(os.environ), password=password)
 
     async def until_log_has(self, name: str, text: str) -> None:
         """Wait until the log of `name` contains `text`."""

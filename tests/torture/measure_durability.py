@@ -70,14 +70,17 @@ class Server:
     def __init__(self, folder: Path, fsync: str) -> None:
         self._folder = folder
         self._port = free_port()
-        self._url = valkey.url(self._port, valkey.ensure_password(folder))
+        self._password = valkey.ensure_password(folder)
+        self._url = valkey.url(self._port, self._password)
         command = valkey.command(folder, self._port)
         self._command = [fsync if word == "everysec" else word for word in command]
 
     async def start(self) -> None:
         """Start it and wait until it has loaded its file."""
         self._process = processes.start(self._command, self._folder / "log")
-        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), self._folder / "log", 30.0)
+        processes.wait_until_ready(
+            self._process, lambda: valkey.answers_ping(self._port, self._password), self._folder / "log", 30.0
+        )
         async with self.client() as client:
             while (await client.info("persistence")).get("loading"):
                 await asyncio.sleep(0.05)

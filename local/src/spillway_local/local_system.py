@@ -180,7 +180,8 @@ class LocalSystem:
 
     def _valkey(self) -> Program:
         port = self._ports["valkey"]
-        return Program("valkey", valkey.command(self._valkey_dir, port), port, self._environment)
+        password = valkey.ensure_password(self._valkey_dir)
+        return Program("valkey", valkey.command(self._valkey_dir, port), port, self._environment, password=password)
 
     def _python(self, name: str, prefix: str, settings: Mapping[str, str], drain: float = 20.0) -> Program:
         port = self._ports[name]

@@ -34,18 +34,18 @@ def by_postgres_login(port: int) -> IsReady:
     return lambda: asyncio.to_thread(postgres.accepts_connections, port)
 
 
-def by_valkey_ping(port: int) -> IsReady:
-    """Ready when Valkey answers PING."""
-    return lambda: asyncio.to_thread(valkey.answers_ping, port)
+def by_valkey_ping(port: int, password: str) -> IsReady:
+    """Ready when Valkey answers PING, which it does once it has loaded its data."""
+    return lambda: asyncio.to_thread(valkey.answers_ping, port, password)
 
 
-def check_of(name: str, port: int) -> IsReady:
-    """Return the readiness check of the process `name`."""
+def check_of(name: str, port: int, password: str = "") -> IsReady:
+    """Return the readiness check of the process `name`; `password` is Valkey's."""
     match name:
         case "postgres":
             return by_postgres_login(port)
         case "valkey":
-            return by_valkey_ping(port)
+            return by_valkey_ping(port, password)
         case "cost-ledger" | "llm-router":
             return by_grpc(port)
         case "local-model":

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from spillway_local import valkey
 from spillway_local.home import CommandError, Home
 from spillway_local.readiness import check_of
 
@@ -19,7 +20,7 @@ def run_status(home: Home) -> bool:
     run = home.read_run()
     if run is None:
         raise CommandError(home.not_running)
-    states = asyncio.run(_states(run["processes"]))
+    states = asyncio.run(_states(run["processes"], valkey.ensure_password(home.path / "valkey")))
     print(f"spillway (pid {run['pid']}) since {run['started_at']}, {run['url']}")
     for process, is_ready in zip(run["processes"], states, strict=True):
         state = "ready" if is_ready else "not ready"
@@ -32,9 +33,9 @@ def run_status(home: Home) -> bool:
     return all(states) and health["status"] == "ok"
 
 
-async def _states(processes: list[dict[str, Any]]) -> list[bool]:
+async def _states(processes: list[dict[str, Any]], password: str) -> list[bool]:
     def check(process: dict[str, Any]) -> Any:
-        return check_of(process["name"], int(process["address"].rpartition(":")[2]))()
+        return check_of(process["name"], int(process["address"].rpartition(":")[2]), password)()
 
     return list(await asyncio.gather(*(check(process) for process in processes)))
 

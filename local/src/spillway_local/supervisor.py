@@ -32,6 +32,8 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     kill_signal: signal.Signals = signal.SIGKILL
     drain_seconds: float = 20.0
+    password: str = field(default="", repr=False)
+    """What the check whether it is ready logs in with."""
 
     @property
     def address(self) -> str:
@@ -91,7 +93,7 @@ class Supervisor:
         """Start `program` and wait until it answers; report how long that took."""
         started = time.monotonic()
         child = self.launch(program)
-        is_ready = check_of(program.name, program.port)
+        is_ready = check_of(program.name, program.port, program.password)
         # Another process that took the port in the meantime would answer too.
         while not (is_listening(child.process.pid, program.port) and await is_ready()):
             if time.monotonic() - started > _READY_WITHIN_SECONDS:

@@ -16,6 +16,7 @@ from spillway_local.ports import LOOPBACK, free_port
 
 STOP_SIGNAL = signal.SIGTERM
 _CONFIGURATION = "valkey.conf"
+_MAX_REPLY_BYTES = 1024
 
 
 def ensure_password(data_dir: Path) -> str:
@@ -57,14 +58,22 @@ def url(port: int, password: str) -> str:
     return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
 
-def answers_ping(port: int) -> bool:
-    """Say whether the server on `port` answers commands, if only with a request for a password; not while it loads."""
+def answers_ping(port: int, password: str = "") -> bool:
+    """Say whether the server on `port` answers commands; not while it loads its data.
+
+    With the wrong `password`, or without the one it asks for, it never does: it says nothing of its loading then.
+    """
+    login = b"AUTH %b\r\n" % password.encode() if password else b""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
+        with (
+            socket.create_connection((LOOPBACK, port), timeout=1.0) as connection,
+            connection.makefile("rb") as replies,
+        ):
+            connection.sendall(login + b"PING\r\n")
+            answers = [replies.readline(_MAX_REPLY_BYTES) for _ in range(2 if login else 1)]
     except OSError:
         return False
+    return answers[-1] == b"+PONG\r\n"
 
 
 @contextmanager
@@ -78,7 +87,7 @@ def running_valkey(data_dir: Path) -> Iterator[str]:
     log_file = data_dir / "valkey.log"
     process = processes.start(command(data_dir.resolve(), port), log_file, death_signal=STOP_SIGNAL)
     try:
-        processes.wait_until_ready(process, lambda: answers_ping(port), log_file, 30.0)
+        processes.wait_until_ready(process, lambda: answers_ping(port, password), log_file, 30.0)
         yield url(port, password)
     finally:
         processes.stop(process, STOP_SIGNAL, 10.0)

@@ -246,13 +246,14 @@ async def test_a_postgres_that_hangs_does_not_keep_the_process(
 async def test_ingest_goes_on_when_redis_comes_back(database_url: str, tmp_path: Path) -> None:
     """The stream is away at the start, comes, goes and comes again; what was sent is recorded each time."""
     port = free_port()
-    url, log_file = valkey.url(port, valkey.ensure_password(tmp_path / "valkey")), tmp_path / "valkey.log"
+    password, log_file = valkey.ensure_password(tmp_path / "valkey"), tmp_path / "valkey.log"
+    url = valkey.url(port, password)
     async with running_ledger(tmp_path, database_url, url) as ledger, parts_on(database_url, url) as parts:
         await parts.pool.execute("TRUNCATE requests, attempts, spend_daily")
         await until(lambda: is_logged(ledger, "stream_read_failed"))
         for _ in range(2):
             process = processes.start(valkey.command(tmp_path / "valkey", port), log_file)
-            processes.wait_until_ready(process, lambda: valkey.answers_ping(port), log_file, 30.0)
+            processes.wait_until_ready(process, lambda: valkey.answers_ping(port, password), log_file, 30.0)
             try:
                 await parts.send(settled(request()))
                 await until(parts.is_drained)

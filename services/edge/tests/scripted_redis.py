@@ -73,13 +73,14 @@ class OwnValkey:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = free_port()
-        self.url = valkey.url(self._port, valkey.ensure_password(folder))
+        self._password = valkey.ensure_password(folder)
+        self.url = valkey.url(self._port, self._password)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         log = self._folder / "valkey.log"
         self._process = processes.start(valkey.command(self._folder, self._port), log)
-        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), log, 30.0)
+        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port, self._password), log, 30.0)
 
     def kill(self) -> None:
         """End it without a chance to write."""

@@ -31,7 +31,8 @@ class Valkey:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._port = free_port()
-        self.url = valkey.url(self._port, valkey.ensure_password(self._folder))
+        self._password = valkey.ensure_password(self._folder)
+        self.url = valkey.url(self._port, self._password)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -40,7 +41,9 @@ class Valkey:
         self._process = processes.start(
             valkey.command(self._folder, self._port), log_file, death_signal=valkey.STOP_SIGNAL
         )
-        processes.wait_until_ready(self._process, lambda: valkey.answers_ping(self._port), log_file, 30.0)
+        processes.wait_until_ready(
+            self._process, lambda: valkey.answers_ping(self._port, self._password), log_file, 30.0
+        )
 
     def stop(self) -> None:
         """Stop, and wait until it is gone."""

@@ -71,7 +71,9 @@ def valkey_server(folder: Path, *options: str, password: bool = True) -> Iterato
     log_file = own / "valkey.log"
     process = processes.start([*command, "--save", "", *secrets, *options], log_file, death_signal=valkey.STOP_SIGNAL)
     try:
-        processes.wait_until_ready(process, lambda: valkey.answers_ping(port), log_file, 30.0)
+        processes.wait_until_ready(
+            process, lambda: valkey.answers_ping(port, PASSWORD if password else ""), log_file, 30.0
+        )
         yield ValkeyServer(port, process)
     finally:
         # One that is frozen ends when it goes on.
@@ -140,7 +142,7 @@ def _sentinel(folder: Path, pair: ValkeyPair) -> Iterator[ValkeyServer]:
     command = [str(get_binary_path()), str(file), "--sentinel"]
     process = processes.start(command, log_file, death_signal=valkey.STOP_SIGNAL)
     try:
-        processes.wait_until_ready(process, lambda: valkey.answers_ping(port), log_file, 30.0)
+        processes.wait_until_ready(process, lambda: valkey.answers_ping(port, PASSWORD), log_file, 30.0)
         yield ValkeyServer(port, process)
     finally:
         processes.stop(process, valkey.STOP_SIGNAL, 5.0)
