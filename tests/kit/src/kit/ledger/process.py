@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,10 +224,14 @@ async def parts_on(postgres_url: str, redis_url: str) -> AsyncIterator[Parts]:
 @contextmanager
 def stopped(process_ids: Sequence[int]) -> Iterator[None]:
     """Freeze processes during the block: they keep their connections and answer nothing."""
-    for process_id in process_ids:
-        os.kill(process_id, signal.SIGSTOP)
+    _signal(process_ids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process_id in process_ids:
-            os.kill(process_id, signal.SIGCONT)
+        _signal(process_ids, signal.SIGCONT)
+
+
+def _signal(process_ids: Sequence[int], signum: signal.Signals) -> None:
+    for process_id in process_ids:
+        with suppress(ProcessLookupError):  # a server's process may serve for a moment only
+            os.kill(process_id, signum)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -80,13 +80,18 @@ class Server:
         """Freeze it during the block: its port accepts connections and nothing answers."""
         server = psutil.Process(self.process.pid)
         family = [server, *server.children(recursive=True)]
-        for each in family:
-            each.send_signal(signal.SIGSTOP)
+        _signal(family, signal.SIGSTOP)
         try:
             yield
         finally:
-            for each in family:
-                each.send_signal(signal.SIGCONT)
+            _signal(family, signal.SIGCONT)
+
+
+def _signal(family: list[psutil.Process], signum: signal.Signals) -> None:
+    for each in family:
+        # Some serve for a moment only; the server, which is the first, collects those that have ended.
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(signum)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class Services:
         # A process has its connections long before; the first ones, with TLS on a slow machine, are not what is tested.
         async with asyncio.timeout(20.0):
             await asyncio.gather(*(self._edge.ping() for _ in range(4)))
+        await self.ask_until_redis_decides(20.0)
         asked, first = await self.ask()
         _, second = await self.ask()
         assert isinstance(first, Miss)
