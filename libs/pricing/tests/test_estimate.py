@@ -221,10 +221,95 @@ def test_text_that_looks_like_base64_is_text_where_text_belongs() -> None:
     assert 250_000 == estimate_prompt_tokens({"messages": [{"role": "user", "content": "", "name": "A" * MEGABYTE}]})
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"reasoning": "A" * MEGABYTE},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "A" * MEGABYTE}]},
+        {"context": {"passages": ["A" * MEGABYTE]}},
+        {"role": "A" * MEGABYTE},
+        {"role": ["A" * MEGABYTE]},
+        {"tool_call_id": "A" * MEGABYTE},
+        {"tool_calls": [{"id": "A" * MEGABYTE}]},
+        {"tool_calls": [{"novel": "A" * MEGABYTE}]},
+        {"tool_calls": [{"function": {"name": "f", "parameters": {"a": "A" * MEGABYTE}}}]},
+        {"content": [{"type": "text", "text": "", "novel": "A" * MEGABYTE}]},
+        {"content": [{"type": "input_text", "text": "A" * MEGABYTE}]},
+        {"content": [{"type": "document", "title": "A" * MEGABYTE, "source": {"type": "text", "data": ""}}]},
+        {"content": [{"type": "document", "context": "A" * MEGABYTE, "source": {"type": "text", "data": ""}}]},
+        {"content": [{"type": "file", "file": {"filename": "A" * MEGABYTE, "file_id": "f"}}]},
+        {"content": [{"type": "tool_use", "id": "A" * MEGABYTE, "input": {}}]},
+    ],
+    ids=lambda message: next(iter(message)),
+)
+def test_what_stands_in_any_other_field_of_a_message_counts_as_text(message: dict[str, Any]) -> None:
+    """A chat template may read it; nobody gets past the limit with a field that we do not know."""
+    tokens = estimate_prompt_tokens({"messages": [message]})
+
+    assert MEGABYTE // 4 <= tokens <= MEGABYTE // 4 + 10 * PAGE + 10
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"documents": [{"title": "a", "text": "A" * MEGABYTE}]},
+        {"instructions": "A" * MEGABYTE},
+        {"prediction": {"type": "content", "content": "A" * MEGABYTE}},
+        {"chat_template_kwargs": {"context": "A" * MEGABYTE}},
+        {"tool_choice": "A" * MEGABYTE},
+        {"tool_choice": {"type": "function", "function": {"name": "A" * MEGABYTE}}},
+        {"response_format": {"type": "grammar", "grammar": "A" * MEGABYTE}},
+        {"response_format": "A" * MEGABYTE},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"title": "A" * MEGABYTE}}}},
+    ],
+    ids=lambda body: next(iter(body)),
+)
+def test_what_stands_in_any_other_field_of_the_body_counts_as_text(body: dict[str, Any]) -> None:
+    """Schemas in Anthropic's form, documents of vLLM, fields of tomorrow."""
+    assert MEGABYTE // 4 <= estimate_prompt_tokens({"messages": [], **body}) <= MEGABYTE // 4 + 20
+
+
+def test_what_no_model_reads_does_not_count() -> None:
+    """Options, labels, signatures, identifiers of ordinary length: they are in every request of an agent."""
+    options = {
+        "model": "m",
+        "stream": True,
+        "temperature": 0.5,
+        "max_tokens": 5,
+        "top_k": 4,
+        "stop": ["x" * 40],
+        "metadata": {"a": "x" * 400},
+        "user": "x" * 400,
+        "thinking": {"type": "enabled", "budget_tokens": 5},
+        "tool_choice": "auto",
+        "response_format": {"type": "text"},
+        "output_config": {"effort": "high"},
+        "new": 5,
+        "logit_bias": {"5": 1},
+        "prompt_cache_key": "x" * 400,
+        "prediction": None,
+    }
+    call = {
+        "id": "call_" + "x" * 24,
+        "index": 0,
+        "type": "function",
+        "function": {"name": "x" * 8, "arguments": ""},
+        "extra_content": {"google": {"thought_signature": "A" * 4000}},
+    }
+    cached = {"type": "text", "text": "x" * 32, "cache_control": {"type": "ephemeral"}, "citations": None}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None, "annotations": [], "audio": None},
+        {"role": "tool", "tool_call_id": "call_" + "x" * 24, "content": [cached]},
+    ]
+
+    assert 10 == estimate_prompt_tokens({**options, "messages": messages})
+
+
 FIELDS = [
     *("type", "text", "refusal", "thinking", "image_url", "source", "file", "input_audio", "content", "name", "input"),
     *("url", "detail", "data", "file_data", "media_type", "format", "function", "arguments", "custom", "json_schema"),
     *("messages", "tools", "functions", "system", "response_format", "tool_calls", "function_call", "role"),
+    *("output_config", "tool_choice", "title", "filename", "tool_call_id", "id", "novel", "parameters"),
 ]
 TYPES = ["text", "image_url", "image", "file", "document", "input_audio", "tool_use", "tool_result", "low", "content"]
 LEAVES = st.one_of(

@@ -45,7 +45,47 @@ _MAX_OPAQUE_CHARACTERS = 1_024
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n")
 
 _MAX_NESTED_CONTENTS = 4
-_TEXT_FIELDS = {"text": "text", "refusal": "refusal", "thinking": "thinking"}
+# The types of parts, and the field in which each has its content.
+_PART_FIELDS = {
+    "text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+    "image_url": "image_url",
+    "image": "source",
+    "file": "file",
+    "document": "source",
+    "input_audio": "input_audio",
+    "tool_use": "input",
+    "tool_result": "content",
+}
+# Wherever a part has one of these, it is text, however it looks.
+_TEXT_NAMES = frozenset(
+    {"text", "refusal", "thinking", "content", "reasoning", "input", "arguments", "context", "title"}
+)
+
+# Fields that no model reads. Whatever is not named counts, for a chat template may read it: those of open models and of
+# gateways' extensions do.
+_OPTIONS = frozenset(
+    {
+        *("model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k"),
+        *("min_p", "n", "stop", "stop_sequences", "seed", "presence_penalty", "frequency_penalty", "logit_bias"),
+        *("repetition_penalty", "logprobs", "top_logprobs", "parallel_tool_calls", "reasoning_effort", "reasoning"),
+        *("thinking", "verbosity", "modalities", "audio", "web_search_options", "context_management", "container"),
+        *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "cache_control"),
+        *("prompt_cache_retention", "betas", "speed", "inference_geo", "diagnostics", "mcp_servers"),
+    }
+)
+_LABELS = frozenset({"index", "type", "cache_control"})
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_TOOL_CHOICES = frozenset({"auto", "none", "required", "any"})
+_MESSAGE_LABELS = _LABELS | {"annotations"}
+# A signature vouches for a thought or a call; `extra_content` is where Gemini's compatible API has it.
+_CALL_LABELS = _LABELS | {"extra_content"}
+# Anthropic, "Citations": the cited text in an answer that is sent back has no tokens.
+_PART_LABELS = _LABELS | {"signature", "citations", "detail", "caller"}
+# Identifiers and file names up to this length are left out, as is what a template adds to a message.
+_IDENTIFIERS = frozenset({"id", "tool_call_id", "tool_use_id", "filename"})
+_MAX_IDENTIFIER_BYTES = 64
 
 
 def estimate_tokens(size_bytes: int) -> int:
@@ -65,14 +105,21 @@ def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
 
     Reads OpenAI's chat body and the parts that are peculiar to Anthropic's. Never raises, whatever JSON `body` is.
     """
-    size = _content_size(body.get("system"), 0)
-    size += _json_size(body.get("tools")) + _json_size(body.get("functions"))
-    response_format = body.get("response_format")
-    if isinstance(response_format, dict):
-        size += _json_size(response_format.get("json_schema"))
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        size += sum(map(_message_size, messages))
+    size = 0
+    for name, value in body.items():
+        match name:
+            case "messages" if isinstance(value, list):
+                size += sum(map(_message_size, value))
+            case "system":
+                size += _content_size(value, 0)
+            case "tools" | "functions":
+                size += _json_size(value)
+            case "response_format" | "output_config":
+                size += _format_size(value)
+            case "tool_choice" | "function_call":
+                size += _choice_size(value)
+            case _ if name not in _OPTIONS:
+                size += _other_size(name, value)
     return estimate_tokens(size)
 
 
@@ -94,6 +141,43 @@ def _field_size(value: object) -> int:
     return _text_size(value) if isinstance(value, str) else _unknown_size(value)
 
 
+def _other_size(name: str, value: object) -> int:
+    """Return the size of a field that is not known: what is in it counts as text. An option is a number or a flag."""
+    if name in _IDENTIFIERS:
+        return _identifier_size(value)
+    if isinstance(value, str):
+        return _text_size(name) + _text_size(value) if value else 0
+    if isinstance(value, (dict, list)) and value:
+        return _text_size(name) + _unknown_size(value)
+    return 0
+
+
+def _identifier_size(value: object) -> int:
+    size = _field_size(value)
+    return size if size > _MAX_IDENTIFIER_BYTES else 0
+
+
+def _format_size(form: object) -> int:
+    """Return the size of the schema that an answer must have, in OpenAI's form and in Anthropic's."""
+    if not isinstance(form, dict):
+        return _unknown_size(form)
+    size = 0
+    for name, value in form.items():
+        if name in {"json_schema", "format"}:
+            size += _json_size(value)
+        elif name not in {"type", "effort"}:
+            size += _other_size(name, value)
+    return size
+
+
+def _choice_size(choice: object) -> int:
+    if isinstance(choice, str):
+        return 0 if choice in _TOOL_CHOICES else _text_size(choice)
+    if not isinstance(choice, dict):
+        return _unknown_size(choice)
+    return sum(_other_size(name, value) for name, value in choice.items() if name != "type")
+
+
 def _message_size(message: object) -> int:
     if not isinstance(message, dict):
         return _unknown_size(message)
@@ -102,26 +186,39 @@ def _message_size(message: object) -> int:
         match field:
             case "content":
                 size += _content_size(value, 0)
-            case "name" | "refusal" | "reasoning_content":
+            case "role":
+                size += 0 if isinstance(value, str) and value in _ROLES else _field_size(value)
+            case "name" | "refusal" | "reasoning_content" | "reasoning":
                 size += _field_size(value)
             case "tool_calls":
                 size += sum(map(_call_size, value)) if isinstance(value, list) else _unknown_size(value)
             case "function_call":
                 size += _function_size(value)
+            case _ if field not in _MESSAGE_LABELS:
+                size += _other_size(field, value)
     return size
 
 
 def _call_size(call: object) -> int:
     if not isinstance(call, dict):
         return _unknown_size(call)
-    return _function_size(call.get("function")) + _function_size(call.get("custom"))
+    size = 0
+    for field, value in call.items():
+        if field in {"function", "custom"}:
+            size += _function_size(value)
+        elif field not in _CALL_LABELS:
+            size += _other_size(field, value)
+    return size
 
 
 def _function_size(function: object) -> int:
     """Return the size of a called function, or of a custom tool, whose text is called `input`."""
     if not isinstance(function, dict):
         return _unknown_size(function)
-    return sum(_field_size(function.get(field)) for field in ("name", "arguments", "input"))
+    size = 0
+    for field, value in function.items():
+        size += _field_size(value) if field in {"name", "arguments", "input"} else _other_size(field, value)
+    return size
 
 
 def _content_size(content: object, depth: int) -> int:
@@ -136,24 +233,31 @@ def _part_size(part: object, depth: int) -> int:
     if not isinstance(part, dict):
         return _unknown_size(part)
     kind = part.get("type")
-    if isinstance(kind, str) and (field := _TEXT_FIELDS.get(kind)):
-        return _field_size(part.get(field))
+    if not isinstance(kind, str) or kind not in _PART_FIELDS:
+        return _unknown_size(part, may_hold_files=True)
+    field = _PART_FIELDS[kind]
+    size = _known_part_size(kind, part.get(field), depth)
+    for name, value in part.items():
+        if name == "name":
+            size += _field_size(value)
+        elif name != field and name not in _PART_LABELS:
+            size += _other_size(name, value)
+    return size
+
+
+def _known_part_size(kind: str, content: object, depth: int) -> int:
     match kind:
-        case "image_url":
-            return _tokens_size(_image_tokens(part.get("image_url")))
-        case "image":
-            return _tokens_size(_image_tokens(part.get("source")))
-        case "file":
-            return _file_size(part.get("file"), depth)
-        case "document":
-            return _file_size(part.get("source"), depth)
+        case "image_url" | "image":
+            return _tokens_size(_image_tokens(content))
+        case "file" | "document":
+            return _file_size(content, depth)
         case "input_audio":
-            return _tokens_size(_audio_tokens(part.get("input_audio")))
+            return _tokens_size(_audio_tokens(content))
         case "tool_use":
-            return _field_size(part.get("name")) + _json_size(part.get("input"))
+            return _json_size(content)
         case "tool_result":
-            return _content_size(part.get("content"), depth + 1)
-    return _unknown_size(part)
+            return _content_size(content, depth + 1)
+    return _field_size(content)
 
 
 def _image_tokens(image: object) -> int:
@@ -179,15 +283,15 @@ def _file_size(file: object, depth: int) -> int:
         return _field_size(file.get("data"))
     if file.get("type") == "content":
         return _content_size(file.get("content"), depth + 1)
-    data = file.get("data", file.get("file_data"))
-    text, start = _base64_of(data)
+    name_size = _identifier_size(file.get("filename"))
+    text, start = _base64_of(file.get("data", file.get("file_data")))
     if start < 0:
-        return _tokens_size(_DEFAULT_PAGES * _TOKENS_PER_PAGE)
+        return name_size + _tokens_size(_DEFAULT_PAGES * _TOKENS_PER_PAGE)
     size_bytes = (len(text) - start) * 3 // 4
     if text.startswith("data:text/") or str(file.get("media_type")).startswith("text/"):
-        return size_bytes
+        return name_size + size_bytes
     pages = min(max(-(-size_bytes // _BYTES_PER_PAGE), 1), _MAX_PAGES)
-    return _tokens_size(pages * _TOKENS_PER_PAGE)
+    return name_size + _tokens_size(pages * _TOKENS_PER_PAGE)
 
 
 def _audio_tokens(audio: object) -> int:
@@ -217,17 +321,25 @@ def _json_size(value: object) -> int:
         return _unknown_size(value)
 
 
-def _unknown_size(value: object) -> int:
-    """Return about the size of `value` as JSON; a file as base64 in it counts as an image. Does not recurse."""
+def _unknown_size(value: object, *, may_hold_files: bool = False) -> int:
+    """Return about the size of `value` as JSON. Does not recurse.
+
+    In the parts of a content a file as base64 counts as an image. Elsewhere a model is given text only.
+    """
     size = 0
     pending = [value]
     while pending:
         each = pending.pop()
         if isinstance(each, str):
-            size += _tokens_size(_DEFAULT_IMAGE_TOKENS) if _is_opaque(each) else _text_size(each)
+            is_file = may_hold_files and _is_opaque(each)
+            size += _tokens_size(_DEFAULT_IMAGE_TOKENS) if is_file else _text_size(each)
         elif isinstance(each, dict):
-            size += sum(_text_size(str(name)) for name in each)
-            pending.extend(each.values())
+            for name, inner in each.items():
+                size += _text_size(str(name))
+                if name in _TEXT_NAMES and isinstance(inner, str):
+                    size += _text_size(inner)
+                else:
+                    pending.append(inner)
         elif isinstance(each, list):
             pending.extend(each)
         elif each is not None:
