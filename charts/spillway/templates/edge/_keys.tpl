@@ -29,12 +29,3 @@ keys:
     salt: {{ printf "%x" $salt | quote }}
     sha256: {{ printf "%s%s" $salt $parts._1 | sha256sum }}
 {{- end }}
-
-{{- /* The edge reads its keys only at start and is restarted when they change. */}}
-{{- define "spillway.keys.checksum" -}}
-{{- if .Values.keys.existingSecret -}}
-{{- include "spillway.secretChecksum" (dict "root" . "name" .Values.keys.existingSecret) -}}
-{{- else -}}
-{{- include "spillway.keys.file" . | sha256sum -}}
-{{- end -}}
-{{- end }}

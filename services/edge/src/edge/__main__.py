@@ -27,7 +27,8 @@ from edge.exchange.settlement import Settlement
 from edge.guard.admission import Admission
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
-from edge.guard.keys import KeysError, load_keys
+from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
+from edge.guard.keys import KeysError
 from edge.guard.size import PromptLimit
 from edge.guard.spend_ceiling import SpendCeiling
 from edge.http.app import create_app
@@ -65,7 +66,7 @@ async def serve(settings: Settings) -> None:
     transport = open_transport(
         settings.tls_directory, "client", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
-    keys = load_keys(settings.keys_file)
+    keys = KeyWatch(settings.keys_file, metrics)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
@@ -90,7 +91,7 @@ async def serve(settings: Settings) -> None:
         metrics=metrics,
         open_output_stage=lambda: SizeLimit(settings.max_answer_bytes),
     )
-    identify = Identify(keys)
+    identify = Identify(keys.ring)
     contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
     exact, no_cache = ExactCache(), NoCache("not_cacheable")
     endpoints = [
@@ -105,6 +106,7 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
         asyncio.create_task(transport.watch()),
+        asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:

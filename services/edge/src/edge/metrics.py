@@ -73,6 +73,9 @@ class Metrics(MetricTable):
     price_book_failures = counter(
         "edge_price_book_failures_total", "Failed refreshes of the price book; quotes then use the last one."
     )
+    keys_stale = gauge(
+        "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
+    )
     tls_certificate_expires = gauge(
         "edge_tls_certificate_expires_timestamp_seconds",
         "When the certificate for calls between services, and its authority, expire, in Unix time.",

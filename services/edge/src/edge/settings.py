@@ -26,7 +26,8 @@ class Settings(RedisSettings):
     ledger go over TLS, and each side verifies the other's certificate; without it they are in plain text."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     keys_file: Path = Path("keys.yaml")
-    """The API keys, as salted hashes; see `keys.py`."""
+    """The API keys, as salted hashes; see `keys.py`. Followed while the edge runs: added keys work and removed ones are
+    dead within five seconds; a malformed file is refused (`edge_keys_stale`)."""
     spool_file: Path = Path("cost-events.sqlite")
     """Where cost events wait while Redis is away; each edge needs a file of its own."""
     spool_max_bytes: int = Field(default=2**30, ge=2**16)

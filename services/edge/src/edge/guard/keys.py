@@ -18,7 +18,7 @@ import secrets
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,13 @@ class KeyRing:
     def __init__(self, entries: Iterable[KeyEntry]) -> None:
         self._entries = {entry.key_id: entry for entry in entries}
 
+    def replace(self, entries: Iterable[KeyEntry]) -> tuple[int, int]:
+        """Take other keys at once; return how many were added and how many removed. A changed key is both."""
+        before, self._entries = self._entries, {entry.key_id: entry for entry in entries}
+        changed = before.items() ^ self._entries.items()
+        added = sum(1 for key_id, entry in changed if self._entries.get(key_id) == entry)
+        return added, len(changed) - added
+
     def identify(self, key: str) -> Identity | None:
         """Return the owner of a key; None when the key is not known."""
         key_id, _, secret = key.removeprefix(_PREFIX).partition("-")
@@ -74,20 +81,42 @@ class KeyRing:
 
 def load_keys(path: Path) -> KeyRing:
     """Read the key file; KeysError when it is missing or malformed."""
-    return KeyRing(_read(path).keys)
+    return KeyRing(parse_keys(path, read_keys_file(path)))
+
+
+def read_keys_file(path: Path) -> bytes:
+    """Return the content of the key file; KeysError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeysError(f"{path}: {error.strerror}") from error
+
+
+def parse_keys(path: Path, content: bytes) -> list[KeyEntry]:
+    """Return the keys in the `content` of `path`; KeysError, which names the place, when it is malformed."""
+    try:
+        document = yaml.safe_load(content.decode())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, or a date of no calendar
+        raise KeysError(f"{path}: not YAML") from error
+    try:
+        return _KeyFile.model_validate(document).keys
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise KeysError(f"{path}: {where or 'the file'}: {error.errors()[0]['msg']}") from error
 
 
 def add_key(path: Path, tenant: str, user: str, tier: str) -> str:
     """Make a key, append its hash to the file (created if need be) and return the key: it is shown only now."""
     key_id, secret, salt = secrets.token_hex(4), secrets.token_urlsafe(32), secrets.token_hex(16)
     entry = KeyEntry(key_id=key_id, tenant=tenant, user=user, tier=tier, salt=salt, sha256=_hash(salt, secret))
-    with path.with_name(path.name + ".lock").open("w") as lock:
+    with _open_private(path.with_name(path.name + ".lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        entries = _read(path).keys if path.exists() else []
+        entries = parse_keys(path, read_keys_file(path)) if path.exists() else []
         document = {"keys": [known.model_dump() for known in (*entries, entry)]}
         replacement = path.with_name(path.name + ".new")
-        replacement.touch(mode=0o600)
-        replacement.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        replacement.unlink(missing_ok=True)
+        with _open_private(replacement) as file:
+            file.write(yaml.safe_dump(document, sort_keys=False))
         os.replace(replacement, path)  # noqa: PTH105 - Path.replace returns a path that is not needed
     return f"{_PREFIX}{key_id}-{secret}"
 
@@ -96,18 +125,11 @@ def _hash(salt: str, secret: str) -> str:
     return hashlib.sha256(bytes.fromhex(salt) + secret.encode()).hexdigest()
 
 
-def _read(path: Path) -> _KeyFile:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KeysError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8, or a date of no calendar
-        raise KeysError(f"{path}: not YAML") from error
-    try:
-        return _KeyFile.model_validate(document)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise KeysError(f"{path}: {where or 'the file'}: {error.errors()[0]['msg']}") from error
+def _open_private(path: Path) -> TextIO:
+    """Open a file for writing that only its owner may read, whatever the umask and whatever its mode was."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
 def main() -> None:
