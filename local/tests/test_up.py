@@ -37,7 +37,7 @@ class System:
         self._output = (home / "output").open("w+")
         # A shell starts what it puts in the background with SIGINT ignored.
         self.process = subprocess.Popen(
-            ["sh", "-c", 'trap "" INT; exec "$0" up', str(SPILLWAY)],
+            ["sh", "-c", 'umask 0; trap "" INT; exec "$0" up', str(SPILLWAY)],
             env=self.environment,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -140,6 +140,29 @@ def test_starts_answers_stops_and_keeps_its_data(start: Callable[[], System]) ->
     assert (0, "") == (checked.returncode, checked.stderr), checked.stdout
     assert re.search(r"^verified 2 requests, 1 attempts, .*: 0 mismatches$", checked.stdout, re.MULTILINE)
     assert "vllm/smollm2-135m-instruct@2026-01-01" in again.ask("prices", "list", "--provider", "vllm").stdout
+
+
+def test_only_the_owner_may_read_what_is_in_a_home(tmp_path: Path) -> None:
+    """Keys, spool, database, logs, whatever the umask; another mode is mended, what a user keeps there is not."""
+    home = tmp_path / "home"
+    for folder in ("logs/old", "spool", "valkey", "credentials"):
+        (home / folder).mkdir(parents=True)
+    for file in ("logs/old/edge.log", "spool/old.sqlite", "keys.yaml.lock", "keys.yaml.new", "lock", "notes"):
+        (home / file).touch()
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o777)
+    (home / "logs/link").symlink_to(home / "notes")
+    with _running(home) as system:
+        system.wait_until_ready()
+        assert "Paris" in system.ask("chat", "What is the capital of France?").stdout
+
+        assert {"notes", "output"} == _open_paths(home)
+
+
+def _open_paths(home: Path) -> set[str]:
+    """Return the paths in `home`, itself included, that others than their owner may use."""
+    own = [path for path in (home, *home.rglob("*")) if not path.is_symlink()]
+    return {str(path.relative_to(home)) for path in own if path.lstat().st_mode & 0o77}
 
 
 @pytest.mark.parametrize("victim", ["local-model", pytest.param("valkey", marks=pytest.mark.nightly)])

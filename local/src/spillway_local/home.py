@@ -6,13 +6,27 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _SPACE_NEEDED_BYTES = 200 * 1024 * 1024
+_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# What is made private in a home that exists. Whatever else its owner keeps there is left alone.
+_FOLDERS = ("credentials", "logs", "postgres", "spool", "valkey")
+_FILES = (
+    "development-key",
+    "keys.yaml",
+    "keys.yaml.lock",
+    "keys.yaml.new",
+    "lock",
+    "routes.yaml",
+    "run.json",
+    "run.new",
+)
 
 
 class CommandError(Exception):
@@ -85,28 +99,70 @@ def home_from(environment: Mapping[str, str]) -> Home:
 
 @contextmanager
 def lock_home(home: Home) -> Iterator[None]:
-    """Create the folders of `home` and lock it; CommandError when it is not writable, full, or in use."""
-    try:
-        for folder in (home.path, home.logs, home.spool_file.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = (home.path / "lock").open("a+")
-    except OSError as error:
-        raise CommandError(f"cannot write to {home.path}: {error.strerror}") from error
-    with lock:
+    """Create the folders of `home` and lock it; CommandError when it is not writable, full, or in use.
+
+    Only its owner may read what is in it: spool, database and logs hold what was asked and answered. During the block
+    this process and those that it starts create files that way; older ones with other modes are mended.
+    """
+    with _private_umask():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise CommandError(
-                f"another `spillway up` (pid {lock.read().strip()}) is running on {home.path}"
-            ) from error
-        free_bytes = shutil.disk_usage(home.path).free
-        if free_bytes < _SPACE_NEEDED_BYTES:
-            raise CommandError(f"disk full: {home.path} has {free_bytes // 2**20} MB free, 200 MB are needed")
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+            for folder in (home.path, home.logs, home.spool_file.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            lock = (home.path / "lock").open("a+")
+        except OSError as error:
+            raise CommandError(f"cannot write to {home.path}: {error.strerror}") from error
+        with lock, _locked(home, lock):
+            _make_private(home)
+            yield
+
+
+@contextmanager
+def _locked(home: Home, lock: TextIO) -> Iterator[None]:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        raise CommandError(f"another `spillway up` (pid {lock.read().strip()}) is running on {home.path}") from error
+    free_bytes = shutil.disk_usage(home.path).free
+    if free_bytes < _SPACE_NEEDED_BYTES:
+        raise CommandError(f"disk full: {home.path} has {free_bytes // 2**20} MB free, 200 MB are needed")
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    yield
+
+
+@contextmanager
+def _private_umask() -> Iterator[None]:
+    before = os.umask(_FOR_OTHERS)
+    try:
         yield
+    finally:
+        os.umask(before)
+
+
+def _make_private(home: Home) -> None:
+    """Take the rights of others from the files of `home`, from the top, so that nobody comes between."""
+    status = home.path.stat()
+    # /tmp, / and the user's own folder are bad choices, and are not made worse by locking others out of them.
+    is_shared = status.st_mode & stat.S_ISVTX or home.path in {Path(home.path.anchor), Path.home()}
+    if not is_shared:
+        _remove_rights(home.path)
+    for name in _FILES:
+        _remove_rights(home.path / name)
+    for name in _FOLDERS:
+        for folder, _, files in os.walk(home.path / name):
+            _remove_rights(Path(folder))
+            for file in files:
+                _remove_rights(Path(folder, file))
+
+
+def _remove_rights(path: Path) -> None:
+    # Files of another user stay as they are; a file of the database may have gone.
+    with suppress(PermissionError, FileNotFoundError):
+        mode = path.lstat().st_mode
+        if mode & _FOR_OTHERS and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) & ~_FOR_OTHERS)
 
 
 def write_secret(path: Path, text: str) -> None:
