@@ -8,11 +8,13 @@ from typing import NamedTuple
 _BOM = b"\xef\xbb\xbf"
 # An event is one JSON document of a model's answer; what is longer is not a stream of a model.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+# Lines are kept until their event ends, the shortest in ten times their bytes.
+MAX_DATA_LINES = 100_000
 _MAX_RETRY_DIGITS = 10
 
 
 class EventTooLong(Exception):
-    """The peer sent more than `MAX_EVENT_BYTES` without ending an event."""
+    """The peer sent more than `MAX_EVENT_BYTES`, or `MAX_DATA_LINES`, without ending an event."""
 
 
 class ServerSentEvent(NamedTuple):
@@ -40,11 +42,10 @@ class SseDecoder:
         """How long the peer asks to wait before reconnecting."""
         self._is_start = True
         self._ended_with_cr = False
-        self._line: list[bytes] = []  # pieces of a line whose end has not come
+        self._line = bytearray()  # a line whose end has not come: pieces in a list would each be an object
         self._data: list[bytes] = []
         self._name = ""
         self._id = ""
-        self._line_bytes = 0
         self._event_bytes = 0  # in the whole lines of an event that has not ended
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
@@ -54,31 +55,31 @@ class SseDecoder:
         lines = chunk.splitlines()
         rest = lines.pop() if lines and not chunk.endswith((b"\n", b"\r")) else b""
         if self._line and lines:
-            lines[0] = b"".join((*self._line, lines[0]))
-            self._line, self._line_bytes = [], 0
+            self._line += lines[0]
+            lines[0] = bytes(self._line)
+            self._line.clear()
         events = self._events(lines) if lines else []
         if rest:
-            self._line.append(rest)
-            self._line_bytes += len(rest)
+            self._line += rest
+            if self._event_bytes + len(self._line) > MAX_EVENT_BYTES:
+                raise EventTooLong
         elif chunk:
             self._ended_with_cr = chunk.endswith(b"\r")
-        if self._event_bytes + self._line_bytes > MAX_EVENT_BYTES:
-            raise EventTooLong
         return events
 
     def end(self) -> ServerSentEvent | None:
         """Return the event whose blank line never came, once the stream has ended; None when none was begun."""
-        events = self._events([b"".join(self._line), b""] if self._line else [b""])
-        self._line, self._line_bytes = [], 0
+        events = self._events([bytes(self._line), b""] if self._line else [b""])
+        self._line.clear()
         return events[0] if events else None
 
     def _without_marks(self, chunk: bytes) -> bytes:
         """Return the chunk without a byte order mark at the start of the stream and the second half of a cut CRLF."""
         if self._is_start:
-            chunk = b"".join((*self._line, chunk))
-            self._line = []
+            chunk = bytes(self._line) + chunk
+            self._line.clear()
             if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
-                self._line = [chunk]
+                self._line += chunk
                 return b""
             self._is_start = False
             return chunk.removeprefix(_BOM)
@@ -100,11 +101,13 @@ class SseDecoder:
                 if size > MAX_EVENT_BYTES:
                     raise EventTooLong
                 if data:
-                    text = data[0] if len(data) == 1 else b"\n".join(data)
+                    text = data[0] if len(data) == 1 else _joined(data)
                     events.append(_make_event((text, self._name or "message", self._id)))
                     data.clear()
                 self._name, size = "", 0
         self._event_bytes = size
+        if size > MAX_EVENT_BYTES or len(data) > MAX_DATA_LINES:
+            raise EventTooLong
         return events
 
     def _take_field(self, line: bytes) -> None:
@@ -120,3 +123,9 @@ class SseDecoder:
                 self._id = value.decode("utf-8", "replace")
             case b"retry" if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
                 self.retry_milliseconds = int(value)
+
+
+def _joined(data: list[bytes]) -> bytes:
+    if len(data) > MAX_DATA_LINES:
+        raise EventTooLong
+    return b"\n".join(data)
