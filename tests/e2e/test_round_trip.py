@@ -112,7 +112,7 @@ def as_the_router_gets_it(body: Json) -> ChatBody:
     form = conversation.messages_form
     assert form is not None
     native = MessagesForm(orjson.loads(form.body), form.beta, form.untranslatable)
-    return ChatBody(orjson.loads(orjson.dumps(conversation.body)), native)
+    return ChatBody(orjson.loads(conversation.encoded_body), native)
 
 
 @given(bodies | with_tools)

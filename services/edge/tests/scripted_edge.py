@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,15 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
+from edge.conversation import Conversation
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisStore
 from edge.events.spool import Spool
 from edge.exchange.exchange import ExchangeDependencies
-from edge.exchange.output_stage import SizeLimit
+from edge.exchange.output_stage import OutputStage, PassOn
 from edge.exchange.settlement import Settlement
 from edge.guard.admission import Admission
+from edge.guard.capacity import Capacity
 from edge.guard.check import RedisCheck
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
@@ -33,6 +35,7 @@ from edge.guard.keys import add_key, load_keys
 from edge.guard.size import PromptLimit
 from edge.http.app import create_app
 from edge.http.endpoints import ContractEndpoint
+from edge.http.readers import BodyReaders
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
@@ -73,8 +76,12 @@ class Edge:
         settings = Settings(**self.settings)
         contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
         caches = [ExactCache() if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts]
+        capacity = Capacity(
+            settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
+        )
+        readers = BodyReaders(None, self.metrics)
         endpoints = [
-            ContractEndpoint(contract, settings, self.identify, self.guard, cache, self.exchanges)
+            ContractEndpoint(contract, settings, self.identify, capacity, readers, self.guard, cache, self.exchanges)
             for contract, cache in zip(contracts, caches, strict=True)
         ]
         return create_app([endpoint.router() for endpoint in endpoints], contracts, self.metrics)
@@ -120,7 +127,7 @@ async def running_edge(
     registry: CollectorRegistry,
     look_up_timeout_seconds: float = 5.0,
     redis_checks: Sequence[RedisCheck] = (),
-    max_answer_bytes: int = 1_000_000,
+    open_output_stage: Callable[[Conversation], OutputStage] = lambda _: PassOn(),
 ) -> AsyncIterator[Edge]:
     """Run the parts while the block runs; the answers are not priced."""
     key = add_key(folder / "keys.yaml", "acme", "ada", "gold")
@@ -138,7 +145,7 @@ async def running_edge(
             router=router_client,
             settlement=Settlement(emitter, quotes, metrics),
             metrics=metrics,
-            open_output_stage=lambda: SizeLimit(max_answer_bytes),
+            open_output_stage=open_output_stage,
         )
         try:
             yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -10,19 +11,22 @@ import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
+from edge.cache.entry import MAX_ANSWER_BYTES
 from edge.events.spool import Spool
+from edge.exchange.output_stage import SizeLimit
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge
-from .scripted_router import STOP, Context, Response, attempted, fails, started, texts, waits_for
+from .scripted_router import STOP, Context, Response, attempted, choices, fails, started, texts, waits_for
 
 STOPPED = fails("stopped", grpc.StatusCode.ABORTED)
 
 
 @pytest.fixture(name="narrow")
 async def _narrow(tmp_path: Path, redis_url: str, valkey: redis.Redis, spool: Spool) -> AsyncIterator[Edge]:
-    """Yield an edge that passes ten bytes of an answer on."""
-    async with running_edge(tmp_path, redis_url, spool, CollectorRegistry(), max_answer_bytes=10) as edge:
+    """Yield an edge whose stage passes ten bytes of an answer on."""
+    stage = partial(running_edge, open_output_stage=lambda _: SizeLimit(10))
+    async with stage(tmp_path, redis_url, spool, CollectorRegistry()) as edge:
         yield edge
 
 
@@ -76,6 +80,34 @@ async def test_an_answer_from_the_cache_passes_the_stage_too(edge: Edge, narrow:
     assert ["start", "error"] == [name for name, _ in visit.events]
     assert "answer_too_long" == visit.events[-1][1]["error"]["code"]
     assert 0 == len(narrow.router.requests)
+
+
+CALL = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+
+
+async def test_a_stream_is_delivered_however_long_it_is_and_not_kept(edge: Edge) -> None:
+    """What is too long for the cache leaves memory again; the tool calls, told at the end, do not."""
+    pieces = [f"{number:06d}" * 20_000 for number in range(12)]
+    late = choices([{"index": 0, "delta": {"tool_calls": CALL}, "finish_reason": None}])
+    edge.router.script = [started(), *(texts(piece) for piece in pieces), late, attempted(), STOP]
+    visit = await edge.chat().done()
+
+    assert len("".join(pieces)) > MAX_ANSWER_BYTES
+    assert "".join(pieces) == "".join(data["text"] for name, data in visit.events if name == "delta")
+    assert [("call_1", "look")] == [(data["id"], data["name"]) for name, data in visit.events if name == "tool_call"]
+    assert "done" == visit.events[-1][0]
+    assert not visit.events[-1][1]["cache"]["stored"]
+    assert [] == await edge.stored()
+
+
+async def test_nonsense_behind_the_part_that_is_kept_is_no_good_answer(edge: Edge) -> None:
+    """Each chunk is looked at by itself there."""
+    long, odd = texts("x" * (MAX_ANSWER_BYTES + 1)), choices([{"index": 0, "delta": {"content": 5}}])
+    edge.router.script = [started(), long, odd, attempted(), STOP]
+    visit = await edge.complete().done()
+
+    assert b"stream_interrupted" in visit.content
+    assert b"[DONE]" not in visit.content
 
 
 async def cancelled(context: Context) -> None:

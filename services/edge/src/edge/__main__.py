@@ -22,9 +22,10 @@ from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.events.redis import RedisStore
 from edge.events.spool import Spool, SpoolInUse
 from edge.exchange.exchange import ExchangeDependencies
-from edge.exchange.output_stage import SizeLimit
+from edge.exchange.output_stage import PassOn, SizeLimit
 from edge.exchange.settlement import Settlement
 from edge.guard.admission import Admission
+from edge.guard.capacity import Capacity
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
@@ -34,6 +35,7 @@ from edge.guard.spend_ceiling import SpendCeiling
 from edge.http.app import create_app
 from edge.http.endpoints import ContractEndpoint
 from edge.http.health import HealthEndpoints
+from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
@@ -45,6 +47,7 @@ from edge.router.models import ModelList
 from edge.settings import Settings
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.logs import configure_logs
+from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
@@ -58,7 +61,7 @@ _MODELS_INTERVAL_SECONDS = 5.0
 _REDIS_CONNECTIONS = 64
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, mother: Mother) -> None:
     """Serve until SIGTERM or SIGINT, then let running streams finish and every cost event be recorded."""
     stop = stop_requested()
     registry = create_registry()
@@ -89,13 +92,28 @@ async def serve(settings: Settings) -> None:
         router=router,
         settlement=Settlement(emitter, quotes, metrics),
         metrics=metrics,
-        open_output_stage=lambda: SizeLimit(settings.max_answer_bytes),
+        open_output_stage=lambda conversation: (
+            PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
+        ),
     )
     identify = Identify(keys.ring)
-    contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+    contracts = mother.contracts
     exact, no_cache = ExactCache(), NoCache("not_cacheable")
+    capacity = Capacity(
+        settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
+    )
+    readers = BodyReaders(mother, metrics)
     endpoints = [
-        ContractEndpoint(contract, settings, identify, guard, exact if contract.is_cacheable else no_cache, exchanges)
+        ContractEndpoint(
+            contract,
+            settings,
+            identify,
+            capacity,
+            readers,
+            guard,
+            exact if contract.is_cacheable else no_cache,
+            exchanges,
+        )
         for contract in contracts
     ]
     health = HealthEndpoints(router, ledger, store, spool, quotes, registry)
@@ -107,12 +125,14 @@ async def serve(settings: Settings) -> None:
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
         asyncio.create_task(transport.watch()),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
+        asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         await _serve_http(app, settings, stop, health)
     finally:
         await emitter.close()
+        readers.close()
         for task in background:
             task.cancel()
         await asyncio.wait(background)
@@ -149,9 +169,11 @@ async def _refresh(models: ModelList) -> None:
 def main() -> None:
     """Run the service; exit with 1 and one line when it cannot start."""
     settings = load_settings(Settings)
+    contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+    mother = Mother(contracts)  # before anything is opened
     configure_logs("edge", settings.log_level)
     try:
-        run(lambda: serve(settings))
+        run(lambda: serve(settings, mother))
     except (KeysError, TlsFilesUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)

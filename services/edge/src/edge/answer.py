@@ -36,6 +36,8 @@ class Answer:
     response_fields: dict[str, Any] = field(default_factory=dict)
     """What the provider's chunks had beside the fields of OpenAI's stream, e.g. `service_tier`, by name."""
     usage: Usage | None = None
+    is_kept: bool = True
+    """Whether `chunks` is all of it; else it was longer than is kept, and of it there are only the tool calls."""
     vectors: Sequence[bytes] = ()
     """One for each input: little-endian float32."""
     _choices: list[dict[str, Any]] | None = field(default=None, compare=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,8 +59,6 @@ class MessagesForm:
 
     body: bytes
     """The JSON of the client, byte for byte."""
-    fields: dict[str, Any]
-    """The same, parsed."""
     beta: str
     """The client's `anthropic-beta` header; empty: it sent none."""
     untranslatable: tuple[str, ...]
@@ -74,18 +73,20 @@ class Conversation:
     """The path it came in by."""
     requested_model: str | None
     """None: the client leaves the choice to the gateway."""
-    body: dict[str, Any]
-    """Without `model`, `stream` and `stream_options`; no value is None."""
     encoded_body: bytes
-    """The body as JSON, as the router gets it; see `encode_body`."""
+    """The chat body as the router gets it: JSON without `model`, `stream` and `stream_options`; see `encode_body`."""
+    digest: bytes
+    """Of everything in the request that can change the answer; see `digest_of`."""
     estimated_input_tokens: int
     is_streaming: bool
+    choices: int = 1
+    """How many answers are asked for."""
     include_usage: bool = True
     """Whether the stream ends with the usage (OpenAI's contract asks)."""
     continuation: routerpb.Continuation.ValueType = routerpb.CONTINUATION_UNSPECIFIED
     """Whether another target may carry on an answer that broke off."""
     messages_form: MessagesForm | None = None
-    """The native form of a request to `/v1/messages`; `body` is then its translation."""
+    """The native form of a request to `/v1/messages`; `encoded_body` is then its translation."""
 
     @property
     def longest(self) -> PromptSize:
@@ -110,6 +111,15 @@ class EmbeddingInput:
 
 Content = Conversation | EmbeddingInput
 """What one exchange is about."""
+
+
+def digest_of(fields: dict[str, Any], *beside: str) -> bytes:
+    """Return the SHA-256 of all `fields` that can change an answer, and of what stands `beside` them.
+
+    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0.
+    """
+    relevant = {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT and value is not None}
+    return hashlib.sha256(orjson.dumps([relevant, *beside], option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def encode_body(body: dict[str, Any]) -> bytes:

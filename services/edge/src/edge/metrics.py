@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from servicekit.loop_lag import BUCKETS as LAG_BUCKETS
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -46,6 +47,15 @@ class Metrics(MetricTable):
         "edge_checks_skipped_total", "Checks that let a request pass unchecked because Redis was unavailable."
     )
     open_streams = gauge("edge_open_streams", "Chat and embedding requests in progress.")
+    loop_lag = histogram(
+        "edge_event_loop_lag_seconds",
+        "How late the event loop gets to what is due, measured ten times a second.",
+        buckets=LAG_BUCKETS,
+    )
+    bodies_read_here = counter(
+        "edge_bodies_read_here_total",
+        "Long bodies read by the edge's own process, for want of one of their own; they hold up its streams.",
+    )
     stops_unanswered = counter(
         "edge_stops_unanswered_total",
         "Calls that were cancelled because their router did not accept or act on the request to stop.",

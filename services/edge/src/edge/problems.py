@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
+    "too_many_requests": Kind(429, "rate_limit_error", True, _REJECTED),
     "spend_limit_reached": Kind(429, "rate_limit_error", False, _REJECTED),
     # failures of providers
     "rate_limited": Kind(429, "rate_limit_error", True, _FAILED),
@@ -48,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     # failures of the gateway
     "internal_error": Kind(500, "server_error", True, _FAILED),
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
+    "overloaded": Kind(503, "server_error", True, _REJECTED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
 }
@@ -55,8 +57,8 @@ KINDS: Mapping[str, Kind] = {
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "context_length_exceeded", "invalid_api_key"),
-    *("model_not_found", "body_too_large", "rate_limited", "spend_limit_reached", "all_targets_failed"),
-    *("deadline_exceeded", "router_unavailable", "spend_unrecordable"),
+    *("model_not_found", "body_too_large", "too_many_requests", "rate_limited", "spend_limit_reached"),
+    *("all_targets_failed", "deadline_exceeded", "router_unavailable", "overloaded", "spend_unrecordable"),
 )
 CHAT_ERRORS = (*EMBEDDING_ERRORS, "unknown_field", "unsupported_parameter", "answer_too_long")
 

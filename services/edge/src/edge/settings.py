@@ -37,10 +37,16 @@ class Settings(RedisSettings):
     """The model of a `/chat` request that names none."""
     max_body_bytes: PositiveInt = 4 * 1024 * 1024
     """Longest request body, checked before anything is parsed."""
+    max_concurrent_requests: PositiveInt = 1000
+    """As many chat and embedding requests this process answers at once; one more is refused at once, with 503."""
+    max_concurrent_requests_per_key: PositiveInt = 500
+    """As many of them may have the same API key; one more is refused at once, with 429."""
+    max_held_bytes: PositiveInt = 256 * 1024 * 1024
+    """The bodies of all of them together; a longer one is refused with 503 while the others run."""
     max_prompt_tokens: PositiveInt = 100_000
     """Longest prompt, by estimate, checked after parsing."""
     max_answer_bytes: PositiveInt = 16 * 1024 * 1024
-    """Longest answer that is passed on; a longer one is stopped with an error."""
+    """Longest answer in one piece; a longer one is stopped with an error. Streams have no such limit."""
     max_spend_usd_per_day: Decimal | None = Field(default=None, gt=0)
     """Once the cost-ledger's figure for the UTC day, over all tenants, reaches this, requests are refused with 429.
     Unset: there is no such limit. While Redis is away the limit is not checked (`edge_checks_skipped_total`)."""

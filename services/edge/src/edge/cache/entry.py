@@ -43,6 +43,8 @@ class _Entry(BaseModel):
 
 def encode(answer: Answer) -> bytes | None:
     """Return what is stored under the key; None when the answer is too long to be kept."""
+    if not answer.is_kept or sum(map(len, answer.chunks)) > MAX_ANSWER_BYTES:
+        return None
     usage = answer.usage or Usage()
     document: dict[str, Any] = {
         "format": _FORMAT,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge.problems import Problem
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
+ItemT = TypeVar("ItemT")
+# Anthropic takes 100,000 messages and 10,000 tools in a request, more than any other vendor. The first fault in a list
+# ends its check: an error for each of a million items would take minutes and gigabytes.
+Items: TypeAlias = Annotated[list[ItemT], Field(max_length=100_000, fail_fast=True)]
+_MAX_FIELDS = 1000
 _MAX_FAULTS = 5
 _MAX_NAME_LENGTH = 100
 
@@ -27,6 +32,8 @@ class JsonBody:
 
 def validate(body_class: type[BodyT], raw: Any) -> BodyT:
     """Check parsed JSON against `body_class`; Problem that names every field at fault."""
+    if isinstance(raw, dict) and len(raw) > _MAX_FIELDS:
+        raise Problem("invalid_request", f"the body has {len(raw)} fields; at most {_MAX_FIELDS} are allowed")
     try:
         return body_class.model_validate(raw)
     except ValidationError as error:

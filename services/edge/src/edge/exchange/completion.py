@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 from typing import Protocol
@@ -11,7 +12,8 @@ import grpc
 import orjson
 
 from edge.answer import ENDS, Answer
-from edge.assembly import MessagesEvent
+from edge.assembly import MessagesEvent, assemble
+from edge.cache.entry import MAX_ANSWER_BYTES
 from edge.conversation import Conversation
 from edge.exchange.attempt_log import AttemptLog
 from edge.exchange.output_stage import OutputStage
@@ -22,6 +24,11 @@ from edge.router.client import RouterClient, is_stopped, problem_of
 from edge.router.stop import EarlyStop
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
+
+# Of a stream that is too long to be stored: what is told of it at its end.
+_MAX_TOOL_CALL_BYTES = 16 * 1024 * 1024
+# To put a longer answer together takes a while.
+_LONG_BYTES = 256 * 1024
 
 
 class Reader(Protocol):
@@ -53,6 +60,9 @@ class Completion:
         self._early_stop: EarlyStop | None = None
         self._stopped_by: Problem | None = None
         self._is_abandoned = False
+        self._max_kept_bytes = MAX_ANSWER_BYTES if conversation.is_streaming else math.inf
+        self._kept_bytes = 0
+        self._dropped_characters = 0
         self.log = AttemptLog(conversation.estimated_input_tokens)
         self.answer = Answer()
         self.continuations: list[routerpb.Continued] = []
@@ -63,8 +73,8 @@ class Completion:
     async def replay(self, stored: Answer, reader: Reader) -> None:
         """Give a stored answer; Problem when the output stage stops it."""
         self.answer = replace(stored, chunks=[])
-        await self._give(self._stage.take(stored.chunks), reader)
-        await self._give(self._stage.end(), reader)
+        await self._give(self._pass(stored.chunks), reader)
+        await self._give(self._end(), reader)
         self.is_whole = True
 
     def abandon(self) -> None:
@@ -129,20 +139,56 @@ class Completion:
         if self._stopped_by is not None:
             return
         try:
-            passed = self._stage.take(chunks)
+            passed = self._pass(chunks)
         except Problem as problem:
             self._stopped_by = problem
             stop.request()
             return
         await self._give(passed, reader)
 
+    def _pass(self, chunks: list[str | bytes]) -> list[str | bytes]:
+        """Return what the output stage lets out, kept; Problem when the answer must not go on."""
+        passed = self._stage.take(chunks)
+        self._keep(passed)
+        return passed
+
+    def _end(self) -> list[str | bytes]:
+        """Return what the output stage has held back, kept; Problem when it must not go out."""
+        passed = self._stage.end()
+        self._keep(passed)
+        return passed
+
     async def _give(self, chunks: list[str | bytes], reader: Reader) -> None:
         if not chunks:
             return
         if self.first_content is None:
             self.first_content = time.monotonic()
-        self.answer.chunks += chunks
         await reader.content(chunks)
+
+    def _keep(self, chunks: list[str | bytes]) -> None:
+        """Keep what a stream gives: for the response cache, and to see at its end that it makes an answer.
+
+        Of one that is too long for that only the tool calls are kept, which `/chat` tells at the end, and each chunk is
+        looked at by itself.
+        """
+        answer = self.answer
+        if answer.is_kept:
+            answer.chunks += chunks
+            self._kept_bytes += sum(map(len, chunks))
+            if self._kept_bytes <= self._max_kept_bytes:
+                return
+            chunks, answer.chunks = answer.chunks, []
+            answer.is_kept, self._kept_bytes = False, 0
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                self._dropped_characters += len(chunk)
+                continue
+            assemble([chunk], self._conversation.choices)
+            if b'"tool_calls"' in chunk:
+                self._kept_bytes += len(chunk)
+                answer.chunks.append(chunk)
+        if self._kept_bytes > _MAX_TOOL_CALL_BYTES:
+            raise Problem("answer_too_long", "the tool calls of the answer are too long, and it was stopped")
 
     def _answer_from(self, attempt_number: int) -> None:
         started = self.log.answer_from(attempt_number)
@@ -157,10 +203,13 @@ class Completion:
             raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
         if not self.log.answering and self.log.last_reported:
             self._answer_from(self.log.last_reported)  # it said nothing, and that was its answer
-        await self._give(self._stage.end(), reader)
+        await self._give(self._end(), reader)
         self.answer.finish_reasons = list(finished.finish_reasons)
         # An answer that cannot be put together must neither be called whole nor be stored.
-        self.answer.choices()
+        if self._kept_bytes > _LONG_BYTES:
+            await asyncio.to_thread(self.answer.choices)
+        else:
+            self.answer.choices()
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint
         self.answer.response_fields = orjson.loads(finished.response_fields) if finished.response_fields else {}
@@ -169,7 +218,7 @@ class Completion:
 
     def _problem_of(self, error: grpc.aio.AioRpcError) -> Problem:
         problem = problem_of(error)
-        if self.answer.chunks and problem.code != "stream_interrupted":
-            length = len(self.answer.text)
+        if (self.answer.chunks or not self.answer.is_kept) and problem.code != "stream_interrupted":
+            length = self._dropped_characters + len(self.answer.text)
             return Problem("stream_interrupted", f"the answer broke off after {length} characters; it is incomplete")
         return problem

@@ -32,8 +32,8 @@ class ExchangeDependencies:
     router: RouterClient
     settlement: Settlement
     metrics: Metrics
-    open_output_stage: Callable[[], OutputStage]
-    """Makes the output stage of one answer."""
+    open_output_stage: Callable[[Conversation], OutputStage]
+    """Makes the output stage of the answer to a conversation."""
 
 
 class Exchange:
@@ -108,6 +108,6 @@ class Exchange:
 
 def _work(dependencies: ExchangeDependencies, facts: RequestFacts, content: Content) -> Completion | Embedding:
     if isinstance(content, Conversation):
-        stage = dependencies.open_output_stage()
+        stage = dependencies.open_output_stage(content)
         return Completion(dependencies.router, facts, content, stage, dependencies.metrics)
     return Embedding(dependencies.router, facts, content)

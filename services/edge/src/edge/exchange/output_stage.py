@@ -17,8 +17,20 @@ class OutputStage(Protocol):
         """Return what was held back of an answer that is whole; Problem when it must not go out."""
 
 
+class PassOn:
+    """Lets everything pass."""
+
+    def take(self, chunks: list[str | bytes]) -> list[str | bytes]:
+        """Hold nothing back."""
+        return chunks
+
+    def end(self) -> list[str | bytes]:
+        """Nothing is held back."""
+        return []
+
+
 class SizeLimit:
-    """Stops an answer that is longer than this process is willing to keep."""
+    """Stops an answer that is longer than this process is willing to keep, for a client that wants it in one piece."""
 
     def __init__(self, max_answer_bytes: int) -> None:
         self._max_answer_bytes = max_answer_bytes

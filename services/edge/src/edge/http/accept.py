@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import structlog
 from starlette.datastructures import Headers
@@ -16,6 +17,8 @@ from servicekit.tracing import Steps, bind_trace
 
 class Accept:
     """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came), `accepted`, `steps`.
+
+    And `until_end`: an `ExitStack` for what a request holds until it has been answered.
 
     The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
     """
@@ -30,8 +33,13 @@ class Accept:
             await self._app(scope, receive, send)
             return
         ours, theirs = new_request_id(), _client_request_id(scope)
+        until_end = ExitStack()
         scope.setdefault("state", {}).update(
-            request_id=ours, client_request_id=theirs, accepted=time.monotonic(), steps=Steps()
+            request_id=ours,
+            client_request_id=theirs,
+            accepted=time.monotonic(),
+            steps=Steps(),
+            until_end=until_end,
         )
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=ours, **({"client_request_id": theirs} if theirs else {}))
@@ -43,7 +51,8 @@ class Accept:
                 self._metrics.http_responses.labels(scope["method"], message["status"]).inc()
             await send(message)
 
-        await self._app(scope, receive, send_with_ids)
+        with until_end:
+            await self._app(scope, receive, send_with_ids)
 
 
 def _client_request_id(scope: Scope) -> str:

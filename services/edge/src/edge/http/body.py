@@ -1,34 +1,41 @@
-"""Request bodies: read up to a limit, and parsed."""
+"""Request bodies: read up to a limit."""
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Callable
+
 from starlette.requests import ClientDisconnect, Request
 
-from edge.contracts.validation import JsonBody
 from edge.problems import Problem
 
+# Python converts no longer number.
+_MAX_DIGITS = 20
 
-async def read_json(request: Request, limit_bytes: int) -> JsonBody:
-    """Read the body as JSON; Problem when it is longer than `limit_bytes` or not JSON."""
+
+async def read_bytes(request: Request, limit_bytes: int, hold: Callable[[int], None]) -> bytes:
+    """Read the body; Problem when it is longer than `limit_bytes`.
+
+    `hold` is told of every byte before it is kept, of a declared length at once; it may raise.
+    """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
+    held = int(declared) if declared.isdigit() and len(declared) <= _MAX_DIGITS else 0
+    if held > limit_bytes or len(declared) > _MAX_DIGITS:
         raise _too_large(limit_bytes)
-    body = bytearray()
+    hold(held)
+    chunks: list[bytes] = []
+    size = 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit_bytes:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
                 raise _too_large(limit_bytes)
+            if size > held:
+                hold(size - held)
+                held = size
     except ClientDisconnect as error:
         raise Problem("invalid_request", "the connection closed before the body was complete") from error
-    raw = bytes(body)
-    try:
-        return JsonBody(raw, orjson.loads(raw))
-    except orjson.JSONDecodeError as error:
-        raise Problem(
-            "invalid_json", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from error
+    return b"".join(chunks)
 
 
 def _too_large(limit_bytes: int) -> Problem:

@@ -12,11 +12,13 @@ from edge.contracts.contract import Contract
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.facts import RequestFacts
+from edge.guard.capacity import Capacity
 from edge.guard.check import Asked
 from edge.guard.guard import Guard, Rejected
 from edge.guard.identify import Identify
-from edge.http.body import read_json
+from edge.http.body import read_bytes
 from edge.http.openapi import contract_route
+from edge.http.readers import BodyReaders
 from edge.http.responses import StreamResponse, StreamTimes, WholeResponse, json_response
 from edge.identity import Identity
 from edge.problems import Problem
@@ -33,6 +35,8 @@ class ContractEndpoint:
         contract: Contract,
         settings: Settings,
         identify: Identify,
+        capacity: Capacity,
+        readers: BodyReaders,
         guard: Guard,
         cache: ResponseCache,
         exchanges: ExchangeDependencies,
@@ -46,6 +50,8 @@ class ContractEndpoint:
             client_gone_grace_seconds=settings.client_gone_grace_seconds,
         )
         self._identify = identify
+        self._capacity = capacity
+        self._readers = readers
         self._guard = guard
         self._cache = cache
         self._exchanges = exchanges
@@ -67,8 +73,9 @@ class ContractEndpoint:
         """Answer one request."""
         contract = self._contract
         identity = self._identify.identity_of(request, takes_api_key_header=contract.takes_api_key_header)
-        body = await read_json(request, self._max_body_bytes)
-        content = contract.read(request.url.path, body, request.headers)
+        place = request.state.until_end.enter_context(self._capacity.place(identity.key_id))
+        raw = await read_bytes(request, self._max_body_bytes, place.hold)
+        content = await self._readers.read(contract, request.url.path, raw, request.headers)
         policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
         verdict = await self._guard.admit(self._asked(request, identity, content, policy), request.state.steps)
         if isinstance(verdict, Rejected):

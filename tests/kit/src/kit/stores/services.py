@@ -24,7 +24,7 @@ from cost_ledger.recording.store import Store
 from edge.answer import Answer
 from edge.cache.cache import Bypass, Hit, LookUp, Miss, read_cache_control
 from edge.cache.exact import ExactCache
-from edge.conversation import Conversation, encode_body
+from edge.conversation import Conversation, digest_of, encode_body
 from edge.events.emitter import Emitter
 from edge.events.redis import RedisStore
 from edge.events.spool import Spool
@@ -78,7 +78,7 @@ class Services:
             new_request_id(), Identity("key-1", tenant, "ada", "gold"), "/chat", "fast", True, time.monotonic()
         )
         body = {"messages": [{"role": "user", "content": query}]}
-        content = Conversation("/chat", "fast", body, encode_body(body), 5, is_streaming=True)
+        content = Conversation("/chat", "fast", encode_body(body), digest_of(body), 5, is_streaming=True)
         look_up = await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
         answer = Answer(["yes"], [routerpb.FINISH_REASON_STOP], "openai", "gpt-test", usage=Usage(100, 20))
         end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, encode_body
+from edge.contracts.validation import Items
+from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
 from pricing.estimate import estimate_prompt_tokens
 
 Json = dict[str, Any]
@@ -42,12 +43,12 @@ class ChatRequest(BaseModel):
     query: Annotated[str, AfterValidator(_not_blank), Field(min_length=1, description="The question.")]
     system_prompt: Annotated[str | None, Field(description="How to answer.")] = None
     retrieved_context: Annotated[
-        str | list[str] | None, Field(description="What to answer from: one text, or several in order.")
+        str | Items[str] | None, Field(description="What to answer from: one text, or several in order.")
     ] = None
     model: Annotated[str | None, Field(min_length=1, description="A name from `GET /v1/models`.")] = None
     max_tokens: Annotated[int | None, Field(ge=1, description="Longest answer, in tokens.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=2, description="0 for the likeliest answer.")] = None
-    tools: Annotated[list[Json] | None, Field(description="Tools in OpenAI's shape.")] = None
+    tools: Annotated[Items[Json] | None, Field(description="Tools in OpenAI's shape.")] = None
     continuation: Annotated[
         ContinuationOption | None,
         Field(
@@ -64,8 +65,8 @@ class ChatRequest(BaseModel):
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
-            body=body,
             encoded_body=encode_body(body),
+            digest=digest_of(body),
             estimated_input_tokens=estimate_prompt_tokens(body),
             is_streaming=self.stream,
             continuation=CONTINUATIONS[self.continuation],

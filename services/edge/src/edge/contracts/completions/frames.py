@@ -34,7 +34,7 @@ class CompletionFrames:
         conversation = exchange.content
         assert isinstance(conversation, Conversation)  # noqa: S101 - what the contract has read
         self._exchange = exchange
-        self._choice_count = int(conversation.body.get("n") or 1)
+        self._choice_count = conversation.choices
         self._id = completion_id(exchange)
         self._created = int(time.time())
         self._usage = b',"usage":null' if conversation.include_usage else b""

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, encode_body
+from edge.contracts.validation import Items
+from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
 from edge.problems import Problem
 from pricing.estimate import estimate_prompt_tokens
 
@@ -19,7 +20,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Json] | None = None
+    content: str | Items[Json] | None = None
 
 
 class StreamOptions(BaseModel):
@@ -49,7 +50,7 @@ class CompletionRequest(BaseModel):
     )
 
     model: Annotated[str, Field(min_length=1, description="A name from `GET /v1/models`.")]
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[Items[Message], Field(min_length=1)]
     stream: bool | None = None
     stream_options: Annotated[StreamOptions | None, Field(description="Only with `stream: true`.")] = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
@@ -57,7 +58,7 @@ class CompletionRequest(BaseModel):
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     n: Annotated[int | None, Field(ge=1, le=16)] = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     seed: int | None = None
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
@@ -65,7 +66,7 @@ class CompletionRequest(BaseModel):
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     response_format: Json | None = None
-    tools: list[Json] | None = None
+    tools: Items[Json] | None = None
     tool_choice: str | Json | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
@@ -86,10 +87,11 @@ class CompletionRequest(BaseModel):
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
-            body=body,
             encoded_body=encode_body(body),
+            digest=digest_of(body),
             estimated_input_tokens=estimate_prompt_tokens(body),
             is_streaming=bool(self.stream),
+            choices=self.n or 1,
             include_usage=bool(self.stream_options and self.stream_options.include_usage),
             continuation=CONTINUATIONS[self.continuation],
         )

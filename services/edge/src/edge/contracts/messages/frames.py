@@ -12,7 +12,8 @@ from edge.assembly import MalformedChunk
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.extra_work import refuse_extra_work
 from edge.contracts.messages.request import translate
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, MessagesForm, encode_body
+from edge.contracts.validation import Items
+from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, MessagesForm, digest_of, encode_body
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
 from edge.problems import Problem
@@ -48,7 +49,7 @@ class Turn(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     role: Literal["user", "assistant", "system"]
-    content: str | list[Json]
+    content: str | Items[Json]
 
 
 class MessagesRequest(BaseModel):
@@ -70,15 +71,15 @@ class MessagesRequest(BaseModel):
     )
 
     model: Annotated[str, Field(min_length=1, description="A name from `GET /v1/models`.")]
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[Items[Turn], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=0, description="Longest answer, in tokens.")]
-    system: str | list[Json] | None = None
+    system: str | Items[Json] | None = None
     stream: bool | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[str] | None = None
     temperature: Annotated[float | None, Field(ge=0, le=1)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     top_k: Annotated[int | None, Field(ge=0)] = None
-    tools: list[Json] | None = None
+    tools: Items[Json] | None = None
     tool_choice: Json | None = None
     thinking: Json | None = None
     output_config: Json | None = None
@@ -103,12 +104,12 @@ class MessagesRequest(BaseModel):
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
-            body=translation.body,
             encoded_body=encode_body(translation.body),
+            digest=digest_of(raw, "messages", beta),
             estimated_input_tokens=estimate_prompt_tokens(raw),
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
-            messages_form=MessagesForm(encoded, raw, beta, translation.untranslatable),
+            messages_form=MessagesForm(encoded, beta, translation.untranslatable),
         )
 
 

@@ -1,0 +1,70 @@
+"""How many requests run at once: what is too much is refused at once, so that the rest is answered in time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge.problems import Problem
+
+_RETRY_AFTER_SECONDS = 1.0
+
+
+class Place:
+    """The place of one request."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self._capacity = capacity
+        self.held_bytes = 0
+
+    def hold(self, size_bytes: int) -> None:
+        """Keep a body of this size until the request ends; Problem (503) when all bodies together are too large."""
+        self._capacity.hold(size_bytes)
+        self.held_bytes += size_bytes
+
+
+class Capacity:
+    """The places of one edge."""
+
+    def __init__(self, max_requests: int, max_requests_per_key: int, max_held_bytes: int) -> None:
+        """`max_held_bytes` is for the bodies of all requests that run."""
+        self._max_requests = max_requests
+        self._max_requests_per_key = max_requests_per_key
+        self._max_held_bytes = max_held_bytes
+        self._by_key: Counter[str] = Counter()
+        self._requests = 0
+        self._held_bytes = 0
+
+    @contextmanager
+    def place(self, key_id: str) -> Iterator[Place]:
+        """Take a place for the block; Problem, 503 when there is none, 429 when the key has as many as it may."""
+        if self._requests >= self._max_requests:
+            raise _overloaded(f"this edge answers {self._requests} requests already")
+        if self._by_key[key_id] >= self._max_requests_per_key:
+            raise Problem(
+                "too_many_requests",
+                f"this API key has {self._max_requests_per_key} requests in progress, as many as it may have at once",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        place = Place(self)
+        self._requests += 1
+        self._by_key[key_id] += 1
+        try:
+            yield place
+        finally:
+            self._requests -= 1
+            self._held_bytes -= place.held_bytes
+            self._by_key[key_id] -= 1
+            if not self._by_key[key_id]:
+                del self._by_key[key_id]
+
+    def hold(self, size_bytes: int) -> None:
+        """Count a body; Problem (503) when all of them are too large."""
+        if self._held_bytes + size_bytes > self._max_held_bytes:
+            raise _overloaded("the requests in progress are too long together")
+        self._held_bytes += size_bytes
+
+
+def _overloaded(what: str) -> Problem:
+    return Problem("overloaded", f"{what}; try again in a moment", retry_after_seconds=_RETRY_AFTER_SECONDS)

@@ -1,0 +1,306 @@
+"""Long bodies are read in processes of their own: a parser does not let go of the interpreter before its end.
+
+A thread would not help, as JSON of some megabytes stops all threads for as long as it takes. So the edge forks a mother
+before it has anything that a fork must not copy, and she forks a reader whenever the edge wants one. What a reader does
+cannot harm the edge: one that takes too long or too much memory is ended by the kernel, and its body is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import structlog
+
+from edge.contracts.contract import Contract
+from edge.contracts.reading import read_content
+from edge.conversation import Content
+from edge.metrics import Metrics
+from edge.problems import Problem
+
+log = structlog.get_logger()
+
+# Reading so much takes about as long as writing it to a reader and back.
+_LONG_BYTES = 128 * 1024
+_READERS = 2
+_CPU_SECONDS = 10
+_TIMEOUT_SECONDS = 30.0
+# A reader ends after a body of this length: what it has left in memory goes with it.
+_LAST_BYTES = 4 * 1024 * 1024
+# Readers give way to the event loop, and the kernel ends one of them before it ends an edge.
+_NICENESS = 10
+_FIRST_TO_BE_KILLED = "1000"
+_JOB = struct.Struct(">II")
+_REPLY = struct.Struct(">?I")
+_READY = b"+"
+_RAW = "raw"
+
+
+class Refusal(NamedTuple):
+    """A `Problem` on its way from a reader."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class _ReaderLost(Exception):
+    """The reader ended without a reply."""
+
+
+class Mother:
+    """The process that forks readers, as the edge sees it."""
+
+    def __init__(self, contracts: Sequence[Contract]) -> None:
+        """Fork it. To be called while this process has one thread and nothing open that two must not share."""
+        self.contracts = contracts
+        ours, hers = socket.socketpair()
+        gc.collect()
+        gc.freeze()  # pages that no collection writes to stay shared
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _be_mother(hers, contracts)
+        hers.close()
+        ours.setblocking(False)
+        self._control = ours
+        self._pid = pid
+
+    def bear(self) -> socket.socket:
+        """Return the socket of a new reader; OSError when there is no mother any more."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [_READY], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        return ours
+
+    def close(self) -> None:
+        """Let it end, with readers that have nothing to do."""
+        self._control.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+
+class BodyReaders:
+    """Reads bodies: short ones at once, long ones in a reader."""
+
+    def __init__(self, mother: Mother | None, metrics: Metrics) -> None:
+        """Without a mother, and when it has died, long bodies are read in a thread."""
+        self._mother = mother
+        self._metrics = metrics
+        self._idle: list[socket.socket] = []
+        self._free = asyncio.Semaphore(_READERS)
+
+    async def read(self, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> Content:
+        """Return what the body asks for; Problem (400) when it is not JSON or not what the contract takes."""
+        if len(raw) <= _LONG_BYTES:
+            return read_content(contract, path, raw, headers)
+        async with self._free:
+            if self._mother is not None:
+                try:
+                    async with asyncio.timeout(_TIMEOUT_SECONDS):
+                        return await self._read_elsewhere(self._mother, contract, path, raw, headers)
+                except (_ReaderLost, TimeoutError) as error:
+                    raise Problem(
+                        "invalid_request",
+                        "the body takes too long, or too much memory, to read; send less or simpler JSON",
+                    ) from error
+                except OSError as error:
+                    log.warning("body_reader_unavailable", cause=type(error).__name__)
+            self._metrics.bodies_read_here.inc()
+            return await asyncio.to_thread(read_content, contract, path, raw, headers)
+
+    async def _read_elsewhere(
+        self, mother: Mother, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]
+    ) -> Content:
+        """Have it read. Cancelled, or after a failure, the reader is given up: it ends with its socket."""
+        own = {name: value for name, value in headers.items() if name.startswith("anthropic-")}
+        job = pickle.dumps((mother.contracts.index(contract), path, own))
+        reader = await self._reader(mother)
+        try:
+            reply, is_last = await _ask(reader, job, raw)
+        except BaseException:
+            reader.close()
+            raise
+        if is_last:
+            reader.close()
+        else:
+            self._idle.append(reader)
+        content = _Unpickler(reply, raw).load()
+        if isinstance(content, Refusal):
+            raise Problem(content.code, content.message, param=content.param)
+        result: Content = content
+        return result
+
+    async def _reader(self, mother: Mother) -> socket.socket:
+        """Return the socket of a reader that waits for a body; OSError when there is none and cannot be one."""
+        while self._idle:
+            reader = self._idle.pop()
+            if _waits(reader):
+                return reader
+            reader.close()
+        reader = mother.bear()
+        try:
+            is_there = await asyncio.get_running_loop().sock_recv(reader, len(_READY))
+        except BaseException:
+            reader.close()
+            raise
+        if not is_there:
+            reader.close()
+            raise ConnectionError("no reader")
+        return reader
+
+    def close(self) -> None:
+        """End the readers."""
+        for reader in self._idle:
+            reader.close()
+        if self._mother is not None:
+            self._mother.close()
+
+
+def _waits(reader: socket.socket) -> bool:
+    """Tell whether an idle reader is still there: it says nothing, and its socket is open."""
+    try:
+        reader.recv(1)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+async def _ask(reader: socket.socket, job: bytes, raw: bytes) -> tuple[bytes, bool]:
+    """Return the reply, and whether it is the reader's last; _ReaderLost when it ends before that."""
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(reader, _JOB.pack(len(job), len(raw)) + job)
+        await loop.sock_sendall(reader, raw)
+        is_last, length = _REPLY.unpack(await _receive(loop, reader, _REPLY.size))
+        return await _receive(loop, reader, length), is_last
+    except OSError as error:
+        raise _ReaderLost from error
+
+
+async def _receive(loop: asyncio.AbstractEventLoop, reader: socket.socket, length: int) -> bytes:
+    received = bytearray(length)
+    rest = memoryview(received)
+    while rest:
+        count = await loop.sock_recv_into(reader, rest)
+        if not count:
+            raise _ReaderLost
+        rest = rest[count:]
+    return bytes(received)
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves out the body itself, which the other side has."""
+
+    def __init__(self, file: io.BytesIO, raw: bytes) -> None:
+        super().__init__(file, protocol=5)
+        self._raw = raw
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return _RAW if obj is self._raw else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what our own child has written."""
+
+    def __init__(self, reply: bytes, raw: bytes) -> None:
+        super().__init__(io.BytesIO(reply))
+        self._raw = raw
+
+    def persistent_load(self, _pid: Any) -> bytes:
+        return self._raw
+
+
+def _be_mother(control: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
+    """Fork a reader for each socket that comes; end with the edge."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # they are for the edge, which drains
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a reader
+        with suppress(OSError):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(nothing, standard)
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not message:
+                os._exit(0)
+            with suppress(OSError):  # no process to be had: the edge sees its socket close
+                if os.fork() == 0:
+                    control.close()
+                    _be_reader(socket.socket(fileno=descriptors[0]), contracts)
+            os.close(descriptors[0])
+    finally:
+        os._exit(1)
+
+
+def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
+    """Read bodies until the edge closes the socket."""
+    try:
+        os.nice(_NICENESS)
+        with suppress(OSError):  # on Linux
+            Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        edge.sendall(_READY)
+        is_last = False
+        while not is_last:
+            job_length, raw_length = _JOB.unpack(_exactly(edge, _JOB.size))
+            job, raw = _exactly(edge, job_length), _exactly(edge, raw_length)
+            _limit_cpu()
+            contract, path, headers = pickle.loads(job)  # noqa: S301 - from the process that has made this one
+            reply = _reply(contracts[contract], path, raw, headers)
+            is_last = raw_length >= _LAST_BYTES
+            edge.sendall(_REPLY.pack(is_last, len(reply)))
+            edge.sendall(reply)
+            del job, raw, reply
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _reply(contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> bytes:
+    result: Content | Refusal
+    try:
+        result = read_content(contract, path, raw, headers)
+    except Problem as problem:
+        result = Refusal(problem.code, problem.message, problem.param)
+    written = io.BytesIO()
+    _Pickler(written, raw).dump(result)
+    return written.getvalue()
+
+
+def _limit_cpu() -> None:
+    """Have the kernel end this process when the next body takes too long."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + _CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _exactly(edge: socket.socket, length: int) -> bytes:
+    """Receive that many bytes; the edge that closes the socket is this reader's end."""
+    received = bytearray(length)
+    rest = memoryview(received)
+    while rest:
+        count = edge.recv_into(rest)
+        if not count:
+            os._exit(0)
+        rest = rest[count:]
+    return bytes(received)
