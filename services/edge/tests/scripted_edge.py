@@ -86,10 +86,12 @@ class Edge:
         ]
         return create_app([endpoint.router() for endpoint in endpoints], contracts, self.metrics)
 
-    def visit(self, path: str, body: object, headers: Sequence[tuple[str, str]] = ()) -> Visit:
-        """Send a request."""
+    def visit(
+        self, path: str, body: object, headers: Sequence[tuple[str, str]] = (), app: ASGIApp | None = None
+    ) -> Visit:
+        """Send a request, to an application of its own unless told otherwise."""
         own = [("authorization", f"Bearer {self.key}"), ("content-type", "application/json")]
-        return Visit(self.app(), path, body, [*own, *headers])
+        return Visit(app or self.app(), path, body, [*own, *headers])
 
     def chat(self, query: str = "Who?", *, headers: Sequence[tuple[str, str]] = (), **fields: object) -> Visit:
         """Ask at `/chat`."""

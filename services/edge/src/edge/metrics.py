@@ -22,7 +22,7 @@ class Metrics(MetricTable):
         "edge_refusals_total",
         "Chat and embedding requests refused before anything was spent, by error code.",
         "reason",
-        present=("router_unavailable", "spend_unrecordable", "internal_error"),
+        present=("router_unavailable", "overloaded", "spend_unrecordable", "internal_error"),
     )
     stream_ends = counter(
         "edge_stream_ends_total",

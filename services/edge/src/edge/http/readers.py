@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import io
 import os
 import pickle
 import resource
@@ -18,14 +17,15 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import structlog
 
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
-from edge.conversation import Content
+from edge.conversation import Content, Conversation
 from edge.metrics import Metrics
 from edge.problems import Problem
 
@@ -44,7 +44,6 @@ _FIRST_TO_BE_KILLED = "1000"
 _JOB = struct.Struct(">II")
 _REPLY = struct.Struct(">?I")
 _READY = b"+"
-_RAW = "raw"
 
 
 class Refusal(NamedTuple):
@@ -141,11 +140,10 @@ class BodyReaders:
             reader.close()
         else:
             self._idle.append(reader)
-        content = _Unpickler(reply, raw).load()
-        if isinstance(content, Refusal):
-            raise Problem(content.code, content.message, param=content.param)
-        result: Content = content
-        return result
+        result: Content | Refusal = pickle.loads(reply)  # noqa: S301 - our own child has written it
+        if isinstance(result, Refusal):
+            raise Problem(result.code, result.message, param=result.param)
+        return _with_body(result, raw)
 
     async def _reader(self, mother: Mother) -> socket.socket:
         """Return the socket of a reader that waits for a body; OSError when there is none and cannot be one."""
@@ -184,7 +182,7 @@ def _waits(reader: socket.socket) -> bool:
     return False
 
 
-async def _ask(reader: socket.socket, job: bytes, raw: bytes) -> tuple[bytes, bool]:
+async def _ask(reader: socket.socket, job: bytes, raw: bytes) -> tuple[bytearray, bool]:
     """Return the reply, and whether it is the reader's last; _ReaderLost when it ends before that."""
     loop = asyncio.get_running_loop()
     try:
@@ -196,7 +194,7 @@ async def _ask(reader: socket.socket, job: bytes, raw: bytes) -> tuple[bytes, bo
         raise _ReaderLost from error
 
 
-async def _receive(loop: asyncio.AbstractEventLoop, reader: socket.socket, length: int) -> bytes:
+async def _receive(loop: asyncio.AbstractEventLoop, reader: socket.socket, length: int) -> bytearray:
     received = bytearray(length)
     rest = memoryview(received)
     while rest:
@@ -204,29 +202,23 @@ async def _receive(loop: asyncio.AbstractEventLoop, reader: socket.socket, lengt
         if not count:
             raise _ReaderLost
         rest = rest[count:]
-    return bytes(received)
+    return received
 
 
-class _Pickler(pickle.Pickler):
-    """Leaves out the body itself, which the other side has."""
-
-    def __init__(self, file: io.BytesIO, raw: bytes) -> None:
-        super().__init__(file, protocol=5)
-        self._raw = raw
-
-    def persistent_id(self, obj: Any) -> str | None:
-        return _RAW if obj is self._raw else None
+def _with_body(content: Content, raw: bytes) -> Content:
+    """Put the body back in its place, which the reader has left empty."""
+    form = content.messages_form if isinstance(content, Conversation) else None
+    if not isinstance(content, Conversation) or form is None or form.body:
+        return content
+    return replace(content, messages_form=replace(form, body=raw))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads what our own child has written."""
-
-    def __init__(self, reply: bytes, raw: bytes) -> None:
-        super().__init__(io.BytesIO(reply))
-        self._raw = raw
-
-    def persistent_load(self, _pid: Any) -> bytes:
-        return self._raw
+def _without_body(content: Content, raw: bytes) -> Content:
+    """Leave the place of the body empty: the edge has it."""
+    form = content.messages_form if isinstance(content, Conversation) else None
+    if not isinstance(content, Conversation) or form is None or form.body is not raw:
+        return content
+    return replace(content, messages_form=replace(form, body=b""))
 
 
 def _be_mother(control: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
@@ -267,10 +259,11 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
             _limit_cpu()
             contract, path, headers = pickle.loads(job)  # noqa: S301 - from the process that has made this one
             reply = _reply(contracts[contract], path, raw, headers)
+            del job, raw
             is_last = raw_length >= _LAST_BYTES
             edge.sendall(_REPLY.pack(is_last, len(reply)))
             edge.sendall(reply)
-            del job, raw, reply
+            del reply
         os._exit(0)
     finally:
         os._exit(1)
@@ -279,12 +272,10 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
 def _reply(contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> bytes:
     result: Content | Refusal
     try:
-        result = read_content(contract, path, raw, headers)
+        result = _without_body(read_content(contract, path, raw, headers), raw)
     except Problem as problem:
         result = Refusal(problem.code, problem.message, problem.param)
-    written = io.BytesIO()
-    _Pickler(written, raw).dump(result)
-    return written.getvalue()
+    return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _limit_cpu() -> None:

@@ -1,0 +1,82 @@
+"""As many requests run as there are places; one more is refused at once and costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from edge.guard.capacity import Capacity
+from edge.problems import Problem
+
+from .scripted_edge import Edge
+from .scripted_router import STOP, attempted, started, texts, waits_for
+
+
+@pytest.fixture(name="two_places")
+def _two_places() -> Capacity:
+    """Return places for two requests, one for each key, and ten bytes of bodies."""
+    return Capacity(2, 1, 10)
+
+
+def refusal(capacity: Capacity, key_id: str) -> Problem:
+    """Return why a request gets no place."""
+    with pytest.raises(Problem) as caught, capacity.place(key_id):
+        pass
+    return caught.value
+
+
+def test_a_key_has_its_own_limit(two_places: Capacity) -> None:
+    """The client is told that it is its own requests that it waits for, and another key is not held up."""
+    with two_places.place("ada"):
+        problem = refusal(two_places, "ada")
+        assert ("too_many_requests", 429, "1") == (problem.code, problem.kind.status, problem.headers()["retry-after"])
+        with two_places.place("bob"):
+            pass
+    with two_places.place("ada"):
+        pass
+
+
+def test_the_edge_has_a_limit(two_places: Capacity) -> None:
+    """Whoever asks then: there is no place."""
+    with two_places.place("ada"), two_places.place("bob"):
+        problem = refusal(two_places, "eve")
+        assert ("overloaded", 503, "1") == (problem.code, problem.kind.status, problem.headers()["retry-after"])
+        assert problem.headers()["x-should-retry"] == "true"
+
+
+def test_bodies_have_a_limit_together(two_places: Capacity) -> None:
+    """And what a request has held is free when it ends, however it ends."""
+    with suppress(ZeroDivisionError), two_places.place("ada") as one:
+        one.hold(6)
+        one.hold(4)
+        with two_places.place("bob") as other, pytest.raises(Problem, match="too long together"):
+            other.hold(1)
+        raise ZeroDivisionError
+    with two_places.place("ada") as again:
+        again.hold(10)
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_request_holds_its_place_until_it_is_answered(edge: Edge, path: str) -> None:
+    """One more is refused in its contract's own shape, nothing is asked of the router, and then there is a place."""
+    goes_on = asyncio.Event()
+    edge.settings["max_concurrent_requests"] = 1
+    edge.router.script = [started(), texts("Pa"), waits_for(goes_on), texts("ris"), attempted(), STOP]
+    app = edge.app()
+    question = {"model": "default", "messages": [{"role": "user", "content": "q"}], "max_tokens": 9, "stream": True}
+    body = {"query": "q"} if path == "/chat" else question
+    first = asyncio.create_task(edge.visit(path, body, app=app).done())
+    while not edge.router.requests:
+        await asyncio.sleep(0.01)
+    second = await edge.visit(path, body, app=app).done()
+    goes_on.set()
+
+    assert 503 == second.status
+    assert b"overloaded" in second.content
+    assert "1" == second.headers["retry-after"]
+    assert 200 == (await first).status
+    assert 1 == len(edge.router.requests)
+    assert 200 == (await edge.visit(path, body, app=app).done()).status
+    assert 2 == len(await edge.settled())
