@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -21,12 +23,22 @@ _OBJECTS_BEFORE_COLLECTION = 10_000
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run `main` to its end on a uvloop event loop.
 
-    The garbage collector leaves alone what has been imported, and looks for cycles less often: requests leave few.
+    The garbage collector leaves alone what has been imported, and looks for cycles less often: requests leave few. The
+    process may open as many files as the system allows it.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+    _open_as_many_files_as_allowed()
     uvloop.run(main())
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """Raise the soft limit: it is 1,024 almost everywhere for the sake of programs that use `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS has a smaller one that it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def stop_requested() -> asyncio.Event:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sqlite3
 import sys
 from functools import partial
@@ -33,10 +32,11 @@ from edge.guard.keys import KeysError
 from edge.guard.size import PromptLimit
 from edge.guard.spend_ceiling import SpendCeiling
 from edge.http.app import create_app
+from edge.http.connection.connections import ConnectionLimits
 from edge.http.endpoints import ContractEndpoint
 from edge.http.health import HealthEndpoints
 from edge.http.readers import BodyReaders, Mother
-from edge.http.server import HttpServer
+from edge.http.server import HttpServer, listen, max_connections
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
@@ -129,7 +129,7 @@ async def serve(settings: Settings, mother: Mother) -> None:
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
-        await _serve_http(app, settings, stop, health)
+        await _serve_http(app, settings, stop, health, metrics)
     finally:
         await emitter.close()
         readers.close()
@@ -143,12 +143,21 @@ async def serve(settings: Settings, mother: Mother) -> None:
     log.info("stopped")
 
 
-async def _serve_http(app: ASGIApp, settings: Settings, stop: asyncio.Event, health: HealthEndpoints) -> None:
-    listener = socket.create_server((settings.host, settings.port), backlog=2048)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; each connection has it from here
-        milliseconds = int(settings.client_stall_timeout_seconds * 1000)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    server = HttpServer(app, listener, settings.drain_timeout_seconds)
+async def _serve_http(
+    app: ASGIApp, settings: Settings, stop: asyncio.Event, health: HealthEndpoints, metrics: Metrics
+) -> None:
+    limits = ConnectionLimits(
+        max_connections=max_connections(settings.max_connections),
+        max_connections_per_address=settings.max_connections_per_address,
+        head_timeout_seconds=settings.head_timeout_seconds,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        idle_timeout_seconds=settings.idle_timeout_seconds,
+        stall_timeout_seconds=settings.client_stall_timeout_seconds,
+    )
+    if limits.max_connections < settings.max_connections:
+        log.warning("connections_limited", max_connections=limits.max_connections, reason="limit of open files")
+    listener = listen(settings.host, settings.port, settings.client_stall_timeout_seconds)
+    server = HttpServer(app, listener, settings.drain_timeout_seconds, limits, metrics)
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -31,6 +31,25 @@ class Metrics(MetricTable):
         present=("ok", "error", "client_cancelled", "cut"),
     )
     http_responses = counter("edge_http_responses_total", "HTTP responses of all endpoints.", "method", "code")
+    open_connections = gauge("edge_open_connections", "Connections of clients, busy and idle.")
+    connections_refused = counter(
+        "edge_connections_refused_total",
+        "Connections refused because there were too many: from one address, or in total.",
+        "reason",
+        present=("address", "total"),
+    )
+    bad_requests = counter(
+        "edge_bad_requests_total",
+        "Requests that ended their connection before any endpoint answered: not HTTP/1.1, too large, or too slow.",
+        "reason",
+        present=("malformed", "host", "framing", "too_large", "head_timeout", "body_timeout", "nothing_sent"),
+    )
+    slow_clients = counter(
+        "edge_slow_clients_total",
+        "Connections that were cut because their client did not take its answer: in time, or while memory was short.",
+        "reason",
+        present=("stalled", "memory"),
+    )
     time_to_first_token = histogram(
         "edge_time_to_first_token_seconds",
         "From the acceptance of a request to its first content frame.",

@@ -36,8 +36,10 @@ KINDS: Mapping[str, Kind] = {
     "model_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
+    "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
     "too_many_requests": Kind(429, "rate_limit_error", True, _REJECTED),
+    "headers_too_large": Kind(431, "invalid_request_error", False, _REJECTED),
     "spend_limit_reached": Kind(429, "rate_limit_error", False, _REJECTED),
     # failures of providers
     "rate_limited": Kind(429, "rate_limit_error", True, _FAILED),
@@ -51,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
     "overloaded": Kind(503, "server_error", True, _REJECTED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
+    "too_many_connections": Kind(503, "server_error", True, _REJECTED),
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
 }
 

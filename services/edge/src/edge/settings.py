@@ -56,8 +56,22 @@ class Settings(RedisSettings):
     """At most this many attempts a request."""
     look_up_timeout_seconds: PositiveFloat = 0.05
     """A Redis that takes longer than this before the call is passed by."""
+    max_connections: PositiveInt = 4096
+    """Open connections, busy and idle; what is beyond is answered 503 at once. Fewer when the process may not open so
+    many files."""
+    max_connections_per_address: PositiveInt = 1024
+    """Those of one address (of IPv6: one /64 network). Behind an ingress or a load balancer all clients come from few
+    addresses, therefore the default is high; set 50 or so where clients connect directly."""
+    head_timeout_seconds: PositiveFloat = 30.0
+    """How long a client may take for request line and headers, on a new connection also to begin with them."""
+    body_timeout_seconds: PositiveFloat = 600.0
+    """How long a client may take for a body: 32 MB at half a megabit a second."""
+    idle_timeout_seconds: PositiveFloat = 620.0
+    """How long a connection may be idle between two requests. Longer than any proxy in front keeps it (nginx and AWS 60
+    s unless set otherwise, Google 600 s): closed by this side first, it may close on the next request, a 502."""
     client_stall_timeout_seconds: PositiveFloat = 60.0
-    """A client that takes nothing of what is sent for this long is gone, whether its connection still stands or not."""
+    """A client that takes nothing of what is sent for this long is gone, whether its connection still stands or not; so
+    is one that takes less than 8 kB a second while output waits, or sends nothing of a body that it has begun."""
     keepalive_seconds: PositiveFloat = 15.0
     """A stream that is silent for this long gets a comment, for the proxies in between."""
     status_hold_seconds: PositiveFloat = 5.0

@@ -3,34 +3,79 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.http.connection.connections import CHECK_INTERVAL_SECONDS, ConnectionLimits, Connections
+from edge.http.connection.protocol import Connection
+from edge.metrics import Metrics
+from servicekit.lifecycle import repeat
 
 # How long no request must be running before idle connections are closed. A client that has read the end of an answer
 # sends the next request on the same connection within this time, or first checks that the connection is still open.
 _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.05
+# What the kernel keeps of an answer that its client does not read; it doubles this for its own needs. Left to itself it
+# keeps 4 MB.
+_SEND_BUFFER_BYTES = 128 * 1024
+# Files that are no connections of clients: those to Redis, router and ledger, the spool, logs.
+_OTHER_FILES = 256
+
+
+def listen(host: str, port: int, stall_timeout_seconds: float) -> socket.socket:
+    """Return a socket for `HttpServer`; its connections end when what is sent is not acknowledged for so long."""
+    listener = socket.create_server((host, port), backlog=2048)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # each connection has it from here
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_seconds * 1000))
+    return listener
+
+
+def max_connections(wanted: int) -> int:
+    """Return how many of the wanted connections this process can have open files for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if files == resource.RLIM_INFINITY else min(wanted, max(files // 2, files - _OTHER_FILES))
 
 
 class HttpServer:
     """Serves an application on a socket until `drain`."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, drain_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        drain_timeout_seconds: float,
+        limits: ConnectionLimits,
+        metrics: Metrics,
+    ) -> None:
         self._listener = listener
         self._drain_timeout_seconds = drain_timeout_seconds
         self._closer = _ConnectionCloser(app)
-        self._server = _Server(
-            uvicorn.Config(self._closer, http="httptools", access_log=False, log_config=None, server_header=False)
+        self._connections = Connections(limits, metrics)
+        config = uvicorn.Config(
+            self._closer,
+            http=partial(Connection, self._connections),  # type: ignore[arg-type] # anything that makes protocols
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
         )
+        self._server = _Server(config)
 
     async def serve(self) -> None:
         """Serve until drained."""
-        await self._server.serve(sockets=[self._listener])
+        checking = asyncio.create_task(repeat("check_connections", CHECK_INTERVAL_SECONDS, self._connections.check))
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            checking.cancel()
 
     async def drain(self) -> None:
         """Take no new connection, let running requests finish, and let `serve` return.
