@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from edge.http.connection.connections import ConnectionLimits
 from edge.http.server import HttpServer
+from edge.metrics import Metrics
 
 pytestmark = pytest.mark.integration  # they serve on sockets
 
@@ -53,7 +56,7 @@ async def running(drain_timeout_seconds: float = 60.0) -> AsyncIterator[Running]
 
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=[Route("/stream", stream), Route("/whole", whole)])
-    server = HttpServer(app, listener, drain_timeout_seconds)
+    server = HttpServer(app, listener, drain_timeout_seconds, ConnectionLimits(), Metrics(CollectorRegistry()))
     here = Running(listener.getsockname(), server, asyncio.create_task(server.serve()))
     try:
         yield here

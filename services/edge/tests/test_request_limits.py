@@ -153,6 +153,5 @@ def test_a_body_that_nobody_wants_does_not_go_on_for_ever(server: ServerProcess)
     with server.client() as client:
         client.send(CHUNKED.replace(b"/echo", b"/unread"))
         client.until(b"no")
-        with pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
-            for _ in range(100):
-                client.connection.sendall(b"100000\r\n" + b"x" * MEGABYTE + b"\r\n")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            client.connection.sendall((b"100000\r\n" + b"x" * MEGABYTE + b"\r\n") * 100)

@@ -1,0 +1,97 @@
+"""How many connections there may be; and that a process that can open no more files goes on."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from edge.http.connection.connections import group_of
+
+from .server_process import RawClient, ServerProcess, get, parse, running_server
+
+
+def connect(server: ServerProcess, stack: ExitStack, count: int) -> list[RawClient]:
+    """Open connections and use each."""
+    clients = [stack.enter_context(server.client()) for _ in range(count)]
+    for client in clients:
+        client.send(get("/"))
+        assert 200 == client.answer().status
+    return clients
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("reason", "limits"),
+    [("address", {"max_connections_per_address": 20}), ("total", {"max_connections": 20})],
+    ids=["address", "total"],
+)
+def test_connections_beyond_the_limit_are_refused_at_once(tmp_path: Path, reason: str, limits: dict[str, int]) -> None:
+    """With 503 and when to come again, counted; those that there are stay, and a place that becomes free is given."""
+    with running_server(tmp_path, **limits) as server, ExitStack() as stack:
+        clients = connect(server, stack, 20)
+        for _ in range(5):
+            answer = parse(server.ask(get("/")))
+            assert (503, "1", "close") == (
+                answer.status,
+                answer.headers["retry-after"],
+                answer.headers["connection"],
+            )
+            assert "too_many_connections" == answer.json["error"]["code"]
+        for client in clients:
+            client.send(get("/"))
+            assert 200 == client.answer().status
+        clients[0].send(get("/counted?name=edge_connections_refused_total&labels=" + f'{{"reason":"{reason}"}}'))
+        assert b"5.0" == clients[0].answer().body
+        clients[0].send(get("/counted?name=edge_open_connections&labels={}"))
+        assert b"20.0" == clients[0].answer().body
+        clients[1].connection.close()
+        server.wait_until("edge_open_connections", 20.0)
+
+
+@pytest.mark.integration
+def test_who_does_not_read_why_it_is_refused_is_cut(tmp_path: Path) -> None:
+    """Refused connections that stay take no place for long, and there are not many of them."""
+    with running_server(tmp_path, max_connections=2) as server, ExitStack() as stack:
+        (client, *_) = connect(server, stack, 2)
+        for refused in [stack.enter_context(server.client()) for _ in range(300)]:
+            refused.rest()
+        client.send(get("/"))
+
+        assert 200 == client.answer().status
+
+
+@pytest.mark.integration
+def test_a_process_without_free_files_neither_spins_nor_stops_serving(tmp_path: Path) -> None:
+    """Its limit of connections is above that of files here; as it is set, it is never reached."""
+    with running_server(tmp_path, open_files=64) as server, ExitStack() as stack:
+        (client,) = connect(server, stack, 1)
+        others = [stack.enter_context(server.client()) for _ in range(100)]
+        before = server.cpu_seconds
+        time.sleep(2)
+        assert server.cpu_seconds - before < 1
+        client.send(get("/"))
+        assert 200 == client.answer().status
+        for other in others:
+            other.connection.close()
+        deadline = time.monotonic() + 60
+        while b"200 OK" not in server.ask(get("/", "connection: close")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1::1", "20010db800000001::/64"),
+        ("2001:db8:0:1:ffff::2%eth0", "20010db800000001::/64"),
+        ("::1", "0::/64"),
+    ],
+)
+def test_addresses_of_one_customer_are_counted_as_one(host: str, expected: str) -> None:
+    """Whoever has an IPv6 address has 2^64 of them."""
+    assert expected == group_of(host)
