@@ -118,7 +118,8 @@ async def serve(settings: Settings, mother: Mother) -> None:
     ]
     health = HealthEndpoints(router, ledger, store, spool, quotes, registry)
     reports = ReportEndpoints(identify, models, ledger)
-    app = create_app([*(each.router() for each in endpoints), reports.router(), health.router()], contracts, metrics)
+    routers = [*(each.router() for each in endpoints), reports.router(), health.router()]
+    app = create_app(routers, contracts, metrics, identify)
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),

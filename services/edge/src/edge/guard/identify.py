@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, cast
 
 from fastapi import Depends, Request
 
@@ -19,13 +19,17 @@ class Identify:
 
     async def __call__(self, request: Request) -> None:
         """Identify the owner of the key in `Authorization`; Problem (401) when the key is not known."""
-        request.state.identity = self.identity_of(request)
+        self.identity_of(request)
 
     def identity_of(self, request: Request, *, takes_api_key_header: bool = False) -> Identity:
         """Return the owner of the key; Problem (401) when it is not known.
 
-        With `takes_api_key_header` a header `x-api-key` goes before `Authorization`.
+        With `takes_api_key_header` a header `x-api-key` goes before `Authorization`. Once found, the owner stays with
+        the request.
         """
+        state = request.scope.setdefault("state", {})
+        if "identity" in state:
+            return cast("Identity", state["identity"])
         api_key = request.headers.get("x-api-key") if takes_api_key_header else None
         authorization = f"Bearer {api_key}" if api_key else request.headers.get("authorization") or ""
         scheme, _, key = authorization.partition(" ")
@@ -34,6 +38,7 @@ class Identify:
         identity = self._keys.identify(key.strip())
         if identity is None:
             raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
+        state["identity"] = identity
         return identity
 
 

@@ -12,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from edge.contracts.contract import Contract
+from edge.guard.identify import Identify
 from edge.http.accept import Accept
+from edge.http.doorway import Doorway
 from edge.http.openapi import describe
 from edge.http.responses import json_response
 from edge.metrics import Metrics
@@ -29,10 +31,17 @@ success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors
 """
 
 
-def create_app(routers: Sequence[APIRouter], contracts: Sequence[Contract], metrics: Metrics) -> ASGIApp:
-    """Put the application together from the endpoints; each of the `contracts` has one."""
+def create_app(
+    routers: Sequence[APIRouter], contracts: Sequence[Contract], metrics: Metrics, identify: Identify | None = None
+) -> ASGIApp:
+    """Put the application together from the endpoints; each of the `contracts` has one.
+
+    Where `identify` is given, those that need a key are not even called without one.
+    """
     # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
-    app = FastAPIOffline(title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None)
+    app = FastAPIOffline(
+        title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None, redirect_slashes=False
+    )
     for router in routers:
         app.include_router(router)
     errors = _Errors(contracts, metrics)
@@ -41,8 +50,9 @@ def create_app(routers: Sequence[APIRouter], contracts: Sequence[Contract], metr
     app.add_exception_handler(RequestValidationError, errors.on_validation_error)
     app.add_exception_handler(Exception, errors.on_crash)
     describe(app, contracts)
+    doorway = Doorway(app, routers, contracts, identify, errors.answer)
     # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
-    return Accept(app, metrics)
+    return Accept(doorway, metrics)
 
 
 class _Errors:
@@ -55,34 +65,31 @@ class _Errors:
     async def on_problem(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
         log.info("request_rejected", reason=error.code, param=error.param)
-        return self._answer(request, error)
+        return self.answer(request, error)
 
     async def on_http_exception(self, request: Request, error: Exception) -> Response:
-        """Answer a path or method that does not exist."""
+        """Answer what is missing below a path that there is."""
         assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
-        if error.status_code == 405:
-            problem = Problem("method_not_allowed", f"{request.url.path} does not take {request.method}")
-        else:
-            problem = Problem("not_found", f"there is nothing at {request.url.path}; see /docs")
-        return self._answer(request, problem)
+        return self.answer(request, Problem("not_found", f"there is nothing at {request.scope['path']}; see /docs"))
 
     async def on_validation_error(self, request: Request, error: Exception) -> Response:
         """Answer a query parameter that makes no sense."""
         assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
         fault = error.errors()[0]
         name = str(fault["loc"][-1])
-        return self._answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
+        return self.answer(request, Problem("invalid_request", f"{name}: {fault['msg']}", param=name))
 
     async def on_crash(self, request: Request, error: Exception) -> Response:
         """Answer an error of our own, without telling more than that."""
-        log.error("request_crashed", endpoint=request.url.path, exc_info=error)
-        return self._answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
+        log.error("request_crashed", endpoint=request.scope["path"], exc_info=error)
+        return self.answer(request, Problem("internal_error", "the gateway failed; it is our fault, not yours"))
 
-    def _answer(self, request: Request, problem: Problem) -> Response:
+    def answer(self, request: Request, problem: Problem) -> Response:
+        """Write the error in the shape of the contract at this path."""
         if request.method == "POST":  # chat and embeddings; all other endpoints only read
             self._metrics.refusals.labels(problem.code).inc()
         request_id = request.state.request_id
-        contract = self._contract_of(request.url.path)
+        contract = self._contract_of(request.scope["path"])
         if contract is None:
             return json_response(problem.body(), problem.kind.status, problem.headers())
         headers = {**contract.headers(request_id), **problem.headers()}

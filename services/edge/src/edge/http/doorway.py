@@ -1,0 +1,105 @@
+"""What strangers ask for is answered before anything is set up for it: unknown paths, wrong methods, missing keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from re import Pattern
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from edge.contracts.contract import Contract
+from edge.guard.identify import Identify
+from edge.problems import Problem
+from servicekit.log_limit import LimitedLog
+
+
+@dataclass(slots=True)
+class _Place:
+    """What there is at a path."""
+
+    methods: frozenset[str]
+    needs_key: bool
+    takes_api_key_header: bool
+
+
+class Doorway:
+    """ASGI middleware around an application with these routes; `identify` is what some of them depend on.
+
+    FastAPI does the same, in a quarter of a millisecond, and would redirect to wherever the client's `Host` says.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        routers: Iterable[APIRouter],
+        contracts: Iterable[Contract],
+        identify: Identify | None,
+        answer: Callable[[Request, Problem], Response],
+    ) -> None:
+        """`answer` writes an error as the contract at its path has it."""
+        self._app = app
+        self._contracts = {path: contract for contract in contracts for path in contract.paths}
+        self._identify = identify
+        self._answer = answer
+        self._log = LimitedLog()
+        self._places: dict[str, _Place] = {}
+        self._patterns: list[tuple[Pattern[str], _Place]] = []
+        self._mounts = tuple(f"{route.path}/" for route in app.routes if isinstance(route, Mount))
+        for route in app.routes:
+            if isinstance(route, Route):  # of FastAPI itself
+                self._add(route, needs_key=False)
+        for router in routers:
+            for route in router.routes:
+                assert isinstance(route, APIRoute)  # noqa: S101 - there are no others
+                depends = any(each.dependency is identify for each in (*router.dependencies, *route.dependencies))
+                needs_key = identify is not None and (depends or route.path in self._contracts)
+                self._add(route, needs_key=needs_key)
+
+    def _add(self, route: Route, *, needs_key: bool) -> None:
+        contract = self._contracts.get(route.path)
+        takes_header = contract is not None and contract.takes_api_key_header
+        place = _Place(frozenset(route.methods or ()), needs_key, takes_header)
+        if route.param_convertors:
+            self._patterns.append((route.path_regex, place))
+        elif route.path in self._places:
+            self._places[route.path].methods |= place.methods
+        else:
+            self._places[route.path] = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on with the identity of its sender."""
+        refusal = self._refuse(Request(scope)) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refuse(self, request: Request) -> Response | None:
+        path: str = request.scope["path"]
+        place = self._places.get(path) or self._match(path)
+        if place is None:
+            return self._nothing_at(request, path)
+        if request.method not in place.methods:
+            allowed = ", ".join(sorted(place.methods))
+            response = self._answer(request, Problem("method_not_allowed", f"{path} takes {allowed} only"))
+            response.headers["allow"] = allowed
+            return response
+        if place.needs_key:
+            assert self._identify is not None  # noqa: S101 - see above
+            try:
+                self._identify.identity_of(request, takes_api_key_header=place.takes_api_key_header)
+            except Problem as problem:
+                self._log.info("request_rejected", problem.code)
+                return self._answer(request, problem)
+        return None
+
+    def _nothing_at(self, request: Request, path: str) -> Response | None:
+        if path.startswith(self._mounts):
+            return None
+        bare = path.rstrip("/")
+        meant = bare if bare != path and (bare in self._places or self._match(bare)) else "/docs"
+        return self._answer(request, Problem("not_found", f"there is nothing at {path}; see {meant}"))
+
+    def _match(self, path: str) -> _Place | None:
+        return next((place for pattern, place in self._patterns if pattern.match(path)), None)
