@@ -7,7 +7,9 @@ import http.client
 import socket
 import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -114,6 +116,46 @@ async def test_a_silent_client_delays_no_other(health: Health, port: int, capfd:
         silent.settimeout(_MAX_SECONDS)
         assert b"" == await asyncio.to_thread(silent.recv, 1)
     assert ("", "") == capfd.readouterr()
+
+
+async def test_many_slow_clients_delay_no_probe_and_take_few_threads(health: Health, port: int) -> None:
+    """Each sends a byte now and then; when they are too many the oldest are hung up on."""
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    try:
+        for client in clients:
+            with suppress(OSError):
+                client.sendall(b"GET /metrics HTTP/1.1\r\nx: ")
+        assert 200 == (await asyncio.to_thread(ask, port, "/health/live"))[0]
+        async with asyncio.timeout(_MAX_SECONDS):
+            while sum("process_request" in thread.name for thread in threading.enumerate()) > 40:
+                await asyncio.sleep(0.05)
+            while any("process_request" in thread.name for thread in threading.enumerate()):
+                with suppress(OSError):
+                    clients[-1].sendall(b"x")
+                await asyncio.sleep(0.05)
+    finally:
+        for client in clients:
+            client.close()
+
+
+async def test_requests_without_end_take_no_memory(health: Health, port: int) -> None:
+    """Each is answered, or refused, by its first bytes."""
+    before, most = psutil.Process().memory_info().rss, 0
+    headers = b"".join(b"x%d: " % number + b"y" * 60_000 + b"\r\n" for number in range(99))
+
+    def send() -> None:
+        nonlocal most
+        with ExitStack() as stack:
+            for _ in range(25):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=_MAX_SECONDS))
+                with suppress(OSError):
+                    client.sendall(b"GET /metrics HTTP/1.1\r\n" + headers)
+                most = max(most, psutil.Process().memory_info().rss)
+
+    await asyncio.to_thread(send)
+
+    assert most - before < 50 * 2**20
+    assert 200 == (await asyncio.to_thread(ask, port, "/health/live"))[0]
 
 
 async def test_a_port_in_use_is_an_error_at_the_start(health: Health, stop: asyncio.Event, port: int) -> None:

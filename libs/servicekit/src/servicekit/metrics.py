@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -27,8 +30,11 @@ from servicekit.health import Health
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-# A client that connects and sends nothing holds a thread for this long.
-_REQUEST_TIMEOUT_SECONDS = 2.0
+# What a client of the port for kubelets and Prometheus may take; a scrape takes milliseconds.
+_REQUEST_TIMEOUT_SECONDS = 5.0
+_MAX_REQUEST_BYTES = 16 * 1024
+_MAX_CONNECTIONS = 32
+_ACCEPT_PAUSE_SECONDS = 0.1
 
 CollectorT = TypeVar("CollectorT", bound=MetricWrapperBase)
 Present = Sequence[str | tuple[str, ...]]
@@ -131,14 +137,80 @@ def _application(registry: CollectorRegistry, health: Health) -> WSGIApplication
 
 
 class _Server(ThreadingWSGIServer):
-    """A thread for each request, so that a slow scrape keeps no probe waiting."""
+    """A thread for each request, so that a slow scrape keeps no probe waiting; not more than a few threads.
+
+    When there are too many, the oldest connection ends: a kubelet that gets no answer would end the process.
+    """
+
+    request_queue_size = 128  # the default, 5, would let few slow clients keep all others waiting
+
+    def __init__(self, *arguments: Any) -> None:
+        self._deadlines: dict[socket.socket, float] = {}  # oldest first
+        self._lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; with no file free for it, wait a moment instead of trying at full speed."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_ACCEPT_PAUSE_SECONDS)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread."""
+        with self._lock:
+            if len(self._deadlines) >= _MAX_CONNECTIONS:
+                oldest = next(iter(self._deadlines))
+                del self._deadlines[oldest]
+                _hang_up(oldest)
+            self._deadlines[request] = time.monotonic() + _REQUEST_TIMEOUT_SECONDS
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection; after each request."""
+        with self._lock:
+            self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End what takes too long; called several times a second."""
+        now = time.monotonic()
+        with self._lock:
+            for request in [request for request, deadline in self._deadlines.items() if deadline < now]:
+                del self._deadlines[request]
+                _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing: a client that left or sent nothing is not our error."""
 
 
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # its client was faster
+        connection.shutdown(socket.SHUT_RDWR)  # and its thread wakes up
+
+
 class _SilentHandler(WSGIRequestHandler):
-    timeout = _REQUEST_TIMEOUT_SECONDS
+    def setup(self) -> None:
+        """Read so much of a request and no more."""
+        super().setup()
+        self.rfile = io.BufferedReader(_FirstBytes(self.connection, _MAX_REQUEST_BYTES))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the interface
         """Log nothing: probes come every few seconds."""
+
+
+class _FirstBytes(io.RawIOBase):
+    """What comes first on a connection; then it is as if its client had closed it."""
+
+    def __init__(self, connection: socket.socket, count: int) -> None:
+        self._connection = connection
+        self._left = count
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._connection.recv_into(buffer, min(len(buffer), self._left)) if self._left else 0
+        self._left -= count
+        return count
