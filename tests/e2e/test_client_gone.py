@@ -70,29 +70,72 @@ async def ending_of(provider: Provider, visit: Visit, test: str) -> Json:
             await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_stops_reading_is_gone_as_well(edge: EdgeClient, provider: Provider) -> None:
-    """Its connection stands and nothing goes out any more: it must not hold a stream, and a provider, for ever."""
+@pytest.mark.parametrize("bytes_at_a_time", [0, 200], ids=["nothing", "2 kB a second"])
+async def test_a_client_that_stops_reading_is_gone_as_well(
+    edge: EdgeClient, provider: Provider, bytes_at_a_time: int
+) -> None:
+    """Its connection stands and next to nothing goes out: it must not hold a stream, and a provider, for ever."""
     request_id = str(uuid_utils.compat.uuid7())
-    body = orjson.dumps({"query": f"I leave {request_id}", "model": "flood"})
-    head = (
-        f"POST /chat HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {edge.key}\r\nx-request-id: {request_id}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    address = urlsplit(edge.url)
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the kernel reads on in the client's place
-    connection.connect((address.hostname, address.port))
+    connection = _connect(edge, receive_buffer=4096)  # or the kernel reads on in the client's place
     reader, writer = await asyncio.open_connection(sock=connection, limit=1024)
     try:
-        writer.write(head.encode() + body)
+        writer.write(_written(edge, request_id, {"query": f"I leave {request_id}", "model": "flood"}))
         await reader.readuntil(b"event: delta")
+        reading = asyncio.create_task(_read_slowly(reader, bytes_at_a_time))
         receipt = await edge.receipt_by_client_id(request_id)
         (attempt,) = await provider.asked("flood", f"I leave {request_id}")
+        reading.cancel()
+        await asyncio.wait((reading,))
     finally:
         writer.transport.abort()
 
     assert "client_closed" == attempt["finish"]
     assert ("client_cancelled", "estimated") == (receipt["outcome"], receipt["attempts"][0]["usage_source"])
+
+
+async def _read_slowly(reader: asyncio.StreamReader, bytes_at_a_time: int) -> None:
+    while bytes_at_a_time and await reader.read(bytes_at_a_time):
+        await asyncio.sleep(0.1)
+
+
+@in_each_contract
+async def test_a_client_that_has_closed_its_half_gets_its_answer(
+    edge: EdgeClient, path: str, is_streaming: bool
+) -> None:
+    """To the last byte, and it is no client that left: its answer takes longer than one of those is waited for."""
+    request_id = str(uuid_utils.compat.uuid7())
+    query = f"I listen {request_id}"
+    question: Json = {"query": query} if path == "/chat" else {"messages": [{"role": "user", "content": query}]}
+    reader, writer = await asyncio.open_connection(sock=_connect(edge))
+    try:
+        writer.write(_written(edge, request_id, {**question, "model": "slow", "stream": is_streaming}, path))
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 60)
+    finally:
+        writer.transport.abort()
+    receipt = await edge.receipt_by_client_id(request_id)
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"0\r\n\r\n" if is_streaming else b"}")
+    assert "ok" == receipt["outcome"]
+
+
+def _connect(edge: EdgeClient, receive_buffer: int = 0) -> socket.socket:
+    address = urlsplit(edge.url)
+    connection = socket.socket()
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((address.hostname, address.port))
+    return connection
+
+
+def _written(edge: EdgeClient, request_id: str, body: Json, path: str = "/chat") -> bytes:
+    content = orjson.dumps(body)
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {edge.key}\r\nx-request-id: {request_id}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
 
 
 @in_each_contract
