@@ -1,10 +1,16 @@
-"""Structured logs: one JSON object a line on standard output, the request id in every line that has one."""
+"""Structured logs: one JSON object a line on standard output, the request id in every line that has one.
+
+Logging never breaks serving: a full disk, a closed pipe, a limit of the file's size or a slow reader loses lines, which
+are counted; see `log_writer.py`.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -12,15 +18,19 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from servicekit.log_writer import LogWriter
+
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def configure_logs(service: str, level: str = "INFO") -> None:
+def configure_logs(service: str, level: str = "INFO") -> LogWriter:
     """Send every log line of this process, also those of libraries, to standard output as JSON.
 
-    `service` stands in each line. An exception is logged as its type and the frames it passed, never its message:
-    messages of foreign exceptions may quote a prompt or a header.
+    Return what writes them. `service` stands in each line. An exception is logged as its type and the frames it passed,
+    never its message: messages of foreign exceptions may quote a prompt or a header.
     """
+    # Python leaves it out where the process was started without one; then the next file to be opened gets its number.
+    writer = LogWriter(None if sys.stdout is None else sys.stdout.fileno(), _loss_report(service))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -31,10 +41,10 @@ def configure_logs(service: str, level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_to_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=lambda *_: _LineLogger(writer),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _LineHandler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -48,6 +58,44 @@ def configure_logs(service: str, level: str = "INFO") -> None:
     root.handlers = [handler]
     # Only warnings of libraries: their other messages may hold URLs and headers.
     root.setLevel(logging.WARNING)
+    return writer
+
+
+class _LineLogger:
+    """What structlog ends in: every level writes a line."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+
+    def msg(self, line: bytes) -> None:
+        self._writer.write(line + b"\n")
+
+    debug = info = warning = warn = error = critical = fatal = exception = failure = msg
+
+
+class _LineHandler(logging.Handler):
+    """What the standard library's logging ends in."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - arguments that do not fit the message must not break a library's call
+            record.args = None
+            line = self.format(record)
+        self._writer.write(line.encode() + b"\n")
+
+
+def _loss_report(service: str) -> Callable[[int], bytes]:
+    def report(lines: int) -> bytes:
+        time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        fields = {"lines": lines, "event": "log_lines_lost", "level": "error", "time": time, "service": service}
+        return orjson.dumps(fields) + b"\n"
+
+    return report
 
 
 def places_of(error: BaseException) -> list[str]:

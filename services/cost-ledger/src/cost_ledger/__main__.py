@@ -24,6 +24,7 @@ from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
 from servicekit.health import Health
 from servicekit.lifecycle import run, stop_requested
+from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.redis_client import open_redis
@@ -40,12 +41,13 @@ _SOCKET_TIMEOUT_SECONDS = 5.0
 _REDIS_CONNECTIONS = 16
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, logs: LogWriter) -> None:
     """Serve until SIGTERM or SIGINT, then finish the batch and the calls in progress."""
     stop = stop_requested()
     health = Health(stop)
     registry = create_registry()
     metrics = Metrics(registry)
+    logs.count_losses(metrics.log_lines_lost.inc)
     transport = open_transport(
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
@@ -107,11 +109,11 @@ def main() -> None:
     """Serve, migrate or run an operator's command; exit with 1 and one line when it cannot be done."""
     if sys.argv[1:] and sys.argv[1] != "migrate":
         sys.exit(run_command(sys.argv[1:]))
-    work = parse_migrate(sys.argv[2:]) if sys.argv[1:] else serve
+    migration = parse_migrate(sys.argv[2:]) if sys.argv[1:] else None
     settings = load_settings(Settings)
-    configure_logs("cost-ledger", settings.log_level)
+    logs = configure_logs("cost-ledger", settings.log_level)
     try:
-        run(lambda: work(settings))
+        run(lambda: migration(settings) if migration else serve(settings, logs))
     except (LedgerError, TlsFilesUnusable, OSError, RuntimeError) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)

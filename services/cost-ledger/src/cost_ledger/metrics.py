@@ -89,6 +89,10 @@ class Metrics(MetricTable):
         "cost_ledger_partitions_put_off_total",
         "Times that creating or dropping partitions was postponed because of a long transaction.",
     )
+    log_lines_lost = counter(
+        "cost_ledger_log_lines_lost_total",
+        "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",
+    )
     tls_certificate_expires = gauge(
         "cost_ledger_tls_certificate_expires_timestamp_seconds",
         "When the certificate for calls between services, and its authority, end, in Unix time.",

@@ -46,6 +46,7 @@ from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
 from servicekit.lifecycle import repeat, run, stop_requested
+from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry
@@ -61,11 +62,12 @@ _MODELS_INTERVAL_SECONDS = 5.0
 _REDIS_CONNECTIONS = 64
 
 
-async def serve(settings: Settings, mother: Mother) -> None:
+async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     """Serve until SIGTERM or SIGINT, then let running streams finish and every cost event be recorded."""
     stop = stop_requested()
     registry = create_registry()
     metrics = Metrics(registry)
+    logs.count_losses(metrics.log_lines_lost.inc)
     transport = open_transport(
         settings.tls_directory, "client", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
@@ -181,9 +183,9 @@ def main() -> None:
     settings = load_settings(Settings)
     contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
     mother = Mother(contracts)  # before anything is opened
-    configure_logs("edge", settings.log_level)
+    logs = configure_logs("edge", settings.log_level)
     try:
-        run(lambda: serve(settings, mother))
+        run(lambda: serve(settings, mother, logs))
     except (KeysError, TlsFilesUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)

@@ -105,6 +105,10 @@ class Metrics(MetricTable):
     keys_stale = gauge(
         "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
     )
+    log_lines_lost = counter(
+        "edge_log_lines_lost_total",
+        "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",
+    )
     tls_certificate_expires = gauge(
         "edge_tls_certificate_expires_timestamp_seconds",
         "When the certificate for calls between services, and its authority, expire, in Unix time.",

@@ -29,6 +29,7 @@ from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
+from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
@@ -42,12 +43,13 @@ log = structlog.get_logger()
 SERVICE = "spillway.router.v1.RouterService"
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, logs: LogWriter) -> None:
     """Serve until SIGTERM or SIGINT, then let running streams finish."""
     stop = stop_requested()
     health = Health(stop)
     registry = create_registry()
     metrics = Metrics(registry)
+    logs.count_losses(metrics.log_lines_lost.inc)
     transport = open_transport(
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
@@ -150,9 +152,9 @@ def _keep_known(fleets: Fleets, dependencies: ChainDependencies) -> None:
 def main() -> None:
     """Run the service; exit with 1 and one line per fault when it cannot start."""
     settings = load_settings(Settings)
-    configure_logs("llm-router", settings.log_level)
+    logs = configure_logs("llm-router", settings.log_level)
     try:
-        run(lambda: serve(settings))
+        run(lambda: serve(settings, logs))
     except (RoutesError, TlsFilesUnusable, OSError, RuntimeError) as error:
         for fault in str(error).splitlines():
             log.error("start_failed", reason=fault)  # noqa: TRY400 - one line a fault, for a person

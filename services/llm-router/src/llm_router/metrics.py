@@ -93,6 +93,10 @@ class Metrics(MetricTable):
     routes_stale = gauge(
         "llm_router_routes_stale", "1 while the routes on disk are refused and older ones are in force."
     )
+    log_lines_lost = counter(
+        "llm_router_log_lines_lost_total",
+        "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",
+    )
     tls_certificate_expires = gauge(
         "llm_router_tls_certificate_expires_timestamp_seconds",
         "When the certificate for calls between services, and its authority, expire, in Unix time.",

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 def main() -> None:
     """Serve until told to stop; exit status 1 and one line on standard error when that cannot begin."""
     settings = load_settings(Settings)
-    configure_logs("local-model", settings.log_level)
+    logs = configure_logs("local-model", settings.log_level)
     # Before any thread exists, so that all of them leave the signals to sigwait below.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     begun = time.monotonic()
@@ -51,7 +51,8 @@ def main() -> None:
     _drain(server, settings.drain_timeout_seconds)
     log.info("stopped", signal=signal.Signals(received).name)
     # Without the server's destructor: told to stop while it starts, llama.cpp waits for itself for ever. There is
-    # nothing to save, and an answer that still runs has had its time.
+    # nothing to save but the last lines of the log, and an answer that still runs has had its time.
+    logs.flush()
     os._exit(0)
 
 

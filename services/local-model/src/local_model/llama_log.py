@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,15 +66,34 @@ def filtered(lines: Iterator[str]) -> Iterator[dict[str, str]]:
             yield {"level": "critical", "event": "llama_died", "text": text}
 
 
-def _main(service: str, source: TextIO, sink: TextIO) -> None:
+def _main(service: str, source: TextIO, descriptor: int) -> None:
+    """Write each line at once or lose it: llama.cpp waits for this process to read, and its answers with it."""
+    lost = 0
     for entry in filtered(iter(source.readline, "")):
-        line = {**entry, "time": datetime.now(UTC).isoformat(), "service": service}
-        sink.write(json.dumps(line) + "\n")
-        sink.flush()
+        rest = {"time": datetime.now(UTC).isoformat(), "service": service}
+        report = {"level": "error", "event": "log_lines_lost", "lines": lost, **rest}
+        lines = [report, {**entry, **rest}] if lost else [{**entry, **rest}]
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if _is_written(descriptor, text):
+            lost = 0
+        else:
+            lost += 1
+
+
+def _is_written(descriptor: int, text: bytes) -> bool:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) or (
+        # A pipe that is ready takes that much without waiting.
+        len(text) <= select.PIPE_BUF and select.select([], [descriptor], [], 0)[1]
+    ):
+        try:
+            return os.write(descriptor, text) == len(text)
+        except OSError:  # a full disk, a closed pipe
+            return False
+    return False
 
 
 if __name__ == "__main__":
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
-    _main(sys.argv[1], sys.stdin, sys.stdout)
+    _main(sys.argv[1], sys.stdin, sys.stdout.fileno())

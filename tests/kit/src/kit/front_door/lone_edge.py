@@ -42,10 +42,8 @@ class LoneEdge:
 
 
 @contextmanager
-def running_lone_edge(
-    folder: Path, output: IO[bytes] | int | None = None, *, prefix: tuple[str, ...] = (), **settings: str
-) -> Iterator[LoneEdge]:
-    """Run an edge that logs to `output`, by default `edge.log` in `folder`; `prefix` is a command that becomes it."""
+def running_lone_edge(folder: Path, output: IO[bytes] | int | None = None, **settings: str) -> Iterator[LoneEdge]:
+    """Run an edge that logs to `output`, by default `edge.log` in `folder`."""
     keys_file, port = folder / "keys.yaml", free_port()
     key = add_key(keys_file, "acme", "ada", "gold")
     environment = {
@@ -60,7 +58,7 @@ def running_lone_edge(
     }
     with (folder / "edge.log").open("ab") as log:
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "edge"],
+            [sys.executable, "-m", "edge"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log if output is None else output,
