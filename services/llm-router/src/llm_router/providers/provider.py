@@ -172,9 +172,10 @@ class AnswerStream:
         if chunk is None:
             return self._last()
         if self._decoder is None:
-            if not chunk.strip():
+            chunk = chunk.lstrip()
+            if not chunk:
                 return []
-            self._decoder = _JsonDecoder() if chunk.lstrip().startswith(b"{") else SseDecoder()
+            self._decoder = _JsonDecoder() if chunk.startswith(b"{") else SseDecoder()
         try:
             events = self._decoder.feed(chunk)
         except EventTooLong as error:
@@ -196,8 +197,11 @@ class AnswerStream:
 
     def _read(self, events: list[ServerSentEvent]) -> list[Content]:
         contents: list[Content] = []
+        answer = self._wire.answer
         try:
             for event in events:
+                if answer.has_ended:
+                    break  # what follows is not read when it comes by itself either
                 if event.name == "error":
                     raise read_stream_error(parse_event(event.data))
                 contents += self._wire.read(event.data)

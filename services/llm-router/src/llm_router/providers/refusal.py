@@ -99,8 +99,15 @@ def _message(details: dict[str, Any]) -> str:
     """Return what the provider says is wrong; TGI has it as `error`, FastAPI as `detail`, some of it as JSON."""
     for name in ("message", "error", "detail"):
         if text := details.get(name):
-            return text if isinstance(text, str) else orjson.dumps(text).decode()
+            return text if isinstance(text, str) else _as_json(text)
     return ""
+
+
+def _as_json(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # nested too deeply, or a number of more than 64 bits
+        return ""
 
 
 def _error_object(body: object) -> dict[str, Any]:

@@ -119,8 +119,9 @@ class AnthropicWire:
             self.answer.has_trailer = self.answer.is_whole and bool(event.get("usage"))
             return contents
         elif kind == "message_stop":
+            last = self.end()
             self.answer.has_ended = True
-            return self.end()
+            return last
         elif kind == "message":
             return self._whole(event)
         elif kind == "error":

@@ -82,8 +82,9 @@ class OpenAIWire:
     def read(self, data: bytes) -> list[Content]:
         """Take the data of one event; see `Wire.read`."""
         if data == b"[DONE]":
-            self.answer.has_ended = True
-            return self.end()
+            last = self.end()
+            self.answer.has_ended = True  # not before: an answer that is unfinished has no end
+            return last
         chunk = parse_event(data)
         if chunk.get("error"):
             raise read_stream_error(chunk)

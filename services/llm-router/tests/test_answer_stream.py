@@ -1,0 +1,72 @@
+"""Bytes of an answer, cut by the network as it likes: what is read does not depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import httpx2
+import pytest
+
+from llm_router.errors import ProviderError, StreamBroken
+from llm_router.providers.openai.wire import OpenAIWire
+from llm_router.providers.provider import AnswerStream, Content
+
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":%b}]}\n\n'
+FIRST, LAST = TEXT % (b"a", b"null"), TEXT % (b"b", b'"stop"')
+DONE = b"data: [DONE]\n\n"
+# Arguments of a call that has no name.
+NAMELESS = (
+    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},'
+    b'"finish_reason":"tool_calls"}]}\n\n'
+)
+
+
+class Body(httpx2.AsyncByteStream):
+    """A body that comes in these chunks."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give one after the other."""
+        for chunk in self.chunks:
+            yield chunk
+
+
+async def read(*chunks: bytes) -> tuple[list[Content], ProviderError | None]:
+    """Read as the chain does, up to the end marker; return what was content and what failed."""
+    stream = AnswerStream(httpx2.Response(200, stream=Body(chunks)), OpenAIWire(1), "")
+    contents: list[Content] = []
+    try:
+        while not stream.answer.has_ended and (more := await stream.read()) is not None:
+            contents += more
+    except ProviderError as error:
+        return contents, error
+    return contents, None
+
+
+def ways(*parts: bytes) -> list[list[bytes]]:
+    """Return the parts by themselves, in one piece, and byte by byte."""
+    whole = b"".join(parts)
+    return [list(parts), [whole], [whole[i : i + 1] for i in range(len(whole))]]
+
+
+@pytest.mark.parametrize("chunks", ways(FIRST, LAST, DONE, FIRST, b"data: no JSON\n\n"))
+async def test_nothing_is_read_behind_the_end_marker(chunks: list[bytes]) -> None:
+    """Neither content nor a fault, also when it comes in one piece with the answer."""
+    assert (["a", "b"], None) == await read(*chunks)
+
+
+@pytest.mark.parametrize("chunks", ways(FIRST, NAMELESS, DONE))
+async def test_an_answer_that_is_unfinished_at_its_end_marker_is_broken(chunks: list[bytes]) -> None:
+    """Content that came in the same piece goes out first, and does not hide the fault."""
+    contents, error = await read(*chunks)
+
+    assert ["a"] == contents
+    assert isinstance(error, StreamBroken)
+
+
+@pytest.mark.parametrize("chunks", ways(b" \r\n", b"\n ", FIRST, LAST, DONE))
+async def test_blanks_before_the_first_event_are_no_part_of_it(chunks: list[bytes]) -> None:
+    """They come from servers that keep a connection open."""
+    assert (["a", "b"], None) == await read(*chunks)
