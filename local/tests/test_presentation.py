@@ -51,6 +51,24 @@ def test_an_event_that_is_not_json_is_an_incomplete_answer() -> None:
     assert "half an\n[incomplete]\n" == out.getvalue()
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        *(("delta", {}), ("delta", []), ("delta", {"text": 1}), ("start", 1), ("tool_call", 0)),
+        *(("error", None), ("error", {}), ("error", {"error": "x"})),
+        *(("done", {}), ("done", []), ("done", {"usage": 1, "cache": None})),
+    ],
+)
+def test_an_event_of_another_shape_is_no_crash(event: tuple[str, Any]) -> None:
+    """Whatever comes with a chunk, what came before it is printed, however the bytes are cut."""
+    stream = b"".join(_frames(START, PIECE, event))
+    for chunks in ([stream], [stream[at : at + 1] for at in range(len(stream))]):
+        out = io.StringIO()
+        with pytest.raises(AnswerIncomplete):
+            print_answer(chunks, out)
+        assert out.getvalue().startswith("half an")
+
+
 def test_each_chunk_is_printed_before_the_next_is_read() -> None:
     """The user sees the answer as it arrives."""
     out = io.StringIO()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from servicekit.lenient_json import loads
 from servicekit.sse import EventTooLong, SseDecoder
 from spillway_local.edge_client import EdgeClient, describe_error
 from spillway_local.home import CommandError
@@ -47,12 +47,14 @@ def print_answer(chunks: Iterable[bytes], out: TextIO) -> None:
                 case ("tool_call", data):
                     print(f"[tool call] {data}", file=out, flush=True)
                 case ("done", data):
-                    print("\n", file=out)
-                    print("\n".join(receipt_lines(start, data)), file=out, flush=True)
-    except AnswerIncomplete:
+                    lines = receipt_lines(start, data)
+                    print("\n", *lines, sep="\n", file=out, flush=True)
+    except (AnswerIncomplete, LookupError, TypeError, AttributeError, ValueError) as error:
         if has_text:
             print("\n[incomplete]", file=out, flush=True)
-        raise
+        if isinstance(error, AnswerIncomplete):
+            raise
+        raise _invalid(error) from error
 
 
 def _read_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
@@ -60,16 +62,21 @@ def _read_events(chunks: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
     decoder = SseDecoder()
     for chunk in chunks:
         try:
-            events = [(event.name, json.loads(event.data)) for event in decoder.feed(chunk)]
-        except (EventTooLong, ValueError) as error:
-            raise AnswerIncomplete(f"invalid event from the edge: {error!r}") from error
-        for name, data in events:
-            if name == "error":
+            events = decoder.feed(chunk)
+        except EventTooLong as error:
+            raise _invalid(error) from error
+        for event in events:
+            data = loads(event.data)
+            if event.name == "error":
                 raise AnswerIncomplete(f"{data['error']['code']}: {data['error']['message']}")
-            yield name, data
-            if name == "done":
+            yield event.name, data
+            if event.name == "done":
                 return
     raise AnswerIncomplete("the connection closed before the answer ended")
+
+
+def _invalid(error: Exception) -> AnswerIncomplete:
+    return AnswerIncomplete(f"invalid event from the edge: {error!r}")
 
 
 def receipt_lines(start: dict[str, Any], done: dict[str, Any]) -> list[str]:
