@@ -34,7 +34,7 @@ def request_of(*chunks: bytes, length: str | None = None, is_cut: bool = False) 
     async def receive() -> Message:
         return next(messages)
 
-    headers = [] if length is None else [(b"content-length", length.encode())]
+    headers = [] if length is None else [(b"content-length", length.encode("latin-1"))]
     return Request({"type": "http", "method": "POST", "headers": headers}, receive)
 
 
@@ -91,6 +91,12 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_parsed(length: str 
     assert ("body_too_large", 413) == (caught.value.code, caught.value.kind.status)
     assert "25" in caught.value.message
     assert 3 == read
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "1e9", "\u00b2"])
+async def test_a_length_that_is_no_number_says_nothing(length: str) -> None:
+    """Some signs are digits for Python and no numbers."""
+    assert b"{}" == await read_bytes(request_of(b"{}", length=length), 25, lambda _: None)
 
 
 async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:

@@ -275,7 +275,7 @@ async def test_work_that_no_usage_reports_is_refused_wherever_it_is_requested(
     assert [] == edge.router.requests
 
 
-@pytest.mark.parametrize("place", ["system", "messages", "a_field"])
+@pytest.mark.parametrize("place", ["system", "messages", "a_field", "beside continuation"])
 async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge, place: str) -> None:
     """Deeper than JSON can be written, and than the edge recurses."""
     nested = b'{"of":[' * 500 + b"]}" * 500
@@ -284,6 +284,7 @@ async def test_a_body_that_is_nested_too_deeply_is_the_clients_error(edge: Edge,
         "system": b'"messages":[{"role":"user","content":"x"}],"system":[%b]' % block,
         "messages": b'"messages":[{"role":"user","content":[%b]}]' % block,
         "a_field": b'"messages":[{"role":"user","content":"x"}],"a_field":%b' % nested,
+        "beside continuation": b'"messages":[{"role":"user","content":"x"}],"continuation":"allow","x":%b' % nested,
     }[place]
     body = b'{"model":"default","max_tokens":5,%b}' % content
     visit = await edge.visit("/v1/messages", orjson.Fragment(body)).done()

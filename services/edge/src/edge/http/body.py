@@ -18,7 +18,7 @@ async def read_bytes(request: Request, limit_bytes: int, hold: Callable[[int], N
     `hold` is told of every byte before it is kept, of a declared length at once; it may raise.
     """
     declared = request.headers.get("content-length", "")
-    held = int(declared) if declared.isdigit() and len(declared) <= _MAX_DIGITS else 0
+    held = int(declared) if declared.isascii() and declared.isdigit() and len(declared) <= _MAX_DIGITS else 0
     if held > limit_bytes or len(declared) > _MAX_DIGITS:
         raise _too_large(limit_bytes)
     hold(held)

@@ -97,8 +97,9 @@ class MessagesRequest(BaseModel):
         """
         if "continuation" in raw:  # ours: Anthropic would refuse it
             raw = {name: value for name, value in raw.items() if name != "continuation"}
-            encoded = orjson.dumps(raw)
-        encode_body(raw)  # refuses what can be read and not be written: the router writes the native form anew
+            encoded = encode_body(raw)
+        else:
+            encode_body(raw)  # refuses what can be read and not be written: the router writes the native form anew
         refuse_extra_work(raw)
         translation = translate(raw)
         return Conversation(
@@ -157,10 +158,10 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
     """Return a `message` object; Problem when the chunks do not form one."""
     blocks = MessageBlocks()
     try:
-        events = [*blocks.take(receipt.answer.chunks), *blocks.close()]
+        content = joined_blocks([*blocks.take(receipt.answer.chunks), *blocks.close()])
     except MalformedChunk as error:
         raise Problem("stream_interrupted", "a chunk of the provider could not be read") from error
-    return _message(exchange, blocks, joined_blocks(events), _stop(receipt, blocks), receipt.answer.usage)
+    return _message(exchange, blocks, content, _stop(receipt, blocks), receipt.answer.usage)
 
 
 def error_object(problem: Problem, request_id: str) -> Json:
