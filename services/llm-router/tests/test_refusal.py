@@ -6,7 +6,7 @@ import email.utils
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_router.errors import (
@@ -208,6 +208,8 @@ def test_no_header_makes_a_wait_out_of_bounds(name: str, value: str) -> None:
         max_leaves=8,
     ),
 )
+@example(400, {"error": [10**30]})
+@example(422, {"detail": {"half": "\ud800"}})
 def test_every_refusal_is_an_error_of_ours(status: int, body: object) -> None:
     """Any body of a proxy becomes an error that the chain can handle."""
     assert isinstance(read_refusal(status, body, {}), ProviderError)
