@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spillway_local import valkey
+from spillway_local import log_files, valkey
 from spillway_local.ports import free_port
 from spillway_local.supervisor import ChildDied, Program, Supervisor
 
@@ -146,12 +146,77 @@ async def test_kill_all_ends_a_running_drain(stage: Stage) -> None:
 
 
 async def test_the_log_of_the_last_run_is_kept(stage: Stage) -> None:
-    """One generation, so that a crash can still be read after the next start."""
+    """And the one before it, so that a crash can still be read after the next start."""
     await stage.supervisor.run_to_end(stage.python("twice", "print('first run')"))
     await stage.supervisor.run_to_end(stage.python("twice", "print('second run')"))
 
     assert "first run\n" == (stage.tmp_path / "twice.log.1").read_text()
     assert "second run\n" == (stage.tmp_path / "twice.log").read_text()
+
+    await stage.supervisor.run_to_end(stage.python("twice", "print('third run')"))
+
+    assert "first run\n" == (stage.tmp_path / "twice.log.2").read_text()
+
+
+async def test_logs_are_rotated_by_size_while_their_process_writes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bounded files in the order of time, and no hole where the log was emptied."""
+    monkeypatch.setattr(log_files, "MAX_LOG_BYTES", 100_000)
+    oldest = stage.tmp_path / "talker.log.2"
+    code = (
+        "import itertools, os, time\n"
+        "for number in itertools.count():\n"
+        "    for line in range(100): os.write(1, f'{number:06}.{line:03} {\"x\" * 90}\\n'.encode())\n"
+        f"    if os.path.exists(r'{oldest}'): break\n"
+        "    time.sleep(0.05)\n"
+        "print('the end'); time.sleep(60)"
+    )
+    rotating = asyncio.create_task(stage.supervisor.rotate_logs())
+    stage.supervisor.launch(stage.python("talker", code))
+    await stage.until_log_has("talker", "the end")
+    rotating.cancel()
+
+    older = [line for file in (oldest, stage.tmp_path / "talker.log.1") for line in file.read_text().splitlines()]
+    lines = [*older, *(stage.tmp_path / "talker.log").read_text().splitlines()]
+    assert "the end" == lines.pop()
+    whole = [line for line in lines if len(line) == len("000000.000 ") + 90]
+    assert sorted(whole) == whole
+    assert len(lines) - len(whole) <= 2  # one at each rotation may be torn
+    assert 1_000 < len(older) < 10_000
+
+
+async def test_a_death_after_a_rotation_is_reported_with_the_lines_before_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason may have been moved away a moment before."""
+    monkeypatch.setattr(log_files, "MAX_LOG_BYTES", 1_000)
+    code = (
+        "import sys, time\n"
+        "print(*(f'line {n:04}' for n in range(200)), sep='\\n')\n"
+        f"while open(r'{stage.tmp_path}/chatty.log').read(): time.sleep(0.05)\n"
+        "print('last words'); raise SystemExit(7)"
+    )
+    rotating = asyncio.create_task(stage.supervisor.rotate_logs())
+    stage.supervisor.launch(stage.python("chatty", code))
+    with pytest.raises(ChildDied) as death:
+        await asyncio.wait_for(stage.supervisor.first_death(), 20)
+    rotating.cancel()
+
+    assert [*(f"    line {number:04}" for number in range(186, 200)), "    last words"] == str(
+        death.value
+    ).splitlines()[1:]
+
+
+async def test_a_log_without_a_limit_is_cut_when_it_is_put_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Former versions left logs of any size."""
+    monkeypatch.setattr(log_files, "MAX_LOG_BYTES", 1_000)
+    (stage.tmp_path / "twice.log").write_text("".join(f"line {number:04}\n" for number in range(5_000)))
+    await stage.supervisor.run_to_end(stage.python("twice", "print('now')"))
+
+    kept = (stage.tmp_path / "twice.log.1").read_text().splitlines()
+    assert [f"line {number:04}" for number in range(4_900, 5_000)] == kept
+    assert "now\n" == (stage.tmp_path / "twice.log").read_text()
 
 
 async def test_another_process_on_the_port_is_not_mistaken_for_the_child(stage: Stage) -> None:

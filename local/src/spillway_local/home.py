@@ -41,7 +41,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """The folder of log files, one per process; `.1` is the log of the previous run."""
+        """The folder of log files, one per process; `.1` and `.2` are what came before, see `log_files.py`."""
         return self.path / "logs"
 
     @property

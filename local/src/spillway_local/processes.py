@@ -16,6 +16,8 @@ import spillway_local.die_with_parent
 
 _LAUNCHER = (sys.executable, "-I", "-S", spillway_local.die_with_parent.__file__)
 _LAUNCHER_ARGUMENTS = 3  # parent, signal, owner
+TAIL_LINES = 15
+"""How many lines of a log an error shows."""
 
 
 class Owner(NamedTuple):
@@ -112,7 +114,7 @@ def ending_of(process: subprocess.Popen[bytes]) -> str:
     return f"ended with status {status}"
 
 
-def tail_of(log_file: Path, lines: int = 15) -> str:
+def tail_of(log_file: Path, lines: int = TAIL_LINES) -> str:
     """Return the last `lines` lines of `log_file`, of which at most 64 KiB are read; empty when there is no file."""
     if not log_file.exists():
         return ""

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spillway_local import processes
+from spillway_local import log_files, processes
 from spillway_local.ports import LOOPBACK, is_listening
 from spillway_local.readiness import check_of
 
 _POLL_SECONDS = 0.05
 _READY_WITHIN_SECONDS = 60.0
+_ROTATE_INTERVAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Child:
     process: subprocess.Popen[bytes]
     log_file: Path
     is_stopping: bool = field(default=False)
+    is_log_rotated: bool = field(default=False)
 
 
 class Supervisor:
@@ -77,8 +79,7 @@ class Supervisor:
     def launch(self, program: Program) -> Child:
         """Start `program` with a new log; the log of the previous run is kept as `.1`."""
         log_file = self._logs / f"{program.name}.log"
-        if log_file.exists():
-            log_file.replace(log_file.with_suffix(".log.1"))
+        log_files.keep_previous(log_file)
         process = processes.start(
             program.command,
             log_file,
@@ -117,6 +118,13 @@ class Supervisor:
                 if not child.is_stopping and child.process.poll() is not None:
                     raise ChildDied(_with_log(f"{child.program.name} {processes.ending_of(child.process)}", child))
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def rotate_logs(self) -> None:
+        """Keep the logs of the children within their size until cancelled."""
+        while True:
+            for child in self.children:
+                child.is_log_rotated |= await asyncio.to_thread(log_files.rotate, child.log_file)
+            await asyncio.sleep(_ROTATE_INTERVAL_SECONDS)
 
     def kill_all(self) -> None:
         """Let `stop` kill the children that are still running."""
@@ -163,6 +171,8 @@ class Supervisor:
 def _with_log(what: str, child: Child) -> str:
     """Append the end of the child's log to `what`; on the same line if the log is a single line."""
     lines = processes.tail_of(child.log_file).splitlines()
+    if child.is_log_rotated:
+        lines = [*processes.tail_of(log_files.previous(child.log_file)).splitlines(), *lines][-processes.TAIL_LINES :]
     if len(lines) == 1:
         return f"{what}: {lines[0]}"
     return "\n".join([f"{what}; the end of {child.log_file}:", *(f"    {line}" for line in lines)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ async def _supervise(home: Home, system: LocalSystem) -> None:
     stop_requested = asyncio.Event()
     _handle_signals(stop_requested, supervisor)
     home.run_file.unlink(missing_ok=True)
+    rotating = asyncio.create_task(supervisor.rotate_logs())
     try:
         starting = _start_and_publish(system, supervisor)
         await _first_of(starting, stop_requested.wait(), supervisor.first_death())
@@ -52,6 +54,7 @@ async def _supervise(home: Home, system: LocalSystem) -> None:
     finally:
         home.run_file.unlink(missing_ok=True)
         await supervisor.stop(STOP_ORDER)
+        rotating.cancel()
     if supervisor.is_killing:
         raise CommandError("killed before all processes had stopped")
 
@@ -69,8 +72,9 @@ def _handle_signals(stop_requested: asyncio.Event, supervisor: Supervisor) -> No
         if stop_requested.is_set():
             supervisor.kill_all()
         else:
-            print("\nStopping. Press Ctrl-C again to kill.", flush=True)
             stop_requested.set()
+            with suppress(OSError):  # who reads the output may be gone
+                print("\nStopping. Press Ctrl-C again to kill.", flush=True)
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, on_signal)
