@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,14 +9,12 @@ from pathlib import Path
 
 import grpc
 import orjson
-import yaml
 
+from kit.router.process import running_llm_router
 from servicekit.errors import detail_of
-from servicekit.rpc import create_channel, is_serving
+from servicekit.rpc import create_channel
 from spillway.router.v1 import router_pb2 as routerpb
 from spillway.router.v1 import router_pb2_grpc
-from spillway_local import processes
-from spillway_local.ports import free_port
 
 # In front of a model: which of its target's timers are short.
 _SHORT_TIMERS: Mapping[str, dict[str, float]] = {
@@ -145,23 +140,13 @@ class EmbedRouter:
 async def running_embed_router(folder: Path, provider_url: str) -> AsyncIterator[EmbedRouter]:
     """Run a router process on ROUTES while the block runs."""
     (folder / "key").write_text("sk-test-credential")
-    (folder / "routes.yaml").write_text(yaml.safe_dump(_routes_file(provider_url, folder / "key")))
-    port, log = free_port(), folder / "llm-router.log"
-    environment = {
-        **os.environ,
-        "LLM_ROUTER_PORT": str(port),
-        "LLM_ROUTER_METRICS_PORT": str(free_port()),
-        "LLM_ROUTER_ROUTES_FILE": str(folder / "routes.yaml"),
-    }
-    process = processes.start([sys.executable, "-m", "llm_router"], log, environment=environment)
-    channel = create_channel(f"127.0.0.1:{port}")
-    try:
-        processes.wait_until_ready(process, lambda: '"started"' in log.read_text(), log, 60.0)
-        assert await is_serving(channel, "spillway.router.v1.RouterService", 10.0)
-        yield EmbedRouter(channel, process.pid)
-    finally:
-        await channel.close()
-        processes.stop(process, signal.SIGTERM, 10.0)
+    routes = _routes_file(provider_url, folder / "key")
+    async with running_llm_router(folder, routes, folder / "llm-router.log") as process:
+        channel = create_channel(f"127.0.0.1:{process.port}")
+        try:
+            yield EmbedRouter(channel, process.pid)
+        finally:
+            await channel.close()
 
 
 def _routes_file(url: str, key: Path) -> dict[str, object]:

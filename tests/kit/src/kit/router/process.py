@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -259,27 +260,50 @@ def _take_delta(stream: Stream, delta: routerpb.Delta) -> None:
     stream.contents += [("messages_events", each) for each in events]
 
 
+@dataclass(frozen=True)
+class RouterProcess:
+    """Where a running router is."""
+
+    pid: int
+    port: int
+    metrics_port: int
+    log: Path
+
+
 @asynccontextmanager
-async def running_router(folder: Path, fault_provider_url: str, log_file: Path) -> AsyncIterator[Router]:
-    """Run a process whose targets are all played by the fault provider; yield a client of it."""
-    (folder / "key").write_text("sk-test-credential")
-    (folder / "routes.yaml").write_text(yaml.safe_dump(routes_file(fault_provider_url, folder / "key")))
+async def running_llm_router(
+    folder: Path, routes: Mapping[str, object], log_file: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[RouterProcess]:
+    """Run a process with this routes file, and `settings` as environment variables, while the block runs."""
+    (folder / "routes.yaml").write_text(yaml.safe_dump(routes))
     port, metrics_port = free_port(), free_port()
     environment = {
         **os.environ,
         "LLM_ROUTER_PORT": str(port),
         "LLM_ROUTER_METRICS_PORT": str(metrics_port),
         "LLM_ROUTER_ROUTES_FILE": str(folder / "routes.yaml"),
+        **settings,
     }
     process = processes.start([sys.executable, "-m", "llm_router"], log_file, environment=environment)
-    channel = create_channel(f"127.0.0.1:{port}")
     try:
         processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, 60.0)
-        assert await is_serving(channel, "spillway.router.v1.RouterService", 10.0)
-        yield Router(channel)
+        async with create_channel(f"127.0.0.1:{port}") as channel:
+            assert await is_serving(channel, "spillway.router.v1.RouterService", 10.0)
+        yield RouterProcess(process.pid, port, metrics_port, log_file)
     finally:
-        await channel.close()
         processes.stop(process, signal.SIGTERM, 10.0)
+
+
+@asynccontextmanager
+async def running_router(folder: Path, fault_provider_url: str, log_file: Path) -> AsyncIterator[Router]:
+    """Run a process whose targets are all played by the fault provider; yield a client of it."""
+    (folder / "key").write_text("sk-test-credential")
+    async with running_llm_router(folder, routes_file(fault_provider_url, folder / "key"), log_file) as process:
+        channel = create_channel(f"127.0.0.1:{process.port}")
+        try:
+            yield Router(channel)
+        finally:
+            await channel.close()
 
 
 class Seen:
