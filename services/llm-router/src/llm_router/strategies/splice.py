@@ -32,7 +32,11 @@ class Splice:
         words = anchor_of(delivered).split()
         # Models change line breaks and runs of blanks.
         self._anchor = re.compile(r"\s+".join(re.escape(word) for word in words))
-        self._held = ""
+        self._held: list[str] = []
+        self._repeated: int | None = (
+            0  # how much of the delivered text was repeated from its beginning; None: it is not
+        )
+        self._ended_blank = False
         self.is_found = not words
 
     def join(self, contents: list[Content]) -> list[Content]:
@@ -55,12 +59,32 @@ class Splice:
             raise SpliceNotFound
 
     def _search(self, text: str) -> str:
-        self._held += text
-        end = self._end_of_repetition()
+        self._held.append(text)
+        self._compare(text)
+        if self._repeated is not None and self._repeated < len(self._delivered):
+            return ""  # it repeats everything, from the beginning; an earlier likeness is no match
+        held = "".join(self._held)
+        end = self._end_of_repetition(held)
         if end is None:
+            self._held = [held]
             return ""
         self.is_found = True
-        return self._held[end:]
+        return held[end:]
+
+    def _compare(self, text: str) -> None:
+        """Follow the repetition of the delivered text from its beginning: each piece is read once."""
+        if self._repeated is None:
+            return
+        words = text.split()
+        if not words:
+            self._ended_blank = self._ended_blank or bool(text)
+            return
+        is_apart = self._repeated > 0 and (self._ended_blank or text[0].isspace())
+        squeezed = (" " if is_apart else "") + " ".join(words)
+        self._ended_blank = text[-1].isspace()
+        rest = len(self._delivered) - self._repeated
+        is_repeated = self._delivered.startswith(squeezed[:rest], self._repeated)
+        self._repeated = self._repeated + len(squeezed[:rest]) if is_repeated else None
 
     def _skip_blanks(self, text: str) -> str:
         """Leave out blanks behind the repetition when one was delivered before it."""
@@ -70,17 +94,14 @@ class Splice:
         self._skips_blanks = not rest
         return rest
 
-    def _end_of_repetition(self) -> int | None:
+    def _end_of_repetition(self, held: str) -> int | None:
         """Return where in the held text the repetition ends; None when that has not come yet."""
-        held = _squeezed(self._held)
-        if held.startswith(self._delivered):
-            return _raw_length(self._held, len(self._delivered))
-        if self._delivered.startswith(held):
-            return None  # it repeats everything, from the beginning; an earlier likeness is no match
-        match = self._anchor.search(self._held)
+        if self._repeated is not None:
+            return _raw_length(held, len(self._delivered))
+        match = self._anchor.search(held)
         if match is not None:
             return match.end()
-        if len(self._held) > _MAX_PREAMBLE_CHARACTERS:
+        if len(held) > _MAX_PREAMBLE_CHARACTERS:
             raise SpliceNotFound
         return None
 
