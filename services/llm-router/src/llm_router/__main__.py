@@ -18,7 +18,7 @@ from llm_router.breaker.breakers import Breakers
 from llm_router.breaker.shared import SharedBreakerState
 from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
-from llm_router.providers.catalogue import create_provider
+from llm_router.providers.catalogue import create_provider, forget_sdk_environment
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
@@ -153,6 +153,7 @@ def main() -> None:
     """Run the service; exit with 1 and one line per fault when it cannot start."""
     settings = load_settings(Settings)
     logs = configure_logs("llm-router", settings.log_level)
+    forget_sdk_environment()
     try:
         run(lambda: serve(settings, logs))
     except (RoutesError, TlsFilesUnusable, OSError, RuntimeError) as error:

@@ -5,6 +5,7 @@ ProviderError
 ├── ProviderUnavailable      5xx
 ├── ProviderRateLimited      429 with a time after which a retry may help
 ├── CredentialRefused        401, 402, 403, 429 insufficient_quota
+├── TargetMoved              3xx
 ├── ProviderTimeout          a timer ran out
 │   └── DeadlineReached      the request's own clock ran out
 ├── StreamBroken             cut, malformed, ended without its end, unknown finish_reason
@@ -27,6 +28,7 @@ from typing import ClassVar, Self
 
 import grpc
 
+from llm_router.quotable import quotable
 from spillway.router.v1 import router_pb2 as routerpb
 
 # As long as a name in the routes file may be; an error travels as metadata, whose length has a limit.
@@ -34,6 +36,9 @@ _MAX_NAME_CHARACTERS = 200
 # A client may name a field of its request as it likes.
 _MAX_FIELD_CHARACTERS = 100
 _MAX_CAUSE_CHARACTERS = 300
+_MAX_QUOTED_CHARACTERS = 500
+# Names of targets and models are the operator's, as many as there are.
+_MAX_MESSAGE_CHARACTERS = 4000
 
 
 class ProviderError(Exception):
@@ -64,6 +69,13 @@ class ProviderError(Exception):
         self.http_status = http_status
         self.param = param
         self.provider_code = provider_code
+
+    def clean(self, credential: str | None) -> None:
+        """Take the target's credential, and whatever looks like a key, out of what the provider has said."""
+        self.args = (quotable(str(self), credential, _MAX_QUOTED_CHARACTERS),)
+        self.param = quotable(self.param, credential, _MAX_FIELD_CHARACTERS)
+        if quotable(self.provider_code, credential, _MAX_FIELD_CHARACTERS) != self.provider_code:
+            self.provider_code = ""
 
     @property
     def cause(self) -> str:
@@ -105,6 +117,15 @@ class CredentialRefused(ProviderError):
     """The account behind the credential has no access, or no credit."""
 
     code = "credential_refused"
+    needs_operator = True
+    blames_target = True
+    opens_breaker = True
+
+
+class TargetMoved(ProviderError):
+    """The provider redirects the request, which is not followed: our credential belongs to the address in the file."""
+
+    code = "target_moved"
     needs_operator = True
     blames_target = True
     opens_breaker = True
@@ -223,6 +244,7 @@ class CompletionFailed(Exception):
     """How the chain ended when it did not end well: a gRPC status and its one detail."""
 
     def __init__(self, status: grpc.StatusCode, detail: routerpb.CompletionError) -> None:
+        detail.message = detail.message[:_MAX_MESSAGE_CHARACTERS]
         super().__init__(detail.message)
         self.status = status
         self.detail = detail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited
+from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited, TargetMoved
 from llm_router.target import Target
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
@@ -61,7 +61,7 @@ class Metrics(MetricTable):
     )
     target_refusals = counter(
         "llm_router_target_refusals_total",
-        "Refusals that need an operator: credential, quota, a model that does not exist.",
+        "Refusals that need an operator: credential, quota, a model that does not exist, an address that has moved.",
         "target",
         "reason",
     )
@@ -117,9 +117,9 @@ class Metrics(MetricTable):
         for target in targets:
             self.target_demand.labels(target.name, target.billed_by.name)
             self.usage_disagreements.labels(target.billed_by.name, target.name)
-            for error in (CredentialRefused, ModelMissing):
+            for error in (CredentialRefused, ModelMissing, TargetMoved):
                 self.target_refusals.labels(target.name, error.code)
-            for reason in ("failure_ratio", CredentialRefused.code, ProviderRateLimited.code):
+            for reason in ("failure_ratio", CredentialRefused.code, ProviderRateLimited.code, TargetMoved.code):
                 self.breaker_openings.labels(target.name, reason)
             for outcome in ("ok", "failed", "abandoned"):
                 self.breaker_probes.labels(target.name, outcome)

@@ -11,6 +11,7 @@ from llm_router.breaker.permit import Permit
 from llm_router.chain.recordable import recordable_status, recordable_text, recordable_usage
 from llm_router.chain.timers import Timers
 from llm_router.errors import ProviderError
+from llm_router.quotable import without_keys
 from llm_router.target import Target
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -84,11 +85,11 @@ class Attempt(ABC):
             target=self.target.name,
             provider=self.target.billed_by.name,
             target_model=self.target.model,
-            response_model=recordable_text(self.response_model),
+            response_model=self._text(self.response_model),
             outcome=self._outcome(error),
             error_code=error.code if error else "",
             http_status=recordable_status(reply.http_status if reply else error.http_status if error else 0),
-            provider_request_id=recordable_text(reply.provider_request_id) if reply else "",
+            provider_request_id=self._text(reply.provider_request_id) if reply else "",
             finish_reason=self.finish_reason if error is None else _broken_off(error),
         )
         record.started_at.FromNanoseconds(self.timers.started_ns)
@@ -97,6 +98,9 @@ class Attempt(ABC):
             record.time_to_first_chunk.FromNanoseconds(int(self.timers.time_to_first_chunk * 1e9))
         self._record_usage(record, error)
         return record
+
+    def _text(self, text: str) -> str:
+        return recordable_text(without_keys(text, self.target.credential))
 
     def _outcome(self, error: ProviderError | None) -> routerpb.Outcome.ValueType:
         if error is None:

@@ -123,6 +123,7 @@ class Attempts(Generic[AnyAttempt]):
         if error is None:
             attempt.permit.succeeded()
         else:
+            error.clean(attempt.target.credential)
             attempt.permit.failed(error)
         record = attempt.record(error)
         self._count(record, timers.time_to_first_chunk)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import structlog
 
 from llm_router.breaker.permit import Permit
@@ -22,6 +21,7 @@ from llm_router.chain.recordable import recordable_text
 from llm_router.errors import CompletionFailed, HedgeLost, ProviderError, interrupted
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Provider
+from llm_router.quotable import without_keys
 from llm_router.routes.file import Route
 from llm_router.strategies.balance import order_targets
 from llm_router.strategies.continuation import MAX_CONTINUATIONS, Delivered, continuation_of
@@ -30,13 +30,9 @@ from llm_router.strategies.splice import Splice
 from llm_router.target import Target
 from pricing.estimate import estimate_tokens
 from pricing.usage import FIELDS, TEXT_FIELDS, Usage
-from servicekit.sse import MAX_EVENT_BYTES
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
-
-# As long as one event of a provider may be: an answer with `prompt_logprobs` is one, and they are most of it.
-_MAX_FIELDS_BYTES = MAX_EVENT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +223,18 @@ class Chain:
         self._outbox.put_event(routerpb.StreamCompletionResponse(attempt_finished=finished))
 
     def _finished(self, last: ChatAttempt) -> routerpb.StreamCompletionResponse:
-        answer = last.answer
+        answer, credential = last.answer, last.target.credential
         is_estimated = any(record.usage_source == routerpb.USAGE_SOURCE_ESTIMATED for record in self._answering)
         return routerpb.StreamCompletionResponse(
             finished=routerpb.Finished(
                 finish_reasons=[answer.finish_reasons[index] for index in sorted(answer.finish_reasons)],
-                response_model=recordable_text(answer.response_model) or last.target.model,
+                response_model=recordable_text(without_keys(answer.response_model, credential)) or last.target.model,
                 usage=_sum([Usage.from_proto(record.usage) for record in self._answering]).to_proto(),
                 usage_source=routerpb.USAGE_SOURCE_ESTIMATED if is_estimated else routerpb.USAGE_SOURCE_REPORTED,
-                system_fingerprint=recordable_text(answer.system_fingerprint),
-                response_fields=_encoded(answer.fields),
+                system_fingerprint=recordable_text(without_keys(answer.system_fingerprint, credential)),
+                response_fields=answer.encoded_fields(),
             )
         )
-
-
-def _encoded(fields: Mapping[str, object]) -> bytes:
-    """Return the provider's own fields as JSON; nothing when there are none, or more than an answer's facts can be."""
-    encoded = orjson.dumps(fields) if fields else b""
-    return encoded if len(encoded) <= _MAX_FIELDS_BYTES else b""
 
 
 async def _stop(contenders: Mapping[asyncio.Task[None], ChatAttempt]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from llm_router.providers.events import MAX_NAME_CHARACTERS
 from pricing.usage import FIELDS, TEXT_FIELDS, Usage
 
-MAX_CHARACTERS = 256
 # No request takes so many tokens. The ledger refuses 100 times as many, as the cost would not fit its column.
 MAX_TOKENS = 10**10
 _MAX_COUNTS = {"web_search_requests": 10**6, "code_execution_seconds": 10**6}
@@ -23,8 +23,8 @@ def recordable_text(value: object) -> str:
     if not isinstance(value, str):
         return ""
     if value.isascii() and value.isprintable():
-        return value[:MAX_CHARACTERS]
-    cut = value[:MAX_CHARACTERS]
+        return value[:MAX_NAME_CHARACTERS]
+    cut = value[:MAX_NAME_CHARACTERS]
     return "".join(each if each.isprintable() else _REPLACEMENT for each in cut)
 
 

@@ -5,6 +5,7 @@ A vendor's SDK takes a second and tens of megabytes to import, so only those tha
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,16 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
     # An engine of our own is the last target of a route: giving up on it early gains nothing.
     "vllm": ProviderSpec(_vllm, needs_credential=False, needs_base_url=True, first_content_seconds=30.0),
 }
+
+
+# What the SDKs read from the environment by themselves: addresses, and headers and accounts for all targets alike.
+_SDK_PREFIXES = ("OPENAI_", "ANTHROPIC_")
+
+
+def forget_sdk_environment() -> None:
+    """Make the routes file the only place that says where a request goes and which credential it carries."""
+    for name in [name for name in os.environ if name.startswith(_SDK_PREFIXES)]:
+        del os.environ[name]
 
 
 def create_provider(target: Target, ssl_context: ssl.SSLContext) -> Provider:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx2
+import orjson
 
 from llm_router.errors import ConnectionLost, ProviderError, StreamBroken
 from llm_router.providers.chat_body import ChatBody
-from llm_router.providers.events import parse_event
+from llm_router.providers.client import is_plain
+from llm_router.providers.events import LARGE_EVENT_BYTES, MAX_NAME_CHARACTERS, parse_event
 from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.transport import PacedStream
 from llm_router.providers.usage import Counting
@@ -36,6 +40,10 @@ class MessagesEvent:
 Content = str | bytes | MessagesEvent
 
 
+_MAX_FIELDS = 50
+# A field of a longer event is kept as JSON, whose size is known.
+_SMALL_EVENT_BYTES = 4096
+
 _CUT_SHORT = frozenset({routerpb.FINISH_REASON_LENGTH, routerpb.FINISH_REASON_CONTENT_FILTER})
 
 
@@ -51,7 +59,10 @@ class Answer:
     """Counts what is billed."""
     finish_reasons: dict[int, routerpb.FinishReason.ValueType] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
-    """What the provider's chunks have beside the fields that are read here, by name; the newest value of each."""
+    """What the provider's chunks have beside the fields that are read here, by name; the newest value of each.
+
+    Fields that would make more than an event can hold are left out.
+    """
     has_ended: bool = False
     """The wire's own end marker came."""
     has_trailer: bool = False
@@ -59,6 +70,7 @@ class Answer:
     went_on: bool = False
     """Content came after a finish reason: this provider's finish reasons are no end."""
     _reopened: set[int] = field(default_factory=set)  # choices with content after their finish reason
+    _large_fields: dict[str, int] = field(default_factory=dict)  # how many bytes those have that are kept as JSON
 
     @property
     def usage(self) -> Usage | None:
@@ -83,6 +95,33 @@ class Answer:
         """Whether the answer is complete if the stream ends here, cleanly."""
         return self.is_whole and (self.has_ended or self.has_trailer or not self.went_on)
 
+    def keep_field(self, name: str, value: object, event_bytes: int) -> None:
+        """Keep a field of an event that has this length."""
+        if len(name) > MAX_NAME_CHARACTERS or (name not in self.fields and len(self.fields) >= _MAX_FIELDS):
+            return
+        if event_bytes > _SMALL_EVENT_BYTES:
+            try:
+                encoded = orjson.dumps(value)
+            except TypeError:  # what no JSON of ours can hold: a number of more than 64 bits, too deep a nesting
+                return
+            others = sum(size for other, size in self._large_fields.items() if other != name)
+            if others + len(encoded) > MAX_EVENT_BYTES:
+                return
+            self._large_fields[name] = len(encoded)
+            value = orjson.Fragment(encoded)
+        elif self._large_fields:
+            self._large_fields.pop(name, None)
+        self.fields[name] = value
+
+    def encoded_fields(self) -> bytes:
+        """Return the fields as one JSON object; nothing when there are none."""
+        if not self.fields:
+            return b""
+        try:
+            return orjson.dumps(self.fields)
+        except TypeError:
+            return orjson.dumps({name: value for name, value in self.fields.items() if _is_json(value)})
+
     def finish(self, index: int, reason: routerpb.FinishReason.ValueType) -> None:
         """Note why a choice has ended; the newest reason holds, but a mere "stop" right behind it says nothing new."""
         is_cut_short = self.finish_reasons.get(index) in _CUT_SHORT
@@ -96,6 +135,14 @@ class Answer:
         if index in self.finish_reasons:
             self._reopened.add(index)
             self.went_on, self.has_trailer = True, False
+
+
+def _is_json(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 class Wire(Protocol):
@@ -118,34 +165,42 @@ class _JsonDecoder:
     """Collects a reply that is one JSON object instead of a stream."""
 
     def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._object = bytearray()
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take the next bytes. EventTooLong when there are too many."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        if self._size > MAX_EVENT_BYTES:
+        self._object += chunk
+        if len(self._object) > MAX_EVENT_BYTES:
             raise EventTooLong
         return []
 
     def end(self) -> ServerSentEvent | None:
         """Return the object."""
-        chunks, self._chunks = self._chunks, []
-        return ServerSentEvent(b"".join(chunks)) if chunks else None
+        whole, self._object = bytes(self._object), bytearray()
+        return ServerSentEvent(whole) if whole else None
+
+
+# One after the other, so that the memory of one is free again before the next is read.
+_large_events = ThreadPoolExecutor(1, "large-events")
+# So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
+_READS_IN_A_ROW = 256
 
 
 class AnswerStream:
     """An answer that is coming in over HTTP: as a stream, or whole, whatever was asked for."""
 
     def __init__(self, response: httpx2.Response, wire: Wire, provider_request_id: str) -> None:
-        self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
+        """StreamBroken when the reply is compressed, which nobody has asked for."""
+        if not is_plain(response):
+            raise StreamBroken("the answer is compressed although it was asked for as it is", http_status=200)
+        self._chunks: AsyncIterator[bytes] = response.aiter_raw()
+        self._reads = 0
         self._decoder: SseDecoder | _JsonDecoder | None = None  # the first byte tells which; many label it wrongly
         self._wire = wire
         self._failure: ProviderError | None = None
         self._connection = response.extensions.get("network_stream")
         self.http_status = response.status_code
-        self.provider_request_id = provider_request_id
+        self.provider_request_id = provider_request_id[:MAX_NAME_CHARACTERS]
 
     @property
     def answer(self) -> Answer:
@@ -165,12 +220,15 @@ class AnswerStream:
         """
         if self._failure is not None:
             raise self._failure
+        self._reads += 1
+        if self._reads % _READS_IN_A_ROW == 0:
+            await asyncio.sleep(0)
         try:
             chunk = await anext(self._chunks, None)
         except httpx2.HTTPError as error:
             raise ConnectionLost("the connection broke") from error
         if chunk is None:
-            return self._last()
+            return await self._last()
         if self._decoder is None:
             chunk = chunk.lstrip()
             if not chunk:
@@ -180,20 +238,28 @@ class AnswerStream:
             events = self._decoder.feed(chunk)
         except EventTooLong as error:
             raise StreamBroken("an event of the stream was too long") from error
-        return self._read(events) if events else []
+        if not events:
+            return []
+        if len(events[0].data) > LARGE_EVENT_BYTES:  # no other one can be: it began in this chunk
+            return await self._read_aside(events)
+        return self._read(events)
 
     def end(self) -> list[Content]:
         """Return the content that is due though the stream did not end. ProviderError when something is unfinished."""
         return self._wire.end()
 
-    def _last(self) -> list[Content] | None:
+    async def _last(self) -> list[Content] | None:
         """Return the content that the end of the stream brings; None when it brings none.
 
         An event may lack its last blank line.
         """
         event = self._decoder.end() if self._decoder is not None else None
-        contents = self._read([event]) if event is not None else []
+        contents = await self._read_aside([event]) if event is not None else []
         return contents or self._wire.end() or None
+
+    async def _read_aside(self, events: list[ServerSentEvent]) -> list[Content]:
+        """Read events of which one may be long: the event loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(_large_events, self._read, events)
 
     def _read(self, events: list[ServerSentEvent]) -> list[Content]:
         contents: list[Content] = []

@@ -20,11 +20,14 @@ from llm_router.errors import (
     ProviderUnavailable,
     RequestRejected,
     RequestUntranslatable,
+    TargetMoved,
 )
 from servicekit.lenient_json import clean_text
 
-_MAX_MESSAGE_CHARACTERS = 500
-_MAX_PARAM_CHARACTERS = 100
+# It is cut once more when the keys in it are taken out: `ProviderError.clean`.
+_MAX_MESSAGE_CHARACTERS = 2000
+_MAX_PARAM_CHARACTERS = 500
+_MAX_DATE_CHARACTERS = 64
 # What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 CONTEXT_WORDS = ("prompt is too long", "maximum context length")
@@ -37,9 +40,12 @@ _MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60.0
 def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> ProviderError:
     """Turn status, parsed body and headers of a refused request into the error that decides what happens next."""
     details = _error_object(body)
-    code, kind = str(details.get("code") or ""), str(details.get("type") or "")
+    code, kind = _name(details.get("code")), _name(details.get("type"))
     if status in {401, 402, 403}:
         return CredentialRefused(f"the provider refused our credential with {status}", http_status=status)
+    if 300 <= status < 400:
+        message = f"the provider redirects elsewhere with {status}: the target's base_url is not its address"
+        return TargetMoved(message, http_status=status)
     if status == 429:
         if _QUOTA_CODES & {code, kind}:
             return CredentialRefused("the account behind our credential is out of quota", http_status=status)
@@ -58,7 +64,7 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     own = code if _PROVIDER_CODE.fullmatch(code) else ""
     if _CONTEXT_CODES & {code, kind} or any(words in message for words in CONTEXT_WORDS):
         return ContextTooLong(message, http_status=status, param="messages")
-    param = clean_text(str(details.get("param") or "")[:_MAX_PARAM_CHARACTERS])
+    param = clean_text(_name(details.get("param"))[:_MAX_PARAM_CHARACTERS])
     return RequestRejected(message, http_status=status, param=param, provider_code=own)
 
 
@@ -80,7 +86,7 @@ def _requested_seconds(headers: Mapping[str, str]) -> float | None:
             return milliseconds / 1000
     value = headers.get("retry-after", "")
     seconds = _number(value)
-    if seconds is not None:
+    if seconds is not None or len(value) > _MAX_DATE_CHARACTERS:
         return seconds
     try:
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
@@ -108,6 +114,11 @@ def _as_json(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # nested too deeply, or a number of more than 64 bits
         return ""
+
+
+def _name(value: object) -> str:
+    """Return a code or the name of a field as a text; nothing when it is none."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value else ""
 
 
 def _error_object(body: object) -> dict[str, Any]:

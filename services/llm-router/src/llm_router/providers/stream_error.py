@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_router.errors import ProviderError, StreamBroken
-from llm_router.providers.events import named
+from llm_router.providers.events import MAX_NAME_CHARACTERS, named
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.refusal import CONTEXT_WORDS, read_refusal
 
@@ -46,7 +46,8 @@ def read_stream_error(event: dict[str, Any]) -> ProviderError:
     status = _status_in(error)
     if status is not None:
         return read_refusal(status, {"error": error}, {})
-    if any(words in str(error.get("message")) for words in CONTEXT_WORDS):
+    message = error.get("message")
+    if isinstance(message, str) and any(words in message for words in CONTEXT_WORDS):
         return read_refusal(400, {"error": error}, {})
     names = (named(error.get(name)) for name in ("code", "type") if error.get(name) not in (None, "", "error"))
     return StreamBroken("the provider reported an error in its stream" + next(filter(None, names), ""))
@@ -60,7 +61,8 @@ def _status_in(error: dict[str, Any]) -> int | None:
         if number is not None and 400 <= number < 600:
             return number
     for value in values:
-        known = _STATUS_OF_NAME.get("".join(filter(str.isalnum, value.lower()))) if isinstance(value, str) else None
+        name = value.lower() if isinstance(value, str) and len(value) <= MAX_NAME_CHARACTERS else ""
+        known = _STATUS_OF_NAME.get("".join(filter(str.isalnum, name)))
         if known is not None:
             return known
     return None

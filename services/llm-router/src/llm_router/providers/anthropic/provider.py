@@ -14,9 +14,9 @@ from llm_router.providers.anthropic.request import to_messages_body, without_uns
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.chat_body import ChatBody, Json
+from llm_router.providers.client import ProviderHttpClient
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
-from llm_router.providers.transport import PacedTransport
 from llm_router.target import Target
 
 
@@ -31,7 +31,7 @@ class AnthropicProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=anthropic.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=anthropic.DefaultAsyncHttpxClient(transport=PacedTransport(ssl_context)),
+            http_client=ProviderHttpClient(ssl_context),
         )
 
     @asynccontextmanager

@@ -12,13 +12,13 @@ from openai import AsyncOpenAI
 
 from llm_router.errors import ProviderError, TargetUnreachable
 from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.client import ProviderHttpClient
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
-from llm_router.providers.transport import PacedTransport
 from llm_router.target import Target
 
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -48,7 +48,7 @@ class OpenAIProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=openai.DefaultAsyncHttpxClient(transport=PacedTransport(ssl_context)),
+            http_client=ProviderHttpClient(ssl_context),
         )
 
     @asynccontextmanager
