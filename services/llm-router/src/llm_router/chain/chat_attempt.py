@@ -17,12 +17,16 @@ from llm_router.strategies.splice import Splice
 from llm_router.target import Target
 from pricing.estimate import estimate_tokens
 from pricing.usage import Usage
+from servicekit.sse import MAX_EVENT_BYTES
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Behind the usage that follows the finish reasons the end marker comes at once or not at all.
 _MARKER_SECONDS = 2.0
 # How long usage is awaited from a server that may not end its answers; as a rule it takes some seconds at most.
 _USAGE_SECONDS = 10.0
+# Of all that one read of the network brings: it travels to the edge in one message, where a character has four bytes
+# at most. An event has less, unless its characters need more room in our JSON than in its own.
+_MAX_CONTENT_AT_ONCE = MAX_EVENT_BYTES + 64 * 1024
 # The HTTP body ends right behind the end marker; only when it was read to its end can the connection serve again.
 _LINGER_SECONDS = 0.02
 
@@ -151,7 +155,10 @@ class ChatAttempt(Attempt):
         return answer.is_whole and (answer.has_trailer or (self.target.may_omit_end and not answer.went_on))
 
     def _take(self, contents: list[Content]) -> list[Content]:
-        self._received_bytes += sum(len(content) for content in contents)
+        size = sum(map(len, contents))
+        if size > _MAX_CONTENT_AT_ONCE:
+            raise StreamBroken("an event of the stream becomes too much content")
+        self._received_bytes += size
         self.timers.received()
         if self._splice is not None:
             contents = self._splice.join(contents)

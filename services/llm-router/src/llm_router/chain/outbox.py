@@ -11,6 +11,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # Covers every pause of the reader but those of a slow client; beyond it the provider is not read.
 _MAX_WAITING = 512
+_MAX_WAITING_SIZE = 512 * 1024  # characters or bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: list[_Item] = []
+        self._size = 0  # of the content among them
         self._answering = 0  # the attempt that the next delta has to name; 0: none
         self._is_closed = False
         self._taker: asyncio.Future[None] | None = None
@@ -38,10 +40,11 @@ class Outbox:
 
     async def put_content(self, contents: list[Content]) -> None:
         """Queue content; waits while too much is waiting already."""
-        while len(self._waiting) >= _MAX_WAITING:
+        while len(self._waiting) >= _MAX_WAITING or self._size >= _MAX_WAITING_SIZE:
             self._room.clear()
             await self._room.wait()
         self._waiting += contents
+        self._size += sum(map(len, contents))
         self._all_sent.clear()
         self._wake()
 
@@ -77,7 +80,7 @@ class Outbox:
                 await self._taker
             finally:
                 self._taker = None
-        taken, self._waiting = self._waiting, []
+        taken, self._waiting, self._size = self._waiting, [], 0
         self._room.set()
         return self._messages(taken)
 

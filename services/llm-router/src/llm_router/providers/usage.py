@@ -19,6 +19,9 @@ MAX_COUNT = 10**12 - 1
 _MAX_DEPTH = 2
 _MAX_NAMES = 200
 _MAX_UNPRICED = 5
+# A longer name is no vendor's; what it counts may be billed all the same.
+_MAX_NAME_CHARACTERS = 200
+_LONG_NAME = "unknown_tokens"
 
 # How vendors call what they bill. What else stands in a `usage` object is times, costs and the like.
 _BILLED_UNIT = re.compile(
@@ -68,9 +71,9 @@ class Counts:
                 value = number
             if value > MAX_COUNT:
                 if len(self._impossible) < _MAX_NAMES:
-                    self._impossible.add(name)
+                    self._impossible.add(name if len(name) <= _MAX_NAME_CHARACTERS else _LONG_NAME)
             elif value > counts.get(name, -1) and (name in counts or len(counts) < _MAX_NAMES):
-                counts[name] = value
+                counts[name if len(name) <= _MAX_NAME_CHARACTERS else _LONG_NAME] = value
 
     def first(self, *names: str) -> int | None:
         """Return the count of the first of `names` that has one."""

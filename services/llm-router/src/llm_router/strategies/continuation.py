@@ -12,6 +12,8 @@ from llm_router.strategies.splice import anchor_of
 from pricing.estimate import estimate_tokens
 
 MAX_CONTINUATIONS = 2
+# A longer answer is delivered and not kept: few targets would take it as a prompt.
+_MAX_KEPT_CHARACTERS = 1024 * 1024
 # For the words that are repeated and left out again.
 _REPETITION_TOKENS = 32
 _LIMITS = ("max_tokens", "max_completion_tokens")
@@ -28,7 +30,7 @@ class Delivered:
         self.characters = 0
         """Of the text of choice 0."""
         self.is_plain = True
-        """Whether it is text and thoughts only: what can be carried on. Known only when the text is kept."""
+        """Whether it is text and thoughts only, all of it kept: what can be carried on. True when nothing is kept."""
 
     def add(self, contents: list[Content]) -> None:
         """Note what is sent on now."""
@@ -37,6 +39,8 @@ class Delivered:
                 self.characters += len(content)
                 if self._keeps_text:
                     self._texts.append(content)
+                    if self.characters > _MAX_KEPT_CHARACTERS:
+                        self._keeps_text, self._texts, self.is_plain = False, [], False
             elif self._keeps_text:
                 self.is_plain = self.is_plain and not isinstance(content, MessagesEvent) and _is_plain(content)
 

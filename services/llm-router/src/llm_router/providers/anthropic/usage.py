@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from llm_router.providers.events import MAX_NAME_CHARACTERS
 from llm_router.providers.usage import Counts, Json, is_empty, joined, tier_name
 from pricing.usage import Usage
 
@@ -112,7 +113,7 @@ class AnthropicUsage:
         for each in iterations if isinstance(iterations, list) else ():
             kind = each.get("type") if isinstance(each, dict) else None
             if kind is not None and kind != _ITERATION_OF_THE_ANSWER and len(self._other_work) < _MAX_OTHER_WORK:
-                self._other_work.append(f"iterations.{kind}")
+                self._other_work.append(f"iterations.{kind if isinstance(kind, str) else ''}"[:MAX_NAME_CHARACTERS])
 
 
 def _has_web_tool(tools: object) -> bool:

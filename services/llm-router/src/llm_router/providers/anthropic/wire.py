@@ -9,10 +9,11 @@ import orjson
 
 from llm_router.errors import StreamBroken
 from llm_router.providers.anthropic.usage import AnthropicUsage
-from llm_router.providers.events import named, parse_event
+from llm_router.providers.events import MAX_NAME_CHARACTERS, named, parse_event
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.provider import Answer, Content, MessagesEvent
 from llm_router.providers.stream_error import read_stream_error
+from servicekit.sse import MAX_EVENT_BYTES
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -43,6 +44,7 @@ _MESSAGE_FIELDS = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
 _END_FIELDS = ("stop_reason", "stop_sequence", "stop_details")
+_MAX_TOOL_CALLS = 1000
 # Ends that an OpenAI chunk can express, if they come without details.
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
@@ -69,6 +71,7 @@ class AnthropicWire:
         self.answer = Answer(counting=self._usage)
         self._keeps_events = keeps_events
         self._pending: list[Content] = []  # events that travel with the next content: by themselves they are none
+        self._kept_bytes = 0  # of these, and of the arguments of open calls
         self._block = ""  # the kind of the block that is open, or was last
         self._index = 0  # of that block
         self._calls: dict[int, _Call] = {}  # the calls whose blocks are open, by the index of the block
@@ -84,14 +87,11 @@ class AnthropicWire:
             raise StreamBroken(f"an event of the stream has the wrong shape{named(event.get('type'))}") from error
         if not contents:
             return []
-        if self._pending:
-            contents, self._pending = [*self._pending, *contents], []
-        return contents
+        return [*self._take_pending(), *contents] if self._pending else contents
 
     def end(self) -> list[Content]:
         """Return what is due when nothing more comes; see `Wire.end`."""
-        contents = [*self._pending, *(content for index in [*self._calls] for content in self._complete(index))]
-        self._pending = []
+        contents = [*self._take_pending(), *(each for index in [*self._calls] for each in self._complete(index))]
         reason = self.answer.finish_reasons.get(0)
         if reason == routerpb.FINISH_REASON_STOP and self._call_count:
             self.answer.finish_reasons[0] = routerpb.FINISH_REASON_TOOL_CALL
@@ -158,10 +158,13 @@ class AnthropicWire:
 
     def _block_start(self, index: int, block: Json) -> list[Content]:
         contents = self._complete(index)  # some never end a block, or give all of them one index
-        before, self._block, self._index = self._block, _text(block["type"]), index
+        before, self._block, self._index = self._block, _text(block["type"])[:MAX_NAME_CHARACTERS], index
         if self._block == "tool_use":
+            if self._call_count >= _MAX_TOOL_CALLS:
+                raise StreamBroken("the answer has too many tool calls")
             call = self._calls[index] = _Call(self._call_count, _json(block.get("input")))
             self._call_count += 1
+            self._keep(len(call.given_input))
             function = {"name": _text(block["name"]), "arguments": ""}
             identity = {"id": _text(block.get("id")) or f"toolu_{secrets.token_hex(12)}", "type": "function"}
             return [*contents, _choices({"tool_calls": [{"index": call.number, **identity, "function": function}]})]
@@ -183,13 +186,16 @@ class AnthropicWire:
             self._pending += contents
             self._keep_event({"type": "content_block_stop"})
             if contents:  # its arguments do not wait, and the stop stands behind them
-                contents, self._pending = self._pending, []
+                contents = self._take_pending()
         return contents
 
     def _complete(self, index: int) -> list[Content]:
         """End the call of a block; return its arguments if none came as deltas."""
         call = self._calls.pop(index, None)
-        if call is None or call.has_arguments:
+        if call is None:
+            return []
+        self._kept_bytes -= len(call.given_input)
+        if call.has_arguments:
             return []
         return [_arguments(call.number, call.given_input or "{}")]
 
@@ -205,7 +211,20 @@ class AnthropicWire:
 
     def _keep_event(self, event: Json) -> None:
         if self._keeps_events:
-            self._pending.append(MessagesEvent(orjson.dumps(event)))
+            pending = MessagesEvent(orjson.dumps(event))
+            self._pending.append(pending)
+            self._keep(len(pending))
+
+    def _take_pending(self) -> list[Content]:
+        pending, self._pending = self._pending, []
+        self._kept_bytes = sum(len(call.given_input) for call in self._calls.values())
+        return pending
+
+    def _keep(self, size: int) -> None:
+        """Count what is kept until content comes, or the end of a block. StreamBroken when that is too much."""
+        self._kept_bytes += size
+        if self._kept_bytes > MAX_EVENT_BYTES:
+            raise StreamBroken("too much comes before the content that it belongs to")
 
     def _keep_message(self, message: Json) -> None:
         """Keep what only Anthropic says at the start, e.g. the service tier; null says nothing."""
@@ -229,12 +248,11 @@ class AnthropicWire:
         if reason not in _PLAIN_ENDS or details or usage:
             end = {"type": "message_delta", "delta": {**delta, "stop_reason": reason}}
             self._keep_event(end | ({"usage": usage} if usage else {}))
-        contents, self._pending = self._pending, []
-        return contents
+        return self._take_pending()
 
     def _note_message(self, message: Json) -> None:
         if isinstance(message.get("model"), str):
-            self.answer.response_model = message["model"]
+            self.answer.response_model = message["model"][:MAX_NAME_CHARACTERS]
         self._note_usage(message.get("usage"))
         self._note_container(message)
         self._keep_message(message)

@@ -19,6 +19,15 @@ from llm_router.providers.numbers import whole_number
 Json = dict[str, Any]
 
 _MAX_TOOL_CALLS = 1000
+_MAX_NAME_CHARACTERS = 1000
+# Of the arguments that are held back, or kept to see where those of a call end. What was sent on may be longer.
+_MAX_KEPT_CHARACTERS = 1024 * 1024
+# Some engines make up another id, or another number, for each fragment.
+_MAX_ID_CHARACTERS = 1024 * 1024
+_MAX_INDEXES = 100_000
+# To see whether arguments are complete all of them are read; long ones that often look so, and are not, are left alone.
+_LONG_ARGUMENTS = 16 * 1024
+_MAX_LOOKS = 32
 _OWN_FIELDS = frozenset({"index", "id", "type", "function", "custom", "name", "arguments"})
 
 
@@ -34,16 +43,34 @@ class _Call:
         self.number: int | None = None  # the index under which it leaves, from its first fragment on
         self.pieces: list[str] = []
         self.more: Json = {}  # fields that only the vendor knows, to leave with the next fragment
+        self._looked_at = 0  # how many pieces there were when they were read last
+        self._was_complete = False
+        self._looks = 0  # at long arguments that were not complete
+        self._is_forgotten = False
 
     @property
     def is_complete(self) -> bool:
         """Whether its arguments are one JSON object already, so that nothing can be added."""
         if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
             return False
+        if self._looked_at != len(self.pieces) and self._looks < _MAX_LOOKS:
+            self._looked_at = len(self.pieces)
+            self._was_complete = self._is_object("".join(self.pieces))
+        return self._was_complete and self._looked_at == len(self.pieces)
+
+    def _is_object(self, arguments: str) -> bool:
         try:
-            return isinstance(orjson.loads("".join(self.pieces)), dict)
+            is_object = isinstance(orjson.loads(arguments), dict)
         except orjson.JSONDecodeError:
-            return False
+            is_object = False
+        if not is_object and len(arguments) > _LONG_ARGUMENTS:
+            self._looks += 1
+        return is_object
+
+    def forget(self) -> None:
+        """Keep no more of arguments that have been sent on."""
+        self._is_forgotten = True
+        self.pieces = ["{"]  # there were some, and they are not complete
 
     def add(self, arguments: str, *, takes_arguments: bool) -> str:
         """Keep a fragment of the arguments; return what of it is to be sent on.
@@ -59,7 +86,7 @@ class _Call:
             if orjson.loads("".join(self.pieces)) == _read(arguments):
                 return ""  # the whole call once more, as some do in their last chunk
             raise StreamBroken("a tool call has more arguments after their end")
-        if arguments:
+        if arguments and not self._is_forgotten:
             self.pieces.append(arguments)
         return arguments
 
@@ -77,6 +104,8 @@ class ToolCalls:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._count = 0
+        self._kept = 0  # characters of arguments
+        self._id_characters = 0
 
     @property
     def are_delivered(self) -> bool:
@@ -118,16 +147,30 @@ class ToolCalls:
         arguments = _arguments(function.get("input" if kind == "custom" else "arguments"))
         call = self._call_of(_identifier(fragment.get("id")), _index(fragment.get("index")), name, arguments, sent)
         if call.number is None:
-            call.kind, call.type = kind, call.type or _text(fragment.get("type"), "type")
+            call.kind, call.type = kind, call.type or _text(fragment.get("type"), "type")[:_MAX_NAME_CHARACTERS]
             # In pieces, or from its beginning again with each fragment.
             call.name = name if name.startswith(call.name) else call.name + name
+            if len(call.name) > _MAX_NAME_CHARACTERS:
+                raise StreamBroken("the name of a tool call is too long")
         if not _OWN_FIELDS.issuperset(fragment):
-            call.more |= {field: value for field, value in fragment.items() if field not in _OWN_FIELDS}
+            more = {field: value for field, value in fragment.items() if field not in _OWN_FIELDS}
+            call.more |= more
+            if call.number is None:
+                self._keep(call, len(orjson.dumps(more)))
         arguments = call.add(arguments, takes_arguments=self._tools.get(call.name, False))
         if call.number is not None:
             self._send(call, arguments, sent)
         elif call.name and (call.pieces or (call.id and self._is_whole(call.name))):
             self._send(call, "".join(call.pieces), sent)
+        self._keep(call, len(arguments))
+
+    def _keep(self, call: _Call, size: int) -> None:
+        """Count what is kept of a call. StreamBroken when too much of it waits for its name."""
+        self._kept += size
+        if self._kept > _MAX_KEPT_CHARACTERS:
+            if call.number is None:
+                raise StreamBroken("a tool call has a long beginning and no name")
+            call.forget()
 
     def _is_whole(self, name: str) -> bool:
         return not self._tools or name in self._tools
@@ -169,12 +212,21 @@ class ToolCalls:
             call = _Call()
             self._calls.append(call)
         if call_id:
-            self._by_id[call_id] = call
-            call.id = call.id or call_id
+            self._note_id(call, call_id)
         if index is not None:
-            self._by_index[index] = call
+            if len(self._by_index) < _MAX_INDEXES:
+                self._by_index[index] = call
             call.has_vendor_index = True
         return call
+
+    def _note_id(self, call: _Call, call_id: str) -> None:
+        if call_id not in self._by_id:
+            self._id_characters += len(call_id)
+        if self._id_characters <= _MAX_ID_CHARACTERS:
+            self._by_id[call_id] = call
+        elif not call.id:
+            raise StreamBroken("the ids of the tool calls are too long")
+        call.id = call.id or call_id
 
     def _carried_on(self, call_id: str, index: int | None, name: str, arguments: str) -> _Call | None:
         """Return the call that a fragment without a known id carries on; None when it begins one."""

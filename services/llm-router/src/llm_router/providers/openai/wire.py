@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from llm_router.errors import StreamBroken
-from llm_router.providers.events import named, parse_event
+from llm_router.providers.events import MAX_NAME_CHARACTERS, named, parse_event
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.openai.delta import is_nothing, read_delta
 from llm_router.providers.openai.tool_calls import ToolCalls
@@ -48,7 +48,6 @@ _FINISH_REASONS = {
 _CHUNK_FIELDS = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "obfuscation"}
 )
-_MAX_FIELDS = 50
 _PLAIN_FIELDS = frozenset({"index", "delta", "message", "finish_reason"})
 _EMPTY: tuple[object, ...] = ("", [], {})
 
@@ -88,7 +87,7 @@ class OpenAIWire:
         chunk = parse_event(data)
         if chunk.get("error"):
             raise read_stream_error(chunk)
-        self._note(chunk)
+        self._note(chunk, len(data))
         choices = chunk.get("choices")
         if not choices:
             if chunk.get("object") == "error" or (chunk.get("message") and chunk.get("code")):
@@ -121,27 +120,26 @@ class OpenAIWire:
                 self.answer.finish_reasons[index] = routerpb.FINISH_REASON_STOP
         return contents
 
-    def _note(self, chunk: Json) -> None:
+    def _note(self, chunk: Json, event_bytes: int) -> None:
         answer = self.answer
         if not answer.response_model and isinstance(chunk.get("model"), str):
-            answer.response_model = chunk["model"]
+            answer.response_model = chunk["model"][:MAX_NAME_CHARACTERS]
         if not answer.system_fingerprint and isinstance(chunk.get("system_fingerprint"), str):
-            answer.system_fingerprint = chunk["system_fingerprint"]
+            answer.system_fingerprint = chunk["system_fingerprint"][:MAX_NAME_CHARACTERS]
         if not _CHUNK_FIELDS.issuperset(chunk):
-            self._note_fields(chunk, chunk.keys() - _CHUNK_FIELDS)
+            self._note_fields(chunk, chunk.keys() - _CHUNK_FIELDS, event_bytes)
         usage = chunk.get("usage")
         if usage:
             self._usage.add(usage)
             answer.has_trailer = not chunk.get("choices") and answer.is_whole
 
-    def _note_fields(self, chunk: Json, names: set[str]) -> None:
-        fields = self.answer.fields
+    def _note_fields(self, chunk: Json, names: set[str], event_bytes: int) -> None:
         for name in names:
-            if chunk[name] is not None and (name in fields or len(fields) < _MAX_FIELDS):
-                fields[name] = chunk[name]
+            if chunk[name] is not None:
+                self.answer.keep_field(name, chunk[name], event_bytes)
         tier = chunk.get("service_tier")
         if tier is not None and tier != self._tier:
-            self._tier = tier
+            self._tier = tier if isinstance(tier, str) and len(tier) <= MAX_NAME_CHARACTERS else None
             self._usage.note_tier(tier)
         elif "x_groq" in chunk and not chunk.get("usage") and (usage := _usage_of_groq(chunk["x_groq"])):
             self._usage.add(usage)
