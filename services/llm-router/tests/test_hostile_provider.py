@@ -102,7 +102,7 @@ SCRIPTS: dict[str, Script] = {
     "deep-code": plays(event(b'{"error": {"code": ' + nested(900) + b', "message": {"a": 1' + b"0" * 4000 + b"}}}")),
     "deep-refusal": plays(event(b'{"error": {"status": 400, "message": ' + nested(900) + b"}}")),
     "huge-number": plays(event(b'{"choices": [{"index": 1' + b"0" * 5000 + b', "delta": {}}]}')),
-    "odd-number": plays(event(b'{"choices": [{"index": 1e400, "delta": {"content": "x"}}]}')),
+    "odd-number": plays(event(b'{"choices": [{"index": 1e300, "delta": {"content": "x"}}]}')),
     "choice": plays(event({"choices": [{"index": 10**9, "delta": {"content": "x"}}]})),
     "usage-odd": plays(chunk("bad", usage=["x"]), event({"usage": "x" * 1000, "choices": [7]})),
 }

@@ -100,10 +100,7 @@ class Answer:
         if len(name) > MAX_NAME_CHARACTERS or (name not in self.fields and len(self.fields) >= _MAX_FIELDS):
             return
         if event_bytes > _SMALL_EVENT_BYTES:
-            try:
-                encoded = orjson.dumps(value)
-            except TypeError:  # what no JSON of ours can hold: a number of more than 64 bits, too deep a nesting
-                return
+            encoded = orjson.dumps(value)
             others = sum(size for other, size in self._large_fields.items() if other != name)
             if others + len(encoded) > MAX_EVENT_BYTES:
                 return
@@ -115,12 +112,7 @@ class Answer:
 
     def encoded_fields(self) -> bytes:
         """Return the fields as one JSON object; nothing when there are none."""
-        if not self.fields:
-            return b""
-        try:
-            return orjson.dumps(self.fields)
-        except TypeError:
-            return orjson.dumps({name: value for name, value in self.fields.items() if _is_json(value)})
+        return orjson.dumps(self.fields) if self.fields else b""
 
     def finish(self, index: int, reason: routerpb.FinishReason.ValueType) -> None:
         """Note why a choice has ended; the newest reason holds, but a mere "stop" right behind it says nothing new."""
@@ -135,14 +127,6 @@ class Answer:
         if index in self.finish_reasons:
             self._reopened.add(index)
             self.went_on, self.has_trailer = True, False
-
-
-def _is_json(value: object) -> bool:
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        return False
-    return True
 
 
 class Wire(Protocol):
