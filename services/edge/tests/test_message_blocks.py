@@ -31,6 +31,9 @@ def native(kind: str, **more: object) -> MessagesEvent:
     return MessagesEvent(orjson.dumps({"type": kind, **more}))
 
 
+START = native("content_block_start", content_block={"type": "thinking", "thinking": ""})
+
+
 def events_of(*chunks: str | bytes) -> list[Json]:
     """Return all events of an answer, taken chunk by chunk."""
     blocks = MessageBlocks()
@@ -138,6 +141,14 @@ def test_other_choices_are_not_part_of_a_message() -> None:
         [chunk({"tool_calls": [5]})],
         [native("content_block_delta", delta={"type": "text_delta", "text": "x"})],
         [native("content_block_start")],
+        [native("content_block_start", content_block={"type": "text", "text": 5})],
+        [START, native("content_block_delta", delta={"type": "text_delta", "text": 5})],
+        [START, native("content_block_delta", delta={"type": "input_json_delta", "partial_json": {"x": 1}})],
+        [START, native("content_block_delta", delta={"text": "x"})],
+        [native("message_start", message=[])],
+        [chunk({"content": 5})],
+        [chunk({"reasoning": {"x": 1}})],
+        [chunk({"tool_calls": [{"index": "0", "function": {"arguments": "x"}}]})],
         [MessagesEvent(b"5")],
         [MessagesEvent(b"{")],
         [call(0, "{}", id="a", name="look"), native("content_block_stop"), call(0, "x")],
@@ -147,6 +158,15 @@ def test_chunks_that_do_not_form_a_message_are_malformed(chunks: list[bytes]) ->
     """With one kind of exception."""
     with pytest.raises(MalformedChunk):
         MessageBlocks().take(chunks)
+
+
+@pytest.mark.parametrize("nothing", [{}, {"thinking": None}])
+def test_a_delta_without_its_text_is_one_with_no_text(nothing: dict[str, None]) -> None:
+    """Clients fail at null and at what is missing."""
+    events = events_of(START, native("content_block_delta", delta={"type": "thinking_delta", **nothing}))
+
+    assert {"type": "thinking_delta", "thinking": ""} == events[1]["delta"]
+    assert "" == joined_blocks(events)[0]["thinking"]
 
 
 pieces = st.one_of(

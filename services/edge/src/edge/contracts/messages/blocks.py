@@ -12,6 +12,7 @@ from servicekit.lenient_json import loads
 
 Json = dict[str, Any]
 
+_TEXT_OF_DELTA = {"input_json_delta": "partial_json", "text_delta": "text", "thinking_delta": "thinking"}
 _EMPTY_BLOCKS: dict[str, Json] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
@@ -73,9 +74,9 @@ class MessageBlocks:
 
     def _read(self, delta: Json, events: list[Json]) -> None:
         if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
-            self._add("thinking", {"type": "thinking_delta", "thinking": thinking}, events)
+            self._add("thinking", {"type": "thinking_delta", "thinking": _text(thinking)}, events)
         for text in filter(None, (delta.get("content"), delta.get("refusal"))):
-            self._add("text", {"type": "text_delta", "text": text}, events)
+            self._add("text", {"type": "text_delta", "text": _text(text)}, events)
         self.is_refusal |= bool(delta.get("refusal"))
         for fragment in delta.get("tool_calls") or ():
             self._take_fragment(fragment, events)
@@ -91,19 +92,19 @@ class MessageBlocks:
         match event["type"]:
             case "content_block_start":
                 events += self.close()
-                self._start(event["content_block"], events)
+                self._start(_checked_block(event["content_block"]), events)
             case "content_block_delta":
                 if self._kind is None:
                     raise ValueError("a delta outside of a block")
-                events.append(self._delta(event["delta"]))
+                events.append(self._delta(_checked_delta(event["delta"])))
             case "content_block_stop":
                 events += self.close()
             case "message_start":
-                self.message = event["message"]
-                self.usage = self.message.pop("usage", {})
+                self.message = {**event["message"]}
+                self.usage = {**(self.message.pop("usage", None) or {})}
             case "message_delta":
-                self.stop = event["delta"]
-                self.usage |= event.get("usage", {})
+                self.stop = {**event["delta"]}
+                self.usage = {**self.usage, **(event.get("usage") or {})}
 
     def _add(self, kind: str, delta: Json, events: list[Json]) -> None:
         if self._call is not None:
@@ -116,7 +117,7 @@ class MessageBlocks:
 
     def _take_fragment(self, fragment: Json, events: list[Json]) -> None:
         """Write fragments of the open tool call; keep those of others until it ends: blocks cannot overlap."""
-        number = fragment.get("index", 0)
+        number = _number(fragment.get("index", 0))
         function = fragment.get("function") or {}
         arguments = function.get("arguments") or ""
         if number == self._call:
@@ -175,13 +176,43 @@ def _join(block: Json, delta: Json, index: int, inputs: dict[int, str]) -> None:
         case "input_json_delta":
             inputs[index] = inputs.get(index, "") + delta["partial_json"]
         case "text_delta":
-            block["text"] = block.get("text", "") + delta["text"]
+            block["text"] = (block.get("text") or "") + delta["text"]
         case "thinking_delta":
-            block["thinking"] = block.get("thinking", "") + delta["thinking"]
+            block["thinking"] = (block.get("thinking") or "") + delta["thinking"]
         case "signature_delta":
-            block["signature"] = delta["signature"]
+            block["signature"] = delta.get("signature")
         case "citations_delta":
-            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+            block["citations"] = [*(block.get("citations") or []), delta.get("citation")]
+
+
+def _checked_block(block: Json) -> Json:
+    """Return the start of a block, to which deltas can be joined; TypeError when it is none."""
+    _text(block["type"])
+    for name in ("text", "thinking"):
+        _text(block.get(name) or "")
+    if not isinstance(block.get("citations") or [], list):
+        raise TypeError("the citations of a block are no list")
+    return block
+
+
+def _checked_delta(delta: Json) -> Json:
+    """Return a delta that can be joined to a block; TypeError when it is none. Kinds that nobody here knows can."""
+    name = _TEXT_OF_DELTA.get(_text(delta["type"]))
+    if name is None or isinstance(delta.get(name), str):
+        return delta
+    return {**delta, name: _text(delta.get(name) or "")}  # clients fail at null
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("not a number")
+    return value
 
 
 def _input(arguments: str) -> Json:
