@@ -75,7 +75,9 @@ class Edge:
         """Put the application together with the settings as they are now."""
         settings = Settings(**self.settings)
         contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
-        caches = [ExactCache() if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts]
+        caches = [
+            ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts
+        ]
         capacity = Capacity(
             settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
         )

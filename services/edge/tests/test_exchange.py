@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from edge.events.spool import Spool, _Append
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
-from .scripted_edge import Edge, running_edge
+from .scripted_edge import QUESTION, Edge, running_edge
 from .scripted_redis import FakeRedis
 from .scripted_router import STOP, Visit, attempted, finished, is_silent, started, texts, waits_for
 
@@ -88,6 +89,70 @@ async def test_both_contracts_and_both_ways_share_an_answer(edge: Edge) -> None:
     assert stream.content.endswith(b"data: [DONE]\n\n")
     assert "Paris." == whole.json["choices"][0]["message"]["content"]
     assert whole.headers["cache-status"] == "edge; hit"
+
+
+# Entries that can be read, and are no answer to a question with one choice, or none that a contract can write.
+UNUSABLE: dict[str, dict[str, object]] = {
+    "two choices": {"finish_reasons": [1, 1]},
+    "no choices in a chunk": {"chunks": ["x", [{}]]},
+    "no delta": {"chunks": ["x", [{"index": 0, "delta": 5}]]},
+    "text that is a number": {"chunks": [[{"index": 0, "delta": {"content": 5}}]]},
+    "a call that is a text": {"chunks": [[{"index": 0, "delta": {"tool_calls": ["x"]}}]]},
+    "a call without a number": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": "x"}]}}]]},
+    "a number that cannot be written": {"chunks": [[{"index": 0, "delta": {"content": "x", "more": 10**30}}]]},
+    "a field that cannot be written": {"response_fields": {"more": 10**30}},
+    "a count that cannot be recorded": {"usage": {"input_tokens": 10**30}},
+    "a count below nothing": {"usage": {"input_tokens": -1}},
+    "a name that cannot be recorded": {"provider": "a\0b"},
+}
+
+
+@pytest.mark.parametrize("is_streaming", [True, False])
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("changes", UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_an_entry_that_no_contract_can_write_is_a_miss(
+    edge: Edge, registry: CollectorRegistry, path: str, *, is_streaming: bool, changes: dict[str, object]
+) -> None:
+    """Whatever it is that was stored; it is counted, and the new answer stands in its place."""
+    contract = {"query": "Who?"} if path == "/chat" else {"model": "default", "messages": QUESTION, "max_tokens": 9}
+    body = {**contract, "stream": is_streaming}
+    await edge.visit(path, body).done()
+    (key,) = await edge.stored()
+    good = json.loads(await edge.redis.get(key) or "")
+    await edge.redis.set(key, json.dumps({**good, **changes}))
+
+    visit = await edge.visit(path, body).done()
+    assert (200, 2) == (visit.status, len(edge.router.requests))
+    assert b'"error":' not in visit.content
+    assert visit.headers["cache-status"].startswith("edge; fwd=miss")
+    assert 1 == registry.get_sample_value("edge_cache_unusable_entries_total")
+    assert "edge; hit" == (await edge.visit(path, body).done()).headers["cache-status"]
+
+
+NATIVE = {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": "", "signature": ""}}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *({}, {"type": "content_block_start"}, {"type": "content_block_start", "content_block": {"type": 5}}),
+        {"type": "content_block_start", "content_block": {"type": "text", "text": [1], "citations": None}},
+        {"type": "content_block_start", "content_block": {"type": "text", "text": "", "citations": "x"}},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "no block is open"}},
+        *({"type": "message_start", "message": []}, {"type": "message_start", "message": {"usage": 5}}),
+        *({"type": "message_delta", "delta": 5}, {"type": "message_delta", "delta": {}, "usage": [1]}),
+    ],
+)
+async def test_an_entry_of_events_that_are_no_message_is_a_miss(edge: Edge, event: dict[str, object]) -> None:
+    """A good one among them is replayed."""
+    body = {"model": "default", "messages": QUESTION, "max_tokens": 9}
+    await edge.visit("/v1/messages", body).done()
+    (key,) = await edge.stored()
+    good = json.loads(await edge.redis.get(key) or "")
+    for events, status in (([NATIVE], "edge; hit"), ([event], "edge; fwd=miss; stored")):
+        await edge.redis.set(key, json.dumps({**good, "chunks": [{"messages_event": each} for each in events]}))
+        visit = await edge.visit("/v1/messages", body).done()
+        assert (200, status) == (visit.status, visit.headers["cache-status"])
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"{}", b'{"format":1}', b'{"format":2,"chunks":[]}'])

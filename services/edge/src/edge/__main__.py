@@ -100,7 +100,6 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     )
     identify = Identify(keys.ring)
     contracts = mother.contracts
-    exact, no_cache = ExactCache(), NoCache("not_cacheable")
     capacity = Capacity(
         settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
     )
@@ -113,7 +112,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             capacity,
             readers,
             guard,
-            exact if contract.is_cacheable else no_cache,
+            ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable"),
             exchanges,
         )
         for contract in contracts

@@ -82,6 +82,10 @@ class Metrics(MetricTable):
     cache_bypasses = counter(
         "edge_cache_bypasses_total", "Requests that bypassed the response cache.", "reason", present=("cache_error",)
     )
+    cache_unusable_entries = counter(
+        "edge_cache_unusable_entries_total",
+        "Entries of the response cache that were damaged, or no answer to their request, and counted as misses.",
+    )
     unquoted_attempts = counter(
         "edge_unquoted_attempts_total",
         "Attempts whose cost could not be quoted because no price was known.",

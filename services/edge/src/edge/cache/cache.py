@@ -40,6 +40,8 @@ class CacheQuestion:
     """Under which the answer is stored; None: it is not."""
     bypass_reason: str
     """Why it is not looked up; empty when it is."""
+    choices: int = 1
+    """How many choices an answer to the request has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Miss:
 
     entry_key: str | None = None
     """Under which the new answer is stored."""
+    had_unusable_entry: bool = False
+    """Whether something was there that is no answer to the request."""
     status = ledgerpb.CACHE_STATUS_MISS
     reason = ""
 

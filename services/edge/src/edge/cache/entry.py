@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.answer import ENDS, Answer
 from edge.assembly import MessagesEvent
-from pricing.usage import FIELDS, Usage
+from pricing.usage import FIELDS, TEXT_FIELDS, Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 # A longer answer is seldom requested twice, and Redis is shared with the cost events.
 MAX_ANSWER_BYTES = 1024 * 1024
 _FORMAT = 1
+
+
+# What is replayed is also recorded, where longer names and larger counts have no place.
+_Name = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_MAX_COUNT = 10**10
+_MAX_TEXT_CHARACTERS = 500
 
 
 class _StoredEvent(BaseModel):
@@ -33,10 +39,10 @@ class _Entry(BaseModel):
     format: Literal[1]
     chunks: list[str | list[dict[str, Any]] | _StoredEvent]
     finish_reasons: list[int]
-    provider: str
-    target_model: str
-    response_model: str
-    system_fingerprint: str
+    provider: _Name
+    target_model: _Name
+    response_model: _Name
+    system_fingerprint: _Name
     usage: Usage
     response_fields: dict[str, Any] = {}
 
@@ -65,11 +71,16 @@ def encode(answer: Answer) -> bytes | None:
 def decode(value: bytes) -> Answer | None:
     """Read a stored answer back; None when it is damaged or another version of this program wrote it."""
     try:
-        entry = _Entry.model_validate_json(value)
-    except ValidationError:
+        return _decode(value)
+    except (ValidationError, TypeError):  # a number of more than 64 bits can be read and not be written
         return None
-    if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons):
+
+
+def _decode(value: bytes) -> Answer | None:
+    entry = _Entry.model_validate_json(value)
+    if not entry.finish_reasons or not ENDS.issuperset(entry.finish_reasons) or not _is_recordable(entry.usage):
         return None
+    orjson.dumps(entry.response_fields)  # as every answer does
     return Answer(
         chunks=[_decode_chunk(chunk) for chunk in entry.chunks],
         finish_reasons=cast("list[routerpb.FinishReason.ValueType]", entry.finish_reasons),
@@ -79,6 +90,14 @@ def decode(value: bytes) -> Answer | None:
         system_fingerprint=entry.system_fingerprint,
         usage=entry.usage,
         response_fields=entry.response_fields,
+    )
+
+
+def _is_recordable(usage: Usage) -> bool:
+    values = {name: value for name in FIELDS if (value := getattr(usage, name)) is not None}
+    return all(
+        len(value) <= _MAX_TEXT_CHARACTERS and value.isprintable() if name in TEXT_FIELDS else 0 <= value <= _MAX_COUNT
+        for name, value in values.items()
     )
 
 

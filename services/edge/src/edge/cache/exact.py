@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge.answer import Answer
+from edge.assembly import MalformedChunk
 from edge.cache.cache import Bypass, CachePolicy, CacheQuestion, Hit, LookUp, Miss
 from edge.cache.entry import decode, encode
 from edge.cache.key import cache_key
@@ -16,6 +19,10 @@ TTL_SECONDS = 24 * 60 * 60
 class ExactCache:
     """Keeps answers under a key of everything that can change them."""
 
+    def __init__(self, check: Callable[[Answer], None]) -> None:
+        """`check` raises MalformedChunk for an answer that the contract of the request cannot write."""
+        self._check = check
+
     def question(self, tenant: str, requested_model: str, content: Content, policy: CachePolicy) -> CacheQuestion:
         """Ask for the answer to the same request, as far as the client's `policy` allows."""
         if not isinstance(content, Conversation) or not (policy.may_read or policy.may_write):
@@ -25,14 +32,28 @@ class ExactCache:
             key=key if policy.may_read else None,
             entry_key=key if policy.may_write else None,
             bypass_reason=policy.bypass_reason,
+            choices=content.choices,
         )
 
     def look_up(self, question: CacheQuestion, stored: bytes | None) -> LookUp:
-        """Read what is stored; what cannot be read is a miss."""
+        """Read what is stored; what cannot be read, or not be written for the client, is a miss."""
         if question.key is None:
             return Bypass(question.bypass_reason, question.entry_key)
-        answer = None if stored is None else decode(stored)
-        return Miss(question.entry_key) if answer is None else Hit(answer)
+        if stored is None:
+            return Miss(question.entry_key)
+        answer = self._usable(stored, question.choices)
+        return Miss(question.entry_key, had_unusable_entry=True) if answer is None else Hit(answer)
+
+    def _usable(self, stored: bytes, choices: int) -> Answer | None:
+        answer = decode(stored)
+        if answer is None or len(answer.finish_reasons) != choices:
+            return None
+        if not all(isinstance(chunk, str) for chunk in answer.chunks):  # text alone can always be written
+            try:
+                self._check(answer)
+            except MalformedChunk:
+                return None
+        return answer
 
     def store(self, look_up: LookUp, answer: Answer) -> Command | None:
         """Store the answer for a day unless it came from here or is too long."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from edge.answer import Answer
 from edge.contracts.validation import JsonBody
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange
@@ -84,6 +85,9 @@ class Contract(Protocol):
 
     async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
         """Write a good answer in one piece, as JSON."""
+
+    def check(self, answer: Answer) -> None:
+        """Raise MalformedChunk when a whole answer that was kept cannot be written in this contract."""
 
     def error(self, problem: Problem, request_id: str) -> Json:
         """Write an error."""

@@ -72,7 +72,7 @@ class Completion:
 
     async def replay(self, stored: Answer, reader: Reader) -> None:
         """Give a stored answer; Problem when the output stage stops it."""
-        self.answer = replace(stored, chunks=[])
+        self.answer = replace(stored, chunks=[], _choices=None)
         await self._give(self._pass(stored.chunks), reader)
         await self._give(self._end(), reader)
         self.is_whole = True

@@ -8,7 +8,7 @@ from importlib import resources
 
 import structlog
 
-from edge.cache.cache import Bypass, LookUp
+from edge.cache.cache import Bypass, LookUp, Miss
 from edge.events.cost_event import admitted_event
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
@@ -36,6 +36,8 @@ class Admission:
         look_up = await self._admit(asked)
         if isinstance(look_up, Bypass):
             self._metrics.cache_bypasses.labels(look_up.reason).inc()
+        elif isinstance(look_up, Miss) and look_up.had_unusable_entry:
+            self._metrics.cache_unusable_entries.inc()
         return look_up
 
     async def _admit(self, asked: Asked) -> LookUp:

@@ -24,6 +24,7 @@ from cost_ledger.recording.store import Store
 from edge.answer import Answer
 from edge.cache.cache import Bypass, Hit, LookUp, Miss, read_cache_control
 from edge.cache.exact import ExactCache
+from edge.contracts.chat.contract import ChatContract
 from edge.conversation import Conversation, digest_of, encode_body
 from edge.events.emitter import Emitter
 from edge.events.redis import RedisStore
@@ -57,7 +58,7 @@ class Services:
         self._edge = open_redis(url, access, max_connections=8)
         self.ledger = open_redis(url, access, max_connections=16, socket_timeout_seconds=1.0)
         self.store = RedisStore(self._edge, _LOOK_UP_SECONDS)
-        edge_metrics, self._cache = EdgeMetrics(CollectorRegistry()), ExactCache()
+        edge_metrics, self._cache = EdgeMetrics(CollectorRegistry()), ExactCache(ChatContract().check)
         self.emitter = Emitter(self.store, spool, edge_metrics)
         ceiling = SpendCeiling(_MAX_USD, is_cluster=self.store.is_cluster)
         self._admission = Admission(self.store, self.emitter, [ceiling], edge_metrics)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import orjson
 
+from edge.answer import Answer
 from edge.contracts.chat.examples import STREAM, WHOLE
-from edge.contracts.chat.frames import ChatFrames, whole_object
+from edge.contracts.chat.frames import ChatFrames, check_answer, whole_object
 from edge.contracts.chat.request import ChatRequest
 from edge.contracts.contract import Documentation, Json
 from edge.contracts.validation import JsonBody, validate
@@ -48,6 +49,10 @@ class ChatContract:
     async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
         """Write the answer and its receipt."""
         return orjson.dumps(whole_object(exchange, receipt))
+
+    def check(self, answer: Answer) -> None:
+        """Try whether its texts and its tool calls can be told."""
+        check_answer(answer)
 
     def error(self, problem: Problem, _request_id: str) -> Json:
         """Write OpenAI's error object."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.assembly import assemble
+import orjson
+
+from edge.answer import Answer
+from edge.assembly import MalformedChunk, assemble
 from edge.cache.cache import LookUp
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
@@ -53,7 +56,7 @@ class ChatFrames:
         """Return the `tool_call` events and `done`, or `error`."""
         if receipt.problem is not None:
             return self._frame("error", receipt.problem.body())
-        calls = b"".join(self._frame("tool_call", call) for call in _tool_calls(receipt))
+        calls = b"".join(self._frame("tool_call", call) for call in _tool_calls(receipt.answer))
         return calls + self._frame("done", done_object(self._exchange.look_up, receipt))
 
     def _frame(self, event: str, data: Any) -> bytes:
@@ -66,9 +69,17 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
     return {
         "request_id": exchange.facts.request_id,
         "text": "".join(_texts(receipt.answer.chunks)),
-        "tool_calls": _tool_calls(receipt),
+        "tool_calls": _tool_calls(receipt.answer),
         **done_object(exchange.look_up, receipt),
     }
+
+
+def check_answer(answer: Answer) -> None:
+    """Raise MalformedChunk when there is no writing the answer."""
+    try:
+        orjson.dumps([_texts(answer.chunks), _tool_calls(answer)])
+    except (TypeError, LookupError) as error:
+        raise MalformedChunk("the answer has no JSON") from error
 
 
 def done_object(look_up: LookUp, receipt: Receipt) -> Json:
@@ -106,8 +117,8 @@ def _texts(chunks: list[str | bytes]) -> list[str]:
     return texts
 
 
-def _tool_calls(receipt: Receipt) -> list[Json]:
-    calls = receipt.answer.choices()[0]["message"].get("tool_calls") or []
+def _tool_calls(answer: Answer) -> list[Json]:
+    calls = answer.choices()[0]["message"].get("tool_calls") or []
     return [
         {"index": index, "id": call["id"], **(call.get("function") or call["custom"])}
         for index, call in enumerate(calls)

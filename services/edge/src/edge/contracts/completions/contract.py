@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import orjson
 
+from edge.answer import Answer
 from edge.contracts.completions.examples import COMPLETION, STREAM
-from edge.contracts.completions.frames import CompletionFrames, whole_object
+from edge.contracts.completions.frames import CompletionFrames, check_answer, whole_object
 from edge.contracts.completions.request import CompletionRequest
 from edge.contracts.contract import Documentation, Json
 from edge.contracts.validation import JsonBody, validate
@@ -48,6 +49,10 @@ class CompletionsContract:
     async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
         """Write a `chat.completion` object."""
         return orjson.dumps(whole_object(exchange, receipt))
+
+    def check(self, answer: Answer) -> None:
+        """Try whether its choices can be told."""
+        check_answer(answer)
 
     def error(self, problem: Problem, _request_id: str) -> Json:
         """Write OpenAI's error object."""

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from edge.answer import Answer
+from edge.assembly import MalformedChunk, MessagesEvent
 from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
@@ -123,6 +124,24 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
     if answer.system_fingerprint:
         completion["system_fingerprint"] = answer.system_fingerprint
     return completion
+
+
+def check_answer(answer: Answer) -> None:
+    """Raise MalformedChunk when there is no writing the answer, whole or as it was kept."""
+    choices = answer.choices()
+    try:
+        for chunk in answer.chunks:
+            if isinstance(chunk, bytes) and not _is_choices(chunk):
+                raise MalformedChunk("a chunk has no delta")
+        orjson.dumps([choices, finish_reasons(answer)])
+    except (TypeError, LookupError) as error:
+        raise MalformedChunk("the answer has no JSON") from error
+
+
+def _is_choices(chunk: bytes) -> bool:
+    if isinstance(chunk, MessagesEvent):
+        return False
+    return all(isinstance(choice["delta"], dict) for choice in orjson.loads(chunk))
 
 
 def completion_id(exchange: Exchange) -> str:

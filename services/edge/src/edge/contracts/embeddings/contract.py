@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from edge.answer import Answer
 from edge.contracts.contract import Documentation, Frames, Json
 from edge.contracts.embeddings.examples import EMBEDDINGS
 from edge.contracts.embeddings.request import EmbeddingRequest
@@ -48,6 +49,9 @@ class EmbeddingsContract:
         """Write the vectors, in a thread: the largest answers take a second."""
         assert isinstance(exchange.content, EmbeddingInput)  # noqa: S101 - what `read` has returned
         return await asyncio.to_thread(write_vectors, receipt.answer, exchange.content.encoding_format)
+
+    def check(self, answer: Answer) -> None:
+        """Vectors are not kept."""
 
     def error(self, problem: Problem, _request_id: str) -> Json:
         """Write OpenAI's error object."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import orjson
 
+from edge.answer import Answer
 from edge.contracts.contract import Documentation, Json
 from edge.contracts.messages.examples import ERROR_SCHEMA, MESSAGE, STREAM
-from edge.contracts.messages.frames import MessagesFrames, MessagesRequest, error_object, whole_object
+from edge.contracts.messages.frames import MessagesFrames, MessagesRequest, check_answer, error_object, whole_object
 from edge.contracts.validation import JsonBody, validate
 from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
@@ -50,6 +51,10 @@ class MessagesContract:
     async def whole(self, exchange: Exchange, receipt: Receipt) -> bytes:
         """Write a `message` object."""
         return orjson.dumps(whole_object(exchange, receipt))
+
+    def check(self, answer: Answer) -> None:
+        """Try whether its content blocks can be told."""
+        check_answer(answer)
 
     def error(self, problem: Problem, request_id: str) -> Json:
         """Write an `error` object."""

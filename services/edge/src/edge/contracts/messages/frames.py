@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge.answer import Answer
 from edge.assembly import MalformedChunk
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.extra_work import refuse_extra_work
@@ -162,6 +163,16 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
     except MalformedChunk as error:
         raise Problem("stream_interrupted", "a chunk of the provider could not be read") from error
     return _message(exchange, blocks, content, _stop(receipt, blocks), receipt.answer.usage)
+
+
+def check_answer(answer: Answer) -> None:
+    """Raise MalformedChunk when there is no writing the answer."""
+    blocks = MessageBlocks()
+    content = joined_blocks([*blocks.take(answer.chunks), *blocks.close()])
+    try:
+        orjson.dumps([content, blocks.message, blocks.usage, blocks.stop])
+    except TypeError as error:
+        raise MalformedChunk("the answer has no JSON") from error
 
 
 def error_object(problem: Problem, request_id: str) -> Json:
