@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,10 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import grpc
 import httpx2
 import psutil
 import pytest
 
+from servicekit.rpc import create_channel
+from spillway_local import valkey
 from spillway_local.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -163,6 +168,52 @@ def _open_paths(home: Path) -> set[str]:
     """Return the paths in `home`, itself included, that others than their owner may use."""
     own = [path for path in (home, *home.rglob("*")) if not path.is_symlink()]
     return {str(path.relative_to(home)) for path in own if path.lstat().st_mode & 0o77}
+
+
+async def test_other_users_of_the_machine_cannot_spend_or_read(tmp_path: Path) -> None:
+    """Each port is on the loopback address; those that spend or store ask for a key, the token or a password."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with _running(home) as system:
+        run = await asyncio.to_thread(system.wait_until_ready)
+        addresses = {process["name"]: process["address"] for process in run["processes"]}
+        listening = {
+            (process.name(), connection.laddr.ip)
+            for process in _all_processes(system)
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening
+        assert {"127.0.0.1"} == {ip.removeprefix("::ffff:") for _, ip in listening}
+
+        token = (home / "rpc-token").read_text()
+        assert [grpc.StatusCode.UNAUTHENTICATED] * 4 == [
+            await _code_of_call(addresses[name], method, shown)
+            for name, method in (
+                ("llm-router", "/spillway.router.v1.RouterService/ListModels"),
+                ("cost-ledger", "/spillway.ledger.v1.LedgerService/GetPriceBook"),
+            )
+            for shown in (None, token + "x")
+        ]
+        assert grpc.StatusCode.OK == await _code_of_call(
+            addresses["llm-router"], "/spillway.router.v1.RouterService/ListModels", token
+        )
+        assert not valkey.answers_ping(int(addresses["valkey"].rpartition(":")[2]))
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(run["postgres_url"], password="")
+        assert 401 == httpx2.get(f"{run['url']}/v1/models", timeout=30).status_code
+        for process in _all_processes(system):
+            assert token not in " ".join([*process.cmdline(), *process.environ().values()])
+
+
+async def _code_of_call(address: str, method: str, token: str | None) -> grpc.StatusCode:
+    async with create_channel(address, token=token) as channel:
+        call: Any = channel.unary_unary(method)
+        try:
+            await call(b"", timeout=30)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("victim", ["local-model", pytest.param("valkey", marks=pytest.mark.nightly)])

@@ -24,6 +24,7 @@ _FILES = (
     "keys.yaml.new",
     "lock",
     "routes.yaml",
+    "rpc-token",
     "run.json",
     "run.new",
 )
@@ -53,6 +54,11 @@ class Home:
     def development_key_file(self) -> Path:
         """The one API key in plain text."""
         return self.path / "development-key"
+
+    @property
+    def rpc_token_file(self) -> Path:
+        """The token that services show each other, a new one at each start."""
+        return self.path / "rpc-token"
 
     @property
     def routes_file(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from spillway_local import ports, postgres, valkey
 from spillway_local.development_key import ensure_development_key
-from spillway_local.home import CommandError, Home
+from spillway_local.home import CommandError, Home, write_secret
 from spillway_local.ports import LOOPBACK
 from spillway_local.processes import StartFailed
 from spillway_local.routes import collect_vendors, write_routes
@@ -39,10 +40,12 @@ class LocalSystem:
         self._provider_environment = environment
         self._environment = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
         self._ports = _distinct_ports(edge_port)
+        self._rpc_token = secrets.token_urlsafe(32)
         self._started = time.monotonic()
 
     async def start(self, supervisor: Supervisor) -> None:
         """Start all processes, in parallel where possible; return when all are ready."""
+        write_secret(self._home.rpc_token_file, self._rpc_token)
         local_model = self._python("local-model", "LOCAL_MODEL", {})
         routes = write_routes(
             self._home,
@@ -53,7 +56,7 @@ class LocalSystem:
         router = self._python(
             "llm-router",
             "LLM_ROUTER",
-            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url, "REFLECTION": "true"},
+            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url},
             drain=_STREAM_DRAIN_SECONDS,
         )
         ledger = self._python("cost-ledger", "COST_LEDGER", self._ledger_settings())
@@ -175,7 +178,6 @@ class LocalSystem:
             "POSTGRES_URL": self._postgres_url,
             "POSTGRES_PASSWORD_FILE": str(self._postgres_dir / "password"),
             "REDIS_URL": self._redis_url,
-            "REFLECTION": "true",
         }
 
     def _valkey(self) -> Program:
@@ -187,6 +189,10 @@ class LocalSystem:
         port = self._ports[name]
         metrics_port = self._ports.get(f"{name} metrics")
         own = {"HOST": LOOPBACK, "PORT": str(port), **settings}
+        token = ""
+        if name != "local-model":
+            own["RPC_TOKEN_FILE"] = str(self._home.rpc_token_file)
+            token = self._rpc_token
         if metrics_port is not None:
             own["METRICS_PORT"] = str(metrics_port)
         return Program(
@@ -196,6 +202,7 @@ class LocalSystem:
             {**self._environment, **{f"{prefix}_{key}": value for key, value in own.items()}},
             metrics_port=metrics_port,
             drain_seconds=drain,
+            password=token,
         )
 
     def _metrics_address(self, program: Program) -> str | None:

@@ -19,11 +19,11 @@ def by_http(port: int, path: str) -> IsReady:
     return lambda: asyncio.to_thread(_answers_200, port, path)
 
 
-def by_grpc(port: int) -> IsReady:
-    """Ready when the standard health service reports SERVING."""
+def by_grpc(port: int, token: str) -> IsReady:
+    """Ready when the standard health service, which may ask for the `token`, reports SERVING."""
 
     async def is_ready() -> bool:
-        async with create_channel(f"{LOOPBACK}:{port}") as channel:
+        async with create_channel(f"{LOOPBACK}:{port}", token=token or None) as channel:
             return await is_serving(channel, "", _TIMEOUT_SECONDS)
 
     return is_ready
@@ -40,14 +40,14 @@ def by_valkey_ping(port: int, password: str) -> IsReady:
 
 
 def check_of(name: str, port: int, password: str = "") -> IsReady:
-    """Return the readiness check of the process `name`; `password` is Valkey's."""
+    """Return the readiness check of the process `name`; `password` is Valkey's, or the token of a gRPC server."""
     match name:
         case "postgres":
             return by_postgres_login(port)
         case "valkey":
             return by_valkey_ping(port, password)
         case "cost-ledger" | "llm-router":
-            return by_grpc(port)
+            return by_grpc(port, password)
         case "local-model":
             return by_http(port, "/health")
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import httpx2
@@ -20,7 +21,7 @@ def run_status(home: Home) -> bool:
     run = home.read_run()
     if run is None:
         raise CommandError(home.not_running)
-    states = asyncio.run(_states(run["processes"], valkey.ensure_password(home.path / "valkey")))
+    states = asyncio.run(_states(run["processes"], _passwords(home)))
     print(f"spillway (pid {run['pid']}) since {run['started_at']}, {run['url']}")
     for process, is_ready in zip(run["processes"], states, strict=True):
         state = "ready" if is_ready else "not ready"
@@ -33,9 +34,15 @@ def run_status(home: Home) -> bool:
     return all(states) and health["status"] == "ok"
 
 
-async def _states(processes: list[dict[str, Any]], password: str) -> list[bool]:
+def _passwords(home: Home) -> dict[str, str]:
+    token = home.rpc_token_file.read_text()
+    return {"valkey": valkey.ensure_password(home.path / "valkey"), "llm-router": token, "cost-ledger": token}
+
+
+async def _states(processes: list[dict[str, Any]], passwords: Mapping[str, str]) -> list[bool]:
     def check(process: dict[str, Any]) -> Any:
-        return check_of(process["name"], int(process["address"].rpartition(":")[2]), password)()
+        name = process["name"]
+        return check_of(name, int(process["address"].rpartition(":")[2]), passwords.get(name, ""))()
 
     return list(await asyncio.gather(*(check(process) for process in processes)))
 

@@ -18,6 +18,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servicekit.rpc_token import TokenChannel, TokenGuard
+
 # A body may be as large as the edge lets in, plus its envelope.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # Errors travel as metadata. Above this limit gRPC drops the error, and cancels every other call of the connection.
@@ -69,16 +71,17 @@ class RpcServer:
         register: Callable[[grpc.aio.Server], None],
         *,
         credentials: grpc.ServerCredentials | None = None,
+        guard: TokenGuard | None = None,
         reflects: bool = False,
         connection_age_seconds: float = 300.0,
         connection_grace_seconds: float = 600.0,
     ) -> None:
         """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`.
 
-        With `credentials` it accepts TLS only. `reflects` lets tools such as grpcurl list the contracts, for
-        development. A connection takes no new calls when it is `connection_age_seconds` old, give or take a tenth
-        so that not all end at once; its running calls have `connection_grace_seconds` to finish, which must be longer
-        than the longest of them.
+        With `credentials` it accepts TLS only, with a `guard` callers with the token. `reflects` lets tools such as
+        grpcurl list the contracts, for development. A connection takes no new calls when it is
+        `connection_age_seconds` old, give or take a tenth so that not all end at once; its running calls have
+        `connection_grace_seconds` to finish, which must be longer than the longest of them.
         """
         self._address = address
         self._services = services
@@ -90,7 +93,7 @@ class RpcServer:
             ("grpc.max_connection_age_ms", int(connection_age_seconds * 1000)),
             ("grpc.max_connection_age_grace_ms", int(connection_grace_seconds * 1000)),
         )
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=options, interceptors=() if guard is None else (guard,))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         register(self._server)
@@ -124,19 +127,26 @@ class RpcServer:
 
 
 def create_channel(
-    address: str, credentials: grpc.ChannelCredentials | None = None, *, server_name: str | None = None
+    address: str,
+    credentials: grpc.ChannelCredentials | None = None,
+    *,
+    server_name: str | None = None,
+    token: str | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
 
     With `credentials` it uses TLS only, and the server's certificate must be for the name in `address`, or for
-    `server_name` where the address is that of one server among several with a common name.
+    `server_name` where the address is that of one server among several with a common name. With a `token` each call
+    shows it.
 
     Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
     """
     if credentials is None:
-        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-    named = () if server_name is None else (("grpc.ssl_target_name_override", server_name),)
-    return grpc.aio.secure_channel(address, credentials, options=(*_CHANNEL_OPTIONS, *named))
+        channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    else:
+        named = () if server_name is None else (("grpc.ssl_target_name_override", server_name),)
+        channel = grpc.aio.secure_channel(address, credentials, options=(*_CHANNEL_OPTIONS, *named))
+    return channel if token is None else TokenChannel(channel, token)
 
 
 def host_of(address: str) -> str:

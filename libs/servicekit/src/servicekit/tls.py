@@ -28,14 +28,15 @@ _CHECK_INTERVAL_SECONDS = 1.0
 class TlsTransport:
     """A `Transport` that uses the files of one folder, and takes up new ones while calls are running."""
 
-    def __init__(self, folder: Path, role: Role, *, expires: Gauge, stale: Gauge) -> None:
+    def __init__(self, folder: Path, role: Role, *, expires: Gauge, stale: Gauge, token: str | None = None) -> None:
         """Read the files; TlsFilesUnusable, which names the file, when they cannot serve a process of this `role`.
 
         `expires` has the label `file` and is set to the Unix time at which each expires; `stale` is 1 while the files
-        on disk are not the ones in force.
+        on disk are not the ones in force. With a `token` every call shows it.
         """
         self._folder = folder
         self._role = role
+        self._token = token
         self._expires = expires
         self._stale = stale
         self._clients: list[_Client] = []
@@ -50,7 +51,7 @@ class TlsTransport:
 
         A gRPC channel keeps the certificate it was made with.
         """
-        client = _Client(address, self.files)
+        client = _Client(address, self.files, self._token)
         self._clients.append(client)
         return client.channel
 
@@ -59,7 +60,7 @@ class TlsTransport:
 
         It keeps the certificate that is in force now.
         """
-        return create_channel(address, self.files.channel_credentials(), server_name=server_name)
+        return create_channel(address, self.files.channel_credentials(), server_name=server_name, token=self._token)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials for a server: each new connection gets the certificate that is then in force.
@@ -126,8 +127,9 @@ class TlsTransport:
 class _Client:
     """A channel and the files that it uses."""
 
-    def __init__(self, address: str, files: TlsFiles) -> None:
+    def __init__(self, address: str, files: TlsFiles, token: str | None) -> None:
         self._address = address
+        self._token = token
         self._files = files
         self.channel = ReconnectingChannel(self._opener(files))
 
@@ -142,7 +144,7 @@ class _Client:
         return True
 
     def _opener(self, files: TlsFiles) -> Callable[[], grpc.aio.Channel]:
-        return lambda: create_channel(self._address, files.channel_credentials())
+        return lambda: create_channel(self._address, files.channel_credentials(), token=self._token)
 
 
 def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:

@@ -36,18 +36,20 @@ class Transport(Protocol):
 class PlainTransport:
     """A `Transport` in plain text."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | None = None) -> None:
+        """With a `token` every call shows it."""
+        self._token = token
         self._channels: list[ReconnectingChannel] = []
 
     def open_channel(self, address: str) -> ReconnectingChannel:
         """See Transport."""
-        channel = ReconnectingChannel(lambda: create_channel(address))
+        channel = ReconnectingChannel(lambda: create_channel(address, token=self._token))
         self._channels.append(channel)
         return channel
 
     def open_brief_channel(self, address: str, server_name: str) -> grpc.aio.Channel:
         """See Transport."""
-        return create_channel(address)
+        return create_channel(address, token=self._token)
 
     def server_credentials(self) -> None:
         """See Transport."""
@@ -57,11 +59,14 @@ class PlainTransport:
         await keep_connected(self._channels)
 
 
-def open_transport(tls_directory: Path | None, role: Role, *, expires: Gauge, stale: Gauge) -> Transport:
+def open_transport(
+    tls_directory: Path | None, role: Role, *, expires: Gauge, stale: Gauge, token: str | None = None
+) -> Transport:
     """Return a transport over TLS with the files in `tls_directory`, or in plain text without one.
 
-    TlsFilesUnusable when the files cannot serve a process of this `role`; see `TlsTransport` for the gauges.
+    With a `token` every call shows it. TlsFilesUnusable when the files cannot serve a process of this `role`; see
+    `TlsTransport` for the gauges.
     """
     if tls_directory is None:
-        return PlainTransport()
-    return TlsTransport(tls_directory, role, expires=expires, stale=stale)
+        return PlainTransport(token)
+    return TlsTransport(tls_directory, role, expires=expires, stale=stale, token=token)

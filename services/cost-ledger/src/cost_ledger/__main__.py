@@ -29,6 +29,7 @@ from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.redis_client import open_redis
 from servicekit.rpc import RpcServer
+from servicekit.rpc_token import RpcTokenUnusable, guard_calls
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
@@ -86,6 +87,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
                 [SERVICE],
                 lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
                 credentials=transport.server_credentials(),
+                guard=guard_calls(settings.rpc_token_file, metrics.calls_refused),
                 reflects=settings.reflection,
             )
             await server.start()
@@ -114,7 +116,7 @@ def main() -> None:
     logs = configure_logs("cost-ledger", settings.log_level)
     try:
         run(lambda: migration(settings) if migration else serve(settings, logs))
-    except (LedgerError, TlsFilesUnusable, OSError, RuntimeError) as error:
+    except (LedgerError, TlsFilesUnusable, RpcTokenUnusable, OSError, RuntimeError) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

@@ -89,6 +89,12 @@ class Metrics(MetricTable):
         "cost_ledger_partitions_put_off_total",
         "Times that creating or dropping partitions was postponed because of a long transaction.",
     )
+    calls_refused = counter(
+        "cost_ledger_calls_refused_total",
+        "Calls of callers that did not show the token, or another one.",
+        "reason",
+        present=("token_missing", "token_wrong"),
+    )
     log_lines_lost = counter(
         "cost_ledger_log_lines_lost_total",
         "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",

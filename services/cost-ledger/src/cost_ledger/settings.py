@@ -29,6 +29,9 @@ class Settings(RedisSettings):
     # A folder with tls.crt, tls.key and ca.crt, which are reloaded when they change. With it only clients with a
     # certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS.
     tls_directory: Path | None = None
+    # A file with the token that callers must show (servicekit/rpc_token.py); read at the start. Without it anybody who
+    # reaches the port may call, unless tls_directory is set.
+    rpc_token_file: Path | None = None
     # postgresql://user@host:port/database, or several servers: user@host:port,host:port. The one that takes writes is
     # used, whichever of them that is.
     postgres_url: str

@@ -52,6 +52,7 @@ from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
+from servicekit.rpc_token import RpcTokenUnusable, read_rpc_token, refusal_in
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
@@ -69,7 +70,11 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     metrics = Metrics(registry)
     logs.count_losses(metrics.log_lines_lost.inc)
     transport = open_transport(
-        settings.tls_directory, "client", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
+        settings.tls_directory,
+        "client",
+        expires=metrics.tls_certificate_expires,
+        stale=metrics.tls_files_stale,
+        token=read_rpc_token(settings.rpc_token_file),
     )
     keys = KeyWatch(settings.keys_file, metrics)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
@@ -174,7 +179,7 @@ async def _refresh(models: ModelList) -> None:
     try:
         await models.refresh()
     except Problem as problem:
-        log.warning("model_list_refresh_failed", reason=problem.code)
+        log.warning("model_list_refresh_failed", reason=refusal_in(problem.__cause__) or problem.code)
 
 
 def main() -> None:
@@ -185,7 +190,7 @@ def main() -> None:
     logs = configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings, mother, logs))
-    except (KeysError, TlsFilesUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
+    except (KeysError, TlsFilesUnusable, RpcTokenUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

@@ -33,6 +33,7 @@ from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
+from servicekit.rpc_token import RpcTokenUnusable, guard_calls
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
@@ -75,6 +76,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
         [SERVICE],
         lambda server: router_pb2_grpc.add_RouterServiceServicer_to_server(service, server),
         credentials=transport.server_credentials(),
+        guard=guard_calls(settings.rpc_token_file, metrics.calls_refused),
         reflects=settings.reflection,
     )
     with ExitStack() as stack:
@@ -156,7 +158,7 @@ def main() -> None:
     forget_sdk_environment()
     try:
         run(lambda: serve(settings, logs))
-    except (RoutesError, TlsFilesUnusable, OSError, RuntimeError) as error:
+    except (RoutesError, TlsFilesUnusable, RpcTokenUnusable, OSError, RuntimeError) as error:
         for fault in str(error).splitlines():
             log.error("start_failed", reason=fault)  # noqa: TRY400 - one line a fault, for a person
         sys.exit(1)

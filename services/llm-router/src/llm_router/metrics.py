@@ -93,6 +93,12 @@ class Metrics(MetricTable):
     routes_stale = gauge(
         "llm_router_routes_stale", "1 while the routes on disk are refused and older ones are in force."
     )
+    calls_refused = counter(
+        "llm_router_calls_refused_total",
+        "Calls of callers that did not show the token, or another one.",
+        "reason",
+        present=("token_missing", "token_wrong"),
+    )
     log_lines_lost = counter(
         "llm_router_log_lines_lost_total",
         "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",

@@ -16,6 +16,7 @@ from edge.problems import Problem
 from pricing.cost import FREE, cost_of
 from pricing.price_book import Price, PriceBook
 from pricing.usage import Usage
+from servicekit.rpc_token import refusal_in
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ class Quotes:
             self._book = await self._ledger.price_book()
         except Problem as problem:
             self._metrics.price_book_failures.inc()
-            log.warning("price_book_refresh_failed", reason=problem.code)
+            log.warning("price_book_refresh_failed", reason=refusal_in(problem.__cause__) or problem.code)
 
     def attempt_costs(self, attempts: Sequence[routerpb.Attempt]) -> list[Decimal | None]:
         """Return the cost of each attempt in USD; None when it is unpriced."""

@@ -30,6 +30,14 @@ class LoneEdge:
     url: str
     keys_file: Path
     key: str
+    log_file: Path
+
+    def wait_for_lines(self, *events: str, timeout_seconds: float) -> None:
+        """Wait until each of these events is in the log."""
+        deadline = time.monotonic() + timeout_seconds
+        while not all(f'"{event}"' in self.log_file.read_text() for event in events):
+            assert time.monotonic() < deadline, self.log_file.read_text()
+            time.sleep(0.05)
 
     def status_of(self, key: str) -> int:
         """Return the status of a request with `key`: 401 when it is not known, another one when it is."""
@@ -65,9 +73,9 @@ def running_lone_edge(folder: Path, output: IO[bytes] | int | None = None, **set
             stderr=log,
             start_new_session=True,
         )
-    edge = LoneEdge(process, f"http://127.0.0.1:{port}", keys_file, key)
+    edge = LoneEdge(process, f"http://127.0.0.1:{port}", keys_file, key, folder / "edge.log")
     try:
-        _wait_until_live(edge, folder / "edge.log")
+        _wait_until_live(edge, edge.log_file)
         yield edge
     finally:
         processes.stop(process, signal.SIGTERM, 20.0)
