@@ -131,6 +131,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.stop_requests: list[routerpb.StopRequest] = []
         self.address = ""
         self.is_away = False
+        self.times_listed = 0
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.StreamCompletionRequest, context: Context
@@ -170,6 +171,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self, _request: routerpb.ListModelsRequest, context: Context
     ) -> routerpb.ListModelsResponse:
         """List one model, unless the router `is_away`."""
+        self.times_listed += 1
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return routerpb.ListModelsResponse(models=[routerpb.Model(route="default")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from edge.guard.capacity import Capacity
 from edge.problems import Problem
 
 from .scripted_edge import Edge
-from .scripted_router import STOP, attempted, started, texts, waits_for
+from .scripted_router import STOP, Visit, attempted, started, texts, waits_for
 
 
 @pytest.fixture(name="two_places")
@@ -80,3 +81,72 @@ async def test_a_request_holds_its_place_until_it_is_answered(edge: Edge, path: 
     assert 1 == len(edge.router.requests)
     assert 200 == (await edge.visit(path, body, app=app).done()).status
     assert 2 == len(await edge.settled())
+
+
+async def begun(edge: Edge, count: int) -> None:
+    """Wait until the router has been asked so often."""
+    async with asyncio.timeout(20):
+        while len(edge.router.requests) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_cannot_begin_is_refused_soon(edge: Edge) -> None:
+    """A router that begins with nothing gets no more than it has; when it begins, all is as before."""
+    begins = asyncio.Event()
+    edge.router.script = [waits_for(begins), started(), texts("Paris"), attempted(), STOP]
+    app = edge.app()
+    ask = partial(edge.visit, "/chat", app=app)
+    first = [ask({"query": f"q{number}"}) for number in range(32)]
+    await begun(edge, 32)
+    late: list[Visit] = [await ask({"query": f"late {number}"}).done() for number in range(2)]
+    waiting = ask({"query": "in time"})
+    await asyncio.sleep(0.05)
+    begins.set()
+
+    assert [503, 503] == [each.status for each in late]
+    assert all(b"more requests come than can be begun" in each.content for each in late)
+    assert {200} == {(await each.done()).status for each in (*first, waiting)}
+    assert 33 == len(edge.router.requests)
+
+
+async def test_an_answer_that_is_long_in_coming_keeps_nobody_from_beginning(edge: Edge) -> None:
+    """A router that has begun does not count: models may think."""
+    goes_on = asyncio.Event()
+    edge.router.script = [started(), waits_for(goes_on), texts("Paris"), attempted(), STOP]
+    app = edge.app()
+    visits = []
+    for number in range(50):
+        visits.append(edge.visit("/chat", {"query": f"q{number}"}, app=app))
+        await begun(edge, number + 1)
+    goes_on.set()
+
+    assert {200} == {(await each.done()).status for each in visits}
+
+
+async def test_who_leaves_while_waiting_to_begin_takes_no_turn(edge: Edge) -> None:
+    """Cancelled at any point, a turn is given back."""
+    begins = asyncio.Event()
+    edge.router.script = [waits_for(begins), started(), texts("Paris"), attempted(), STOP]
+    app = edge.app()
+    first = [edge.visit("/chat", {"query": f"q{number}"}, app=app) for number in range(32)]
+    await begun(edge, 32)
+    for number in range(40):
+        leaving = edge.visit("/chat", {"query": f"late {number}"}, app=app)
+        await asyncio.sleep(0.001 * (number % 5))
+        leaving.task.cancel()
+        await asyncio.wait((leaving.task,))
+    begins.set()
+
+    assert {200} == {(await each.done()).status for each in first}
+    again = [edge.visit("/chat", {"query": f"again {number}"}, app=app) for number in range(32)]
+    assert {200} == {(await each.done()).status for each in again}
+
+
+async def test_models_that_do_not_exist_do_not_keep_the_router_busy(edge: Edge) -> None:
+    """Somebody who asks for many of them makes the edge ask for the list now and then, not each time."""
+    app = edge.app()
+    question = {"messages": [{"role": "user", "content": "q"}]}
+    visits = [edge.visit("/v1/chat/completions", {**question, "model": f"m{n}"}, app=app) for n in range(30)]
+
+    assert {404} == {(await each.done()).status for each in visits}
+    assert edge.router.times_listed < 10

@@ -255,7 +255,7 @@ def _exchange(edge: Edge) -> Exchange:
         encoding_format="float",
     )
     no_cache = NoCache("not_cacheable")
-    return Exchange(edge.exchanges, facts, inputs, Bypass("not_cacheable"), no_cache)
+    return Exchange(edge.exchanges, facts, inputs, Bypass("not_cacheable"), no_cache, lambda: None)
 
 
 async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None:

@@ -327,6 +327,7 @@ async def test_refusals_before_anything_was_spent_are_counted_by_their_code(edge
     await edge.chat(model="nobody").done()
     await edge.chat(colour="red").done()
     edge.router.is_away = True
+    await asyncio.sleep(0.6)  # within half a second the list is not asked for again
     await edge.chat(model="nobody").done()
 
     reasons = ("model_not_found", "unknown_field", "router_unavailable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -51,12 +52,15 @@ class Completion:
         conversation: Conversation,
         stage: OutputStage,
         metrics: Metrics,
+        has_begun: Callable[[], None],
     ) -> None:
+        """`has_begun` is called when the router begins with an attempt."""
         self._router = router
         self._facts = facts
         self._conversation = conversation
         self._stage = stage
         self._metrics = metrics
+        self._has_begun = has_begun
         self._early_stop: EarlyStop | None = None
         self._stopped_by: Problem | None = None
         self._is_abandoned = False
@@ -118,6 +122,7 @@ class Completion:
             case "delta":
                 await self._take(message.delta, stop, reader)
             case "started":
+                self._has_begun()
                 self.log.start(message.started)
                 stop.attempt_started(message.started.router_address)
             case "attempt_finished":

@@ -5,6 +5,8 @@ They come in one piece and soon, so the call goes on to its end although its cli
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
 from edge.answer import Answer
@@ -23,10 +25,14 @@ class Embedding:
     first_content: float | None = None
     """Vectors have no first token."""
 
-    def __init__(self, router: RouterClient, facts: RequestFacts, inputs: EmbeddingInput) -> None:
+    def __init__(
+        self, router: RouterClient, facts: RequestFacts, inputs: EmbeddingInput, has_begun: Callable[[], None]
+    ) -> None:
+        """`has_begun` is called when the router begins with an attempt."""
         self._router = router
         self._facts = facts
         self._inputs = inputs
+        self._has_begun = has_begun
         self.log = AttemptLog(inputs.estimated_input_tokens)
         self.answer = Answer()
         self.continuations: list[routerpb.Continued] = []
@@ -44,6 +50,7 @@ class Embedding:
         call = self._router.embed(self._facts, self._inputs)
         try:
             started = await call.started()
+            self._has_begun()
             if started is not None:
                 # If the router is lost, it may be at a later target; all targets of one request have one model.
                 self.log.start(started)

@@ -46,11 +46,16 @@ class Exchange:
         content: Content,
         look_up: LookUp,
         cache: ResponseCache,
+        has_begun: Callable[[], None],
     ) -> None:
-        """`look_up` is what the `cache` had; a whole new answer is stored there."""
+        """`look_up` is what the `cache` had; a whole new answer is stored there.
+
+        `has_begun` is called when a router has begun with it, or nothing has to be begun.
+        """
         self._dependencies = dependencies
         self._cache = cache
-        self._work = _work(dependencies, facts, content)
+        self._has_begun = has_begun
+        self._work = _work(dependencies, facts, content, has_begun)
         self.facts = facts
         self.content = content
         self.look_up = look_up
@@ -77,6 +82,7 @@ class Exchange:
         self._dependencies.metrics.open_streams.inc()
         try:
             if isinstance(self.look_up, Hit):
+                self._has_begun()
                 await self._work.replay(self.look_up.answer, reader)
             else:
                 await self._work.fetch(reader)
@@ -92,6 +98,7 @@ class Exchange:
             log.exception("exchange_crashed")
             problem = Problem("internal_error", "the gateway failed while it answered; it is our fault, not yours")
         finally:
+            self._has_begun()
             self._dependencies.metrics.open_streams.dec()
         return await self._settle(problem)
 
@@ -106,8 +113,10 @@ class Exchange:
         return await self._dependencies.settlement.settle(self.facts, self.look_up, ending, self._cache)
 
 
-def _work(dependencies: ExchangeDependencies, facts: RequestFacts, content: Content) -> Completion | Embedding:
+def _work(
+    dependencies: ExchangeDependencies, facts: RequestFacts, content: Content, has_begun: Callable[[], None]
+) -> Completion | Embedding:
     if isinstance(content, Conversation):
         stage = dependencies.open_output_stage(content)
-        return Completion(dependencies.router, facts, content, stage, dependencies.metrics)
-    return Embedding(dependencies.router, facts, content)
+        return Completion(dependencies.router, facts, content, stage, dependencies.metrics, has_begun)
+    return Embedding(dependencies.router, facts, content, has_begun)

@@ -77,12 +77,13 @@ class ContractEndpoint:
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, request.headers)
         policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
+        await place.begin()
         verdict = await self._guard.admit(self._asked(request, identity, content, policy), request.state.steps)
         if isinstance(verdict, Rejected):
             self._exchanges.metrics.refusals.labels(verdict.problem.code).inc()
             return self._refusal(request, verdict.problem, verdict.headers)
         # From here on the request is on record, and has to be run.
-        exchange = Exchange(self._exchanges, verdict.facts, content, verdict.look_up, self._cache)
+        exchange = Exchange(self._exchanges, verdict.facts, content, verdict.look_up, self._cache, place.has_begun)
         headers = {
             **verdict.headers,
             **contract.headers(verdict.facts.request_id),

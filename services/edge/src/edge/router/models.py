@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -13,6 +16,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 log = structlog.get_logger()
 
 _MAX_NAME_LENGTH = 100
+_UNKNOWN_INTERVAL_SECONDS = 0.5
 
 
 class ModelList:
@@ -21,6 +25,9 @@ class ModelList:
     def __init__(self, router: RouterClient) -> None:
         self._router = router
         self._models: dict[str, routerpb.Model] = {}
+        self._asking = asyncio.Lock()
+        self._asked = -math.inf
+        self._problem: Problem | None = None
 
     async def refresh(self) -> None:
         """Ask the router anew; Problem when it does not answer."""
@@ -30,7 +37,7 @@ class ModelList:
         """Return if the model exists; Problem (404) when not. A name not seen yet makes the list be fetched anew."""
         if name in self._models:
             return
-        await self.refresh()
+        await self._refresh_for_unknown()
         if name not in self._models:
             known = ", ".join(sorted(self._models))
             raise Problem(
@@ -38,6 +45,19 @@ class ModelList:
                 f"model {name[:_MAX_NAME_LENGTH]!r} does not exist; there are: {known}",
                 param="model",
             )
+
+    async def _refresh_for_unknown(self) -> None:
+        """Ask anew unless somebody just did: names that do not exist must not keep the router busy."""
+        async with self._asking:
+            if time.monotonic() - self._asked >= _UNKNOWN_INTERVAL_SECONDS:
+                self._problem = None
+                try:
+                    await self.refresh()
+                except Problem as problem:
+                    self._problem = problem
+                self._asked = time.monotonic()
+            if self._problem is not None:
+                raise Problem(self._problem.code, self._problem.message)
 
     async def known(self) -> Mapping[str, routerpb.Model]:
         """Return the models by name, fetched when none is known yet."""
