@@ -1,14 +1,20 @@
-"""Connections that mean no good: each opens, misbehaves, is shut out, and comes again."""
+"""Connections that mean no good: each opens, misbehaves, is shut out, and comes again.
+
+`python -m tests.overload.hostile HOST PORT KEY SEED SECONDS CONNECTIONS` prints at its end what came of them, as JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import socket
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+
+import orjson
 
 # Not the address of the others: an edge may count connections by where they come from.
 ADDRESS = "127.0.0.2"
@@ -108,8 +114,8 @@ _KEYED = (
 
 
 @dataclass
-class HostileClients:
-    """Those of one run."""
+class HostileClient:
+    """One that has one connection at a time."""
 
     host: str
     port: int
@@ -151,3 +157,17 @@ class HostileClients:
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
         await reader.read(4096)
+
+
+async def _main(host: str, port: int, key: str, seed: int, seconds: float, connections: int) -> None:
+    rng = random.Random(seed)
+    clients = [HostileClient(host, port, key, random.Random(rng.random())) for _ in range(connections)]
+    until = asyncio.get_running_loop().time() + seconds
+    await asyncio.gather(*(client.run(until) for client in clients))
+    seen = sum((client.seen for client in clients), Counter[str]())
+    print(orjson.dumps(seen).decode(), flush=True)  # noqa: T201 - what the caller reads
+
+
+if __name__ == "__main__":
+    _host, _port, _key, _seed, _seconds, _connections = sys.argv[1:]
+    asyncio.run(_main(_host, int(_port), _key, int(_seed), float(_seconds), int(_connections)))
