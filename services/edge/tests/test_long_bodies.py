@@ -189,3 +189,18 @@ def test_an_edge_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
         while any(Path(f"/proc/{pid}").exists() for pid in left):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_long_bodies_that_come_all_at_once_are_read_or_refused(lone: LoneEdge) -> None:
+    """Those that would wait long are told to come again."""
+    answers: list[int] = []
+    body = filled(ASK, b"\\n", b'"}]}', 2 * MEBIBYTE)
+    asking = [threading.Thread(target=lambda: answers.append(post(lone, COMPLETIONS, body)[0])) for _ in range(60)]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join()
+
+    assert [503] * 60 == answers
+    assert lone.refusals("overloaded") > 0
+    assert lone.refusals("router_unavailable") >= 18

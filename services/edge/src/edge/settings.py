@@ -43,8 +43,8 @@ class Settings(RedisSettings):
     """As many chat and embedding requests this process answers at once; one more is refused at once, with 503."""
     max_concurrent_requests_per_key: PositiveInt = 500
     """As many of them may have the same API key; one more is refused at once, with 429."""
-    max_held_bytes: PositiveInt = 256 * 1024 * 1024
-    """The bodies of all of them together; a longer one is refused with 503 while the others run."""
+    max_held_bytes: PositiveInt = 128 * 1024 * 1024
+    """The bodies of all of them together; one more is refused with 503 meanwhile. Each is in memory twice."""
     max_prompt_tokens: PositiveInt = 100_000
     """Longest prompt, by estimate, checked after parsing."""
     max_answer_bytes: PositiveInt = 16 * 1024 * 1024

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 # Reading so much takes about as long as writing it to a reader and back.
 _LONG_BYTES = 128 * 1024
 _READERS = 2
+# A body of 4 MB takes two tenths of a second.
+_MOST_WAITING = 16
 _CPU_SECONDS = 10
 _TIMEOUT_SECONDS = 30.0
 # A reader ends after a body of this length: what it has left in memory goes with it.
@@ -104,25 +106,42 @@ class BodyReaders:
         self._metrics = metrics
         self._idle: list[socket.socket] = []
         self._free = asyncio.Semaphore(_READERS)
+        self._waiting = 0
 
     async def read(self, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> Content:
-        """Return what the body asks for; Problem (400) when it is not JSON or not what the contract takes."""
+        """Return what the body asks for; Problem (400) when it is not JSON or not what the contract takes.
+
+        Problem (503) when too many long ones wait already.
+        """
         if len(raw) <= _LONG_BYTES:
             return read_content(contract, path, raw, headers)
-        async with self._free:
-            if self._mother is not None:
-                try:
-                    async with asyncio.timeout(_TIMEOUT_SECONDS):
-                        return await self._read_elsewhere(self._mother, contract, path, raw, headers)
-                except (_ReaderLost, TimeoutError) as error:
-                    raise Problem(
-                        "invalid_request",
-                        "the body takes too long, or too much memory, to read; send less or simpler JSON",
-                    ) from error
-                except OSError as error:
-                    log.warning("body_reader_unavailable", cause=type(error).__name__)
-            self._metrics.bodies_read_here.inc()
-            return await asyncio.to_thread(read_content, contract, path, raw, headers)
+        if self._waiting >= _MOST_WAITING:
+            raise Problem("overloaded", "too many long bodies come at once; try again in a moment")
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._read_long(contract, path, raw, headers)
+        finally:
+            self._free.release()
+
+    async def _read_long(self, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> Content:
+        """Have it read by a reader, or in a thread when there is none."""
+        if self._mother is not None:
+            try:
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                    return await self._read_elsewhere(self._mother, contract, path, raw, headers)
+            except (_ReaderLost, TimeoutError) as error:
+                raise Problem(
+                    "invalid_request",
+                    "the body takes too long, or too much memory, to read; send less or simpler JSON",
+                ) from error
+            except OSError as error:
+                log.warning("body_reader_unavailable", cause=type(error).__name__)
+        self._metrics.bodies_read_here.inc()
+        return await asyncio.to_thread(read_content, contract, path, raw, headers)
 
     async def _read_elsewhere(
         self, mother: Mother, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]

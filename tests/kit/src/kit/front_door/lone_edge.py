@@ -44,9 +44,13 @@ class LoneEdge:
         return httpx2.get(f"{self.url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=30).status_code
 
     def metric(self, name: str) -> float:
-        """Return the value of a metric without labels."""
+        """Return the value of a metric; its labels, if it has any, belong to the name."""
         lines = httpx2.get(f"{self.url}/metrics", timeout=30).text.splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
+    def refusals(self, reason: str) -> float:
+        """Return how many requests were refused for this reason."""
+        return self.metric(f'edge_refusals_total{{reason="{reason}"}}')
 
 
 @contextmanager
