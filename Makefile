@@ -61,6 +61,10 @@ soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (
 torture: setup ## Kill everything under fifty clients for SECONDS=600, compare the books, end with a verdict (SEED=N)
 	@$(BIN)/python -m tests.torture.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
+.PHONY: overload
+overload: setup ## 500 slow readers, hostile connections and a hostile vendor for SECONDS=120; ends with a verdict (SEED=N)
+	@$(BIN)/python -m tests.overload.run --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
+
 .PHONY: gameday
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
 	@$(BIN)/python -m tests.gameday.run $(GAMEDAY_ARGS)

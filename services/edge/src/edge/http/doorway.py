@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from re import Pattern
@@ -13,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from edge.contracts.contract import Contract
 from edge.guard.identify import Identify
+from edge.http.connection.connections import group_of
+from edge.http.stranger_pace import StrangerPace
 from edge.problems import Problem
 from servicekit.log_limit import LimitedLog
 
@@ -46,6 +49,7 @@ class Doorway:
         self._identify = identify
         self._answer = answer
         self._log = LimitedLog()
+        self._pace = StrangerPace()
         self._places: dict[str, _Place] = {}
         self._patterns: list[tuple[Pattern[str], _Place]] = []
         self._mounts = tuple(f"{route.path}/" for route in app.routes if isinstance(route, Mount))
@@ -73,7 +77,13 @@ class Doorway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on with the identity of its sender."""
         refusal = self._refuse(Request(scope)) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        client = scope.get("client")
+        if delay := self._pace.delay(group_of(client[0]) if client else ""):
+            await asyncio.sleep(delay)
+        await refusal(scope, receive, send)
 
     def _refuse(self, request: Request) -> Response | None:
         path: str = request.scope["path"]

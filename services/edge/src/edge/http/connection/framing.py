@@ -113,9 +113,8 @@ class RequestFraming:
 
     def _check_unfinished(self, buffer: Buffer) -> None:
         """Refuse a head that can become none, without reading any byte of it often."""
-        if _IMPOSSIBLE.search(buffer, max(0, self._scanned - 1)):
-            raise BadRequest("malformed", "a line ends without CR LF, or holds a control character")
-        self._lines += buffer.count(b"\r\n", max(0, self._scanned - 1))
+        unread = max(0, self._scanned - 1)
+        self._lines += buffer.count(b"\r\n", unread)
         self._scanned = len(buffer)
         if self._lines > MAX_HEADERS + 1:
             raise _too_large(f"there are more than {MAX_HEADERS} headers")
@@ -123,6 +122,8 @@ class RequestFraming:
             raise _too_large(f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
         if len(buffer) > MAX_REQUEST_LINE_BYTES + MAX_HEADERS_BYTES:
             raise _too_large(f"the headers are longer than {MAX_HEADERS_BYTES} bytes")
+        if _IMPOSSIBLE.search(buffer, unread):  # last, as it is slow
+            raise BadRequest("malformed", "a line ends without CR LF, or holds a control character")
 
     def _decide(self, head: bytes, *, is_old: bool) -> bool:
         """Find out how the body is delimited; return whether the client would like another protocol."""
