@@ -91,14 +91,14 @@ def _own_bytes(process: psutil.Process) -> int:
 
 @contextmanager
 def _running(name: str, command: list[str], log: Path, sign: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a process from when `sign` is in its log; yield the first line of it."""
+    """Run a process from when `sign` is in its log until it is asked to end; yield the first line of the log."""
     process = processes.start(command, log, environment=environment)
     try:
         processes.wait_until_ready(process, lambda: sign in log.read_text(), log, 120.0)
         yield log.read_text().splitlines()[0]
     finally:
-        status = processes.stop(process, signal.SIGINT, 180.0)
-        if status not in (0, -signal.SIGINT):
+        status = processes.stop(process, signal.SIGTERM, 60.0)
+        if status not in (0, -signal.SIGTERM):
             say(f"overload: {name} ended with {status}")
 
 
@@ -143,6 +143,8 @@ class Overload:
         self.readers = Seen()
         self.memory_before = system.memory_bytes()
         self.memory_most = 0
+        self.longest_lag = 0.0
+        """How late this process was itself: what it measures is late by as much."""
         self.ends: Counter[str] = Counter()
         """What hostile connections and the hostile vendor's answers came to."""
         self.faults: list[str] = []
@@ -251,6 +253,21 @@ class Overload:
     async def _watch(self, started: float) -> None:
         loop = asyncio.get_running_loop()
         told = started
+        lagging = asyncio.create_task(self._watch_own_lag())
+        try:
+            await self._watch_memory(started, told)
+        finally:
+            lagging.cancel()
+
+    async def _watch_own_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.05
+            await asyncio.sleep(0.05)
+            self.longest_lag = max(self.longest_lag, loop.time() - due)
+
+    async def _watch_memory(self, started: float, told: float) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self.memory_most = max(self.memory_most, await asyncio.to_thread(self._system.memory_bytes))
             if loop.time() - told >= _PROGRESS_SECONDS:
@@ -281,6 +298,7 @@ class Overload:
         """Return what is worth knowing besides."""
         seen = self.readers
         lines = [f"statuses of slow readers: {dict(seen.statuses)}, longest wait {seen.longest_seconds:.2f} s"]
+        lines += [f"this process was late by up to {self.longest_lag:.2f} s"]
         lines += [f"wrong: {count} x {what}" for what, count in seen.wrong.most_common(10)]
         lines += [f"{count:5} x {what}" for what, count in sorted(self.ends.items())]
         return [*lines, *(f"fault: {fault}" for fault in self.faults[:20])]

@@ -3,21 +3,19 @@
 A limit on their number alone would have to fit the machine. So there is also one on those that begin: from the moment
 when a request could run until a router has begun with it. That takes milliseconds while there is time for it, and
 longer as soon as this process or the routers have too much to do; then a queue forms, and who has waited in it for a
-while is refused.
+while is refused. The later the event loop is, the fewer begin at the same time.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edge.guard.turns import Turns, TurnsTaken
 from edge.problems import Problem
 
 _RETRY_AFTER_SECONDS = 1.0
-_BEGINNING = 32
-_LONGEST_WAIT_SECONDS = 0.25
 
 
 class Place:
@@ -35,14 +33,17 @@ class Place:
 
     async def begin(self) -> None:
         """Wait for the turn of this request to begin; Problem (503) when that takes too long."""
-        await self._capacity.begin()
+        try:
+            await self._capacity.turns.take()
+        except TurnsTaken as error:
+            raise _overloaded("more requests come than can be begun") from error
         self._is_beginning = True
 
     def has_begun(self) -> None:
         """Let the next request begin."""
         if self._is_beginning:
             self._is_beginning = False
-            self._capacity.has_begun()
+            self._capacity.turns.give_back()
 
 
 class Capacity:
@@ -53,7 +54,8 @@ class Capacity:
         self._max_requests = max_requests
         self._max_requests_per_key = max_requests_per_key
         self._max_held_bytes = max_held_bytes
-        self._beginning = asyncio.Semaphore(_BEGINNING)
+        self.turns = Turns()
+        """Of requests that begin."""
         self._by_key: Counter[str] = Counter()
         self._requests = 0
         self._held_bytes = 0
@@ -87,21 +89,6 @@ class Capacity:
         if self._held_bytes + size_bytes > self._max_held_bytes:
             raise _overloaded("the requests in progress are too long together")
         self._held_bytes += size_bytes
-
-    async def begin(self) -> None:
-        """Wait for a turn, as long as there is hope; Problem (503) after that."""
-        if not self._beginning.locked():
-            await self._beginning.acquire()
-            return
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                await self._beginning.acquire()
-        except TimeoutError:
-            raise _overloaded("more requests come than can be begun") from None
-
-    def has_begun(self) -> None:
-        """Give the turn to the next one."""
-        self._beginning.release()
 
 
 def _overloaded(what: str) -> Problem:
