@@ -251,11 +251,9 @@ class Overload:
             self.faults.append(f"a plain question took {seconds:.1f} s after all was over")
 
     async def _watch(self, started: float) -> None:
-        loop = asyncio.get_running_loop()
-        told = started
         lagging = asyncio.create_task(self._watch_own_lag())
         try:
-            await self._watch_memory(started, told)
+            await self._watch_memory(started)
         finally:
             lagging.cancel()
 
@@ -266,8 +264,8 @@ class Overload:
             await asyncio.sleep(0.05)
             self.longest_lag = max(self.longest_lag, loop.time() - due)
 
-    async def _watch_memory(self, started: float, told: float) -> None:
-        loop = asyncio.get_running_loop()
+    async def _watch_memory(self, started: float) -> None:
+        loop, told = asyncio.get_running_loop(), started
         while True:
             self.memory_most = max(self.memory_most, await asyncio.to_thread(self._system.memory_bytes))
             if loop.time() - told >= _PROGRESS_SECONDS:
