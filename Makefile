@@ -88,6 +88,10 @@ bench: setup ## What a request costs, and how many cost events the ledger record
 chart: setup ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
 	@./scripts/chart $(BIN)
 
+.PHONY: pin-images
+pin-images: setup ## Write the digests of images that are not ours: images.env, images-values.yaml (needs docker)
+	@$(BIN)/python scripts/pin_images.py .
+
 .PHONY: check
 check: setup lint types proto-fresh test ## Everything CI could object to: lint, types, proto freshness, tests
 
