@@ -22,6 +22,7 @@ import httpx2
 import psutil
 import pytest
 
+from edge.guard.keys import add_key
 from servicekit.rpc import create_channel
 from spillway_local import valkey
 from spillway_local.ports import free_port
@@ -204,6 +205,45 @@ async def test_other_users_of_the_machine_cannot_spend_or_read(tmp_path: Path) -
         assert 401 == httpx2.get(f"{run['url']}/v1/models", timeout=30).status_code
         for process in _all_processes(system):
             assert token not in " ".join([*process.cmdline(), *process.environ().values()])
+
+
+def test_routes_and_keys_are_followed(tmp_path: Path) -> None:
+    """A route that is added to the user's own file is there within seconds, a broken file changes nothing, keys too."""
+    home, own = tmp_path / "home", tmp_path / "routes.yaml"
+    home.mkdir()
+    target = {"provider": "vllm", "model": "m", "base_url": "${LOCAL_MODEL_URL}"}
+    routes: dict[str, Any] = {"targets": {"one": target}, "routes": {"default": {"targets": ["one"]}}}
+    own.write_text(json.dumps(routes))
+    with _running(home, SPILLWAY_ROUTES=str(own)) as system:
+        url = system.wait_until_ready()["url"]
+        key = (home / "development-key").read_text()
+        assert ["default"] == _models(url, key)
+
+        own.write_text("{")
+        _until(lambda: "routes_refused" in (home / "logs/llm-router.log").read_text())
+        assert ["default"] == _models(url, key)
+        routes["routes"]["added"] = {"targets": ["one"]}
+        own.write_text(json.dumps(routes))
+        _until(lambda: _models(url, key) == ["added", "default"])
+
+        added = add_key(home / "keys.yaml", "acme", "ada", "gold")
+        _until(lambda: _models(url, added) == ["added", "default"])
+        (home / "keys.yaml").write_text("keys: []")
+        _until(lambda: _models(url, added) == _models(url, key) == [])
+
+
+def _models(url: str, key: str) -> list[str]:
+    """Return the models that the edge lists; none for a key that is not known."""
+    answer = httpx2.get(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=30)
+    assert answer.status_code in {200, 401}
+    return sorted(model["id"] for model in answer.json().get("data", []))
+
+
+def _until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 async def _code_of_call(address: str, method: str, token: str | None) -> grpc.StatusCode:

@@ -23,6 +23,7 @@ _FILES = (
     "keys.yaml.lock",
     "keys.yaml.new",
     "lock",
+    "routes.new",
     "routes.yaml",
     "rpc-token",
     "run.json",

@@ -19,7 +19,7 @@ from spillway_local.development_key import ensure_development_key
 from spillway_local.home import CommandError, Home, write_secret
 from spillway_local.ports import LOOPBACK
 from spillway_local.processes import StartFailed
-from spillway_local.routes import collect_vendors, write_routes
+from spillway_local.routes import collect_vendors, follow_routes, write_routes
 from spillway_local.supervisor import Program, Supervisor
 
 STOP_ORDER = ("edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres")
@@ -50,7 +50,7 @@ class LocalSystem:
         routes = write_routes(
             self._home,
             collect_vendors(self._home, self._provider_environment),
-            f"http://{local_model.address}/v1",
+            self._local_model_url,
             self._custom_routes,
         )
         router = self._python(
@@ -108,6 +108,17 @@ class LocalSystem:
             "LOOK_UP_TIMEOUT_SECONDS": self._environment.get("EDGE_LOOK_UP_TIMEOUT_SECONDS", _LOOK_UP_TIMEOUT_SECONDS),
         }
         return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
+
+    async def follow_routes(self) -> None:
+        """Pass on changes of the user's routes file, if there is one, until cancelled."""
+        if self._custom_routes is None:
+            await asyncio.Event().wait()
+        else:
+            await follow_routes(self._home, self._local_model_url, self._custom_routes)
+
+    @property
+    def _local_model_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._ports['local-model']}/v1"
 
     def publish(self, supervisor: Supervisor) -> None:
         """Write run.json with the address of each process."""

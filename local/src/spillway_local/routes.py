@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -12,6 +14,7 @@ import yaml
 
 from spillway_local.home import CommandError, Home, write_secret
 
+_FOLLOW_INTERVAL_SECONDS = 1.0
 _LOCAL = "local-smollm2"
 _LOCAL_MODEL = "smollm2-135m-instruct"
 # Small and large models; those of one row are each other's fallback.
@@ -83,12 +86,36 @@ def write_routes(home: Home, vendors: list[Vendor], local_model_url: str, custom
     if custom_routes is None:
         text = yaml.safe_dump(render_routes(vendors, local_model_url), sort_keys=False)
     else:
-        try:
-            text = Template(custom_routes.read_text()).safe_substitute(LOCAL_MODEL_URL=local_model_url)
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"cannot read the routes file {custom_routes}: {error}") from error
-    home.routes_file.write_text(text)
+        text = _read_custom(custom_routes, local_model_url)
+    _replace(home.routes_file, text)
     return home.routes_file
+
+
+async def follow_routes(home: Home, local_model_url: str, custom_routes: Path) -> None:
+    """Write the routes anew whenever the user's file changes, until cancelled; the router takes them or says why not.
+
+    A file that cannot be read, as while it is being replaced, changes nothing.
+    """
+    while True:
+        await asyncio.sleep(_FOLLOW_INTERVAL_SECONDS)
+        with suppress(CommandError, OSError):
+            text = _read_custom(custom_routes, local_model_url)
+            if text != home.routes_file.read_text():
+                _replace(home.routes_file, text)
+
+
+def _read_custom(custom_routes: Path, local_model_url: str) -> str:
+    try:
+        return Template(custom_routes.read_text()).safe_substitute(LOCAL_MODEL_URL=local_model_url)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read the routes file {custom_routes}: {error}") from error
+
+
+def _replace(routes_file: Path, text: str) -> None:
+    """At once: the router reads it while it runs."""
+    new = routes_file.with_suffix(".new")
+    write_secret(new, text)
+    new.replace(routes_file)
 
 
 def _vendor_target(vendor: Vendor, model: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ async def _supervise(home: Home, system: LocalSystem) -> None:
     try:
         starting = _start_and_publish(system, supervisor)
         await _first_of(starting, stop_requested.wait(), supervisor.first_death())
-        await _first_of(stop_requested.wait(), supervisor.first_death())
+        await _first_of(stop_requested.wait(), supervisor.first_death(), system.follow_routes())
     finally:
         home.run_file.unlink(missing_ok=True)
         await supervisor.stop(STOP_ORDER)
