@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.http.connection.connections import group_of
+from edge.http.server import listen, max_connections
 
 from .server_process import RawClient, ServerProcess, get, parse, running_server
 
@@ -95,3 +98,22 @@ def test_a_process_without_free_files_neither_spins_nor_stops_serving(tmp_path: 
 def test_addresses_of_one_customer_are_counted_as_one(host: str, expected: str) -> None:
     """Whoever has an IPv6 address has 2^64 of them."""
     assert expected == group_of(host)
+
+
+def test_a_connection_has_a_small_send_buffer() -> None:
+    """Of an answer that is not read, the kernel would keep 4 MB."""
+    with listen("127.0.0.1", 0, 60.0) as listener, socket.create_connection(listener.getsockname()) as client:
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 256 * 1024
+            connection.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                connection.sendall(b"x" * 16 * 1024 * 1024)
+        assert client
+
+
+def test_connections_leave_files_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may open few gives half of them to its clients at most."""
+    for files, expected in ((100_000, 4096), (4096, 3840), (1024, 768), (100, 50), (resource.RLIM_INFINITY, 4096)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert expected == max_connections(4096)
