@@ -44,6 +44,11 @@ class ServerProcess:
         return int(self._process.memory_info().rss)
 
     @property
+    def open_files(self) -> int:
+        """How many files and connections the process has open."""
+        return int(self._process.num_fds())
+
+    @property
     def cpu_seconds(self) -> float:
         """The CPU time that the process has used."""
         times = self._process.cpu_times()
@@ -115,6 +120,11 @@ class RawClient:
     def end(self) -> None:
         """Close this half of the connection."""
         self.connection.shutdown(socket.SHUT_WR)
+
+    def until_anything(self) -> None:
+        """Wait until something comes, or the connection is closed or broken off."""
+        with suppress(ConnectionResetError, BrokenPipeError):
+            self._read += self.connection.recv(65536)
 
     def until(self, mark: bytes) -> bytes:
         """Read up to and with the mark."""

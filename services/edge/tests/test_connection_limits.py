@@ -59,8 +59,10 @@ def test_who_does_not_read_why_it_is_refused_is_cut(tmp_path: Path) -> None:
     """Refused connections that stay take no place for long, and there are not many of them."""
     with running_server(tmp_path, max_connections=2) as server, ExitStack() as stack:
         (client, *_) = connect(server, stack, 2)
+        before = server.open_files
         for refused in [stack.enter_context(server.client()) for _ in range(300)]:
-            refused.rest()
+            refused.until_anything()
+        assert server.open_files < before + 200
         client.send(get("/"))
 
         assert 200 == client.answer().status
@@ -100,12 +102,13 @@ def test_addresses_of_one_customer_are_counted_as_one(host: str, expected: str) 
     assert expected == group_of(host)
 
 
-def test_a_connection_has_a_small_send_buffer() -> None:
-    """Of an answer that is not read, the kernel would keep 4 MB."""
+def test_a_connection_has_small_buffers_in_the_kernel() -> None:
+    """Which would keep 4 MB of an answer that is not read, and 6 MB of requests."""
     with listen("127.0.0.1", 0, 60.0) as listener, socket.create_connection(listener.getsockname()) as client:
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 256 * 1024
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 512 * 1024
             connection.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 connection.sendall(b"x" * 16 * 1024 * 1024)

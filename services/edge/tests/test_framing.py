@@ -144,6 +144,15 @@ def test_chunks_reach_the_parser_without_extensions_and_trailers() -> None:
     assert [head + b"5\r\nabcde\r\n0\r\n\r\n"] == whole(head + body)
 
 
+def test_tiny_chunks_are_taken_some_at_a_time() -> None:
+    """A megabyte of them would stop the event loop for a fifth of a second."""
+    framing = RequestFraming()
+    framing.take(request(CHUNKED))
+    _, used = framing.take(b"1\r\nx\r\n" * 200_000)
+
+    assert 64 * 1024 <= used < 65 * 1024
+
+
 def test_no_other_protocol_is_begun() -> None:
     """The parser would take the body, or the next request, for it; Java's clients ask for HTTP/2 at first."""
     wanted = request("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "Content-Length: 2", body=b"{}")

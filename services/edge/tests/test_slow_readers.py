@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,19 @@ def test_a_slow_but_steady_reader_gets_everything(tmp_path: Path) -> None:
             time.sleep(0.1)
 
     assert received > MEGABYTE
+
+
+@pytest.mark.nightly
+def test_a_reader_below_64_kbit_a_second_ends(tmp_path: Path) -> None:
+    """Though the kernel gets rid of something each time that it is looked at."""
+    with running_server(tmp_path, stall_timeout_seconds=20.0) as server, server.client(receive_buffer=4096) as client:
+        client.send(get(f"/large?bytes={16 * MEGABYTE}", "connection: close"))
+        started = time.monotonic()
+        with suppress(ConnectionResetError):
+            while client.connection.recv(650):
+                assert time.monotonic() - started < 200
+                time.sleep(0.1)
+        assert 1 == server.counted("edge_slow_clients_total", reason="stalled")
 
 
 def test_what_is_kept_of_a_stream_that_is_not_read_is_bounded(tmp_path: Path) -> None:

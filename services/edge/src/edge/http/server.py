@@ -22,9 +22,10 @@ from servicekit.lifecycle import repeat
 # sends the next request on the same connection within this time, or first checks that the connection is still open.
 _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.05
-# What the kernel keeps of an answer that its client does not read; it doubles this for its own needs. Left to itself it
-# keeps 4 MB.
+# What the kernel keeps of an answer that its client does not read, and of requests that the edge does not read. It
+# doubles both for its own needs; left to itself it keeps 4 and 6 MB of a connection.
 _SEND_BUFFER_BYTES = 128 * 1024
+_RECEIVE_BUFFER_BYTES = 256 * 1024
 # Files that are no connections of clients: those to Redis, router and ledger, the spool, logs.
 _OTHER_FILES = 256
 
@@ -32,7 +33,9 @@ _OTHER_FILES = 256
 def listen(host: str, port: int, stall_timeout_seconds: float) -> socket.socket:
     """Return a socket for `HttpServer`; its connections end when what is sent is not acknowledged for so long."""
     listener = socket.create_server((host, port), backlog=2048)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # each connection has it from here
+    # Each connection has these from here.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_seconds * 1000))
     return listener

@@ -52,7 +52,7 @@ class RequestFraming:
     """The place in a request that a connection has come to."""
 
     __slots__ = (
-        *("_body", "_is_after_blank", "_is_chunked", "_lines", "_overhead", "_scanned", "_trailers"),
+        *("_body", "_is_after_blank", "_is_chunked", "_overhead", "_scanned", "_trailers"),
         *("is_complete", "is_in_head"),
     )
 
@@ -65,7 +65,6 @@ class RequestFraming:
         self.is_complete = False
         self._is_after_blank = False
         self._scanned = 0  # how much of the head is known to hold no end of a head
-        self._lines = 0
         self._is_chunked = False
         self._body = 0  # bytes that the body, or the chunk with its CR LF, still has
         self._overhead = 0
@@ -114,14 +113,9 @@ class RequestFraming:
     def _check_unfinished(self, buffer: Buffer) -> None:
         """Refuse a head that can become none, without reading any byte of it often."""
         unread = max(0, self._scanned - 1)
-        self._lines += buffer.count(b"\r\n", unread)
         self._scanned = len(buffer)
-        if self._lines > MAX_HEADERS + 1:
-            raise _too_large(f"there are more than {MAX_HEADERS} headers")
-        if not self._lines and len(buffer) > MAX_REQUEST_LINE_BYTES:
-            raise _too_large(f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
         if len(buffer) > MAX_REQUEST_LINE_BYTES + MAX_HEADERS_BYTES:
-            raise _too_large(f"the headers are longer than {MAX_HEADERS_BYTES} bytes")
+            raise _too_large(f"request line and headers are longer than {MAX_HEADERS_BYTES} bytes")
         if _IMPOSSIBLE.search(buffer, unread):  # last, as it is slow
             raise BadRequest("malformed", "a line ends without CR LF, or holds a control character")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,8 @@ _PROBE_INTERVAL_SECONDS = 15.0
 _ANSWER_BEGINS = b"HTTP/1.1 "
 # Clients limit the digits of a chunk's size. A stream is never silent for long anyway.
 _MAX_ZEROS = 4
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 HIGH_WATER_BYTES = 64 * 1024
 LOW_WATER_BYTES = 16 * 1024
@@ -113,6 +116,7 @@ class Connection(HttpToolsProtocol):
         self._began = 0.0  # when the phase began
         self._read_at = 0.0  # when something of a body came
         self._dropped = 0
+        self._has_turn = False  # whether `_take_turn` is going to be called
         self._is_dispatched = False  # whether `cycle` is that of the current request
         self._is_half_closed = False
         self._next_probe = math.inf
@@ -171,12 +175,9 @@ class Connection(HttpToolsProtocol):
         """Return whether the connection stays: only for an answer to what was asked completely."""
         self._is_half_closed = True
         self.flow.hold()
-        if self._phase is not _Phase.ANSWER:
-            return False
-        if not self._ahead:
-            self.cycle.keep_alive = False
-        self._probe(time.monotonic())
-        return True
+        if self._phase is _Phase.ANSWER:
+            self._answer_half_closed()
+        return self._phase is _Phase.ANSWER or self._has_turn
 
     def on_headers_complete(self) -> None:
         """Begin the answer."""
@@ -204,7 +205,7 @@ class Connection(HttpToolsProtocol):
             self.flow.release()  # the rest of the body is dropped
 
     def pause_writing(self) -> None:
-        """Remember since when the client does not take its answer."""
+        """Begin anew to measure how fast the client takes its answer."""
         self._unsent = None
         super().pause_writing()
 
@@ -212,6 +213,9 @@ class Connection(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """Do what is due."""
+        if self.transport.is_closing():
+            self._check_output(now)
+            return
         if self._is_gone():
             self.transport.abort()
             return
@@ -239,14 +243,16 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def give_up(self) -> None:
-        """Cut the connection."""
+        """Cut the connection; the kernel does not go on to send what it has of the answer."""
+        with suppress(OSError):  # its client was faster
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
     # Reading.
 
     def _advance(self) -> None:
         """Feed the parser with what there is of the current request."""
-        if self.parser is None or self._phase in (_Phase.ANSWER, _Phase.LINGER):
+        if self._has_turn or self._phase is _Phase.LINGER or self.transport.is_closing():
             return
         framing = self._framing
         try:
@@ -259,7 +265,8 @@ class Connection(HttpToolsProtocol):
                     self.parser.feed_data(piece)
                 if used >= MAX_CHUNKED_BYTES_AT_A_TIME and self._ahead and not framing.is_complete:
                     self._hold_if_full()
-                    self.loop.call_soon(self._advance)  # others have their turn
+                    self._has_turn = True  # after all others
+                    self.loop.call_soon(self._take_turn)
                     break
         except BadRequest as fault:
             self._refuse(fault)
@@ -273,9 +280,22 @@ class Connection(HttpToolsProtocol):
                 self._next_request()
             else:
                 self._hold_if_full()
+                if self._is_half_closed:
+                    self._answer_half_closed()
         elif not framing.is_in_head and self._phase is not _Phase.BODY:
             self._enter(_Phase.BODY, self._limits.body_timeout_seconds)
             self._read_at = self._began
+
+    def _take_turn(self) -> None:
+        self._has_turn = False
+        self._advance()
+        if self._is_half_closed and not self._has_turn and self._phase is not _Phase.ANSWER:
+            self.transport.close()
+
+    def _answer_half_closed(self) -> None:
+        if not self._ahead:
+            self.cycle.keep_alive = False
+        self._probe(time.monotonic())
 
     def _use_up(self, count: int) -> None:
         if count == len(self._ahead):
@@ -293,7 +313,7 @@ class Connection(HttpToolsProtocol):
         if self._ahead:
             self._enter(_Phase.HEAD, self._limits.head_timeout_seconds)
             self._advance()
-        if self._phase not in (_Phase.ANSWER, _Phase.LINGER) and self._is_half_closed:
+        if self._is_half_closed and self._phase not in (_Phase.ANSWER, _Phase.LINGER) and not self._has_turn:
             self.transport.close()
         elif len(self._ahead) <= _MAX_AHEAD_BYTES and not self._is_half_closed:
             self.flow.release()
@@ -392,7 +412,7 @@ class Connection(HttpToolsProtocol):
 
     def _is_gone(self) -> bool:
         """Say whether the client's system refused what was sent; while nothing is read, nobody else notices."""
-        if not self.flow.read_paused or self.transport.is_closing():
+        if not self.flow.read_paused:
             return False
         return bool(self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
@@ -411,6 +431,6 @@ class Connection(HttpToolsProtocol):
             return
         if before - size < min(before, _MIN_BYTES_PER_SECOND * period):
             self._registry.metrics.slow_clients.labels("stalled").inc()
-            self.transport.abort()
+            self.give_up()
         else:
             self._unsent = (size, now)
