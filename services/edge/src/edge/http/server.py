@@ -66,6 +66,7 @@ class HttpServer:
             self._closer,
             http=partial(Connection, self._connections),  # type: ignore[arg-type] # anything that makes protocols
             ws="none",
+            proxy_headers=False,  # a client may say what it likes of where it comes from
             access_log=False,
             log_config=None,
             server_header=False,

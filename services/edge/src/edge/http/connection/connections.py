@@ -106,12 +106,13 @@ class Connections:
         now = time.monotonic()
         for connection in (*self._open, *self._lingering):
             connection.check(now)
-        self._bound_unsent()
+        self.bound_unsent()
         if self._refused:
             self._make_room(now, self._refused)
             self._refused = 0
 
-    def _bound_unsent(self) -> None:
+    def bound_unsent(self) -> None:
+        """Cut those that have not taken their answers for longest, until the others fit into memory."""
         waiting = [(connection.unsent(), connection) for connection in self._open]
         total = sum(size for (size, _), _ in waiting)
         if total <= self.limits.max_unsent_bytes:

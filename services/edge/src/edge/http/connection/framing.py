@@ -80,10 +80,18 @@ class RequestFraming:
             return self._take_head(buffer)
         if self._is_chunked:
             return self._take_chunks(buffer)
-        piece = bytes(buffer[: self._body])
-        self._body -= len(piece)
-        self.is_complete = not self._body
-        return piece, len(piece)
+        return self._take_body(buffer, 0)
+
+    def _take_body(self, buffer: Buffer, begin: int) -> tuple[bytes, int]:
+        """Take what there is of a body with a length, and what stands before it."""
+        end = begin + self._body
+        if end >= len(buffer):
+            self._body = end - len(buffer)
+            self.is_complete = not self._body
+            return bytes(buffer), len(buffer)
+        self._body = 0
+        self.is_complete = True
+        return bytes(buffer[:end]), end
 
     def _take_head(self, buffer: Buffer) -> tuple[bytes, int]:
         if not self._is_after_blank and buffer.startswith(b"\r\n"):  # once: some clients end a body with it
@@ -107,8 +115,10 @@ class RequestFraming:
             raise BadRequest("malformed", "the request line or a header is not HTTP/1.1")
         has_upgrade = self._decide(head, is_old=matched[1] == b"0")
         self.is_in_head = False
-        self.is_complete = not self._body and not self._is_chunked
-        return _UPGRADE.sub(b"", head) if has_upgrade else head, len(head)
+        if has_upgrade or self._is_chunked:
+            self.is_complete = not self._body and not self._is_chunked
+            return _UPGRADE.sub(b"", head), len(head)
+        return self._take_body(buffer, len(head))
 
     def _check_unfinished(self, buffer: Buffer) -> None:
         """Refuse a head that can become none, without reading any byte of it often."""
@@ -121,15 +131,19 @@ class RequestFraming:
 
     def _decide(self, head: bytes, *, is_old: bool) -> bool:
         """Find out how the body is delimited; return whether the client would like another protocol."""
-        fields: dict[bytes, list[bytes]] = {}
+        fields: dict[bytes, list[bytes]] = {
+            b"host": [],
+            b"content-length": [],
+            b"transfer-encoding": [],
+            b"upgrade": [],
+        }
         for name, value in _DECIDING.findall(head):
-            fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
-        hosts = fields.get(b"host", [])
+            fields[name.lower()].append(value.rstrip(b" \t"))
+        hosts, lengths, encodings = fields[b"host"], fields[b"content-length"], fields[b"transfer-encoding"]
         if len(hosts) > 1 or not (hosts or is_old):
             raise BadRequest("host", "send one Host header")
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise BadRequest("host", "the Host header is no name of a host")
-        lengths, encodings = fields.get(b"content-length", []), fields.get(b"transfer-encoding", [])
         if len(lengths) + len(encodings) > 1 or (encodings and is_old):
             raise BadRequest("framing", "the end of the body is told in two ways")
         if encodings and encodings[0].lower() != b"chunked":
@@ -140,7 +154,7 @@ class RequestFraming:
             raise BadRequest("malformed", "this is no proxy")
         self._is_chunked = bool(encodings)
         self._body = int(lengths[0]) if lengths else 0
-        return b"upgrade" in fields
+        return bool(fields[b"upgrade"])
 
     def _take_chunks(self, buffer: Buffer) -> tuple[bytes, int]:
         size = min(len(buffer), MAX_CHUNKED_BYTES_AT_A_TIME)

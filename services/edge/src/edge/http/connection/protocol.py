@@ -39,6 +39,8 @@ _ANSWER_BEGINS = b"HTTP/1.1 "
 # Clients limit the digits of a chunk's size. A stream is never silent for long anyway.
 _MAX_ZEROS = 4
 
+# An answer in one piece that may be too much together with others.
+_LARGE_BYTES = 1024 * 1024
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 HIGH_WATER_BYTES = 64 * 1024
@@ -165,10 +167,6 @@ class Connection(HttpToolsProtocol):
             return
         if self._phase is _Phase.BODY:
             self._read_at = time.monotonic()
-        elif self._phase is _Phase.NEW:
-            self._phase = _Phase.HEAD  # in the time that it had for the head from the beginning
-        elif self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEAD, self._limits.head_timeout_seconds)
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -206,8 +204,11 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """Begin anew to measure how fast the client takes its answer."""
-        self._unsent = None
+        size = self.transport.get_write_buffer_size()
+        self._unsent = (size, time.monotonic())
         super().pause_writing()
+        if size > _LARGE_BYTES:
+            self.loop.call_soon(self._registry.bound_unsent)
 
     # What the registry asks for.
 
@@ -282,9 +283,14 @@ class Connection(HttpToolsProtocol):
                 self._hold_if_full()
                 if self._is_half_closed:
                     self._answer_half_closed()
-        elif not framing.is_in_head and self._phase is not _Phase.BODY:
-            self._enter(_Phase.BODY, self._limits.body_timeout_seconds)
-            self._read_at = self._began
+        elif not framing.is_in_head:
+            if self._phase is not _Phase.BODY:
+                self._enter(_Phase.BODY, self._limits.body_timeout_seconds)
+                self._read_at = self._began
+        elif self._phase is _Phase.NEW:
+            self._phase = _Phase.HEAD  # in the time that it has had for the head from the beginning
+        elif self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD, self._limits.head_timeout_seconds)
 
     def _take_turn(self) -> None:
         self._has_turn = False
@@ -311,7 +317,6 @@ class Connection(HttpToolsProtocol):
         self._dropped = 0
         self._enter(_Phase.IDLE, self._limits.idle_timeout_seconds)
         if self._ahead:
-            self._enter(_Phase.HEAD, self._limits.head_timeout_seconds)
             self._advance()
         if self._is_half_closed and self._phase not in (_Phase.ANSWER, _Phase.LINGER) and not self._has_turn:
             self.transport.close()
