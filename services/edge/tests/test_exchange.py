@@ -140,7 +140,8 @@ NATIVE = {"type": "content_block_start", "content_block": {"type": "thinking", "
         {"type": "content_block_start", "content_block": {"type": "text", "text": "", "citations": "x"}},
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "no block is open"}},
         *({"type": "message_start", "message": []}, {"type": "message_start", "message": {"usage": 5}}),
-        *({"type": "message_delta", "delta": 5}, {"type": "message_delta", "delta": {}, "usage": [1]}),
+        *({"type": "message_delta", "delta": 5}, {"type": "message_delta", "delta": {}}),
+        {"type": "message_delta", "delta": {"stop_reason": "pause_turn"}, "usage": [1]},
     ],
 )
 async def test_an_entry_of_events_that_are_no_message_is_a_miss(edge: Edge, event: dict[str, object]) -> None:

@@ -146,6 +146,8 @@ def test_other_choices_are_not_part_of_a_message() -> None:
         [START, native("content_block_delta", delta={"type": "input_json_delta", "partial_json": {"x": 1}})],
         [START, native("content_block_delta", delta={"text": "x"})],
         [native("message_start", message=[])],
+        [call(0, name="look", id="a"), chunk({"tool_calls": [{"index": 0, "function": {"arguments": {"a": 1}}}]})],
+        [native("message_delta", delta={"stop_sequence": "x"})],
         [chunk({"content": 5})],
         [chunk({"reasoning": {"x": 1}})],
         [chunk({"tool_calls": [{"index": "0", "function": {"arguments": "x"}}]})],

@@ -64,7 +64,7 @@ def may_be_continued(chat: ChatBody) -> bool:
     if chat.messages_form is not None:
         config = chat.messages_form.body.get("output_config")
         is_text = is_text and not (isinstance(config, dict) and config.get("format"))
-    return is_text and not ends_with_assistant and body.get("n") in {None, 1} and not body.get("logprobs")
+    return is_text and not ends_with_assistant and body.get("n") in (None, 1) and not body.get("logprobs")
 
 
 def continuation_of(chat: ChatBody, delivered: str) -> ChatBody:

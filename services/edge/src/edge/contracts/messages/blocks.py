@@ -103,6 +103,7 @@ class MessageBlocks:
                 self.message = {**event["message"]}
                 self.usage = {**(self.message.pop("usage", None) or {})}
             case "message_delta":
+                _text(event["delta"]["stop_reason"])
                 self.stop = {**event["delta"]}
                 self.usage = {**self.usage, **(event.get("usage") or {})}
 
@@ -119,7 +120,7 @@ class MessageBlocks:
         """Write fragments of the open tool call; keep those of others until it ends: blocks cannot overlap."""
         number = _number(fragment.get("index", 0))
         function = fragment.get("function") or {}
-        arguments = function.get("arguments") or ""
+        arguments = _text(function.get("arguments") or "")
         if number == self._call:
             if arguments:
                 events.append(self._delta({"type": "input_json_delta", "partial_json": arguments}))
