@@ -21,7 +21,7 @@ RESERVED_CONNECTIONS = 32
 # A refused connection that waits until its client has read why.
 MAX_LINGERING = 128
 # The output of all connections together that their clients have not taken: beyond it the one that waits longest ends.
-MAX_UNSENT_BYTES = 256 * 1024 * 1024
+MAX_UNSENT_BYTES = 128 * 1024 * 1024
 # While all places are taken, connections that have been idle for longer make room.
 _MIN_EVICTION_SECONDS = 10.0
 
