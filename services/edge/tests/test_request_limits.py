@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_pipelined_requests_are_not_read_ahead(server: ServerProcess) -> None:
 
     assert sent < 30 * MEGABYTE
     assert after - before < 3 * MEGABYTE
+
+
+def test_what_many_connections_send_ahead_takes_little_memory(server: ServerProcess) -> None:
+    """Of each a portion is read, however much its system has received already."""
+    burst = get("/slow?seconds=60") * 20_000
+    before = server.rss
+    with ExitStack() as stack:
+        for client in [stack.enter_context(server.client()) for _ in range(100)]:
+            client.connection.setblocking(False)
+            client.connection.send(burst)
+        time.sleep(0.5)
+        for _ in range(100):
+            server.counted("edge_open_connections")
+        after = server.rss
+
+    assert (after - before) / 100 < 160 * 1024
 
 
 def test_pipelined_requests_are_answered_in_order_with_their_bodies(server: ServerProcess) -> None:

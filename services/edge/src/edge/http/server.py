@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.http.connection.connections import CHECK_INTERVAL_SECONDS, ConnectionLimits, Connections
-from edge.http.connection.protocol import Connection
+from edge.http.connection.protocol import ConnectionReader
 from edge.metrics import Metrics
 from servicekit.lifecycle import repeat
 
@@ -64,7 +64,7 @@ class HttpServer:
         self._connections = Connections(limits, metrics)
         config = uvicorn.Config(
             self._closer,
-            http=partial(Connection, self._connections),  # type: ignore[arg-type] # anything that makes protocols
+            http=partial(ConnectionReader, self._connections),  # type: ignore[arg-type] # anything that makes protocols
             ws="none",
             proxy_headers=False,  # a client may say what it likes of where it comes from
             access_log=False,

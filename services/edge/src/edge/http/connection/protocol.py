@@ -22,8 +22,10 @@ from edge.http.connection.connections import Connections, group_of
 from edge.http.connection.framing import MAX_CHUNKED_BYTES_AT_A_TIME, BadRequest, Buffer, RequestFraming
 from edge.http.connection.refusal import refusal
 
-# A client may send the next requests before it has read an answer. This much of them is read, and waits unparsed.
-_MAX_AHEAD_BYTES = 64 * 1024
+# So much is read at a time; uvloop would read four times as much.
+_READ_BYTES = 64 * 1024
+# A client may send the next requests before it has read an answer. When this much of them waits, no more is read.
+_MAX_AHEAD_BYTES = 16 * 1024
 # A body that nobody reads, because its answer is given already, is read and dropped up to here: a client that still
 # writes would otherwise not read the answer.
 _MAX_UNREAD_BODY_BYTES = 64 * 1024 * 1024
@@ -439,3 +441,25 @@ class Connection(HttpToolsProtocol):
             self.give_up()
         else:
             self._unsent = (size, now)
+
+
+class ConnectionReader(asyncio.BufferedProtocol):
+    """What the transport calls: reads for a connection, in small portions."""
+
+    # One for all: what is in it is copied before anything else is read.
+    _buffer = memoryview(bytearray(_READ_BYTES))
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take the arguments of `Connection`."""
+        connection = Connection(*arguments, **named)
+        self._data_received = connection.data_received
+        for name in ("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(connection, name))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what is read."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass it on."""
+        self._data_received(bytes(self._buffer[:nbytes]))
