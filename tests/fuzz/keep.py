@@ -33,7 +33,7 @@ def keep(name: str) -> int:
     size = 0
     for path in sorted(corpus.glob("*")):
         known |= _arcs_of(check, path.read_bytes())
-        size += 0 if path.name.startswith("seed-") else path.stat().st_size
+        size += 0 if path.name.startswith(("seed-", "found-")) else path.stat().st_size
     added = 0
     for data in _smallest_first((FOUND / name).glob("*")):
         if len(data) > _MAX_BYTES or size + len(data) > _MAX_ALL_BYTES:

@@ -14,7 +14,7 @@ from .mutation import Mutate
 
 ResultT = TypeVar("ResultT")
 # Byte by byte, a long input would take most of the time.
-_MAX_PIECES = 200
+_MAX_PIECES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def finish(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
 
 def finish_in_loop(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run a coroutine in this thread's loop, which is kept."""
-    return _runner().run(coroutine)
+    return _loop().run_until_complete(coroutine)
 
 
 @cache
-def _runner() -> asyncio.Runner:
-    return asyncio.Runner()
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
