@@ -54,9 +54,10 @@ class ServerProcess:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def client(self, *, receive_buffer: int | None = None) -> RawClient:
-        """Connect."""
+    def client(self, *, receive_buffer: int | None = None, address: str = "127.0.0.1") -> RawClient:
+        """Connect from an address of this machine."""
         connection = socket.socket()
+        connection.bind((address, 0))
         if receive_buffer:  # or the kernel reads on in the client's place
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,6 +53,34 @@ def test_connections_beyond_the_limit_are_refused_at_once(tmp_path: Path, reason
         assert b"20.0" == clients[0].answer().body
         clients[1].connection.close()
         server.wait_until("edge_open_connections", 20.0)
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
+def test_the_first_connection_of_an_address_is_taken_when_the_server_is_full(tmp_path: Path) -> None:
+    """Or the kubelet would get no answer, and end a process that only has many clients; a second one has no place."""
+    with running_server(tmp_path, max_connections=5) as server, ExitStack() as stack:
+        connect(server, stack, 5)
+        assert 503 == parse(server.ask(get("/"))).status
+        with server.client(address="127.0.0.2") as probe, server.client(address="127.0.0.2") as second:
+            probe.send(get("/"))
+            assert 200 == probe.answer().status
+            assert 503 == parse(second.rest()).status
+
+
+@pytest.mark.integration
+def test_connections_that_have_been_idle_for_long_make_room(tmp_path: Path) -> None:
+    """Whoever was refused meanwhile finds a place when it comes again; nobody is closed before."""
+    with running_server(tmp_path, max_connections=3) as server, ExitStack() as stack:
+        connect(server, stack, 3)
+        deadline, refused_at = time.monotonic() + 60, []
+        while (status := parse(server.ask(get("/", "connection: close"))).status) != 200:
+            assert 503 == status
+            refused_at.append(time.monotonic())
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    assert refused_at[-1] - refused_at[0] > 5
 
 
 @pytest.mark.integration

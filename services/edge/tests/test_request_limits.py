@@ -190,6 +190,22 @@ def test_a_body_that_is_not_wanted_is_dropped_and_the_connection_stays(server: S
     assert server.rss - before < 5 * MEGABYTE
 
 
+def test_a_client_that_asks_before_it_sends_its_body_is_told(server: ServerProcess) -> None:
+    """To go on; or no, and then the connection ends, as its body may come or not."""
+    head = b"POST /echo HTTP/1.1\r\nhost: edge\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n"
+    with server.client() as client:
+        client.send(head)
+        assert b"HTTP/1.1 100 Continue\r\n\r\n" == client.until(b"\r\n\r\n")
+        client.send(b"body" + get("/next"))
+        assert "body" == client.answer().json["body"]
+        assert "/next" == client.answer().json["path"]
+    with server.client() as client:
+        client.send(head.replace(b"/echo", b"/unread"))
+        assert 401 == client.answer().status
+        client.connection.settimeout(30)  # before it would end as a body that stalls
+        assert b"" == client.rest()
+
+
 def test_a_body_that_nobody_wants_does_not_go_on_for_ever(server: ServerProcess) -> None:
     """After 64 MB the connection ends."""
     with server.client() as client:
