@@ -28,7 +28,7 @@ _ODD_BYTES = (
     *(b"data:", b"event:", b"id:", b"chunked", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"),
     *(b"0\r\n\r\n", b"\r\n "),
 )
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 4 * 1024
 _MAX_CHANGES = 4
 _DEPTHS = (20, 300, 2000)
 
