@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-_MOST, _LEAST = 32, 2
+_MOST, _LEAST = 32, 4
 # A loop that is later than this has more to do than it can.
-_LATE_SECONDS = 0.05
-_LONGEST_WAIT_SECONDS = 0.25
+_LATE_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 0.4
 
 
 class TurnsTaken(Exception):
