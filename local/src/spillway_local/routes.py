@@ -94,14 +94,17 @@ def write_routes(home: Home, vendors: list[Vendor], local_model_url: str, custom
 async def follow_routes(home: Home, local_model_url: str, custom_routes: Path) -> None:
     """Write the routes anew whenever the user's file changes, until cancelled; the router takes them or says why not.
 
-    A file that cannot be read, as while it is being replaced, changes nothing.
+    A file that cannot be read, as while it is being replaced, changes nothing; nor does a change of what it has become
+    in the home.
     """
+    known = home.routes_file.read_text()
     while True:
         await asyncio.sleep(_FOLLOW_INTERVAL_SECONDS)
         with suppress(CommandError, OSError):
             text = _read_custom(custom_routes, local_model_url)
-            if text != home.routes_file.read_text():
+            if text != known:
                 _replace(home.routes_file, text)
+                known = text
 
 
 def _read_custom(custom_routes: Path, local_model_url: str) -> str:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,14 @@ class ServerProcess:
             client.send(get(f"/counted?name={name}&labels={json.dumps(labels).replace(' ', '')}"))
             return float(client.answer().body)
 
-    def wait_until(self, name: str, expected: float, **labels: str) -> None:
-        """Wait until a metric has the value."""
+    def wait_until(self, name: str, expected: float | Callable[[float], bool], **labels: str) -> float:
+        """Wait until a metric has the value, or one that is as expected; return it."""
+        is_so = expected if callable(expected) else expected.__eq__
         deadline = time.monotonic() + 60
-        while (counted := self.counted(name, **labels)) != expected:
+        while not is_so(counted := self.counted(name, **labels)):
             assert time.monotonic() < deadline, f"{name} is {counted}"
             time.sleep(0.1)
+        return counted
 
 
 class Answer:

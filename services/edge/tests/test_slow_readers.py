@@ -95,7 +95,9 @@ def test_what_is_kept_of_all_whole_answers_is_bounded(tmp_path: Path) -> None:
             client.send(get(f"/large?bytes={16 * MEGABYTE}"))
             client.until_anything()
             most = max(most, server.rss)
-        server.wait_until("edge_slow_clients_total", 36.0, reason="memory")
+        cut = server.wait_until("edge_slow_clients_total", lambda count: count >= 36, reason="memory")
 
         assert most - before < 200 * MEGABYTE
-        server.wait_until("edge_open_connections", 4.0 + 1.0)  # and that of the question
+        # And that of the question; one more may be cut, as what the kernel has taken of each differs a little.
+        assert cut <= 37
+        server.wait_until("edge_open_connections", lambda count: count <= 4 + 1)
