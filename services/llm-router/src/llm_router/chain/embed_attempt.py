@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
 from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
-from llm_router.errors import AnswerTooLarge, ContextTooLong, ProviderError
+from llm_router.errors import AnswerTooLarge, ContextTooLong, ProviderError, StreamBroken
 from llm_router.providers.openai.embedder import Embedder, EmbeddingsReply
 from llm_router.providers.openai.embeddings import EmbeddingsAnswer
 from llm_router.providers.openai.usage import OpenAIUsage
@@ -21,6 +22,11 @@ from spillway.router.v1 import router_pb2 as routerpb
 _MAX_VECTOR_BYTES = MAX_MESSAGE_BYTES - 1024 * 1024
 # As base64 the largest set of vectors fits in well; as decimal numbers half of it does.
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
+# What is more than this for each input is no vector: 16,000 decimal numbers are less.
+_MAX_BYTES_PER_INPUT = 512 * 1024
+_MAX_OTHER_BYTES = 1024 * 1024
+# One after the other: the largest takes a second, and a quarter of a gigabyte meanwhile.
+_replies = ThreadPoolExecutor(1, "embeddings")
 
 
 class EmbedAttempt(Attempt):
@@ -58,7 +64,8 @@ class EmbedAttempt(Attempt):
                 entering = opening.enter_async_context(embedder.open_embeddings(body))
                 self._reply = await self.timers.limit(entering, "no answer began in time")
                 reply = await self._read(self._reply)
-            await asyncio.to_thread(self.answer.read, reply, self._inputs)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(_replies, self.answer.read, reply, self._inputs)
         except ContextTooLong as error:
             error.param = "input"  # the prompt of a chat has another name
             raise
@@ -75,6 +82,8 @@ class EmbedAttempt(Attempt):
             body += chunk
             if len(body) > _MAX_REPLY_BYTES:
                 raise self._too_large()
+            if len(body) > _MAX_OTHER_BYTES + self._inputs * _MAX_BYTES_PER_INPUT:
+                raise StreamBroken("the reply is longer than its vectors can be")
         return bytes(body)
 
     def _too_large(self) -> AnswerTooLarge:

@@ -15,6 +15,8 @@ import httpx2
 
 from llm_router.providers.transport import CONNECTIONS, IDLE_CONNECTIONS, PacedStream, PacedTransport
 
+# So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
+READS_IN_A_ROW = 256
 # Errors of vendors have a kilobyte; a page of a proxy that is cut says no less.
 _MAX_REFUSAL_BYTES = 64 * 1024
 # The status has come and decides most; its body comes with it or not at all.

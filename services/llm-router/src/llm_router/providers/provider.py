@@ -14,7 +14,7 @@ import orjson
 
 from llm_router.errors import ConnectionLost, ProviderError, StreamBroken
 from llm_router.providers.chat_body import ChatBody
-from llm_router.providers.client import is_plain
+from llm_router.providers.client import READS_IN_A_ROW, is_plain
 from llm_router.providers.events import LARGE_EVENT_BYTES, MAX_NAME_CHARACTERS, parse_event
 from llm_router.providers.stream_error import read_stream_error
 from llm_router.providers.transport import PacedStream
@@ -166,8 +166,6 @@ class _JsonDecoder:
 
 # One after the other, so that the memory of one is free again before the next is read.
 _large_events = ThreadPoolExecutor(1, "large-events")
-# So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
-_READS_IN_A_ROW = 256
 
 
 class AnswerStream:
@@ -205,7 +203,7 @@ class AnswerStream:
         if self._failure is not None:
             raise self._failure
         self._reads += 1
-        if self._reads % _READS_IN_A_ROW == 0:
+        if self._reads % READS_IN_A_ROW == 0:
             await asyncio.sleep(0)
         try:
             chunk = await anext(self._chunks, None)

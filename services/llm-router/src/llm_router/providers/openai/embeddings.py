@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_router.errors import StreamBroken
+from llm_router.providers.events import MAX_NAME_CHARACTERS
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.stream_error import read_stream_error
@@ -16,6 +17,7 @@ from pricing.usage import Usage
 from servicekit.lenient_json import loads
 
 _BYTES_PER_NUMBER = 4
+_MAX_OTHER_CONTAINERS, _MAX_CONTAINERS_PER_INPUT = 1000, 8
 
 
 @dataclass(slots=True)
@@ -35,16 +37,23 @@ class EmbeddingsAnswer:
         The facts are noted first: what was billed is known though the vectors are of no use. Takes up to a second for
         the largest replies: not for the event loop.
         """
+        _check_parts(body, inputs)
         reply = _parse(body)
         if reply.get("error"):
             raise read_stream_error(reply)
         if isinstance(reply.get("model"), str):
-            self.response_model = reply["model"]
+            self.response_model = reply["model"][:MAX_NAME_CHARACTERS]
         self.counting.add(reply.get("usage"))
         usage = self.counting.known()
         if usage is not None and usage.input_tokens is not None:
             self.usage = replace(usage, output_tokens=0)  # vectors are not counted, so the wire has no word for it
         self.vectors = _vectors(reply.get("data"), inputs)
+
+
+def _check_parts(body: bytes, inputs: int) -> None:
+    """StreamBroken when the reply has more lists and objects than these vectors need: each takes much memory."""
+    if body.count(b"[") + body.count(b"{") > _MAX_OTHER_CONTAINERS + inputs * _MAX_CONTAINERS_PER_INPUT:
+        raise StreamBroken("the reply has more parts than its vectors can have")
 
 
 def _parse(body: bytes) -> dict[str, Any]:
