@@ -16,6 +16,7 @@ import structlog
 
 from llm_router.breaker.breakers import Breakers
 from llm_router.breaker.shared import SharedBreakerState
+from llm_router.capacity import Capacity
 from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider, forget_sdk_environment
@@ -68,6 +69,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     service = RouterService(
         fleets,
         dependencies,
+        Capacity(settings.max_concurrent_calls, settings.max_held_bytes, metrics),
         attempt_budget=settings.attempt_budget,
         request_timeout_seconds=settings.request_timeout_seconds,
     )

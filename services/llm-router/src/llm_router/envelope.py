@@ -18,10 +18,48 @@ from pricing.estimate import estimate_input_tokens, estimate_prompt_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
 
+# Of names and ids, which are logged.
+_MAX_NAME_CHARACTERS = 1000
+_MAX_BETA_CHARACTERS = 1000
+_MAX_SECRET_BYTES = 64
+_MAX_TOKENS = 10**10
+# As many as OpenAI's contract allows.
+_MAX_CHOICES = 128
+# A body with no more lists and objects than this is not nested more deeply than JSON can be written again.
+_ANY_LEVELS = 250
+
+
+def check_chat_message(message: routerpb.StreamCompletionRequest) -> None:
+    """CompletionFailed when a field beside the bodies makes no sense."""
+    _check_common(message)
+    if message.continuation not in routerpb.Continuation.values():
+        raise _bad_message("continuation is none of those that there are")
+    if len(message.stop_secret) > _MAX_SECRET_BYTES:
+        raise _bad_message(f"stop_secret has more than {_MAX_SECRET_BYTES} bytes")
+    if len(message.messages_form.beta) > _MAX_BETA_CHARACTERS:
+        raise _bad_message(f"beta has more than {_MAX_BETA_CHARACTERS} characters")
+
+
+def check_embed_message(message: routerpb.EmbedRequest) -> None:
+    """CompletionFailed when a field beside the body makes no sense."""
+    _check_common(message)
+
+
+def _check_common(message: routerpb.StreamCompletionRequest | routerpb.EmbedRequest) -> None:
+    for name in ("request_id", "tenant", "user"):
+        if len(getattr(message, name)) > _MAX_NAME_CHARACTERS:
+            raise _bad_message(f"{name} has more than {_MAX_NAME_CHARACTERS} characters")
+    if not 0 <= message.estimated_input_tokens <= _MAX_TOKENS:
+        raise _bad_message("estimated_input_tokens is no count of tokens")
+
+
 def read_chat_request(message: routerpb.StreamCompletionRequest, route: Route, limits: Limits) -> ChatRequest:
     """Return the request for an answer; CompletionFailed when a body in it is no chat body."""
     form = _read_messages_form(message.messages_form) if message.HasField("messages_form") else None
     chat = ChatBody(_read_chat_body(message.body), form)
+    choices = chat.openai.get("n")
+    if choices is not None and (type(choices) is not int or not 1 <= choices <= _MAX_CHOICES):
+        raise _bad_body(f"n is no number from 1 to {_MAX_CHOICES}", "n")
     wants_continuation = message.continuation == routerpb.CONTINUATION_ALLOW
     if message.continuation == routerpb.CONTINUATION_UNSPECIFIED:
         wants_continuation = route.may_continue
@@ -48,7 +86,7 @@ def read_embed_request(message: routerpb.EmbedRequest, route: Route, limits: Lim
 
 def _read_messages_form(form: routerpb.MessagesForm) -> MessagesForm:
     body = _read_chat_body(form.body)
-    if not isinstance(body.get("max_tokens"), int):
+    if type(body.get("max_tokens")) is not int:
         raise _bad_body("the native form has no limit", "max_tokens")
     return MessagesForm(body, form.beta, tuple(form.untranslatable))
 
@@ -79,7 +117,17 @@ def _parse(encoded: bytes, param: str) -> Json:
         raise _bad_body("the body is not JSON", param) from error
     if not isinstance(body, dict):
         raise _bad_body("the body is not a JSON object", param)
+    if encoded.count(b"[") + encoded.count(b"{") > _ANY_LEVELS:
+        try:
+            orjson.dumps(body)
+        except TypeError as error:
+            raise _bad_body("the body is nested too deeply", param) from error
     return body
+
+
+def _bad_message(message: str) -> CompletionFailed:
+    detail = routerpb.CompletionError(code="invalid_request", message=message)
+    return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
 
 def _bad_body(message: str, param: str) -> CompletionFailed:

@@ -37,6 +37,7 @@ _MAX_NAME_CHARACTERS = 200
 _MAX_FIELD_CHARACTERS = 100
 _MAX_CAUSE_CHARACTERS = 300
 _MAX_QUOTED_CHARACTERS = 500
+_OVERLOAD_SECONDS = 1
 # Names of targets and models are the operator's, as many as there are.
 _MAX_MESSAGE_CHARACTERS = 4000
 
@@ -269,6 +270,14 @@ def stopped() -> CompletionFailed:
     """The caller has stopped the call."""
     detail = routerpb.CompletionError(code="stopped", message="the caller has stopped the call")
     return CompletionFailed(grpc.StatusCode.ABORTED, detail)
+
+
+def overloaded() -> CompletionFailed:
+    """This router has no place for another call; another one may have."""
+    message = "this llm-router runs as many requests as it can; try again in a moment"
+    detail = routerpb.CompletionError(code="overloaded", message=message, retryable=True)
+    detail.retry_after.FromSeconds(_OVERLOAD_SECONDS)
+    return CompletionFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
 
 
 def unknown_model(route: str, known: Sequence[str]) -> CompletionFailed:

@@ -18,6 +18,15 @@ class Metrics(MetricTable):
     all_targets_failed = counter(
         "llm_router_all_targets_failed_total", "Requests that no target of the route answered.", "requested_model"
     )
+    calls_refused = counter(
+        "llm_router_calls_refused_total",
+        "Calls refused at once because too many run (calls), or too many bytes of them are held (bytes).",
+        "reason",
+        present=("calls", "bytes"),
+    )
+    stops_refused = counter(
+        "llm_router_stops_refused_total", "Requests to stop a call that did not present the secret of its caller."
+    )
     open_streams = gauge("llm_router_open_streams", "Streams in progress.")
     attempts = counter("llm_router_attempts_total", "Attempts that ended, by outcome.", "provider", "target", "outcome")
     time_to_first_chunk = histogram(

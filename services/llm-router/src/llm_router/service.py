@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import structlog
 
+from llm_router.capacity import Capacity
 from llm_router.chain.attempts import ChainDependencies, Limits
 from llm_router.chain.chain import Chain, ChatRequest
 from llm_router.chain.embed import Embedding
 from llm_router.chain.outbox import Outbox
-from llm_router.envelope import read_chat_request, read_embed_request
+from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
 from llm_router.errors import CompletionFailed, stopped, unknown_model
 from llm_router.routes.file import Route
 from llm_router.routes.fleet import Fleet, Fleets
@@ -31,6 +33,7 @@ _DEADLINE_MARGIN_SECONDS = 0.25
 # Initial metadata of `Embed`: the `Started` of the first attempt, sent before it begins. An edge that then loses this
 # process knows that something may have been spent, and on what; see router.proto.
 _STARTED_KEY = "spillway-started-bin"
+_MAX_LOGGED_CHARACTERS = 200
 _NO_ANSWER_CODES = frozenset({"all_targets_failed", "rate_limited", "deadline_exceeded"})
 
 _Request: TypeAlias = routerpb.StreamCompletionRequest | routerpb.EmbedRequest
@@ -40,11 +43,24 @@ _StopContext = grpc.aio.ServicerContext[routerpb.StopRequest, routerpb.StopRespo
 _ListContext = grpc.aio.ServicerContext[routerpb.ListModelsRequest, routerpb.ListModelsResponse]
 
 
+class _Running(NamedTuple):
+    """A completion that can be stopped."""
+
+    task: asyncio.Task[None]
+    secret: bytes
+
+
 class RouterService(router_pb2_grpc.RouterServiceServicer):
     """Answers requests from the targets of their routes."""
 
     def __init__(
-        self, fleets: Fleets, dependencies: ChainDependencies, *, attempt_budget: int, request_timeout_seconds: float
+        self,
+        fleets: Fleets,
+        dependencies: ChainDependencies,
+        capacity: Capacity,
+        *,
+        attempt_budget: int,
+        request_timeout_seconds: float,
     ) -> None:
         """A request uses the fleet that is current when it arrives, to its end.
 
@@ -52,10 +68,11 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         """
         self._fleets = fleets
         self._dependencies = dependencies
+        self._capacity = capacity
         self._metrics = dependencies.metrics
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, list[_Running]] = {}  # by request id, which is the caller's choice
 
     # A coroutine and not a generator: when a call is cancelled while a message is being written, a generator's
     # clean-up waits for the garbage collector, and the provider's connection stays open until then.
@@ -63,8 +80,9 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         self, request: routerpb.StreamCompletionRequest, context: _StreamContext
     ) -> None:
         """Stream the events of one request; see router.proto."""
-        with self._metrics.open_streams.track_inprogress(), self._fleets.borrow() as fleet:
-            async with self._concluded(request, context, fleet):
+        async with self._placed(request, context) as fleet:
+            with self._metrics.open_streams.track_inprogress():
+                check_chat_message(request)
                 limits = self._limits(request.attempt_budget, context.time_remaining())
                 await self._stream(read_chat_request(request, _route(fleet, request), limits), fleet, request, context)
 
@@ -79,7 +97,8 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         outbox = Outbox()
         chain = Chain(chat, fleet.providers, outbox, self._dependencies)
         running = asyncio.create_task(_run(chain, outbox))
-        self._running[request.request_id] = running
+        stoppable = _Running(running, request.stop_secret)
+        self._running.setdefault(request.request_id, []).append(stoppable)
         try:
             while messages := await outbox.take():
                 for message in messages:
@@ -89,7 +108,8 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 raise stopped()
             running.result()
         finally:
-            if self._running.get(request.request_id) is running:
+            self._running[request.request_id].remove(stoppable)
+            if not self._running[request.request_id]:
                 del self._running[request.request_id]
             running.cancel()
             await asyncio.wait((running,))
@@ -97,12 +117,17 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 running.exception()  # seen above, or of no interest to a caller that is gone
 
     async def Stop(  # noqa: N802
-        self, request: routerpb.StopRequest, _context: _StopContext
+        self, request: routerpb.StopRequest, context: _StopContext
     ) -> routerpb.StopResponse:
         """Break a running call off; the call itself reports what it has spent. See router.proto."""
-        running = self._running.get(request.request_id)
-        if running is not None:
-            running.cancel()
+        found = self._running.get(request.request_id, ())
+        own = [each for each in found if hmac.compare_digest(each.secret, request.stop_secret)]
+        for running in own:
+            running.task.cancel()
+        if found and not own:
+            self._metrics.stops_refused.inc()
+            log.warning("stop_refused", request_id=request.request_id[:_MAX_LOGGED_CHARACTERS])
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this call has another secret")
         return routerpb.StopResponse()
 
     async def Embed(  # noqa: N802
@@ -114,11 +139,11 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
             await context.send_initial_metadata(((_STARTED_KEY, first.SerializeToString()),))
 
         records: list[routerpb.Attempt] = []
-        with self._fleets.borrow() as fleet:
-            async with self._concluded(request, context, fleet, records):
-                limits = self._limits(request.attempt_budget, context.time_remaining())
-                embed = read_embed_request(request, _route(fleet, request), limits)
-                response = await Embedding(embed, fleet.providers, self._dependencies, announce, records).run()
+        async with self._placed(request, context, records) as fleet:
+            check_embed_message(request)
+            limits = self._limits(request.attempt_budget, context.time_remaining())
+            embed = read_embed_request(request, _route(fleet, request), limits)
+            response = await Embedding(embed, fleet.providers, self._dependencies, announce, records).run()
         return response
 
     async def ListModels(  # noqa: N802
@@ -149,6 +174,18 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         )
 
     @asynccontextmanager
+    async def _placed(
+        self, request: _Request, context: grpc.aio.ServicerContext[Any, Any], records: Sequence[routerpb.Attempt] = ()
+    ) -> AsyncIterator[Fleet]:
+        """Give the call inside a place and the current fleet, and conclude it; refuse it when there is no place."""
+        try:
+            with self._capacity.place(request.ByteSize()), self._fleets.borrow() as fleet:
+                async with self._concluded(request, context, fleet, records):
+                    yield fleet
+        except CompletionFailed as refusal:
+            await abort_with(context, refusal.status, refusal.detail.message, refusal.detail)
+
+    @asynccontextmanager
     async def _concluded(
         self,
         request: _Request,
@@ -157,7 +194,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         records: Sequence[routerpb.Attempt] = (),
     ) -> AsyncIterator[None]:
         """Turn the end of the call inside into a status, a metric and a log line; an error carries `records`."""
-        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        structlog.contextvars.bind_contextvars(request_id=request.request_id[:_MAX_LOGGED_CHARACTERS])
         bind_call_trace(context.invocation_metadata())
         started = time.monotonic()
         outcome = "client_cancelled"
@@ -185,8 +222,8 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 self._metrics.all_targets_failed.labels(model).inc()
             log.info(
                 "request_finished",
-                tenant=request.tenant,
-                requested_model=request.route,
+                tenant=request.tenant[:_MAX_LOGGED_CHARACTERS],
+                requested_model=request.route[:_MAX_LOGGED_CHARACTERS],
                 outcome=outcome,
                 reason=detail.code or None,
                 duration_seconds=round(time.monotonic() - started, 6),

@@ -30,6 +30,11 @@ class Settings(RedisSettings):
     """The maximum of attempts per request, over all its targets; a caller may ask for fewer."""
     request_timeout_seconds: PositiveFloat = 120.0
     """The timeout of a call that has no deadline."""
+    max_concurrent_calls: PositiveInt = 1000
+    """The maximum of calls that run at once; any more is refused at once, and the edge asks another router."""
+    max_held_bytes: PositiveInt = 128 * 1024 * 1024
+    """The maximum of bytes that the bodies of all running calls may have together; a body needs up to four times its
+    size while its call runs."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
     """After its first content a stream is read, and its content sent on, once per interval; 0: as chunks arrive."""
     redis_url: str | None = None

@@ -120,6 +120,7 @@ class StreamCompletionRequest(_message.Message):
     CONTINUATION_FIELD_NUMBER: _builtins.int
     MESSAGES_FORM_FIELD_NUMBER: _builtins.int
     ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_SECRET_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 in text form, minted by the edge; in every log line of this request."""
     tenant: _builtins.str
@@ -136,6 +137,8 @@ class StreamCompletionRequest(_message.Message):
     """Whether another target may carry on an answer that broke off."""
     estimated_input_tokens: _builtins.int
     """How many tokens the prompt has, by the edge's estimate: for the usage of attempts whose provider reported none."""
+    stop_secret: _builtins.bytes
+    """Random bytes, at most 64, that a `Stop` of this call has to present: no other caller can end it. Empty: it needs none."""
     @_builtins.property
     def messages_form(self) -> Global___MessagesForm:
         """Set by the endpoint of Anthropic's Messages API and by no other: the same request in its native form. `body` is
@@ -154,10 +157,11 @@ class StreamCompletionRequest(_message.Message):
         continuation: Global___Continuation.ValueType = ...,
         messages_form: Global___MessagesForm | None = ...,
         estimated_input_tokens: _builtins.int = ...,
+        stop_secret: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["messages_form", b"messages_form"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "continuation", b"continuation", "estimated_input_tokens", b"estimated_input_tokens", "messages_form", b"messages_form", "request_id", b"request_id", "route", b"route", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_budget", b"attempt_budget", "body", b"body", "continuation", b"continuation", "estimated_input_tokens", b"estimated_input_tokens", "messages_form", b"messages_form", "request_id", b"request_id", "route", b"route", "stop_secret", b"stop_secret", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,16 +206,20 @@ class StopRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STOP_SECRET_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The `request_id` of the call."""
+    stop_secret: _builtins.bytes
+    """Its `stop_secret`."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        stop_secret: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "stop_secret", b"stop_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class RouterServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -57,7 +60,10 @@ class RouterServiceStub:
 
 
 class RouterServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
 
     def StreamCompletion(self, request, context):
         """Runs one chat request through the targets of its route and streams what happens.
@@ -72,7 +78,7 @@ class RouterServiceServicer:
     def Stop(self, request, context):
         """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
         attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
-        has ended, or was never there, is no error.
+        has ended, or was never there, is no error; a secret that is not the call's own is PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +133,10 @@ def add_RouterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RouterService:
-    """Missing associated documentation comment in .proto file."""
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
 
     @staticmethod
     def StreamCompletion(request,

@@ -27,6 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RouterServiceStub:
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -40,7 +45,7 @@ class RouterServiceStub:
     Stop: _grpc.UnaryUnaryMultiCallable[_router_pb2.StopRequest, _router_pb2.StopResponse]
     """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
     attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
-    has ended, or was never there, is no error.
+    has ended, or was never there, is no error; a secret that is not the call's own is PERMISSION_DENIED.
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]
     """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
@@ -53,6 +58,11 @@ class RouterServiceStub:
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamCompletion: _aio.UnaryStreamMultiCallable[_router_pb2.StreamCompletionRequest, _router_pb2.StreamCompletionResponse]  # type: ignore[assignment]
     """Runs one chat request through the targets of its route and streams what happens.
@@ -63,7 +73,7 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Stop: _aio.UnaryUnaryMultiCallable[_router_pb2.StopRequest, _router_pb2.StopResponse]  # type: ignore[assignment]
     """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
     attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
-    has ended, or was never there, is no error.
+    has ended, or was never there, is no error; a secret that is not the call's own is PERMISSION_DENIED.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_router_pb2.EmbedRequest, _router_pb2.EmbedResponse]  # type: ignore[assignment]
     """Runs one embeddings request. Fails with a status whose details hold one `CompletionError`, attempts included.
@@ -75,6 +85,11 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Lists the public models: the names a client may ask for."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
+    """A router that runs as many calls as it can refuses StreamCompletion and Embed at once with RESOURCE_EXHAUSTED and the
+    code `overloaded`: nothing was done, and another router may take the call. A message that makes no sense is
+    INVALID_ARGUMENT.
+    """
+
     @_abc_1.abstractmethod
     def StreamCompletion(
         self,
@@ -95,7 +110,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.StopResponse, _abc.Awaitable[_router_pb2.StopResponse]]:
         """Ends a StreamCompletion call that nobody waits for any more. The call itself then tells the rest: the record of each
         attempt that was open, and status ABORTED. Only the router that runs the call can do it: see `Started`. A call that
-        has ended, or was never there, is no error.
+        has ended, or was never there, is no error; a secret that is not the call's own is PERMISSION_DENIED.
         """
 
     @_abc_1.abstractmethod

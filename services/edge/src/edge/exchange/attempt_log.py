@@ -19,7 +19,7 @@ class AttemptLog:
         self._started: dict[int, routerpb.Started] = {}
         self._open: set[int] = set()
         self._reported: list[routerpb.Attempt] = []
-        self._received: list[str | bytes] = []  # from the attempt that answers
+        self._received_bytes = 0  # from the attempt that answers
         self.answering = 0
         """The attempt that the content is from; 0: none yet."""
 
@@ -37,12 +37,13 @@ class AttemptLog:
     def answer_from(self, attempt_number: int) -> routerpb.Started | None:
         """Note that an attempt answers: what is received from now on is its own. Return what its start said."""
         self.answering = attempt_number
-        self._received = []
+        self._received_bytes = 0
         return self._started.get(attempt_number)
 
-    def receive(self, chunks: Iterable[str | bytes]) -> None:
-        """Note what the answering attempt has sent; counted only if the attempt is never reported."""
-        self._received += chunks
+    def receive(self, delta: routerpb.Delta) -> None:
+        """Count what the answering attempt has sent; it matters only if the attempt is never reported."""
+        size = len("".join(delta.texts).encode()) + sum(map(len, delta.choices)) + sum(map(len, delta.messages_events))
+        self._received_bytes += size
 
     @property
     def newest(self) -> int:
@@ -67,12 +68,8 @@ class AttemptLog:
     def close(self, outcome: routerpb.Outcome.ValueType) -> list[routerpb.Attempt]:
         """Return the records of all attempts; those that are open end with `outcome`, and their usage is estimated."""
         for number in sorted(self._open):
-            received = estimate_tokens(_size(self._received)) if number == self.answering else 0
+            received = estimate_tokens(self._received_bytes) if number == self.answering else 0
             estimated = Usage(self._estimated_input_tokens, received)
             self._reported.append(open_attempt(self._started[number], outcome, estimated))
         self._open.clear()
         return self._reported
-
-
-def _size(chunks: Iterable[str | bytes]) -> int:
-    return sum(len(chunk.encode()) if isinstance(chunk, str) else len(chunk) for chunk in chunks)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from secrets import token_bytes
 from typing import Protocol
 
 import grpc
@@ -28,6 +29,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # Of a stream that is too long to be stored: what is told of it at its end.
 _MAX_TOOL_CALL_BYTES = 16 * 1024 * 1024
+_STOP_SECRET_BYTES = 16
 # To put a longer answer together takes a while.
 _LONG_BYTES = 256 * 1024
 
@@ -89,12 +91,22 @@ class Completion:
 
     async def fetch(self, reader: Reader) -> None:
         """Ask the router; Problem when there is no whole answer, unless it was abandoned."""
+        try:
+            await self._fetch(reader)
+        except Problem as problem:
+            if problem.code != "overloaded":
+                raise
+            await self._fetch(reader)  # the next router has its turn; the first one has done nothing
+
+    async def _fetch(self, reader: Reader) -> None:
         if self._is_abandoned:
             return
-        call = self._router.stream_completion(self._facts, self._conversation)
+        secret = token_bytes(_STOP_SECRET_BYTES)
+        call = self._router.stream_completion(self._facts, self._conversation, secret)
         stop = self._early_stop = EarlyStop(
             self._router,
             self._facts.request_id,
+            secret,
             call,
             has_open=lambda: self.log.has_open,
             unanswered=self._metrics.stops_unanswered,
@@ -140,7 +152,7 @@ class Completion:
         chunks: list[str | bytes] = [*delta.texts, *delta.choices]
         if self._conversation.messages_form is not None:
             chunks += map(MessagesEvent, delta.messages_events)
-        self.log.receive(chunks)
+        self.log.receive(delta)
         if self._stopped_by is not None:
             return
         try:

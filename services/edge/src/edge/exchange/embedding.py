@@ -14,6 +14,7 @@ from edge.conversation import EmbeddingInput
 from edge.exchange.attempt_log import AttemptLog
 from edge.exchange.completion import Reader
 from edge.facts import RequestFacts
+from edge.problems import Problem
 from edge.router.client import RouterClient, attempts_of, problem_of
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
@@ -47,6 +48,14 @@ class Embedding:
 
     async def fetch(self, _reader: Reader) -> None:
         """Ask the router; Problem when there is no answer."""
+        try:
+            await self._fetch()
+        except Problem as problem:
+            if problem.code != "overloaded":
+                raise
+            await self._fetch()  # the next router has its turn; the first one has done nothing
+
+    async def _fetch(self) -> None:
         call = self._router.embed(self._facts, self._inputs)
         try:
             started = await call.started()

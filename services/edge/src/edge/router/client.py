@@ -76,8 +76,10 @@ class RouterClient:
         self._attempt_budget = attempt_budget
         self._request_timeout = request_timeout_seconds
 
-    def stream_completion(self, facts: RequestFacts, conversation: Conversation) -> CompletionCall:
-        """Start a completion; read its events, and `problem_of` what it raises."""
+    def stream_completion(
+        self, facts: RequestFacts, conversation: Conversation, stop_secret: bytes = b""
+    ) -> CompletionCall:
+        """Start a completion; read its events, and `problem_of` what it raises. `stop_secret` is what can end it."""
         request = routerpb.StreamCompletionRequest(
             request_id=facts.request_id,
             tenant=facts.identity.tenant,
@@ -87,20 +89,22 @@ class RouterClient:
             body=conversation.encoded_body,
             continuation=conversation.continuation,
             estimated_input_tokens=conversation.estimated_input_tokens,
+            stop_secret=stop_secret,
         )
         if (form := conversation.messages_form) is not None:
             native = routerpb.MessagesForm(body=form.body, beta=form.beta, untranslatable=form.untranslatable)
             request.messages_form.CopyFrom(native)
         return self._stub.StreamCompletion(request, timeout=self._request_timeout, metadata=trace_metadata())
 
-    async def stop(self, address: str, request_id: str) -> bool:
+    async def stop(self, address: str, request_id: str, stop_secret: bytes) -> bool:
         """Ask the router at `address` to end a completion with a report; False when it does not take the request."""
         if not address:
             return False
         try:
             async with self._open_one(address) as channel:
                 stub = router_pb2_grpc.RouterServiceStub(channel)
-                await stub.Stop(routerpb.StopRequest(request_id=request_id), timeout=_STOP_TIMEOUT_SECONDS)
+                request = routerpb.StopRequest(request_id=request_id, stop_secret=stop_secret)
+                await stub.Stop(request, timeout=_STOP_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError:
             return False
         return True

@@ -20,17 +20,19 @@ class EarlyStop:
         self,
         router: RouterClient,
         request_id: str,
+        secret: bytes,
         call: CompletionCall,
         *,
         has_open: Callable[[], bool],
         unanswered: Counter,
     ) -> None:
-        """`has_open` says whether an attempt has begun and was not reported yet.
+        """`secret` is the one that the call was made with. `has_open` says whether an attempt has begun and was not reported yet.
 
         `unanswered` counts calls that had to be cancelled because the router did not act on the request to stop.
         """
         self._router = router
         self._request_id = request_id
+        self._secret = secret
         self._call = call
         self._has_open = has_open
         self._unanswered = unanswered
@@ -56,7 +58,7 @@ class EarlyStop:
             self.request()
 
     async def _stop(self, address: str) -> None:
-        if await self._router.stop(address, self._request_id):
+        if await self._router.stop(address, self._request_id, self._secret):
             await asyncio.sleep(_LAST_REPORT_SECONDS)  # cancelled by the end of the call
         self._unanswered.inc()
         # Between two attempts the next one may have begun unknown to this edge: then its announcement is awaited.

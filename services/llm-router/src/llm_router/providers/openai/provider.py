@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from openai import AsyncOpenAI
 
-from llm_router.errors import ProviderError, TargetUnreachable
+from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.client import ProviderHttpClient
 from llm_router.providers.openai.embedder import EmbeddingsReply
@@ -55,6 +55,12 @@ class OpenAIProvider:
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Send an OpenAI chat body; see `Provider.open`."""
         body = to_openai_body(chat, self._native_fields)
+        try:
+            has_functions = not body.get("tools") or bool(body.get("functions"))
+            usage = OpenAIUsage(self._vendor, self._model, body)
+            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
         # The SDK walks every message it is given; through extra_body the caller's body goes out as it came.
         call = self._client.chat.completions.with_streaming_response.create(
             model=self._model,
@@ -68,9 +74,6 @@ class OpenAIProvider:
         except openai.OpenAIError as error:
             raise _read_error(error) from error
         try:
-            has_functions = not body.get("tools") or bool(body.get("functions"))
-            usage = OpenAIUsage(self._vendor, self._model, body)
-            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage)
             yield AnswerStream(response.http_response, wire, response.headers.get("x-request-id", ""))
         finally:
             await response.close()
