@@ -50,6 +50,7 @@ async def test_the_router_tells_what_it_has_spent(edge: Edge, counted: Callable[
     settled = await left(edge)
 
     assert [settled.request.request_id] == [request.request_id for request in router.stop_requests]
+    assert [router.requests[-1].stop_secret] == [request.stop_secret for request in router.stop_requests]
     assert (routerpb.OUTCOME_CLIENT_CANCELLED, "") == (settled.outcome, settled.error_code)
     assert [(1, "CLIENT_CANCELLED", 77)] == reported(settled)
     assert not router.cancelled.is_set()

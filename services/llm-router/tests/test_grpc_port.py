@@ -1,10 +1,10 @@
-"""Whoever reaches the gRPC port: a message that makes no sense is its sender's mistake, and calls are bounded in number."""
+"""Whoever reaches the gRPC port: a message without sense is its sender's mistake, and calls are bounded in number."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -42,6 +42,7 @@ ABSURD: list[object] = [
     [{"role": 7, "content": 7}], [{"role": "user", "content": [None]}], [{"role": "tool"}], {"a": {"a": {"a": [7]}}},
     [{"role": "assistant", "tool_calls": 7}], [{"role": "assistant", "content": None, "tool_calls": [{"function": 7}]}],
 ]  # fmt: skip
+ROUTES = ("anthropic", "engine", "continued")
 FIELDS = [
     *("messages", "tools", "tool_choice", "functions", "n", "max_tokens", "max_completion_tokens", "temperature"),
     *("stop", "response_format", "reasoning_effort", "user", "service_tier", "web_search_options", "plugins"),
@@ -64,9 +65,12 @@ async def _router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hos
         "hangs": plays(chunk("text"), HANG),
     }
     routes = {
-        "good": ["openai:good"], "anthropic": ["anthropic:anthropic"], "engine": ["vllm:good"], "hangs": ["openai:hangs"],
-        "continued": ["openai:good"], "raced": ["openai:good", "anthropic:anthropic"],
-    }  # fmt: skip
+        "good": ["openai:good"],
+        "anthropic": ["anthropic:anthropic"],
+        "engine": ["vllm:good"],
+        "hangs": ["openai:hangs"],
+        "continued": ["openai:good"],
+    }
     async with (
         HostileProvider(scripts).serving() as provider,
         running_hostile_router(
@@ -77,13 +81,15 @@ async def _router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hos
                 "LLM_ROUTER_MAX_CONCURRENT_CALLS": str(MAX_CALLS),
                 "LLM_ROUTER_MAX_HELD_BYTES": str(MAX_HELD_BYTES),
             },
-            options={"continued": {"continuation": "allow"}, "raced": {"hedge": {}}},
+            options={"continued": {"continuation": "allow"}},
         ) as router,
     ):
         yield router
 
 
-async def told(router: HostileRouter, request: routerpb.StreamCompletionRequest | routerpb.EmbedRequest) -> grpc.StatusCode:
+async def told(
+    router: HostileRouter, request: routerpb.StreamCompletionRequest | routerpb.EmbedRequest
+) -> grpc.StatusCode:
     """Make a call; return its status, whose detail is one of ours."""
     try:
         if isinstance(request, routerpb.EmbedRequest):
@@ -92,18 +98,20 @@ async def told(router: HostileRouter, request: routerpb.StreamCompletionRequest 
             async for _ in router.stub.StreamCompletion(request, timeout=30.0):
                 pass
     except grpc.aio.AioRpcError as error:
-        detail = detail_of(error, routerpb.CompletionError)
-        assert detail is not None, error
-        assert len(detail.message) < 5000
-        return error.code()
-    return grpc.StatusCode.OK
+        failure = error
+    else:
+        return grpc.StatusCode.OK
+    detail = detail_of(failure, routerpb.CompletionError)
+    assert detail is not None, failure
+    assert len(detail.message) < 5000
+    return failure.code()
 
 
 @pytest.mark.parametrize("number", range(len(NO_BODIES)), ids=[repr(body[:40]) for body in NO_BODIES])
 async def test_a_body_that_is_none(router: HostileRouter, number: int) -> None:
     """Of a chat, in both its forms, and of a request for vectors."""
     body = NO_BODIES[number]
-    requests = [
+    requests: list[routerpb.StreamCompletionRequest | routerpb.EmbedRequest] = [
         routerpb.StreamCompletionRequest(route="good", body=body),
         routerpb.StreamCompletionRequest(route="anthropic", body=BODY, messages_form=routerpb.MessagesForm(body=body)),
         routerpb.EmbedRequest(route="good", body=body),
@@ -115,21 +123,23 @@ async def test_a_body_that_is_none(router: HostileRouter, number: int) -> None:
         assert grpc.StatusCode.INVALID_ARGUMENT == await told(router, request), request
 
 
-@pytest.mark.parametrize("route", ["good", "anthropic", "engine", "continued", "raced"])
 @pytest.mark.parametrize("field", FIELDS)
-async def test_any_value_in_any_field(router: HostileRouter, field: str, route: str) -> None:
+async def test_any_value_in_any_field(router: HostileRouter, field: str) -> None:
     """It is passed on, refused as the sender's mistake, or no target can take it; nothing crashes."""
-    for value in ABSURD:
+    good = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE}
+    places = asyncio.Semaphore(MAX_CALLS // 2)
+
+    async def ask(route: str, value: object) -> None:
         body = orjson.dumps({"messages": ASKED, "max_tokens": 9} | {field: value})
-        requests = [routerpb.StreamCompletionRequest(route=route, body=body)]
         form = routerpb.MessagesForm(body=body, untranslatable=["top_k"], beta="b")
-        requests.append(routerpb.StreamCompletionRequest(route=route, body=BODY, messages_form=form))
-        for request in requests:
-            assert await told(router, request) in {
-                grpc.StatusCode.OK,
-                grpc.StatusCode.INVALID_ARGUMENT,
-                grpc.StatusCode.UNAVAILABLE,
-            }, (field, value)
+        async with places:
+            for request in (
+                routerpb.StreamCompletionRequest(route=route, body=body),
+                routerpb.StreamCompletionRequest(route=route, body=BODY, messages_form=form),
+            ):
+                assert await told(router, request) in good, value
+
+    await asyncio.gather(*(ask(route, value) for route in ROUTES for value in ABSURD))
     assert "request_crashed" not in router.log()
 
 
@@ -166,24 +176,20 @@ async def test_any_budget_and_any_route(router: HostileRouter) -> None:
 async def test_deadlines_of_any_length(router: HostileRouter) -> None:
     """One that is over, and one that never comes."""
     for seconds in (0.001, 1e8):
-        request = routerpb.StreamCompletionRequest(route="good", body=BODY)
-        call = router.stub.StreamCompletion(request, timeout=seconds)
-        try:
-            async for _ in call:
-                pass
-        except grpc.aio.AioRpcError as error:
-            assert grpc.StatusCode.DEADLINE_EXCEEDED == error.code()
+        stream = await router.complete("good", timeout_seconds=seconds)
+        assert stream.status in {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
     assert "request_crashed" not in router.log()
 
 
 async def test_what_is_no_message(router: HostileRouter) -> None:
     """It is refused, and the next call is served."""
     for method in ("StreamCompletion", "Embed", "Stop", "ListModels"):
-        call = router.channel.unary_unary(f"/spillway.router.v1.RouterService/{method}")
-        for junk in (b"\xff" * 100, b"\x0a\x03\xff\xfe\xfd"):
+        call: Any = router.channel.unary_unary(f"/spillway.router.v1.RouterService/{method}")
+        for junk in (b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f"):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(junk, timeout=10.0)
-            assert caught.value.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT}
+            assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
+    assert "DecodeError" not in router.log()
     assert ["good"] == (await router.complete("good")).texts
 
 
@@ -207,6 +213,17 @@ class Held:
                 return started
         raise AssertionError("it has ended")
 
+    async def ended(self, number: int) -> grpc.StatusCode:
+        """Read one to its end; return its status."""
+        call = self.calls[number]
+        async with asyncio.timeout(20):
+            try:
+                async for _ in call:
+                    pass
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+        return grpc.StatusCode.OK
+
     async def end(self) -> None:
         """End all, and wait until their places are free."""
         for call in self.calls:
@@ -227,7 +244,7 @@ async def test_more_calls_than_there_are_places(router: HostileRouter, held: Hel
     """The next ones are refused at once, vectors too, with a code of their own; those that run go on."""
     for _ in range(MAX_CALLS):
         await held.begin()
-    before = await router.metric('llm_router_calls_refused_total{reason="calls"}')
+    before = await router.metric('llm_router_calls_refused_total{reason="too_many_calls"}')
     for _ in range(3):
         stream = await router.complete("good", timeout_seconds=10.0)
         assert stream.error is not None
@@ -236,7 +253,7 @@ async def test_more_calls_than_there_are_places(router: HostileRouter, held: Hel
         assert not stream.started
     embed = routerpb.EmbedRequest(route="good", body=b'{"input": "x"}')
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == await told(router, embed)
-    assert 4 == await router.metric('llm_router_calls_refused_total{reason="calls"}') - before
+    assert 4 == await router.metric('llm_router_calls_refused_total{reason="too_many_calls"}') - before
     assert (await router.stub.ListModels(routerpb.ListModelsRequest(), timeout=10.0)).models
 
     held.calls.pop().cancel()
@@ -249,10 +266,10 @@ async def test_more_bytes_than_can_be_held(router: HostileRouter, held: Held) ->
     """Few long calls need as much as many short ones; one is never too long by itself."""
     body = orjson.dumps({"messages": [{"role": "user", "content": LONG}]})
     await held.begin(body)
-    before = await router.metric('llm_router_calls_refused_total{reason="bytes"}')
+    before = await router.metric('llm_router_calls_refused_total{reason="too_many_bytes"}')
     request = routerpb.StreamCompletionRequest(route="good", body=body)
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == await told(router, request)
-    assert 1 == await router.metric('llm_router_calls_refused_total{reason="bytes"}') - before
+    assert 1 == await router.metric('llm_router_calls_refused_total{reason="too_many_bytes"}') - before
     assert grpc.StatusCode.OK == (await router.complete("good")).status
     await held.end()
 
@@ -276,7 +293,7 @@ async def test_a_call_is_stopped_by_its_own_caller(router: HostileRouter, held: 
     assert secret.decode() not in router.log()
 
     await router.stub.Stop(routerpb.StopRequest(request_id=request_id, stop_secret=secret), timeout=10.0)
-    assert grpc.StatusCode.ABORTED == await asyncio.wait_for(held.calls[0].code(), 20)
+    assert grpc.StatusCode.ABORTED == await held.ended(0)
     assert not held.calls[1].done()
 
 
@@ -284,10 +301,7 @@ async def test_a_call_of_an_older_edge_needs_no_secret(router: HostileRouter, he
     """It cannot send one."""
     request_id = str(uuid4())
     await held.begin(request_id=request_id)
-    for secret, status in itertools.product((b"any", b""), [None]):
-        del status
-        try:
-            await router.stub.Stop(routerpb.StopRequest(request_id=request_id, stop_secret=secret), timeout=10.0)
-        except grpc.aio.AioRpcError as error:
-            assert (b"any", grpc.StatusCode.PERMISSION_DENIED) == (secret, error.code())
-    assert grpc.StatusCode.ABORTED == await asyncio.wait_for(held.calls[0].code(), 20)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await router.stub.Stop(routerpb.StopRequest(request_id=request_id, stop_secret=b"any"), timeout=10.0)
+    await router.stub.Stop(routerpb.StopRequest(request_id=request_id), timeout=10.0)
+    assert grpc.StatusCode.ABORTED == await held.ended(0)

@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servicekit.rpc_messages import MessageCheckingServer
 from servicekit.rpc_token import TokenChannel, TokenGuard
 
 # A body may be as large as the edge lets in, plus its envelope.
@@ -68,7 +70,7 @@ class RpcServer:
         self,
         address: str,
         services: Sequence[str],
-        register: Callable[[grpc.aio.Server], None],
+        register: Callable[[Any], None],
         *,
         credentials: grpc.ServerCredentials | None = None,
         guard: TokenGuard | None = None,
@@ -96,7 +98,7 @@ class RpcServer:
         self._server = grpc.aio.server(options=options, interceptors=() if guard is None else (guard,))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        register(self._server)
+        register(MessageCheckingServer(self._server))
         if reflects:
             reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 

@@ -32,9 +32,9 @@ class Capacity:
     def place(self, size_bytes: int) -> Iterator[None]:
         """Take a place for a call of this size while the block runs; CompletionFailed when there is none."""
         if self._calls >= self._max_calls:
-            self._refuse("calls")
+            self._refuse("too_many_calls")
         if self._calls and self._held_bytes + size_bytes > self._max_held_bytes:
-            self._refuse("bytes")
+            self._refuse("too_many_bytes")
         self._calls += 1
         self._held_bytes += size_bytes
         try:
@@ -48,5 +48,5 @@ class Capacity:
         now = time.monotonic()
         if now >= self._next_warning:  # the counter has the number; a line for each would be work as well
             self._next_warning = now + _SECONDS_BETWEEN_WARNINGS
-            log.warning("calls_refused", reason=reason, calls=self._calls, held_bytes=self._held_bytes)
+            log.warning("router_overloaded", reason=reason, calls=self._calls, held_bytes=self._held_bytes)
         raise overloaded()

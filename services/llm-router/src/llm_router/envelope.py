@@ -17,7 +17,6 @@ from llm_router.strategies.continuation import may_be_continued
 from pricing.estimate import estimate_input_tokens, estimate_prompt_tokens
 from spillway.router.v1 import router_pb2 as routerpb
 
-
 # Of names and ids, which are logged.
 _MAX_NAME_CHARACTERS = 1000
 _MAX_BETA_CHARACTERS = 1000

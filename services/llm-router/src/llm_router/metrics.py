@@ -18,12 +18,6 @@ class Metrics(MetricTable):
     all_targets_failed = counter(
         "llm_router_all_targets_failed_total", "Requests that no target of the route answered.", "requested_model"
     )
-    calls_refused = counter(
-        "llm_router_calls_refused_total",
-        "Calls refused at once because too many run (calls), or too many bytes of them are held (bytes).",
-        "reason",
-        present=("calls", "bytes"),
-    )
     stops_refused = counter(
         "llm_router_stops_refused_total", "Requests to stop a call that did not present the secret of its caller."
     )
@@ -104,9 +98,9 @@ class Metrics(MetricTable):
     )
     calls_refused = counter(
         "llm_router_calls_refused_total",
-        "Calls of callers that did not show the token, or another one.",
+        "Calls of callers that did not show the token, or another one, and calls that were too many or too long.",
         "reason",
-        present=("token_missing", "token_wrong"),
+        present=("token_missing", "token_wrong", "too_many_calls", "too_many_bytes"),
     )
     log_lines_lost = counter(
         "llm_router_log_lines_lost_total",

@@ -143,8 +143,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
             check_embed_message(request)
             limits = self._limits(request.attempt_budget, context.time_remaining())
             embed = read_embed_request(request, _route(fleet, request), limits)
-            response = await Embedding(embed, fleet.providers, self._dependencies, announce, records).run()
-        return response
+            return await Embedding(embed, fleet.providers, self._dependencies, announce, records).run()
 
     async def ListModels(  # noqa: N802
         self, request: routerpb.ListModelsRequest, context: _ListContext

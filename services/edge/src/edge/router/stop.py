@@ -26,9 +26,10 @@ class EarlyStop:
         has_open: Callable[[], bool],
         unanswered: Counter,
     ) -> None:
-        """`secret` is the one that the call was made with. `has_open` says whether an attempt has begun and was not reported yet.
+        """`secret` is the one that the call was made with.
 
-        `unanswered` counts calls that had to be cancelled because the router did not act on the request to stop.
+        `has_open` says whether an attempt has begun and was not reported yet; `unanswered` counts calls that had to be
+        cancelled because the router did not act on the request to stop.
         """
         self._router = router
         self._request_id = request_id
