@@ -32,7 +32,7 @@ class Settings(RedisSettings):
     """The timeout of a call that has no deadline."""
     max_concurrent_calls: PositiveInt = 1000
     """The maximum of calls that run at once; any more is refused at once, and the edge asks another router."""
-    max_held_bytes: PositiveInt = 128 * 1024 * 1024
+    max_held_bytes: PositiveInt = 96 * 1024 * 1024
     """The maximum of bytes that the bodies of all running calls may have together; a body needs up to four times its
     size while its call runs."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
