@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -86,6 +88,7 @@ SCRIPTS: dict[str, Script] = {
     "line-endless": endlessly(b"x" * 65536, first=b"data: "),
     "event-endless": endlessly(b"data: x\n" * 8192),
     "comments": endlessly(b": " + b"x" * 8190 + b"\n\n"),
+    "short-comments": endlessly(b": x\n\n" * 8192),
     "whitespace": endlessly(b" " * 65536),
     "roles": endlessly(delta_of(role="assistant") * 64),
     "object-endless": endlessly(b" " * 65536, first=b'{"choices": '),
@@ -180,6 +183,22 @@ async def test_the_next_target_answers_on_openais_wire(router: HostileRouter, na
 
     assert ["good"] == stream.texts, stream.error
     assert "internal_error" not in {attempt.error_code for attempt in stream.attempts}
+
+
+@pytest.mark.parametrize("name", ["comments", "short-comments", "whitespace", "roles", "object-in-crumbs"])
+async def test_what_brings_nothing_gets_little_of_the_time(router: HostileRouter, name: str) -> None:
+    """However fast providers send it, and however many of them: most of the time is left for good answers."""
+    started, before = time.monotonic(), router.cpu_seconds()
+    until = started + 4.0
+
+    async def ask() -> None:
+        while time.monotonic() < until:
+            assert ["good"] == (await router.complete(name, timeout_seconds=60.0)).texts
+
+    await asyncio.gather(*(ask() for _ in range(4)))
+
+    share = (router.cpu_seconds() - before) / (time.monotonic() - started)
+    assert share < 0.6, f"{share:.2f}"
 
 
 async def test_no_answer_is_asked_for_in_compressed_form(router: HostileRouter) -> None:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import grpc
-import httpx2
 import orjson
 import pytest
 import yaml
@@ -28,6 +27,7 @@ from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
 from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.transport import Network
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import load_routes
 from llm_router.strategies.hedging import HedgeAllowances
@@ -163,7 +163,7 @@ async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
         frame_interval_seconds=0.0,
         router_address="",
     )
-    fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
+    fleets = Fleets(partial(create_provider, network=Network()))
     await fleets.replace(load_routes(file))
     with fleets.borrow() as fleet:
         route = fleet.routes["r"]

@@ -26,6 +26,7 @@ from servicekit.health import Health
 from servicekit.lifecycle import run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
+from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.redis_client import open_redis
 from servicekit.rpc import RpcServer
@@ -94,6 +95,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             health.is_serving = True
             chores = Chores(settings, client, store, prices, spend, partitions, metrics).start()
             chores.append(asyncio.create_task(transport.watch()))
+            chores.append(asyncio.create_task(watch_loop_lag(metrics.loop_lag)))
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
             try:
                 await consumer.run(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from servicekit.loop_lag import BUCKETS as LAG_BUCKETS
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -25,6 +26,11 @@ class Metrics(MetricTable):
         "Settled events that were recorded, or found recorded (duplicate).",
         "outcome",
         present=_OUTCOMES,
+    )
+    loop_lag = histogram(
+        "cost_ledger_event_loop_lag_seconds",
+        "How late the event loop gets to what is due, measured ten times a second.",
+        buckets=LAG_BUCKETS,
     )
     dead_letters = counter(
         "cost_ledger_dead_letters_total",

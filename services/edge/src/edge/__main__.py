@@ -132,7 +132,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
         asyncio.create_task(transport.watch()),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
-        asyncio.create_task(watch_loop_lag(metrics.loop_lag, capacity.turns.note_lag)),
+        asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:

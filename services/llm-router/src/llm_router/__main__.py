@@ -11,7 +11,6 @@ import time
 from contextlib import ExitStack
 from functools import partial
 
-import httpx2
 import structlog
 
 from llm_router.breaker.breakers import Breakers
@@ -20,6 +19,7 @@ from llm_router.capacity import Capacity
 from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider, forget_sdk_environment
+from llm_router.providers.transport import Network
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
@@ -32,6 +32,7 @@ from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
+from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.rpc import RpcServer
 from servicekit.rpc_token import RpcTokenUnusable, guard_calls
@@ -57,7 +58,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     sources = Sources()
     routes = load_routes(settings.routes_file, sources)
-    fleets = Fleets(partial(create_provider, ssl_context=httpx2.create_ssl_context()))
+    fleets = Fleets(partial(create_provider, network=Network()))
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
@@ -86,6 +87,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
         await server.start()
         health.is_serving = True
         background = [
+            asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
             asyncio.create_task(
                 repeat("watch_routes", WATCH_INTERVAL_SECONDS, lambda: _check_routes(watch, fleets, dependencies))
             ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from llm_router.errors import CredentialRefused, ModelMissing, ProviderRateLimited, TargetMoved
 from llm_router.target import Target
+from servicekit.loop_lag import BUCKETS as LAG_BUCKETS
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
@@ -22,6 +23,11 @@ class Metrics(MetricTable):
         "llm_router_stops_refused_total", "Requests to stop a call that did not present the secret of its caller."
     )
     open_streams = gauge("llm_router_open_streams", "Streams in progress.")
+    loop_lag = histogram(
+        "llm_router_event_loop_lag_seconds",
+        "How late the event loop gets to what is due, measured ten times a second.",
+        buckets=LAG_BUCKETS,
+    )
     attempts = counter("llm_router_attempts_total", "Attempts that ended, by outcome.", "provider", "target", "outcome")
     time_to_first_chunk = histogram(
         "llm_router_time_to_first_chunk_seconds",

@@ -2,12 +2,13 @@
 
 A limit on their number alone would have to fit the machine. So there is also one on those that begin: from the moment
 when a request could run until a router has begun with it. That takes milliseconds while there is time for it, and
-longer as soon as this process or the routers have too much to do; then a queue forms, and who has waited in it for a
-while is refused. The later the event loop is, the fewer begin at the same time.
+longer as soon as this process or the routers have too much to do; then fewer begin at the same time, a queue forms, and
+who has waited in it for a while is refused.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Place:
 
     def __init__(self, capacity: Capacity) -> None:
         self._capacity = capacity
-        self._is_beginning = False
+        self._since: float | None = None  # when it got its turn to begin; None: it has none
         self.held_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
@@ -37,13 +38,13 @@ class Place:
             await self._capacity.turns.take()
         except TurnsTaken as error:
             raise _overloaded("more requests come than can be begun") from error
-        self._is_beginning = True
+        self._since = asyncio.get_running_loop().time()
 
     def has_begun(self) -> None:
         """Let the next request begin."""
-        if self._is_beginning:
-            self._is_beginning = False
-            self._capacity.turns.give_back()
+        if self._since is not None:
+            seconds, self._since = asyncio.get_running_loop().time() - self._since, None
+            self._capacity.turns.give_back(seconds)
 
 
 class Capacity:

@@ -1,4 +1,4 @@
-"""Turns: how many requests may begin at the same time, fewer the later the event loop is."""
+"""Turns: how many requests may begin at the same time, fewer when it takes them long."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 
 _MOST, _LEAST = 32, 4
-# A loop that is later than this has more to do than it can.
-_LATE_SECONDS = 0.1
+# So that one in ten takes longer than this: then there are as many at a time as can be begun.
+_LONG_SECONDS, _FEWER, _MORE = 0.1, 1.0, 0.1
 _LONGEST_WAIT_SECONDS = 0.4
 
 
@@ -19,14 +19,9 @@ class Turns:
     """Given in order; each is given back."""
 
     def __init__(self) -> None:
-        self.limit = _MOST
+        self.limit = float(_MOST)
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-
-    def note_lag(self, seconds: float) -> None:
-        """Learn how late the event loop is; to be called several times a second."""
-        self.limit = max(self.limit // 2, _LEAST) if seconds > _LATE_SECONDS else min(self.limit + 2, _MOST)
-        self._give()
 
     async def take(self) -> None:
         """Wait for a turn; TurnsTaken when none becomes free soon."""
@@ -40,14 +35,18 @@ class Turns:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it came just then
-                self.give_back()
+                self.give_back(0.0)
             if isinstance(error, TimeoutError):
                 raise TurnsTaken from None
             raise
 
-    def give_back(self) -> None:
-        """Let the next one have it."""
+    def give_back(self, seconds: float) -> None:
+        """Let the next one have it; this one has had it for so long."""
         self._taken -= 1
+        if seconds > _LONG_SECONDS:
+            self.limit = max(self.limit - _FEWER, _LEAST)
+        else:
+            self.limit = min(self.limit + _MORE, _MOST)
         self._give()
 
     def _give(self) -> None:

@@ -6,12 +6,12 @@ A vendor's SDK takes a second and tens of megabytes to import, so only those tha
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from llm_router.providers.provider import Provider
+from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 
@@ -19,7 +19,7 @@ from llm_router.target import Target
 class ProviderSpec:
     """One provider."""
 
-    create: Callable[[Target, ssl.SSLContext], Provider]
+    create: Callable[[Target, Network], Provider]
     needs_credential: bool = True
     needs_base_url: bool = False
     """Whether there is no address of the vendor's own."""
@@ -27,22 +27,22 @@ class ProviderSpec:
     """The default of this timer; None: that of all targets."""
 
 
-def _openai(target: Target, ssl_context: ssl.SSLContext) -> Provider:
+def _openai(target: Target, network: Network) -> Provider:
     from llm_router.providers.openai.provider import OpenAIProvider
 
-    return OpenAIProvider(target, ssl_context)
+    return OpenAIProvider(target, network)
 
 
-def _anthropic(target: Target, ssl_context: ssl.SSLContext) -> Provider:
+def _anthropic(target: Target, network: Network) -> Provider:
     from llm_router.providers.anthropic.provider import AnthropicProvider
 
-    return AnthropicProvider(target, ssl_context)
+    return AnthropicProvider(target, network)
 
 
-def _vllm(target: Target, ssl_context: ssl.SSLContext) -> Provider:
+def _vllm(target: Target, network: Network) -> Provider:
     from llm_router.providers.vllm import create_vllm_provider
 
-    return create_vllm_provider(target, ssl_context)
+    return create_vllm_provider(target, network)
 
 
 ProviderName = Literal["openai", "anthropic", "vllm"]
@@ -64,6 +64,6 @@ def forget_sdk_environment() -> None:
         del os.environ[name]
 
 
-def create_provider(target: Target, ssl_context: ssl.SSLContext) -> Provider:
-    """Return the provider that calls `target` and verifies its certificate with `ssl_context`."""
-    return PROVIDERS[target.provider].create(target, ssl_context)
+def create_provider(target: Target, network: Network) -> Provider:
+    """Return the provider that calls `target` over `network`."""
+    return PROVIDERS[target.provider].create(target, network)

@@ -7,13 +7,12 @@ credential. So they get what is left of it here: the status, the headers that co
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import suppress
 from typing import Any
 
 import httpx2
 
-from llm_router.providers.transport import CONNECTIONS, IDLE_CONNECTIONS, PacedStream, PacedTransport
+from llm_router.providers.transport import CONNECTIONS, IDLE_CONNECTIONS, Network, PacedStream, PacedTransport
 
 # So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
 READS_IN_A_ROW = 256
@@ -34,10 +33,10 @@ class _NoCookies(httpx2.Cookies):
 class ProviderHttpClient(httpx2.AsyncClient):
     """Calls one target."""
 
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
-        """`ssl_context` holds the trusted certificates."""
+    def __init__(self, network: Network) -> None:
+        """`network` is the same for all targets."""
         super().__init__(
-            transport=PacedTransport(ssl_context),
+            transport=PacedTransport(network),
             # For the connections to a proxy that the environment names.
             limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=IDLE_CONNECTIONS),
             follow_redirects=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -180,7 +181,8 @@ class AnswerStream:
         self._decoder: SseDecoder | _JsonDecoder | None = None  # the first byte tells which; many label it wrongly
         self._wire = wire
         self._failure: ProviderError | None = None
-        self._connection = response.extensions.get("network_stream")
+        connection = response.extensions.get("network_stream")
+        self._paced = connection if isinstance(connection, PacedStream) else None  # a proxy's connection is not one
         self.http_status = response.status_code
         self.provider_request_id = provider_request_id[:MAX_NAME_CHARACTERS]
 
@@ -191,8 +193,8 @@ class AnswerStream:
 
     def read_at_most_every(self, seconds: float) -> None:
         """From now on let chunks gather for `seconds` between two reads of the network."""
-        if isinstance(self._connection, PacedStream):  # a proxy's connection is not one
-            self._connection.read_at_most_every(seconds)
+        if self._paced is not None:
+            self._paced.read_at_most_every(seconds)
 
     async def read(self) -> list[Content] | None:
         """Wait for bytes and return their content, possibly none; None at the end of the stream.
@@ -205,30 +207,36 @@ class AnswerStream:
         self._reads += 1
         if self._reads % READS_IN_A_ROW == 0:
             await asyncio.sleep(0)
+            if self._paced is not None:
+                self._paced.look_again()
         try:
             chunk = await anext(self._chunks, None)
         except httpx2.HTTPError as error:
             raise ConnectionLost("the connection broke") from error
         if chunk is None:
             return await self._last()
+        events = self._decode(chunk)
+        if events and len(events[0].data) > LARGE_EVENT_BYTES:  # no other one can be: it began in this chunk
+            return await self._read_aside(events)
+        contents = self._read(events) if events else []
+        if self._paced is not None:
+            self._paced.brought(content=bool(contents))
+        return contents
+
+    def end(self) -> list[Content]:
+        """Return the content that is due though the stream did not end. ProviderError when something is unfinished."""
+        return self._wire.end()
+
+    def _decode(self, chunk: bytes) -> list[ServerSentEvent]:
         if self._decoder is None:
             chunk = chunk.lstrip()
             if not chunk:
                 return []
             self._decoder = _JsonDecoder() if chunk.startswith(b"{") else SseDecoder()
         try:
-            events = self._decoder.feed(chunk)
+            return self._decoder.feed(chunk)
         except EventTooLong as error:
             raise StreamBroken("an event of the stream was too long") from error
-        if not events:
-            return []
-        if len(events[0].data) > LARGE_EVENT_BYTES:  # no other one can be: it began in this chunk
-            return await self._read_aside(events)
-        return self._read(events)
-
-    def end(self) -> list[Content]:
-        """Return the content that is due though the stream did not end. ProviderError when something is unfinished."""
-        return self._wire.end()
 
     async def _last(self) -> list[Content] | None:
         """Return the content that the end of the stream brings; None when it brings none.
@@ -241,7 +249,22 @@ class AnswerStream:
 
     async def _read_aside(self, events: list[ServerSentEvent]) -> list[Content]:
         """Read events of which one may be long: the event loop goes on meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(_large_events, self._read, events)
+        seconds = 0.0
+
+        def read() -> list[Content]:
+            nonlocal seconds
+            started = time.thread_time()
+            try:
+                return self._read(events)
+            finally:
+                seconds = time.thread_time() - started
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(_large_events, read)
+        finally:
+            if self._paced is not None:  # most of the time of that thread is none of the others
+                self._paced.add_fruitless(seconds)
+                self._paced.look_again()
 
     def _read(self, events: list[ServerSentEvent]) -> list[Content]:
         contents: list[Content] = []

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
-
 from openai import Omit
 
 from llm_router.providers.openai.provider import OpenAIProvider
+from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 
-def create_vllm_provider(target: Target, ssl_context: ssl.SSLContext) -> OpenAIProvider:
+def create_vllm_provider(target: Target, network: Network) -> OpenAIProvider:
     """Return a provider for an engine that speaks the OpenAI wire.
 
     A credential is sent only when the target has one.
     """
     headers = {} if target.credential else {"Authorization": Omit()}
-    return OpenAIProvider(target, ssl_context, headers=headers, native_fields=frozenset({"top_k"}))
+    return OpenAIProvider(target, network, headers=headers, native_fields=frozenset({"top_k"}))

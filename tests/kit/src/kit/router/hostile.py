@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import orjson
+import psutil
 
 from kit.router.process import Router, RouterProcess, running_llm_router
 from servicekit.rpc import create_channel
@@ -155,6 +156,11 @@ class HostileRouter(Router):
     def peak(self) -> int:
         """Return the highest memory since `reset_peak`, in bytes."""
         return self._memory("VmHWM")
+
+    def cpu_seconds(self) -> float:
+        """Return the time that the process has had of a processor."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def _memory(self, name: str) -> int:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,13 +16,14 @@ from llm_router.providers.chat_body import ChatBody, Json
 from llm_router.providers.client import ProviderHttpClient
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
+from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 
 class AnthropicProvider:
     """Messages at api.anthropic.com, or at whatever speaks its wire at the target's `base_url`."""
 
-    def __init__(self, target: Target, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, target: Target, network: Network) -> None:
         """Prepare a client for `target`; it connects at the first call."""
         self._model = target.model
         self._client = AsyncAnthropic(
@@ -31,7 +31,7 @@ class AnthropicProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=anthropic.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=ProviderHttpClient(ssl_context),
+            http_client=ProviderHttpClient(network),
         )
 
     @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
+from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -31,7 +31,7 @@ class OpenAIProvider:
     def __init__(
         self,
         target: Target,
-        ssl_context: ssl.SSLContext,
+        network: Network,
         headers: Mapping[str, str | openai.Omit] | None = None,
         native_fields: frozenset[str] = frozenset(),
     ) -> None:
@@ -48,7 +48,7 @@ class OpenAIProvider:
             base_url=target.base_url,
             max_retries=0,  # retries belong to the chain, which counts them
             timeout=openai.Timeout(None, connect=target.timeouts.connect_seconds),
-            http_client=ProviderHttpClient(ssl_context),
+            http_client=ProviderHttpClient(network),
         )
 
     @asynccontextmanager
