@@ -50,6 +50,18 @@ class SseDecoder:
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take the next bytes of the stream; return the events that they complete. EventTooLong when one never ends."""
+        try:
+            return self._feed(chunk)
+        except EventTooLong:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Give the memory back at once: the error's traceback keeps these objects until garbage is collected."""
+        self._line.clear()
+        self._data.clear()
+
+    def _feed(self, chunk: bytes) -> list[ServerSentEvent]:
         if self._is_start or self._ended_with_cr:
             chunk = self._without_marks(chunk)
         lines = chunk.splitlines()

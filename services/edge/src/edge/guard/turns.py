@@ -7,8 +7,8 @@ from collections import deque
 
 _MOST, _LEAST = 32, 4
 # So that one in ten takes longer than this: then there are as many at a time as can be begun.
-_LONG_SECONDS, _FEWER, _MORE = 0.1, 1.0, 0.1
-_LONGEST_WAIT_SECONDS = 0.4
+_LONG_SECONDS, _FEWER, _MORE = 0.05, 1.0, 0.1
+_LONGEST_WAIT_SECONDS = 0.35
 
 
 class TurnsTaken(Exception):
