@@ -1,0 +1,64 @@
+"""So many requests begin at a time as can begin soon."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from edge.guard.turns import Turns, TurnsTaken
+
+
+async def turns_at_once(turns: Turns) -> int:
+    """Take turns until none is free; give them back, and return how many there were."""
+    taken = 0
+    while True:
+        try:
+            async with asyncio.timeout(0.01):
+                await turns.take()
+        except TimeoutError:
+            break
+        taken += 1
+    for _ in range(taken):
+        turns.give_back(0.0)
+    return taken
+
+
+async def hold(turns: Turns, seconds: float, times: int) -> None:
+    """Take a turn and give it back as if it had taken so long."""
+    for _ in range(times):
+        await turns.take()
+        turns.give_back(seconds)
+
+
+async def test_fewer_begin_at_a_time_when_it_takes_long() -> None:
+    """Down to a few, who always may; and as many as before when it takes little time again."""
+    turns = Turns()
+    assert 32 == await turns_at_once(turns)
+
+    await hold(turns, 0.2, 10)
+    assert 22 <= await turns_at_once(turns) <= 26
+    await hold(turns, 0.2, 100)
+    assert 4 <= await turns_at_once(turns) <= 5
+
+    await hold(turns, 0.01, 400)
+    assert 32 == await turns_at_once(turns)
+
+
+async def test_who_waits_gets_the_next_turn() -> None:
+    """In order; and who has waited for too long is refused, and keeps no turn."""
+    turns = Turns()
+    await hold(turns, 0.2, 100)
+    for _ in range(4):
+        await turns.take()
+    first, second = asyncio.create_task(turns.take()), asyncio.create_task(turns.take())
+    await asyncio.sleep(0)
+
+    turns.give_back(0.2)
+    await first
+    with pytest.raises(TurnsTaken):
+        await second
+
+    for _ in range(4):
+        turns.give_back(0.2)
+    assert 4 <= await turns_at_once(turns) <= 5
