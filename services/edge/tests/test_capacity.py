@@ -96,8 +96,8 @@ async def test_who_cannot_begin_is_refused_soon(edge: Edge) -> None:
     edge.router.script = [waits_for(begins), started(), texts("Paris"), attempted(), STOP]
     app = edge.app()
     ask = partial(edge.visit, "/chat", app=app)
-    first = [ask({"query": f"q{number}"}) for number in range(32)]
-    await begun(edge, 32)
+    first = [ask({"query": f"q{number}"}) for number in range(16)]
+    await begun(edge, 16)
     late: list[Visit] = [await ask({"query": f"late {number}"}).done() for number in range(2)]
     waiting = ask({"query": "in time"})
     await asyncio.sleep(0.05)
@@ -106,7 +106,7 @@ async def test_who_cannot_begin_is_refused_soon(edge: Edge) -> None:
     assert [503, 503] == [each.status for each in late]
     assert all(b"more requests come than can be begun" in each.content for each in late)
     assert {200} == {(await each.done()).status for each in (*first, waiting)}
-    assert 33 == len(edge.router.requests)
+    assert 17 == len(edge.router.requests)
 
 
 async def test_an_answer_that_is_long_in_coming_keeps_nobody_from_beginning(edge: Edge) -> None:
@@ -128,8 +128,8 @@ async def test_who_leaves_while_waiting_to_begin_takes_no_turn(edge: Edge) -> No
     begins = asyncio.Event()
     edge.router.script = [waits_for(begins), started(), texts("Paris"), attempted(), STOP]
     app = edge.app()
-    first = [edge.visit("/chat", {"query": f"q{number}"}, app=app) for number in range(32)]
-    await begun(edge, 32)
+    first = [edge.visit("/chat", {"query": f"q{number}"}, app=app) for number in range(16)]
+    await begun(edge, 16)
     for number in range(40):
         leaving = edge.visit("/chat", {"query": f"late {number}"}, app=app)
         await asyncio.sleep(0.001 * (number % 5))
@@ -138,7 +138,7 @@ async def test_who_leaves_while_waiting_to_begin_takes_no_turn(edge: Edge) -> No
     begins.set()
 
     assert {200} == {(await each.done()).status for each in first}
-    again = [edge.visit("/chat", {"query": f"again {number}"}, app=app) for number in range(32)]
+    again = [edge.visit("/chat", {"query": f"again {number}"}, app=app) for number in range(16)]
     assert {200} == {(await each.done()).status for each in again}
 
 

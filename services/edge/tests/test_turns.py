@@ -34,15 +34,15 @@ async def hold(turns: Turns, seconds: float, times: int) -> None:
 async def test_fewer_begin_at_a_time_when_it_takes_long() -> None:
     """Down to a few, who always may; and as many as before when it takes little time again."""
     turns = Turns()
-    assert 32 == await turns_at_once(turns)
+    assert 16 == await turns_at_once(turns)
 
-    await hold(turns, 0.2, 10)
-    assert 22 <= await turns_at_once(turns) <= 26
+    await hold(turns, 0.2, 5)
+    assert 11 <= await turns_at_once(turns) <= 13
     await hold(turns, 0.2, 100)
     assert 4 <= await turns_at_once(turns) <= 5
 
     await hold(turns, 0.01, 400)
-    assert 32 == await turns_at_once(turns)
+    assert 16 == await turns_at_once(turns)
 
 
 async def test_who_waits_gets_the_next_turn() -> None:
@@ -62,3 +62,21 @@ async def test_who_waits_gets_the_next_turn() -> None:
     for _ in range(4):
         turns.give_back(0.2)
     assert 4 <= await turns_at_once(turns) <= 5
+
+
+async def test_the_time_that_a_request_has_been_here_counts() -> None:
+    """Not so that it would not wait at all."""
+    turns = Turns()
+    await hold(turns, 0.2, 100)
+    for _ in range(4):
+        await turns.take()
+    loop = asyncio.get_running_loop()
+
+    async def waits(waited_seconds: float) -> float:
+        started = loop.time()
+        with pytest.raises(TurnsTaken):
+            await turns.take(waited_seconds)
+        return loop.time() - started
+
+    long, short, least = await asyncio.gather(waits(0.0), waits(0.15), waits(30.0))
+    assert long > short > least > 0.0

@@ -9,6 +9,7 @@ who has waited in it for a while is refused.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,10 +33,13 @@ class Place:
         self._capacity.hold(size_bytes)
         self.held_bytes += size_bytes
 
-    async def begin(self) -> None:
-        """Wait for the turn of this request to begin; Problem (503) when that takes too long."""
+    async def begin(self, accepted: float) -> None:
+        """Wait for the turn of this request to begin; Problem (503) when that takes too long.
+
+        `accepted` is when it came, in monotonic seconds.
+        """
         try:
-            await self._capacity.turns.take()
+            await self._capacity.turns.take(time.monotonic() - accepted)
         except TurnsTaken as error:
             raise _overloaded("more requests come than can be begun") from error
         self._since = asyncio.get_running_loop().time()

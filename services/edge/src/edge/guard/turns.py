@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-_MOST, _LEAST = 32, 4
+_MOST, _LEAST = 16, 4
 # So that one in ten takes longer than this: then there are as many at a time as can be begun.
 _LONG_SECONDS, _FEWER, _MORE = 0.05, 1.0, 0.1
-_LONGEST_WAIT_SECONDS = 0.35
+# Of which the time counts that a request has been here already; who sends its body slowly shall wait a little, too.
+_LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.35, 0.1
 
 
 class TurnsTaken(Exception):
@@ -23,15 +24,15 @@ class Turns:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def take(self) -> None:
-        """Wait for a turn; TurnsTaken when none becomes free soon."""
+    async def take(self, waited_seconds: float = 0.0) -> None:
+        """Wait for a turn; TurnsTaken when none becomes free soon. The request has waited for so long already."""
         if self._taken < self.limit:  # then nobody waits
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+            async with asyncio.timeout(max(_LONGEST_WAIT_SECONDS - waited_seconds, _SHORTEST_WAIT_SECONDS)):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it came just then

@@ -77,7 +77,7 @@ class ContractEndpoint:
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, request.headers)
         policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
-        await place.begin()
+        await place.begin(request.state.accepted)
         verdict = await self._guard.admit(self._asked(request, identity, content, policy), request.state.steps)
         if isinstance(verdict, Rejected):
             self._exchanges.metrics.refusals.labels(verdict.problem.code).inc()
