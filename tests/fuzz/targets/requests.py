@@ -29,7 +29,7 @@ from edge.http.body import read_bytes
 from edge.problems import Problem
 from edge.request_id import client_request_id
 from llm_router.chain.attempts import Limits
-from llm_router.envelope import read_chat_request, read_embed_request
+from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
 from llm_router.errors import CompletionFailed, ProviderError
 from llm_router.providers.anthropic.provider import _body_of
 from llm_router.providers.anthropic.usage import AnthropicUsage
@@ -120,11 +120,12 @@ def check_completion_request(data: bytes) -> None:
     except DecodeError:
         return  # gRPC answers before we see it
     try:
+        check_chat_message(message)
         request = read_chat_request(message, _ROUTE, _LIMITS)
     except CompletionFailed as failure:
         failure.detail.SerializeToString()
         return
-    assert request.input_tokens < math.inf
+    assert 0 <= request.input_tokens < math.inf
     chats = [request.chat]
     if request.may_continue:
         chats.append(continuation_of(request.chat, "what was delivered"))
@@ -150,12 +151,13 @@ def check_embed_request(data: bytes) -> None:
     except DecodeError:
         return
     try:
+        check_embed_message(message)
         request = read_embed_request(message, _ROUTE, _LIMITS)
     except CompletionFailed as failure:
         failure.detail.SerializeToString()
         return
     assert request.inputs > 0
-    assert request.input_tokens < math.inf
+    assert 0 <= request.input_tokens < math.inf
     _check_sendable(request.body)
 
 
