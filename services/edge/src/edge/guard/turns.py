@@ -8,8 +8,10 @@ from collections import deque
 _MOST, _LEAST = 16, 4
 # So that one in ten takes longer than this: then there are as many at a time as can be begun.
 _LONG_SECONDS, _FEWER, _MORE = 0.05, 1.0, 0.1
+# A burst that is no longer than this is worth waiting for; in a longer queue nobody waits for that long.
+_BURST, _LONGEST_WAIT_IN_BURST_SECONDS = 36, 0.4
 # Of which the time counts that a request has been here already; who sends its body slowly shall wait a little, too.
-_LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.35, 0.1
+_LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.3, 0.1
 
 
 class TurnsTaken(Exception):
@@ -30,9 +32,10 @@ class Turns:
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
+        longest = _LONGEST_WAIT_IN_BURST_SECONDS if len(self._waiting) < _BURST else _LONGEST_WAIT_SECONDS
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(max(_LONGEST_WAIT_SECONDS - waited_seconds, _SHORTEST_WAIT_SECONDS)):
+            async with asyncio.timeout(max(longest - waited_seconds, _SHORTEST_WAIT_SECONDS)):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it came just then
