@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-_MOST, _LEAST = 16, 4
+_MOST, _LEAST = 16, 6
 # So that one in ten takes longer than this: then there are as many at a time as can be begun.
 _LONG_SECONDS, _FEWER, _MORE = 0.05, 1.0, 0.1
 # A burst that is no longer than this is worth waiting for; in a longer queue nobody waits for that long.
 _BURST, _LONGEST_WAIT_IN_BURST_SECONDS = 36, 0.4
 # Of which the time counts that a request has been here already; who sends its body slowly shall wait a little, too.
-_LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.3, 0.1
+_LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.25, 0.1
 
 
 class TurnsTaken(Exception):

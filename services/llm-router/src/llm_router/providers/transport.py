@@ -18,7 +18,7 @@ _MAX_HEADS_BYTES, _MAX_HEADS = 128 * 1024, 16
 # What brings no content may take so much of the thread's time: heads, pings, a large event that is coming in.
 _FREE_SECONDS = 0.005
 # Beyond that all connections together get this part of the thread's time, ...
-_FRUITLESS_SHARE = 0.15
+_FRUITLESS_SHARE = 0.25
 # ... and one that brings content gets this part. That is some 10,000 chunks a second.
 _CONTENT_SHARE = 0.25
 # A timer cannot wait for less.
