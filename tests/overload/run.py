@@ -158,7 +158,7 @@ class Overload:
         watching = asyncio.create_task(self._watch(loop.time()))
         async with asyncio.TaskGroup() as group:
             for number in range(READERS):
-                group.create_task(self._come(self._reader(number), until))
+                group.create_task(self._reader(number).run(until))
             for _ in range(IDLE):
                 group.create_task(self._idle(until))
             hostile = group.create_task(self._hostile_connections())
@@ -168,11 +168,6 @@ class Overload:
         await asyncio.wait((watching,))
         self.ends.update(hostile.result())
         await self._is_well()
-
-    async def _come(self, reader: SlowReader, until: float) -> None:
-        """Let readers come within two seconds, as people do, and not with one stroke."""
-        await asyncio.sleep(self._rng.uniform(0.0, 2.0))
-        await reader.run(until)
 
     def _reader(self, number: int) -> SlowReader:
         host, port = self._system.address
@@ -233,9 +228,9 @@ class Overload:
                 await asyncio.sleep(0.2)
 
     async def _warm_up(self) -> None:
-        """Ask some questions first, several at a time: what is imported and pooled then is no growth."""
-        for _ in range(10):
-            await asyncio.gather(*(self._ask_plainly() for _ in range(20)))
+        """Ask some questions first: what is imported and pooled then is no growth."""
+        for _ in range(20):
+            await self._ask_plainly()
 
     async def _ask_plainly(self) -> float:
         """Ask for a whole answer and read it at once; return how long it took."""

@@ -88,6 +88,7 @@ SCRIPTS: dict[str, Script] = {
     "line-endless": endlessly(b"x" * 65536, first=b"data: "),
     "event-endless": endlessly(b"data: x\n" * 8192),
     "comments": endlessly(b": " + b"x" * 8190 + b"\n\n"),
+    "crumbs": plays(*[event({"choices": [{"delta": {"content": "x"}}]}) * 1500] * 150, chunk(None, "stop"), DONE),
     "short-comments": endlessly(b": x\n\n" * 8192),
     "whitespace": endlessly(b" " * 65536),
     "roles": endlessly(delta_of(role="assistant") * 64),
@@ -199,6 +200,17 @@ async def test_what_brings_nothing_gets_little_of_the_time(router: HostileRouter
 
     share = (router.cpu_seconds() - before) / (time.monotonic() - started)
     assert share < 0.6, f"{share:.2f}"
+
+
+async def test_content_in_crumbs_gets_little_of_the_time(router: HostileRouter) -> None:
+    """It is all delivered, in its own time."""
+    started, before = time.monotonic(), router.cpu_seconds()
+
+    stream = await router.complete("crumbs", timeout_seconds=60.0)
+
+    assert 225_000 == len("".join(stream.texts))
+    share = (router.cpu_seconds() - before) / (time.monotonic() - started)
+    assert share < 0.4, f"{share:.2f}"
 
 
 async def test_no_answer_is_asked_for_in_compressed_form(router: HostileRouter) -> None:

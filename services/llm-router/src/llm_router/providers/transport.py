@@ -19,7 +19,7 @@ _MAX_HEADS_BYTES, _MAX_HEADS = 128 * 1024, 16
 _FREE_SECONDS = 0.005
 # Beyond that all connections together get this part of the thread's time, ...
 _FRUITLESS_SHARE = 0.25
-# ... and one that brings content gets this part. That is some 10,000 chunks a second.
+# ... and one that brings content gets this part: tens of thousands of chunks a second.
 _CONTENT_SHARE = 0.25
 # A timer cannot wait for less.
 _SHORT_SECONDS = 0.001
