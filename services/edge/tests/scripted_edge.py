@@ -86,7 +86,8 @@ class Edge:
             ContractEndpoint(contract, settings, self.identify, capacity, readers, self.guard, cache, self.exchanges)
             for contract, cache in zip(contracts, caches, strict=True)
         ]
-        return create_app([endpoint.router() for endpoint in endpoints], contracts, self.metrics, self.identify)
+        routers = [endpoint.router() for endpoint in endpoints]
+        return create_app(routers, contracts, self.metrics, self.identify, capacity)
 
     def visit(
         self, path: str, body: object, headers: Sequence[tuple[str, str]] = (), app: ASGIApp | None = None

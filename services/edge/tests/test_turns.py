@@ -81,3 +81,44 @@ async def test_the_time_that_a_request_has_been_here_counts() -> None:
     long, short, least = await asyncio.gather(waits(0.0), waits(0.2), waits(30.0))
     assert long - short > 0.05 < short - least
     assert least > 0.0
+
+
+async def test_a_queue_that_is_full_takes_nobody() -> None:
+    """Who comes then is told at once, and who leaves it makes room."""
+    turns = Turns()
+    for _ in range(16):
+        await turns.take()
+    waiting = [asyncio.create_task(turns.take()) for _ in range(64)]
+    await asyncio.sleep(0)
+
+    assert turns.is_queue_full
+    async with asyncio.timeout(0.05):
+        with pytest.raises(TurnsTaken):
+            await turns.take()
+    waiting[10].cancel()
+    await asyncio.wait(waiting[10:11])
+    assert not turns.is_queue_full
+
+    for _ in range(16 + 63):
+        turns.give_back(0.0)
+    await asyncio.gather(*waiting[:10], *waiting[11:])
+    assert 16 == await turns_at_once(turns)
+
+
+async def test_who_is_cancelled_as_the_turn_comes_passes_it_on() -> None:
+    """And says nothing about how long it takes to begin."""
+    turns = Turns()
+    await hold(turns, 0.2, 3)
+    limit = turns.limit
+    held = int(limit)
+    for _ in range(held):
+        await turns.take()
+    first, second = asyncio.create_task(turns.take()), asyncio.create_task(turns.take())
+    await asyncio.sleep(0)
+    turns.give_back(0.0)
+    after = turns.limit
+    first.cancel()
+    await asyncio.wait((first,))
+
+    assert after == turns.limit
+    await second

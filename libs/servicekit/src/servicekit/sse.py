@@ -8,8 +8,8 @@ from typing import NamedTuple
 _BOM = b"\xef\xbb\xbf"
 # An event is one JSON document of a model's answer; what is longer is not a stream of a model.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
-# Lines are kept until their event ends, the shortest in ten times their bytes.
-MAX_DATA_LINES = 100_000
+# An indented document may have one for each of its own lines.
+MAX_DATA_LINES = 10_000
 _MAX_RETRY_DIGITS = 10
 
 
@@ -108,7 +108,8 @@ class SseDecoder:
             if line.startswith(b"data:"):
                 data.append(line[6:] if line.startswith(b"data: ") else line[5:])
             elif line:
-                self._take_field(line)
+                if not line.startswith(b":"):
+                    self._take_field(line)
             else:
                 if size > MAX_EVENT_BYTES:
                     raise EventTooLong
@@ -123,7 +124,7 @@ class SseDecoder:
         return events
 
     def _take_field(self, line: bytes) -> None:
-        """Take a line that is not empty and has no data; comments and fields of the future are ignored."""
+        """Take a line that is not empty, no comment and has no data; fields of the future are ignored."""
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         match field:

@@ -125,7 +125,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     health = HealthEndpoints(router, ledger, store, spool, quotes, registry)
     reports = ReportEndpoints(identify, models, ledger)
     routers = [*(each.router() for each in endpoints), reports.router(), health.router()]
-    app = create_app(routers, contracts, metrics, identify)
+    app = create_app(routers, contracts, metrics, identify, capacity)
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),

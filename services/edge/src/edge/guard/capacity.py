@@ -3,7 +3,7 @@
 A limit on their number alone would have to fit the machine. So there is also one on those that begin: from the moment
 when a request could run until a router has begun with it. That takes milliseconds while there is time for it, and
 longer as soon as this process or the routers have too much to do; then fewer begin at the same time, a queue forms, and
-who has waited in it for a while is refused.
+who has waited in it for a while is refused. Who finds it full is refused before his body is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge.guard.turns import Turns, TurnsTaken
 from edge.problems import Problem
 
 _RETRY_AFTER_SECONDS = 1.0
+_TOO_MANY = "more requests come than can be begun"
 
 
 class Place:
@@ -41,7 +42,7 @@ class Place:
         try:
             await self._capacity.turns.take(time.monotonic() - accepted)
         except TurnsTaken as error:
-            raise _overloaded("more requests come than can be begun") from error
+            raise _overloaded(_TOO_MANY) from error
         self._since = asyncio.get_running_loop().time()
 
     def has_begun(self) -> None:
@@ -88,6 +89,11 @@ class Capacity:
             self._by_key[key_id] -= 1
             if not self._by_key[key_id]:
                 del self._by_key[key_id]
+
+    def require_room(self) -> None:
+        """Problem (503) when a request that comes now would not get its turn to begin."""
+        if self.turns.is_queue_full:
+            raise _overloaded(_TOO_MANY)
 
     def hold(self, size_bytes: int) -> None:
         """Count a body; Problem (503) when all of them are too large."""

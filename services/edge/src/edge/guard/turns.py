@@ -12,6 +12,8 @@ _LONG_SECONDS, _FEWER, _MORE = 0.05, 1.0, 0.1
 _BURST, _LONGEST_WAIT_IN_BURST_SECONDS = 36, 0.4
 # Of which the time counts that a request has been here already; who sends its body slowly shall wait a little, too.
 _LONGEST_WAIT_SECONDS, _SHORTEST_WAIT_SECONDS = 0.25, 0.1
+# More do not get a turn in that time: one process begins with about 200 a second.
+_MOST_WAITING = 64
 
 
 class TurnsTaken(Exception):
@@ -26,11 +28,21 @@ class Turns:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_queue_full(self) -> bool:
+        """Whether one more would wait in vain."""
+        return len(self._waiting) >= _MOST_WAITING
+
     async def take(self, waited_seconds: float = 0.0) -> None:
-        """Wait for a turn; TurnsTaken when none becomes free soon. The request has waited for so long already."""
+        """Wait for a turn; TurnsTaken when none becomes free soon, or too many wait.
+
+        The request has waited for so long already.
+        """
         if self._taken < self.limit:  # then nobody waits
             self._taken += 1
             return
+        if self.is_queue_full:
+            raise TurnsTaken
         turn = asyncio.get_running_loop().create_future()
         longest = _LONGEST_WAIT_IN_BURST_SECONDS if len(self._waiting) < _BURST else _LONGEST_WAIT_SECONDS
         self._waiting.append(turn)
@@ -38,8 +50,11 @@ class Turns:
             async with asyncio.timeout(max(longest - waited_seconds, _SHORTEST_WAIT_SECONDS)):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it came just then
-                self.give_back(0.0)
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif not turn.cancelled():  # it came just then
+                self._taken -= 1
+                self._give()
             if isinstance(error, TimeoutError):
                 raise TurnsTaken from None
             raise

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from edge.contracts.contract import Contract
+from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.accept import Accept
 from edge.http.doorway import Doorway
@@ -32,11 +33,16 @@ success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors
 
 
 def create_app(
-    routers: Sequence[APIRouter], contracts: Sequence[Contract], metrics: Metrics, identify: Identify | None = None
+    routers: Sequence[APIRouter],
+    contracts: Sequence[Contract],
+    metrics: Metrics,
+    identify: Identify | None = None,
+    capacity: Capacity | None = None,
 ) -> ASGIApp:
     """Put the application together from the endpoints; each of the `contracts` has one.
 
-    Where `identify` is given, those that need a key are not even called without one.
+    Where `identify` is given, those that need a key are not even called without one; where `capacity` is, those of the
+    contracts are not while it has no room.
     """
     # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
     app = FastAPIOffline(
@@ -50,7 +56,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, errors.on_validation_error)
     app.add_exception_handler(Exception, errors.on_crash)
     describe(app, contracts)
-    doorway = Doorway(app, routers, contracts, identify, errors.answer)
+    doorway = Doorway(app, routers, contracts, identify, capacity, errors.answer)
     # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
     return Accept(doorway, metrics)
 

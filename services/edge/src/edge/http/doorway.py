@@ -1,4 +1,7 @@
-"""What strangers ask for is answered before anything is set up for it: unknown paths, wrong methods, missing keys."""
+"""What cannot be served is refused before anything is set up for it.
+
+Unknown paths, wrong methods and missing keys; and what is asked with a key while too many others wait.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from edge.contracts.contract import Contract
+from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.connection.connections import group_of
 from edge.http.stranger_pace import StrangerPace
@@ -27,6 +31,7 @@ class _Place:
     methods: frozenset[str]
     needs_key: bool
     takes_api_key_header: bool
+    needs_turn: bool
 
 
 class Doorway:
@@ -41,12 +46,17 @@ class Doorway:
         routers: Iterable[APIRouter],
         contracts: Iterable[Contract],
         identify: Identify | None,
+        capacity: Capacity | None,
         answer: Callable[[Request, Problem], Response],
     ) -> None:
-        """`answer` writes an error as the contract at its path has it."""
+        """`capacity` is for the requests in one of the `contracts`.
+
+        `answer` writes an error as the contract at its path has it.
+        """
         self._app = app
         self._contracts = {path: contract for contract in contracts for path in contract.paths}
         self._identify = identify
+        self._capacity = capacity
         self._answer = answer
         self._log = LimitedLog()
         self._pace = StrangerPace()
@@ -66,7 +76,8 @@ class Doorway:
     def _add(self, route: Route, *, needs_key: bool) -> None:
         contract = self._contracts.get(route.path)
         takes_header = contract is not None and contract.takes_api_key_header
-        place = _Place(frozenset(route.methods or ()), needs_key, takes_header)
+        needs_turn = self._capacity is not None and contract is not None
+        place = _Place(frozenset(route.methods or ()), needs_key, takes_header, needs_turn)
         if route.param_convertors:
             self._patterns.append((route.path_regex, place))
         elif route.path in self._places:
@@ -76,18 +87,30 @@ class Doorway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on with the identity of its sender."""
-        refusal = self._refuse(Request(scope)) if scope["type"] == "http" else None
-        if refusal is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        client = scope.get("client")
-        if delay := self._pace.delay(group_of(client[0]) if client else ""):
-            await asyncio.sleep(delay)
-        await refusal(scope, receive, send)
-
-    def _refuse(self, request: Request) -> Response | None:
-        path: str = request.scope["path"]
+        path: str = scope["path"]
         place = self._places.get(path) or self._match(path)
+        if refusal := self._refuse(Request(scope), path, place):
+            client = scope.get("client")
+            if delay := self._pace.delay(group_of(client[0]) if client else ""):
+                await asyncio.sleep(delay)
+        elif place is not None and place.needs_turn:
+            refusal = self._refuse_crowd(Request(scope))
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refuse_crowd(self, request: Request) -> Response | None:
+        assert self._capacity is not None  # noqa: S101 - of a place that needs a turn
+        try:
+            self._capacity.require_room()
+        except Problem as problem:
+            self._log.info("request_rejected", problem.code)
+            return self._answer(request, problem)
+        return None
+
+    def _refuse(self, request: Request, path: str, place: _Place | None) -> Response | None:
+        """Answer a stranger."""
         if place is None:
             return self._nothing_at(request, path)
         if request.method not in place.methods:

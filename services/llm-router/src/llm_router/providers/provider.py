@@ -165,6 +165,8 @@ class _JsonDecoder:
         return ServerSentEvent(whole) if whole else None
 
 
+# The longest event and as much again; pings come in some bytes a second.
+_MAX_BYTES_WITHOUT_CONTENT = 2 * MAX_EVENT_BYTES
 # One after the other, so that the memory of one is free again before the next is read.
 _large_events = ThreadPoolExecutor(1, "large-events")
 
@@ -178,6 +180,7 @@ class AnswerStream:
             raise StreamBroken("the answer is compressed although it was asked for as it is", http_status=200)
         self._chunks: AsyncIterator[bytes] = response.aiter_raw()
         self._reads = 0
+        self._bytes_without_content = 0  # since the last content
         self._decoder: SseDecoder | _JsonDecoder | None = None  # the first byte tells which; many label it wrongly
         self._wire = wire
         self._failure: ProviderError | None = None
@@ -199,7 +202,8 @@ class AnswerStream:
     async def read(self) -> list[Content] | None:
         """Wait for bytes and return their content, possibly none; None at the end of the stream.
 
-        ProviderError when the connection breaks or a chunk is malformed; do not call it again after that.
+        ProviderError when the connection breaks, a chunk is malformed or too much came that was no content; do not
+        call it again after that.
         Content before the error is returned first, however the network has split the bytes.
         """
         if self._failure is not None:
@@ -217,10 +221,14 @@ class AnswerStream:
             return await self._last()
         events = self._decode(chunk)
         if events and len(events[0].data) > LARGE_EVENT_BYTES:  # no other one can be: it began in this chunk
-            return await self._read_aside(events)
-        contents = self._read(events) if events else []
-        if self._paced is not None:
-            self._paced.brought(content=bool(contents))
+            contents = await self._read_aside(events)
+        else:
+            contents = self._read(events) if events else []
+            if self._paced is not None:
+                self._paced.brought(content=bool(contents))
+        self._bytes_without_content = 0 if contents else self._bytes_without_content + len(chunk)
+        if self._bytes_without_content > _MAX_BYTES_WITHOUT_CONTENT:
+            raise StreamBroken("the stream brought too much that is no content")
         return contents
 
     def end(self) -> list[Content]:

@@ -18,7 +18,7 @@ _MAX_HEADS_BYTES, _MAX_HEADS = 128 * 1024, 16
 # What brings no content may take so much of the thread's time: heads, pings, a large event that is coming in.
 _FREE_SECONDS = 0.005
 # Beyond that all connections together get this part of the thread's time, ...
-_FRUITLESS_SHARE = 0.25
+_FRUITLESS_SHARE = 0.15
 # ... and one that brings content gets this part: tens of thousands of chunks a second.
 _CONTENT_SHARE = 0.25
 # A timer cannot wait for less.
