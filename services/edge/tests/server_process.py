@@ -48,6 +48,15 @@ class ServerProcess:
         """How many files and connections the process has open."""
         return int(self._process.num_fds())
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the process do nothing for the block."""
+        self._process.suspend()
+        try:
+            yield
+        finally:
+            self._process.resume()
+
     @property
     def cpu_seconds(self) -> float:
         """The CPU time that the process has used."""
@@ -210,7 +219,8 @@ def _app(registry: CollectorRegistry) -> Starlette:
         headers = [[name.decode(), value.decode("latin-1")] for name, value in request.scope["headers"]]
         seen_body = body.decode("latin-1") if len(body) < MEGABYTE else ""
         answer = {"path": request.scope["path"], "headers": headers, "length": len(body), "body": seen_body}
-        return JSONResponse({"method": request.method, **answer})
+        waited_seconds = time.monotonic() - request.scope["state"]["arrived"]
+        return JSONResponse({"method": request.method, "waited_seconds": waited_seconds, **answer})
 
     async def unread(_: Request) -> Response:
         """Answer before the body was read."""

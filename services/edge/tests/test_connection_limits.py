@@ -149,3 +149,21 @@ def test_connections_leave_files_for_everything_else(monkeypatch: pytest.MonkeyP
     for files, expected in ((100_000, 4096), (4096, 3840), (1024, 768), (100, 50), (resource.RLIM_INFINITY, 4096)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
         assert expected == max_connections(4096)
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not say when bytes came")
+def test_the_time_that_a_request_has_waited_in_the_kernel_counts(tmp_path: Path) -> None:
+    """On a new connection and on one that was used; a connection's idle time is none of it."""
+    with running_server(tmp_path) as server, server.client() as used:
+        used.send(get("/"))
+        assert used.answer().json["waited_seconds"] < 0.6
+        with server.client() as new:
+            with server.stopped():
+                used.send(get("/"))
+                new.send(get("/"))
+                time.sleep(0.7)
+            waited = [client.answer().json["waited_seconds"] for client in (used, new)]
+            assert all(seconds > 0.6 for seconds in waited), waited
+            used.send(get("/"))
+            assert used.answer().json["waited_seconds"] < 0.6

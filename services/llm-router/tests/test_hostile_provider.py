@@ -190,6 +190,16 @@ async def test_pings_between_two_words_have_a_bound(router: HostileRouter) -> No
     assert asked.sent_bytes < BYTES_WITHOUT_CONTENT + BYTES_ON_THE_WAY
 
 
+async def test_ten_at_once_take_little_more_than_their_events(router: HostileRouter) -> None:
+    """What the network brings faster than it is read stays with the sender."""
+    before = router.reset_peak()
+    streams = await asyncio.gather(*(router.complete("line-endless", timeout_seconds=60.0) for _ in range(10)))
+    growth = router.peak() - before
+
+    assert [["good"]] * 10 == [stream.texts for stream in streams]
+    assert growth < 10 * BYTES_OF_AN_EVENT + 40 * MEGABYTE, f"{growth / MEGABYTE:.0f} MB"
+
+
 @pytest.mark.parametrize("name", ["roles", "deep-delta", "huge-number", "odd-number", "choice"])
 async def test_the_next_target_answers_on_openais_wire(router: HostileRouter, name: str) -> None:
     """The same for what only this wire has."""

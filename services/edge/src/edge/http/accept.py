@@ -18,7 +18,7 @@ from servicekit.tracing import Steps, bind_trace
 class Accept:
     """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came), `accepted`, `steps`.
 
-    And `until_end`: an `ExitStack` for what a request holds until it has been answered.
+    `accepted` is when the first bytes came, if the server knows it (`arrived`). And `until_end`: an `ExitStack` for what a request holds until it has been answered.
 
     The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
     """
@@ -34,10 +34,11 @@ class Accept:
             return
         ours, theirs = new_request_id(), _client_request_id(scope)
         until_end = ExitStack()
-        scope.setdefault("state", {}).update(
+        state = scope.setdefault("state", {})
+        state.update(
             request_id=ours,
             client_request_id=theirs,
-            accepted=time.monotonic(),
+            accepted=state.get("arrived") or time.monotonic(),
             steps=Steps(),
             until_end=until_end,
         )

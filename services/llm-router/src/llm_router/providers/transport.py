@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ import httpx2
 
 # As the SDKs have them; this process talks to few hosts with many streams each.
 CONNECTIONS, IDLE_CONNECTIONS = 1000, 100
+# The event loop takes at once what the kernel has, before a reader can say that it is enough; the kernel's own limit is
+# megabytes. Answers need kilobytes a second.
+_RECEIVE_BUFFER_BYTES = 128 * 1024
 # One head is limited to 100 kB by httpcore; any number of provisional ones (1xx) may come before it.
 _MAX_HEADS_BYTES, _MAX_HEADS = 128 * 1024, 16
 # What brings no content may take so much of the thread's time: heads, pings, a large event that is coming in.
@@ -179,5 +183,6 @@ class PacedTransport(httpx2.AsyncHTTPTransport):
             max_connections=CONNECTIONS,
             max_keepalive_connections=IDLE_CONNECTIONS,
             keepalive_expiry=5.0,
+            socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)],
             network_backend=_PacedBackend(network.fruitless),
         )

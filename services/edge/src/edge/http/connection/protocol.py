@@ -6,6 +6,7 @@ import asyncio
 import math
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,6 +45,8 @@ _MAX_ZEROS = 4
 # An answer in one piece that may be too much together with others.
 _LARGE_BYTES = 1024 * 1024
 _NO_LINGER = struct.pack("ii", 1, 0)
+# Where the kernel says how many milliseconds ago the newest bytes came: `tcpi_last_data_recv` in `struct tcp_info`.
+_LAST_RECEIVED = slice(52, 56)
 
 HIGH_WATER_BYTES = 64 * 1024
 LOW_WATER_BYTES = 16 * 1024
@@ -119,6 +122,7 @@ class Connection(HttpToolsProtocol):
         self._deadline = math.inf
         self._began = 0.0  # when the phase began
         self._read_at = 0.0  # when something of a body came
+        self._arrived = 0.0  # when the request began to come
         self._dropped = 0
         self._has_turn = False  # whether `_take_turn` is going to be called
         self._is_dispatched = False  # whether `cycle` is that of the current request
@@ -169,6 +173,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._phase is _Phase.BODY:
             self._read_at = time.monotonic()
+        elif self._phase is not _Phase.HEAD:
+            self._arrived = time.monotonic() - self._seconds_unseen()
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -182,6 +188,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the answer."""
         super().on_headers_complete()
+        self.scope["state"]["arrived"] = self._arrived
         self._is_dispatched = True
         self.cycle.transport = self._output  # type: ignore[assignment]
 
@@ -305,6 +312,16 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         self._probe(time.monotonic())
 
+    def _seconds_unseen(self) -> float:
+        """Return for how long the kernel had what was read just now: a busy loop is late."""
+        if not hasattr(socket, "TCP_INFO"):  # Linux has it
+            return 0.0
+        with suppress(OSError):
+            connection = self.transport.get_extra_info("socket")
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.stop)
+            return int.from_bytes(info[_LAST_RECEIVED], sys.byteorder) / 1000
+        return 0.0
+
     def _use_up(self, count: int) -> None:
         if count == len(self._ahead):
             self._ahead = b""
@@ -319,6 +336,7 @@ class Connection(HttpToolsProtocol):
         self._dropped = 0
         self._enter(_Phase.IDLE, self._limits.idle_timeout_seconds)
         if self._ahead:
+            self._arrived = self._began
             self._advance()
         if self._is_half_closed and self._phase not in (_Phase.ANSWER, _Phase.LINGER) and not self._has_turn:
             self.transport.close()
