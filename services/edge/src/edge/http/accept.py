@@ -18,8 +18,8 @@ from servicekit.tracing import Steps, bind_trace
 class Accept:
     """ASGI middleware: `scope["state"]` gets `request_id`, `client_request_id` (empty: none came), `accepted`, `steps`.
 
-    `accepted` is when the first bytes came, if the server knows it (`arrived`). And `until_end`: an `ExitStack` for what
-    a request holds until it has been answered.
+    `accepted` is when the first bytes came, if the server knows it (`arrived`). And `until_end`: an `ExitStack` for
+    what a request holds until it has been answered.
 
     The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
     """
