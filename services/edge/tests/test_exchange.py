@@ -99,6 +99,7 @@ UNUSABLE: dict[str, dict[str, object]] = {
     "text that is a number": {"chunks": [[{"index": 0, "delta": {"content": 5}}]]},
     "a call that is a text": {"chunks": [[{"index": 0, "delta": {"tool_calls": ["x"]}}]]},
     "a call without a number": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": "x"}]}}]]},
+    "a call without an id": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": ""}]}}]]},
     "a number that cannot be written": {"chunks": [[{"index": 0, "delta": {"content": "x", "more": 10**30}}]]},
     "a field that cannot be written": {"response_fields": {"more": 10**30}},
     "a count that cannot be recorded": {"usage": {"input_tokens": 10**30}},

@@ -44,14 +44,18 @@ class ExactCache:
         answer = self._usable(stored, question.choices)
         return Miss(question.entry_key, had_unusable_entry=True) if answer is None else Hit(answer)
 
-    def _usable(self, stored: bytes, choices: int) -> Answer | None:
+    def _usable(self, stored: bytes, asked_for: int) -> Answer | None:
         answer = decode(stored)
-        if answer is None or len(answer.finish_reasons) != choices:
+        if answer is None or len(answer.finish_reasons) != asked_for:
             return None
         if not all(isinstance(chunk, str) for chunk in answer.chunks):  # text alone can always be written
             try:
                 self._check(answer)
+                choices = answer.choices()
             except MalformedChunk:
+                return None
+            # The router gives each call an id, and clients answer calls by their ids.
+            if not all(call["id"] for choice in choices for call in choice["message"].get("tool_calls") or ()):
                 return None
         return answer
 
