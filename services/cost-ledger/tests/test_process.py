@@ -16,7 +16,7 @@ import httpx2
 import psutil
 import pytest
 
-from cost_ledger.__main__ import SERVICE
+from cost_ledger.__main__ import SERVICES
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -173,11 +173,11 @@ async def test_no_ledger_goes_down_with_postgres(own: Parts, server: Server, red
         with stopped(server.process_ids()):
             await own.send(*(settled(each) for each in asked[10:20]))
             assert grpc.StatusCode.UNAVAILABLE == await _status_of(ledger, question)
-            assert await is_serving(ledger.channel, SERVICE, 10.0)
+            assert await is_serving(ledger.channel, SERVICES[0], 10.0)
         server.kill()
         await own.send(*(settled(each) for each in asked[20:]))
         assert grpc.StatusCode.UNAVAILABLE == await _status_of(ledger, question)
-        assert await is_serving(ledger.channel, SERVICE, 10.0)
+        assert await is_serving(ledger.channel, SERVICES[0], 10.0)
         assert ledger.process.poll() is None
 
         server.start()

@@ -6,11 +6,15 @@ import asyncio
 import sys
 from contextlib import ExitStack
 
+import grpc
 import structlog
 
+from cost_ledger.accounts.accounts import Accounts
+from cost_ledger.accounts.keys import Keys
+from cost_ledger.accounts.service import AccountsService
 from cost_ledger.commands.cli import run_command
 from cost_ledger.commands.migrate import parse_migrate
-from cost_ledger.connections import STATEMENT_TIMEOUT_SECONDS, closing, write_pool
+from cost_ledger.connections import STATEMENT_TIMEOUT_SECONDS, accounts_pool, closing, write_pool
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
@@ -28,17 +32,19 @@ from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry, serve_metrics
+from servicekit.pepper import PepperUnusable, read_pepper
 from servicekit.redis_client import open_redis
 from servicekit.rpc import RpcServer
 from servicekit.rpc_token import RpcTokenUnusable, guard_calls
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
+from spillway.accounts.v1 import accounts_pb2_grpc
 from spillway.ledger.v1 import ledger_pb2_grpc
 
 log = structlog.get_logger()
 
-SERVICE = "spillway.ledger.v1.LedgerService"
+SERVICES = ("spillway.ledger.v1.LedgerService", "spillway.accounts.v1.AccountsService")
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _REDIS_CONNECTIONS = 16
 
@@ -54,7 +60,8 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
         settings.tls_directory, "server", expires=metrics.tls_certificate_expires, stale=metrics.tls_files_stale
     )
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
-    pool, readers = write_pool(settings), read_pool(settings)
+    pool, readers, accounts = write_pool(settings), read_pool(settings), accounts_pool(settings)
+    keys = Keys(accounts, read_pepper(settings.key_pepper_file))
     client = open_redis(
         settings.redis_url,
         settings.redis_access(),
@@ -63,7 +70,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, health, settings.host, settings.metrics_port))
-        async with closing(pool), closing(readers):
+        async with closing(pool), closing(readers), closing(accounts):
             store = Store(pool, STATEMENT_TIMEOUT_SECONDS)
             prices = PriceList(pool, STATEMENT_TIMEOUT_SECONDS)
             spend = SpendPublisher(pool, client, metrics)
@@ -83,10 +90,16 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
                 claim_after_seconds=settings.claim_after_seconds,
             )
             service = LedgerService(Reader(readers), prices, metrics)
+            account_service = AccountsService(Accounts(accounts), keys, metrics)
+
+            def register(server: grpc.aio.Server) -> None:
+                ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server)
+                accounts_pb2_grpc.add_AccountsServiceServicer_to_server(account_service, server)
+
             server = RpcServer(
                 f"{settings.host}:{settings.port}",
-                [SERVICE],
-                lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server),
+                SERVICES,
+                register,
                 credentials=transport.server_credentials(),
                 guard=guard_calls(settings.rpc_token_file, metrics.calls_refused),
                 reflects=settings.reflection,
@@ -118,7 +131,7 @@ def main() -> None:
     logs = configure_logs("cost-ledger", settings.log_level)
     try:
         run(lambda: migration(settings) if migration else serve(settings, logs))
-    except (LedgerError, TlsFilesUnusable, RpcTokenUnusable, OSError, RuntimeError) as error:
+    except (LedgerError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable, OSError, RuntimeError) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

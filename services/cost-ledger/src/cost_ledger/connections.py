@@ -30,18 +30,28 @@ RELEASE_SECONDS = 0.2
 LOCK_TIMEOUT_MS = 800
 STATEMENT_TIMEOUT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
+_ACCOUNTS_POOL_SIZE = 4
 
 
 def write_pool(settings: Settings) -> asyncpg.Pool:
     """Return connections for recording and for the periodic work; none is made yet."""
+    return _write_pool(settings, settings.pool_size, "cost-ledger")
+
+
+def accounts_pool(settings: Settings) -> asyncpg.Pool:
+    """Return connections for accounts: changes wait for each other, and recording must not wait for them."""
+    return _write_pool(settings, _ACCOUNTS_POOL_SIZE, "cost-ledger-accounts")
+
+
+def _write_pool(settings: Settings, max_size: int, name: str) -> asyncpg.Pool:
     return asyncpg.create_pool(
         settings.postgres_url,
         password=settings.postgres_password(),
         min_size=0,
-        max_size=settings.pool_size,
+        max_size=max_size,
         connect=Primary("read-write").connect,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
-        server_settings={"application_name": "cost-ledger"},
+        server_settings={"application_name": name},
     )
 
 

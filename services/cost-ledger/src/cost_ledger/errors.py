@@ -9,7 +9,12 @@ LedgerError
 │   └── PricesBackdated it would change what recorded attempts cost
 ├── UsageExportInvalid  a provider's usage export that cannot be compared
 ├── CommandRefused      an operator's command that cannot be run as it was given
-└── MigrationFailed     a database that could not be brought up to date
+├── MigrationFailed     a database that could not be brought up to date
+└── AccountError        what cannot be done with a tenant, team, user or key
+    ├── FieldInvalid        a field holds what it may not
+    ├── AccountUnknown      there is none
+    ├── AccountExists       it is there already
+    └── AccountStateForbids as things are
 """
 
 from __future__ import annotations
@@ -99,3 +104,23 @@ class CommandRefused(LedgerError):
 
 class MigrationFailed(LedgerError):
     """A database that could not be brought up to date, or is not."""
+
+
+class AccountError(LedgerError):
+    """What cannot be done with a tenant, team, user or key; the message is for the caller."""
+
+
+class FieldInvalid(AccountError):
+    """A field holds what it may not."""
+
+
+class AccountUnknown(AccountError):
+    """There is no such tenant, team, user or key."""
+
+
+class AccountExists(AccountError):
+    """It is there already."""
+
+
+class AccountStateForbids(AccountError):
+    """It cannot be done as things are."""

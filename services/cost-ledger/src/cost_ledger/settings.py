@@ -32,6 +32,9 @@ class Settings(RedisSettings):
     # A file with the token that callers must show (servicekit/rpc_token.py); read at the start. Without it anybody who
     # reaches the port may call, unless tls_directory is set.
     rpc_token_file: Path | None = None
+    # A file with the pepper of API keys' hashes, the same as the edges have (servicekit/pepper.py); read at the start.
+    # Without it keys can be imported, disabled and told to the edges, but none can be made.
+    key_pepper_file: Path | None = None
     # postgresql://user@host:port/database, or several servers: user@host:port,host:port. The one that takes writes is
     # used, whichever of them that is.
     postgres_url: str

@@ -6,14 +6,15 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Coroutine
 from datetime import UTC, date, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cost_ledger import vocabulary
-from cost_ledger.connections import OUTAGES, RELEASE_SECONDS
+from cost_ledger.answering import MAX_OPEN_CALLS, CallContext, end_too_many, end_unavailable, timeout_of
+from cost_ledger.connections import OUTAGES
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.reading import spend
@@ -25,16 +26,10 @@ from spillway.ledger.v1 import ledger_pb2_grpc
 
 log = structlog.get_logger()
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 ResultT = TypeVar("ResultT")
 
 _MAX_DAYS = 366
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 1000
-# Any more would wait for a connection longer than their callers wait for them.
-_MAX_OPEN_QUERIES = 64
-_DEFAULT_TIMEOUT_SECONDS = 10.0
-# Subtracted from the caller's deadline, so that the reason reaches it before it gives up.
-_DEADLINE_MARGIN_SECONDS = RELEASE_SECONDS + 0.1
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
@@ -47,14 +42,14 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         self._open_queries = 0
 
     async def GetPriceBook(  # noqa: N802
-        self, request: ledgerpb.GetPriceBookRequest, context: _Context
+        self, request: ledgerpb.GetPriceBookRequest, context: CallContext
     ) -> ledgerpb.GetPriceBookResponse:
         """Return all prices, past and future."""
         prices = await self._answer(context, self._prices.prices())
         return ledgerpb.GetPriceBookResponse(prices=[price.to_proto() for price in prices])
 
     async def GetSpend(  # noqa: N802
-        self, request: ledgerpb.GetSpendRequest, context: _Context
+        self, request: ledgerpb.GetSpendRequest, context: CallContext
     ) -> ledgerpb.GetSpendResponse:
         """Return a tenant's figures between two days."""
         await self._check_tenant(context, request.tenant)
@@ -73,7 +68,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._read(context, self._reader.spend(request.tenant, first, last, group_by))
 
     async def GetRequest(  # noqa: N802
-        self, request: ledgerpb.GetRequestRequest, context: _Context
+        self, request: ledgerpb.GetRequestRequest, context: CallContext
     ) -> ledgerpb.GetRequestResponse:
         """Return the receipt of one request."""
         await self._check_tenant(context, request.tenant)
@@ -87,7 +82,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         return ledgerpb.GetRequestResponse(record=record)
 
     async def ListRequests(  # noqa: N802
-        self, request: ledgerpb.ListRequestsRequest, context: _Context
+        self, request: ledgerpb.ListRequestsRequest, context: CallContext
     ) -> ledgerpb.ListRequestsResponse:
         """Return a page of a tenant's requests, newest first."""
         await self._check_tenant(context, request.tenant)
@@ -107,37 +102,31 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         page = await self._read(context, self._reader.requests(filters, place, request.page_size or _DEFAULT_PAGE_SIZE))
         return ledgerpb.ListRequestsResponse(records=page.records, next_page_token=page.next_cursor or "")
 
-    async def _check_tenant(self, context: _Context, tenant: str) -> None:
+    async def _check_tenant(self, context: CallContext, tenant: str) -> None:
         if not tenant or "\0" in tenant:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
 
-    async def _read(self, context: _Context, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
+    async def _read(self, context: CallContext, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run a query, unless so many are running that no connection would be free in time."""
-        if self._open_queries >= _MAX_OPEN_QUERIES:
+        if self._open_queries >= MAX_OPEN_CALLS:
             answer.close()
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many questions at a time; nothing is lost, try again"
-            )
+            await end_too_many(context)
         self._open_queries += 1
         try:
             return await self._answer(context, answer)
         finally:
             self._open_queries -= 1
 
-    async def _answer(self, context: _Context, answer: Awaitable[ResultT]) -> ResultT:
+    async def _answer(self, context: CallContext, answer: Awaitable[ResultT]) -> ResultT:
         """Wait for Postgres as long as the caller waits; end the call when there is no answer."""
         bind_call_trace(context.invocation_metadata())
         try:
-            async with asyncio.timeout(_timeout(context)):
+            async with asyncio.timeout(timeout_of(context)):
                 return await answer
         except OUTAGES as error:
             self._metrics.database_errors.inc()
             log.warning("question_not_answered", cause=type(error).__name__)
-            await _unavailable(context)
-
-
-async def _unavailable(context: _Context) -> NoReturn:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, "the database does not answer; nothing is lost, try again")
+            await end_unavailable(context)
 
 
 def _day(text: str) -> date:
@@ -179,11 +168,3 @@ def _moment(timestamp: Timestamp) -> datetime:
     if not 1970 <= moment.year < 9999:
         raise ValueError("admitted_from and admitted_to must be times from 1970 to 9998")
     return moment
-
-
-def _timeout(context: _Context) -> float:
-    """Return how many seconds a query may take: a little less than the caller waits."""
-    remaining = context.time_remaining()
-    if remaining is None:
-        return _DEFAULT_TIMEOUT_SECONDS
-    return max(min(remaining - _DEADLINE_MARGIN_SECONDS, _DEFAULT_TIMEOUT_SECONDS), 0.05)

@@ -27,6 +27,7 @@ from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
+from spillway.accounts.v1 import accounts_pb2_grpc
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 from spillway_local import processes
@@ -98,6 +99,11 @@ class LedgerProcess:
     def stub(self) -> ledger_pb2_grpc.LedgerServiceAsyncStub:
         """Return a client of its RPCs."""
         return ledger_pb2_grpc.LedgerServiceStub(self.channel)
+
+    @property
+    def accounts(self) -> accounts_pb2_grpc.AccountsServiceAsyncStub:
+        """Return a client of the RPCs about tenants, users and keys."""
+        return accounts_pb2_grpc.AccountsServiceStub(self.channel)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return what it has logged."""
