@@ -33,6 +33,8 @@ from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.keys import add_key, load_keys
 from edge.guard.size import PromptLimit
+from edge.guardrails.guardrails import Guardrails
+from edge.guardrails.policy_watch import PolicyWatch
 from edge.http.app import create_app
 from edge.http.endpoints import ContractEndpoint
 from edge.http.readers import BodyReaders
@@ -133,8 +135,12 @@ async def running_edge(
     look_up_timeout_seconds: float = 5.0,
     redis_checks: Sequence[RedisCheck] = (),
     open_output_stage: Callable[[Conversation], OutputStage] = lambda _: PassOn(),
+    policy: str = "",
 ) -> AsyncIterator[Edge]:
-    """Run the parts while the block runs; the answers are not priced."""
+    """Run the parts while the block runs; the answers are not priced. `policy` is the YAML of the guardrails."""
+    policy_file = folder / "guardrails.yaml" if policy else None
+    if policy_file is not None:
+        policy_file.write_text(policy, encoding="utf-8")
     key = add_key(folder / "keys.yaml", "acme", "ada", "gold")
     metrics, router = Metrics(registry), FakeRouter()
     async with redis_client(redis_url) as client, router.serving() as address:
@@ -144,7 +150,8 @@ async def running_edge(
         emitter = Emitter(store, spool, metrics)
         quotes = Quotes(LedgerClient(ledger_channel), metrics)
         admission = Admission(store, emitter, redis_checks, metrics)
-        guard = Guard(ModelList(router_client), "default", [PromptLimit(1000)], admission)
+        guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
+        guard = Guard(ModelList(router_client), "default", [PromptLimit(1000)], admission, guardrails)
         identify = Identify(load_keys(folder / "keys.yaml"))
         exchanges = ExchangeDependencies(
             router=router_client,

@@ -16,6 +16,7 @@ from edge.conversation import EmbeddingInput, PromptSize
 from edge.events.redis import COST_EVENTS
 from edge.exchange.exchange import Exchange
 from edge.facts import RequestFacts
+from edge.guardrails.input import Inspected
 from edge.identity import Identity
 from edge.request_id import new_request_id
 from servicekit.errors import abort_with
@@ -255,7 +256,7 @@ def _exchange(edge: Edge) -> Exchange:
         encoding_format="float",
     )
     no_cache = NoCache("not_cacheable")
-    return Exchange(edge.exchanges, facts, inputs, Bypass("not_cacheable"), no_cache, lambda: None)
+    return Exchange(edge.exchanges, facts, Inspected(inputs), Bypass("not_cacheable"), no_cache, lambda: None)
 
 
 async def test_an_edge_that_is_stopped_settles_what_it_began(edge: Edge) -> None:

@@ -30,6 +30,7 @@ from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.exchange.output_stage import PassOn
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
+from edge.guardrails.input import Inspected
 from edge.identity import Identity
 from edge.metrics import Metrics
 from llm_router.providers.provider import MessagesEvent as RouterEvent
@@ -109,7 +110,7 @@ def _run(contract: Contract, content: Content, look_up: LookUp) -> tuple[Exchang
     facts = RequestFacts(
         "0198c0de-0000-7000-8000-000000000000", identity, content.endpoint, "m", True, time.monotonic()
     )
-    exchange = Exchange(_DEPENDENCIES, facts, content, look_up, NoCache("not_cacheable"), lambda: None)
+    exchange = Exchange(_DEPENDENCIES, facts, Inspected(content), look_up, NoCache("not_cacheable"), lambda: None)
     frames = _Frames(contract, exchange)
     return exchange, frames, finish(exchange.run(frames))
 

@@ -31,6 +31,9 @@ from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
 from edge.guard.keys import KeysError
 from edge.guard.size import PromptLimit
 from edge.guard.spend_ceiling import SpendCeiling
+from edge.guardrails.guardrails import Guardrails
+from edge.guardrails.policy import PolicyError
+from edge.guardrails.policy_watch import POLICY_INTERVAL_SECONDS, PolicyWatch
 from edge.http.app import create_app
 from edge.http.connection.connections import ConnectionLimits
 from edge.http.endpoints import ContractEndpoint
@@ -77,6 +80,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         token=read_rpc_token(settings.rpc_token_file),
     )
     keys = KeyWatch(settings.keys_file, metrics)
+    policy = PolicyWatch(settings.guardrails, metrics)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
@@ -94,7 +98,9 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     limit = settings.max_spend_usd_per_day
     ceilings = [] if limit is None else [SpendCeiling(limit, is_cluster=store.is_cluster)]
     admission = Admission(store, emitter, ceilings, metrics)
-    guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission)
+    readers = BodyReaders(mother, metrics)
+    guardrails = Guardrails(policy, readers.inspect, metrics)
+    guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission, guardrails)
     exchanges = ExchangeDependencies(
         router=router,
         settlement=Settlement(emitter, quotes, metrics),
@@ -108,7 +114,6 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     capacity = Capacity(
         settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
     )
-    readers = BodyReaders(mother, metrics)
     endpoints = [
         ContractEndpoint(
             contract,
@@ -132,6 +137,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
         asyncio.create_task(transport.watch()),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
+        asyncio.create_task(repeat("watch_guardrails", POLICY_INTERVAL_SECONDS, policy.check)),
         asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
     ]
     log.info("started", address=f"{settings.host}:{settings.port}")
@@ -190,7 +196,7 @@ def main() -> None:
     logs = configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings, mother, logs))
-    except (KeysError, TlsFilesUnusable, RpcTokenUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
+    except (KeysError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

@@ -106,6 +106,16 @@ class Metrics(MetricTable):
     price_book_failures = counter(
         "edge_price_book_failures_total", "Failed refreshes of the price book; quotes then use the last one."
     )
+    guardrail_findings = counter(
+        "edge_guardrail_findings_total",
+        "Requests in which a rule of the guardrails has found something, by what the policy does about it.",
+        "rule",
+        "action",
+        "side",
+    )
+    guardrails_stale = gauge(
+        "edge_guardrails_stale", "1 while the guardrail policy on disk is refused and an older one is in force."
+    )
     keys_stale = gauge(
         "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
     )

@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = {
     "unknown_field": Kind(400, "invalid_request_error", False, _REJECTED),
     "unsupported_parameter": Kind(400, "invalid_request_error", False, _REJECTED),
     "prompt_too_long": Kind(400, "invalid_request_error", False, _REJECTED),
+    "content_blocked": Kind(400, "invalid_request_error", False, _REJECTED),
     "context_length_exceeded": Kind(400, "invalid_request_error", False, _REJECTED),
     "invalid_api_key": Kind(401, "authentication_error", False, _REJECTED),
     "not_found": Kind(404, "invalid_request_error", False, _REJECTED),
@@ -59,8 +60,15 @@ KINDS: Mapping[str, Kind] = {
 
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
-    *("invalid_json", "invalid_request", "prompt_too_long", "context_length_exceeded", "invalid_api_key"),
-    *("model_not_found", "body_too_large", "too_many_requests", "rate_limited", "spend_limit_reached"),
+    *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
+    *(
+        "invalid_api_key",
+        "model_not_found",
+        "body_too_large",
+        "too_many_requests",
+        "rate_limited",
+        "spend_limit_reached",
+    ),
     *("all_targets_failed", "deadline_exceeded", "router_unavailable", "overloaded", "spend_unrecordable"),
 )
 CHAT_ERRORS = (*EMBEDDING_ERRORS, "unknown_field", "unsupported_parameter", "answer_too_long")

@@ -6,9 +6,21 @@ from decimal import Decimal
 from typing import Any
 
 from edge.cache.cache import LookUp
+from edge.guardrails.input import Inspected
 from pricing.usage import FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
+
+
+def guardrails_object(inspected: Inspected) -> dict[str, Any] | None:
+    """Write what the guardrails have found and do not only observe; None: nothing was looked for."""
+    if not inspected.policy:
+        return None
+    found = [
+        {"rule": each.rule, "version": each.version, "action": str(each.action), "count": each.count}
+        for each in inspected.told
+    ]
+    return {"policy": inspected.policy, "input": found}
 
 
 def money(cost: Decimal | None) -> str | None:

@@ -30,6 +30,10 @@ class Settings(RedisSettings):
     keys_file: Path = Path("keys.yaml")
     """The API keys, as salted hashes; see `keys.py`. Followed while the edge runs: added keys work and removed ones are
     dead within five seconds; a malformed file is refused (`edge_keys_stale`)."""
+    guardrails: Path | None = None
+    """What is looked for in requests, and what is done about it: a YAML file, see docs/guardrails.md. Followed while
+    the edge runs, in force within five seconds; a malformed file is refused (`edge_guardrails_stale`). Unset: nothing
+    is looked for."""
     spool_file: Path = Path("cost-events.sqlite")
     """Where cost events wait while Redis is away; each edge needs a file of its own."""
     spool_max_bytes: int = Field(default=2**30, ge=2**16)

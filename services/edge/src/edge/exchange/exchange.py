@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,6 +17,8 @@ from edge.exchange.embedding import Embedding
 from edge.exchange.output_stage import OutputStage
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
+from edge.guardrails.input import Inspected
+from edge.guardrails.redaction import Restorer
 from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.router.client import RouterClient
@@ -43,21 +45,24 @@ class Exchange:
         self,
         dependencies: ExchangeDependencies,
         facts: RequestFacts,
-        content: Content,
+        inspected: Inspected,
         look_up: LookUp,
         cache: ResponseCache,
         has_begun: Callable[[], None],
     ) -> None:
-        """`look_up` is what the `cache` had; a whole new answer is stored there.
+        """`inspected` is what the guardrails let go on.
 
+        `look_up` is what the `cache` had; a whole new answer is stored there.
         `has_begun` is called when a router has begun with it, or nothing has to be begun.
         """
         self._dependencies = dependencies
         self._cache = cache
         self._has_begun = has_begun
-        self._work = _work(dependencies, facts, content, has_begun)
+        self._work = _work(dependencies, facts, inspected.content, has_begun)
+        self._originals = inspected.originals
         self.facts = facts
-        self.content = content
+        self.inspected = inspected
+        self.content = inspected.content
         self.look_up = look_up
         self.is_client_gone = False
 
@@ -79,6 +84,8 @@ class Exchange:
     async def run(self, reader: Reader) -> Receipt:
         """Steps 4 to 7: answer, giving the content to `reader` as it comes, and settle. Fails in no other way."""
         problem: Problem | None = None
+        if self._originals:
+            reader = _RestoringReader(reader, Restorer(self._originals))
         self._dependencies.metrics.open_streams.inc()
         try:
             if isinstance(self.look_up, Hit):
@@ -86,6 +93,8 @@ class Exchange:
                 await self._work.replay(self.look_up.answer, reader)
             else:
                 await self._work.fetch(reader)
+            if isinstance(reader, _RestoringReader) and not self.is_client_gone:
+                await reader.end()
         except Problem as failure:
             problem = failure
         except MalformedChunk as error:
@@ -110,7 +119,34 @@ class Exchange:
             outcome = routerpb.OUTCOME_OK if work.is_whole else routerpb.OUTCOME_CLIENT_CANCELLED
         attempts = work.log.close(outcome)
         ending = Ending(outcome, problem, work.answer, attempts, work.continuations, work.first_content)
-        return await self._dependencies.settlement.settle(self.facts, self.look_up, ending, self._cache)
+        receipt = await self._dependencies.settlement.settle(self.facts, self.look_up, ending, self._cache)
+        if not self._originals:
+            return receipt
+        # Cache, log and ledger have seen the redacted text; the client's own values are put back for the client alone.
+        restored = await asyncio.to_thread(Restorer(self._originals).answer, work.answer)
+        return replace(receipt, ending=replace(ending, answer=restored))
+
+
+class _RestoringReader:
+    """Puts back what was redacted, before anything is written for the client."""
+
+    def __init__(self, reader: Reader, restorer: Restorer) -> None:
+        self._reader = reader
+        self._restorer = restorer
+
+    async def content(self, chunks: list[str | bytes]) -> None:
+        restored = self._restorer.take(chunks)
+        if restored:
+            await self._reader.content(restored)
+
+    async def continued(self, continued: routerpb.Continued) -> None:
+        await self._reader.continued(continued)
+
+    async def end(self) -> None:
+        """Write what may have been the beginning of a placeholder, and was none."""
+        rest = self._restorer.end()
+        if rest:
+            await self._reader.content(rest)
 
 
 def _work(

@@ -10,6 +10,8 @@ from edge.cache.cache import LookUp
 from edge.facts import RequestFacts
 from edge.guard.admission import Admission
 from edge.guard.check import Asked, Check
+from edge.guardrails.guardrails import Guardrails
+from edge.guardrails.input import Inspected
 from edge.problems import Problem
 from edge.router.models import ModelList
 from servicekit.tracing import Steps
@@ -24,6 +26,8 @@ class Admitted:
     facts: RequestFacts
     """With the model that it runs with."""
     look_up: LookUp
+    inspected: Inspected
+    """What it asks for, as the guardrails let it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,20 @@ Verdict: TypeAlias = Admitted | Rejected
 class Guard:
     """Asks check after check, the cheapest first, and Redis last."""
 
-    def __init__(self, models: ModelList, default_model: str, checks: Sequence[Check], admission: Admission) -> None:
-        """`default_model` is what a request runs with that names none."""
+    def __init__(
+        self,
+        models: ModelList,
+        default_model: str,
+        checks: Sequence[Check],
+        admission: Admission,
+        guardrails: Guardrails | None = None,
+    ) -> None:
+        """`default_model` is what a request runs with that names none. Without `guardrails` nothing is looked for."""
         self._models = models
         self._default_model = default_model
         self._checks = checks
         self._admission = admission
+        self._guardrails = guardrails
 
     async def admit(self, asked: Asked, steps: Steps) -> Verdict:
         """Decide; `steps` learns how long the checks and the round trip to Redis take."""
@@ -57,8 +69,17 @@ class Guard:
                 asked = replace(asked, facts=replace(asked.facts, requested_model=requested_model))
                 for check in self._checks:
                     headers |= await check.check(asked)
+                inspected = await self._inspect(asked)
+                asked = replace(asked, content=inspected.content)
             with steps.step("cache"):
                 look_up = await self._admission.admit(asked)
         except Problem as problem:
             return Rejected(problem, headers)
-        return Admitted(headers, asked.facts, look_up)
+        if inspected.told:
+            headers["x-guardrails"] = ", ".join(f"{each.rule};action={each.action}" for each in inspected.told)
+        return Admitted(headers, asked.facts, look_up, inspected)
+
+    async def _inspect(self, asked: Asked) -> Inspected:
+        if self._guardrails is None:
+            return Inspected(asked.content)
+        return await self._guardrails.inspect(asked.facts, asked.content)

@@ -83,7 +83,9 @@ class ContractEndpoint:
             self._exchanges.metrics.refusals.labels(verdict.problem.code).inc()
             return self._refusal(request, verdict.problem, verdict.headers)
         # From here on the request is on record, and has to be run.
-        exchange = Exchange(self._exchanges, verdict.facts, content, verdict.look_up, self._cache, place.has_begun)
+        exchange = Exchange(
+            self._exchanges, verdict.facts, verdict.inspected, verdict.look_up, self._cache, place.has_begun
+        )
         headers = {
             **verdict.headers,
             **contract.headers(verdict.facts.request_id),

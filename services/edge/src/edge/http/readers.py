@@ -15,9 +15,10 @@ import resource
 import signal
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -26,6 +27,8 @@ import structlog
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
 from edge.conversation import Content, Conversation
+from edge.guardrails.input import Inspected, inspect
+from edge.guardrails.policy import RuleSet
 from edge.metrics import Metrics
 from edge.problems import Problem
 
@@ -46,6 +49,18 @@ _FIRST_TO_BE_KILLED = "1000"
 _JOB = struct.Struct(">II")
 _REPLY = struct.Struct(">?I")
 _READY = b"+"
+
+
+class _Reading(NamedTuple):
+    """What a reader needs besides the body that it reads."""
+
+    contract: int
+    path: str
+    headers: Mapping[str, str]
+
+
+class _Inspecting(NamedTuple):
+    """The bytes are a request and the rules for it, pickled."""
 
 
 class Refusal(NamedTuple):
@@ -115,6 +130,27 @@ class BodyReaders:
         """
         if len(raw) <= _LONG_BYTES:
             return read_content(contract, path, raw, headers)
+        if self._mother is not None:
+            own = {name: value for name, value in headers.items() if name.startswith("anthropic-")}
+            job: _Reading | None = _Reading(self._mother.contracts.index(contract), path, own)
+        else:
+            job = None
+        result = await self._in_turn(job, raw, partial(read_content, contract, path, raw, headers))
+        assert not isinstance(result, Inspected)  # noqa: S101 - what was asked for
+        return _with_body(result, raw)
+
+    async def inspect(self, content: Content, rules: RuleSet) -> Inspected:
+        """Look at a long request; Problem (503) when too many wait already, Problem (400) when it takes too long."""
+        job = None if self._mother is None else _Inspecting()
+        raw = b"" if job is None else pickle.dumps((content, rules), protocol=pickle.HIGHEST_PROTOCOL)
+        result = await self._in_turn(job, raw, partial(inspect, content, rules))
+        assert isinstance(result, Inspected)  # noqa: S101 - what was asked for
+        return result
+
+    async def _in_turn(
+        self, job: _Reading | _Inspecting | None, raw: bytes, here: Callable[[], Content | Inspected]
+    ) -> Content | Inspected:
+        """Have something done when a reader is free."""
         if self._waiting >= _MOST_WAITING:
             raise Problem("overloaded", "too many long bodies come at once; try again in a moment")
         self._waiting += 1
@@ -123,16 +159,18 @@ class BodyReaders:
         finally:
             self._waiting -= 1
         try:
-            return await self._read_long(contract, path, raw, headers)
+            return await self._do_long(job, raw, here)
         finally:
             self._free.release()
 
-    async def _read_long(self, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> Content:
-        """Have it read by a reader, or in a thread when there is none."""
-        if self._mother is not None:
+    async def _do_long(
+        self, job: _Reading | _Inspecting | None, raw: bytes, here: Callable[[], Content | Inspected]
+    ) -> Content | Inspected:
+        """Have it done by a reader, or in a thread when there is none."""
+        if self._mother is not None and job is not None:
             try:
                 async with asyncio.timeout(_TIMEOUT_SECONDS):
-                    return await self._read_elsewhere(self._mother, contract, path, raw, headers)
+                    return await self._do_elsewhere(self._mother, job, raw)
             except (_ReaderLost, TimeoutError) as error:
                 raise Problem(
                     "invalid_request",
@@ -141,17 +179,13 @@ class BodyReaders:
             except OSError as error:
                 log.warning("body_reader_unavailable", cause=type(error).__name__)
         self._metrics.bodies_read_here.inc()
-        return await asyncio.to_thread(read_content, contract, path, raw, headers)
+        return await asyncio.to_thread(here)
 
-    async def _read_elsewhere(
-        self, mother: Mother, contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]
-    ) -> Content:
-        """Have it read. Cancelled, or after a failure, the reader is given up: it ends with its socket."""
-        own = {name: value for name, value in headers.items() if name.startswith("anthropic-")}
-        job = pickle.dumps((mother.contracts.index(contract), path, own))
+    async def _do_elsewhere(self, mother: Mother, job: _Reading | _Inspecting, raw: bytes) -> Content | Inspected:
+        """Have it done. Cancelled, or after a failure, the reader is given up: it ends with its socket."""
         reader = await self._reader(mother)
         try:
-            reply, is_last = await _ask(reader, job, raw)
+            reply, is_last = await _ask(reader, pickle.dumps(job), raw)
         except BaseException:
             reader.close()
             raise
@@ -159,10 +193,10 @@ class BodyReaders:
             reader.close()
         else:
             self._idle.append(reader)
-        result: Content | Refusal = pickle.loads(reply)  # noqa: S301 - our own child has written it
+        result: Content | Inspected | Refusal = pickle.loads(reply)  # noqa: S301 - our own child has written it
         if isinstance(result, Refusal):
             raise Problem(result.code, result.message, param=result.param)
-        return _with_body(result, raw)
+        return result
 
     async def _reader(self, mother: Mother) -> socket.socket:
         """Return the socket of a reader that waits for a body; OSError when there is none and cannot be one."""
@@ -276,8 +310,7 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
             job_length, raw_length = _JOB.unpack(_exactly(edge, _JOB.size))
             job, raw = _exactly(edge, job_length), _exactly(edge, raw_length)
             _limit_cpu()
-            contract, path, headers = pickle.loads(job)  # noqa: S301 - from the process that has made this one
-            reply = _reply(contracts[contract], path, raw, headers)
+            reply = _reply(contracts, pickle.loads(job), raw)  # noqa: S301 - from the process that has made this one
             del job, raw
             is_last = raw_length >= _LAST_BYTES
             edge.sendall(_REPLY.pack(is_last, len(reply)))
@@ -288,10 +321,13 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
         os._exit(1)
 
 
-def _reply(contract: Contract, path: str, raw: bytes, headers: Mapping[str, str]) -> bytes:
-    result: Content | Refusal
+def _reply(contracts: Sequence[Contract], job: _Reading | _Inspecting, raw: bytes) -> bytes:
+    result: Content | Inspected | Refusal
     try:
-        result = _without_body(read_content(contract, path, raw, headers), raw)
+        if isinstance(job, _Inspecting):
+            result = inspect(*pickle.loads(raw))  # noqa: S301 - as above
+        else:
+            result = _without_body(read_content(contracts[job.contract], job.path, raw, job.headers), raw)
     except Problem as problem:
         result = Refusal(problem.code, problem.message, problem.param)
     return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)

@@ -14,6 +14,7 @@ _DONE: dict[str, Any] = {
     "cost_usd": "0.000000000",
     "attempts": [ATTEMPT],
     "cache": {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None},
+    "guardrails": None,
 }
 STREAM = (
     f'event: start\nid: {REQUEST_ID}:1\ndata: {{"request_id":"{REQUEST_ID}","model":"default","cache":"miss"}}\n\n'

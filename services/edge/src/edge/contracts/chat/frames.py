@@ -8,7 +8,6 @@ import orjson
 
 from edge.answer import Answer
 from edge.assembly import MalformedChunk, assemble
-from edge.cache.cache import LookUp
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
 from edge.receipt_json import (
@@ -16,6 +15,7 @@ from edge.receipt_json import (
     cache_status_name,
     continuation_object,
     finish_reason_name,
+    guardrails_object,
     money,
     usage_object,
 )
@@ -57,7 +57,7 @@ class ChatFrames:
         if receipt.problem is not None:
             return self._frame("error", receipt.problem.body())
         calls = b"".join(self._frame("tool_call", call) for call in _tool_calls(receipt.answer))
-        return calls + self._frame("done", done_object(self._exchange.look_up, receipt))
+        return calls + self._frame("done", done_object(self._exchange, receipt))
 
     def _frame(self, event: str, data: Any) -> bytes:
         self._count += 1
@@ -70,7 +70,7 @@ def whole_object(exchange: Exchange, receipt: Receipt) -> Json:
         "request_id": exchange.facts.request_id,
         "text": "".join(_texts(receipt.answer.chunks)),
         "tool_calls": _tool_calls(receipt.answer),
-        **done_object(exchange.look_up, receipt),
+        **done_object(exchange, receipt),
     }
 
 
@@ -82,9 +82,9 @@ def check_answer(answer: Answer) -> None:
         raise MalformedChunk("the answer has no JSON") from error
 
 
-def done_object(look_up: LookUp, receipt: Receipt) -> Json:
+def done_object(exchange: Exchange, receipt: Receipt) -> Json:
     """Return what `done` says of a good answer."""
-    answer, ending = receipt.answer, receipt.ending
+    answer, ending, look_up = receipt.answer, receipt.ending, exchange.look_up
     return {
         "finish_reason": finish_reason_name(answer.finish_reasons[0]),
         "model": answer.response_model or answer.target_model,
@@ -102,6 +102,7 @@ def done_object(look_up: LookUp, receipt: Receipt) -> Json:
             "stored": receipt.stored,
             "saved_cost_usd": money(receipt.saved_cost_usd),
         },
+        "guardrails": guardrails_object(exchange.inspected),
     }
 
 

@@ -1,0 +1,195 @@
+"""What is done about what the rules find: a policy in YAML, for everybody, with overrides by tenant, tier and model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from edge.guardrails import injection, pii, secrets
+from edge.guardrails.detector import PatternError, PatternRule, Rule, compiled_pattern
+from edge.identity import Identity
+
+_MAX_FILE_BYTES = 256 * 1024
+_MAX_CUSTOM_RULES = 200
+_BUILT_IN: Mapping[str, Rule] = {rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES)}
+_KINDS = ("pii", "secrets", "injection", "custom")
+
+
+class PolicyError(Exception):
+    """A policy that cannot be in force; the message says where it is wrong."""
+
+
+class Action(StrEnum):
+    """What is done about what a rule finds, the strongest last."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    FLAG = "flag"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInForce:
+    """A rule, and what is done about what it finds."""
+
+    rule: Rule
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules for the requests of one tenant, tier and model."""
+
+    policy: str
+    """The version of the policy."""
+    rules: Sequence[RuleInForce]
+
+
+def _off(value: object) -> object:
+    """Read `off` as YAML 1.1 does, for which it is a way to write false."""
+    return "off" if value is False else value
+
+
+_Actions = dict[str, Annotated[Action, BeforeValidator(_off)]]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class _CustomRule(_Model):
+    name: _Name
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    version: Annotated[int, Field(ge=1)] = 1
+
+
+class _Override(_Model):
+    tenant: _Text | None = None
+    tier: _Text | None = None
+    model: _Text | None = None
+    input: _Actions = {}
+
+    def applies(self, identity: Identity, model: str) -> bool:
+        """Tell whether it is for this caller and this model."""
+        wanted = ((self.tenant, identity.tenant), (self.tier, identity.tier), (self.model, model))
+        return all(want is None or want == have for want, have in wanted)
+
+
+class _File(_Model):
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:+-]{1,60}$")]
+    input: _Actions = {}
+    custom: Annotated[list[_CustomRule], Field(max_length=_MAX_CUSTOM_RULES)] = []
+    overrides: Annotated[list[_Override], Field(max_length=1000)] = []
+
+
+@dataclass(slots=True)
+class Policy:
+    """A policy that was read and found valid."""
+
+    _file: _File
+    _rules: Mapping[str, Rule]
+    _by_overrides: dict[tuple[int, ...], RuleSet | None] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """How the file calls itself."""
+        return self._file.version
+
+    def for_request(self, identity: Identity, model: str) -> RuleSet | None:
+        """Return the rules for a request; None when there is nothing to look for."""
+        overrides = self._file.overrides
+        applying = tuple(number for number, each in enumerate(overrides) if each.applies(identity, model))
+        if applying not in self._by_overrides:
+            self._by_overrides[applying] = self._rule_set(applying)
+        return self._by_overrides[applying]
+
+    def _rule_set(self, applying: Iterable[int]) -> RuleSet | None:
+        """Put together what holds: a later override goes before an earlier one, a rule before its kind."""
+        actions = dict(self._file.input)
+        for number in applying:
+            override = self._file.overrides[number].input
+            for rule in self._rules.values():
+                if rule.kind in override:
+                    actions.pop(rule.name, None)
+            actions |= override
+        chosen = [
+            RuleInForce(rule, action)
+            for rule in self._rules.values()
+            if (action := actions.get(rule.name, actions.get(rule.kind, Action.OFF))) is not Action.OFF
+        ]
+        return RuleSet(self._file.version, chosen) if chosen else None
+
+
+NO_POLICY = Policy(_File(version="none"), {})
+"""Nothing is looked for."""
+
+
+def read_policy_file(path: Path) -> bytes:
+    """Return what is in the file; PolicyError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(f"{path}: {error.strerror}") from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise PolicyError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
+    return content
+
+
+def parse_policy(path: Path, content: bytes) -> Policy:
+    """Read a policy; PolicyError names the place that is wrong."""
+    try:
+        document = yaml.load(content, yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise PolicyError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        raise PolicyError(f"{path}: {where}: {fault['msg']}") from error
+    rules = {**_BUILT_IN, **_custom_rules(path, file.custom)}
+    for where, actions in (
+        ("input", file.input),
+        *((f"overrides.{number}.input", each.input) for number, each in enumerate(file.overrides)),
+    ):
+        _check_actions(f"{path}: {where}", actions, rules)
+    return Policy(file, rules)
+
+
+def _custom_rules(path: Path, rules: Sequence[_CustomRule]) -> dict[str, Rule]:
+    custom: dict[str, Rule] = {}
+    for number, each in enumerate(rules):
+        where = f"{path}: custom.{number}"
+        if each.name in _BUILT_IN or each.name in _KINDS or each.name in custom:
+            raise PolicyError(f"{where}.name: {each.name!r} is taken")
+        # `^` and `$` are those of a line: a text is a part of what is looked at.
+        pattern = f"(?m){each.pattern}"
+        try:
+            matches_nothing = compiled_pattern(pattern).search(b"") is not None
+        except PatternError as error:
+            raise PolicyError(f"{where}.pattern: {error}") from error
+        if matches_nothing or compiled_pattern(pattern).groups > 1:
+            raise PolicyError(f"{where}.pattern: must match at least one character, and have at most one group")
+        custom[each.name] = PatternRule(each.name, "custom", (pattern,), each.version)
+    return custom
+
+
+def _check_actions(where: str, actions: Mapping[str, Action], rules: Mapping[str, Rule]) -> None:
+    for name, action in actions.items():
+        if name not in rules and name not in _KINDS:
+            raise PolicyError(f"{where}.{name}: no such rule; the kinds are {', '.join(_KINDS)}")
+        kind: Literal["injection"] | str = rules[name].kind if name in rules else name
+        if action is Action.REDACT and kind == "injection":
+            raise PolicyError(f"{where}.{name}: an instruction cannot be redacted; choose block, flag or observe")
