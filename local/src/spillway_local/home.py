@@ -19,6 +19,7 @@ _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FOLDERS = ("credentials", "logs", "postgres", "spool", "valkey")
 _FILES = (
     "development-key",
+    "key-pepper",
     "keys.yaml",
     "keys.yaml.lock",
     "keys.yaml.new",
@@ -50,6 +51,11 @@ class Home:
     def keys_file(self) -> Path:
         """The hashed API keys, read by the edge."""
         return self.path / "keys.yaml"
+
+    @property
+    def key_pepper_file(self) -> Path:
+        """The pepper of the API keys' hashes, made at the first start: without it those keys are dead."""
+        return self.path / "key-pepper"
 
     @property
     def development_key_file(self) -> Path:

@@ -46,6 +46,8 @@ class LocalSystem:
     async def start(self, supervisor: Supervisor) -> None:
         """Start all processes, in parallel where possible; return when all are ready."""
         write_secret(self._home.rpc_token_file, self._rpc_token)
+        if not self._home.key_pepper_file.exists():
+            write_secret(self._home.key_pepper_file, secrets.token_urlsafe(32))
         local_model = self._python("local-model", "LOCAL_MODEL", {})
         routes = write_routes(
             self._home,
@@ -104,6 +106,7 @@ class LocalSystem:
             "LEDGER_ADDRESS": ledger.address,
             "REDIS_URL": self._redis_url,
             "KEYS_FILE": str(self._home.keys_file),
+            "KEY_PEPPER_FILE": str(self._home.key_pepper_file),
             "SPOOL_FILE": str(self._home.spool_file),
             "LOOK_UP_TIMEOUT_SECONDS": self._environment.get("EDGE_LOOK_UP_TIMEOUT_SECONDS", _LOOK_UP_TIMEOUT_SECONDS),
         }
@@ -189,6 +192,7 @@ class LocalSystem:
             "POSTGRES_URL": self._postgres_url,
             "POSTGRES_PASSWORD_FILE": str(self._postgres_dir / "password"),
             "REDIS_URL": self._redis_url,
+            "KEY_PEPPER_FILE": str(self._home.key_pepper_file),
         }
 
     def _valkey(self) -> Program:

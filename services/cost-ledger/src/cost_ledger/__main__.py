@@ -11,6 +11,7 @@ import structlog
 
 from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
+from cost_ledger.accounts.publish_keys import KeyPublisher
 from cost_ledger.accounts.service import AccountsService
 from cost_ledger.commands.cli import run_command
 from cost_ledger.commands.migrate import parse_migrate
@@ -27,7 +28,7 @@ from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
 from servicekit.health import Health
-from servicekit.lifecycle import run, stop_requested
+from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
@@ -47,6 +48,7 @@ log = structlog.get_logger()
 SERVICES = ("spillway.ledger.v1.LedgerService", "spillway.accounts.v1.AccountsService")
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _REDIS_CONNECTIONS = 16
+_KEYS_INTERVAL_SECONDS = 1.0
 
 
 async def serve(settings: Settings, logs: LogWriter) -> None:
@@ -107,6 +109,8 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             await server.start()
             health.is_serving = True
             chores = Chores(settings, client, store, prices, spend, partitions, metrics).start()
+            publisher = KeyPublisher(accounts, client, metrics)
+            chores.append(asyncio.create_task(repeat("publish_keys", _KEYS_INTERVAL_SECONDS, publisher.turn)))
             chores.append(asyncio.create_task(transport.watch()))
             chores.append(asyncio.create_task(watch_loop_lag(metrics.loop_lag)))
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)

@@ -30,7 +30,7 @@ RELEASE_SECONDS = 0.2
 LOCK_TIMEOUT_MS = 800
 STATEMENT_TIMEOUT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
-_ACCOUNTS_POOL_SIZE = 4
+ACCOUNTS_POOL_SIZE = 2
 
 
 def write_pool(settings: Settings) -> asyncpg.Pool:
@@ -40,7 +40,7 @@ def write_pool(settings: Settings) -> asyncpg.Pool:
 
 def accounts_pool(settings: Settings) -> asyncpg.Pool:
     """Return connections for accounts: changes wait for each other, and recording must not wait for them."""
-    return _write_pool(settings, _ACCOUNTS_POOL_SIZE, "cost-ledger-accounts")
+    return _write_pool(settings, ACCOUNTS_POOL_SIZE, "cost-ledger-accounts")
 
 
 def _write_pool(settings: Settings, max_size: int, name: str) -> asyncpg.Pool:

@@ -84,6 +84,10 @@ class Metrics(MetricTable):
         "Time to read spend that has changed and to publish it to Redis.",
         buckets=_SECONDS,
     )
+    key_publish_failures = counter(
+        "cost_ledger_key_publish_failures_total",
+        "Failed publications of API keys to Redis; what they lack is published by the next one.",
+    )
     partitions_ahead = gauge("cost_ledger_partitions_ahead", "Months after the current one that have their partitions.")
     oldest_partition = gauge(
         "cost_ledger_oldest_partition_timestamp_seconds", "When the oldest month that is kept began, in Unix time."

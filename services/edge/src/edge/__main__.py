@@ -25,10 +25,12 @@ from edge.exchange.output_stage import PassOn, SizeLimit
 from edge.exchange.settlement import Settlement
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
+from edge.guard.follow_keys import FOLLOW_INTERVAL_SECONDS, KeyFollower
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
 from edge.guard.keys import KeysError
+from edge.guard.recorded_keys import RecordedKeys
 from edge.guard.size import PromptLimit
 from edge.guard.spend_ceiling import SpendCeiling
 from edge.guardrails.guardrails import Guardrails
@@ -41,6 +43,7 @@ from edge.http.health import HealthEndpoints
 from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer, listen, max_connections
 from edge.ledger.client import LedgerClient
+from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -53,6 +56,7 @@ from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry
+from servicekit.pepper import PepperUnusable, read_pepper
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
 from servicekit.rpc_token import RpcTokenUnusable, read_rpc_token, refusal_in
@@ -64,6 +68,7 @@ log = structlog.get_logger()
 
 _MODELS_INTERVAL_SECONDS = 5.0
 _REDIS_CONNECTIONS = 64
+_UNUSABLE = (KeysError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
 
 
 async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
@@ -79,7 +84,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         stale=metrics.tls_files_stale,
         token=read_rpc_token(settings.rpc_token_file),
     )
-    keys = KeyWatch(settings.keys_file, metrics)
+    recorded_keys = RecordedKeys(read_pepper(settings.key_pepper_file), metrics)
+    keys = KeyWatch(settings.keys_file, metrics, recorded_keys)
     policy = PolicyWatch(settings.guardrails, metrics)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
@@ -94,6 +100,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         open_one=partial(transport.open_brief_channel, server_name=host_of(settings.router_address)),
     )
     ledger = LedgerClient(ledger_channel)
+    account_keys = KeyFollower(LedgerKeyChanges(ledger_channel), RedisKeyChanges(redis_client), recorded_keys, metrics)
     models, quotes = ModelList(router), Quotes(ledger, metrics)
     limit = settings.max_spend_usd_per_day
     ceilings = [] if limit is None else [SpendCeiling(limit, is_cluster=store.is_cluster)]
@@ -131,11 +138,14 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     reports = ReportEndpoints(identify, models, ledger)
     routers = [*(each.router() for each in endpoints), reports.router(), health.router()]
     app = create_app(routers, contracts, metrics, identify, capacity)
+    # Before the port opens: a key that is known must not be refused by an edge that has just started.
+    await account_keys.turn()
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
         asyncio.create_task(repeat("replay_spool", REPLAY_INTERVAL_SECONDS, emitter.replay)),
         asyncio.create_task(transport.watch()),
+        asyncio.create_task(repeat("follow_keys", FOLLOW_INTERVAL_SECONDS, account_keys.turn)),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
         asyncio.create_task(repeat("watch_guardrails", POLICY_INTERVAL_SECONDS, policy.check)),
         asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
@@ -196,7 +206,7 @@ def main() -> None:
     logs = configure_logs("edge", settings.log_level)
     try:
         run(lambda: serve(settings, mother, logs))
-    except (KeysError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, OSError, SpoolInUse, sqlite3.Error) as error:
+    except (*_UNUSABLE, OSError, SpoolInUse, sqlite3.Error) as error:
         log.error("start_failed", reason=str(error))  # noqa: TRY400 - one line, for a person
         sys.exit(1)
 

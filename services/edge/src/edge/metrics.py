@@ -119,6 +119,23 @@ class Metrics(MetricTable):
     keys_stale = gauge(
         "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
     )
+    account_keys = gauge("edge_account_keys", "API keys of the ledger that this edge has in memory.")
+    account_keys_current = gauge(
+        "edge_account_keys_current_timestamp_seconds",
+        "When the ledger, or Redis for it, last said that no key has changed since, in Unix time; 0: never.",
+    )
+    account_keys_fallbacks = counter(
+        "edge_account_keys_fallbacks_total",
+        "Times that the ledger did not tell of changes of keys: Redis did, or nobody did and what is in memory stays.",
+        "source",
+        present=("redis", "memory"),
+    )
+    account_keys_unusable = counter(
+        "edge_account_keys_unusable_total",
+        "Keys of the ledger that this edge cannot take: hashed with a pepper that it does not have, or one too many.",
+        "reason",
+        present=("pepper", "too_many"),
+    )
     log_lines_lost = counter(
         "edge_log_lines_lost_total",
         "Log lines that could not be written: the disk was full, or their reader had gone or was too slow.",

@@ -34,6 +34,9 @@ class Settings(RedisSettings):
     """What is looked for in requests, and what is done about it: a YAML file, see docs/guardrails.md. Followed while
     the edge runs, in force within five seconds; a malformed file is refused (`edge_guardrails_stale`). Unset: nothing
     is looked for."""
+    key_pepper_file: Path | None = None
+    """A file with the pepper of the ledger's API keys, the same as `COST_LEDGER_KEY_PEPPER_FILE`; read at the start.
+    Keys that were imported from a key file need none."""
     spool_file: Path = Path("cost-events.sqlite")
     """Where cost events wait while Redis is away; each edge needs a file of its own."""
     spool_max_bytes: int = Field(default=2**30, ge=2**16)

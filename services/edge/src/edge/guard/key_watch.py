@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from edge.guard.keys import KeyEntry, KeyRing, KeysError, parse_keys, read_keys_file
+from edge.guard.recorded_keys import RecordedKeys
 from edge.metrics import Metrics
 
 log = structlog.get_logger()
@@ -19,15 +20,15 @@ KEYS_INTERVAL_SECONDS = 1.0
 class KeyWatch:
     """Compares the key file with the one in force. By content: a Secret is replaced by another target of a symlink."""
 
-    def __init__(self, path: Path, metrics: Metrics) -> None:
-        """Read the file; KeysError when it is missing or malformed."""
+    def __init__(self, path: Path, metrics: Metrics, recorded: RecordedKeys | None = None) -> None:
+        """Read the file; KeysError when it is missing or malformed. The keys of the ledger are `recorded`."""
         self._path = path
         self._metrics = metrics
         content = read_keys_file(path)
         self._in_force: bytes | str = content
         self._seen: bytes | str = content
         self._refused: bytes | str | None = None
-        self.ring = KeyRing(parse_keys(path, content))
+        self.ring = KeyRing(parse_keys(path, content), recorded)
         """The keys in force, the same object at all times."""
 
     async def check(self) -> None:

@@ -23,6 +23,7 @@ from typing import Annotated, TextIO
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge.guard.recorded_keys import RecordedKeys
 from edge.identity import Identity
 
 _PREFIX = "sk-spillway-"
@@ -56,9 +57,10 @@ class _KeyFile(BaseModel):
 
 
 class KeyRing:
-    """All keys, looked up by their id."""
+    """All keys, looked up by their id: those of the ledger, and those of the key file that it does not know."""
 
-    def __init__(self, entries: Iterable[KeyEntry]) -> None:
+    def __init__(self, entries: Iterable[KeyEntry], recorded: RecordedKeys | None = None) -> None:
+        self._recorded = recorded
         self._entries = {entry.key_id: entry for entry in entries}
 
     def replace(self, entries: Iterable[KeyEntry]) -> tuple[int, int]:
@@ -71,8 +73,12 @@ class KeyRing:
     def identify(self, key: str) -> Identity | None:
         """Return the owner of a key; None when the key is not known."""
         key_id, _, secret = key.removeprefix(_PREFIX).partition("-")
+        if not key.startswith(_PREFIX):
+            return None
+        if self._recorded is not None and key_id in self._recorded:
+            return self._recorded.identify(key_id, secret)
         entry = self._entries.get(key_id)
-        if entry is None or not key.startswith(_PREFIX):
+        if entry is None:
             return None
         if not hmac.compare_digest(_hash(entry.salt, secret), entry.sha256):
             return None

@@ -94,6 +94,7 @@ class LedgerProcess:
     log_file: Path
     channel: grpc.aio.Channel
     metrics_url: str
+    address: str = ""
 
     @property
     def stub(self) -> ledger_pb2_grpc.LedgerServiceAsyncStub:
@@ -126,7 +127,7 @@ async def running_ledger(
     channel = create_channel(f"127.0.0.1:{port}")
     try:
         processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, 60.0)
-        yield LedgerProcess(process, log_file, channel, f"http://127.0.0.1:{metrics_port}/metrics")
+        yield LedgerProcess(process, log_file, channel, f"http://127.0.0.1:{metrics_port}/metrics", f"127.0.0.1:{port}")
     except BaseException:
         sys.stderr.write("".join(log_file.read_text().splitlines(keepends=True)[-40:]))
         raise

@@ -1,0 +1,117 @@
+"""Edges follow the ledger's keys: real edges, a real ledger, PostgreSQL and Valkey, and each of them away."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+from cost_ledger.schema.migrate import migrate
+from cost_ledger.settings import Settings
+from kit.front_door.lone_edge import LoneEdge, running_lone_edge
+from kit.ledger.process import PRICE_BOOK, LedgerProcess, database, running_ledger
+from spillway.accounts.v1 import accounts_pb2 as accountspb
+from spillway_local.valkey import running_valkey
+
+ME = "tests"
+
+
+@pytest.fixture(name="pepper")
+def _pepper(tmp_path: Path) -> Path:
+    file = tmp_path / "pepper"
+    file.write_text("0123456789-0123456789-0123456789")
+    return file
+
+
+@pytest.fixture(name="own_redis")
+def _own_redis(tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of a Valkey of the test's own."""
+    with running_valkey(tmp_path / "valkey") as url:
+        yield url
+
+
+@pytest.fixture(name="ledger")
+async def _ledger(postgres_url: str, own_redis: str, pepper: Path, tmp_path: Path) -> AsyncIterator[LedgerProcess]:
+    url = database(postgres_url, f"keys-{uuid.uuid4()}")
+    await migrate(Settings(postgres_url=url, redis_url=own_redis, price_book_file=PRICE_BOOK))
+    async with running_ledger(tmp_path, url, own_redis, KEY_PEPPER_FILE=pepper) as ledger:
+        await ledger.accounts.CreateTenant(
+            accountspb.CreateTenantRequest(actor=ME, tenant=accountspb.Tenant(tenant="acme"))
+        )
+        yield ledger
+
+
+@contextmanager
+def edge_of(folder: Path, ledger: LedgerProcess, redis_url: str, pepper: Path) -> Iterator[LoneEdge]:
+    """Run an edge that follows the ledger."""
+    folder.mkdir()
+    with running_lone_edge(
+        folder, EDGE_LEDGER_ADDRESS=ledger.address, EDGE_REDIS_URL=redis_url, EDGE_KEY_PEPPER_FILE=str(pepper)
+    ) as edge:
+        yield edge
+
+
+async def make_key(ledger: LedgerProcess) -> accountspb.CreateKeyResponse:
+    """Make a key of the tenant."""
+    asked = accountspb.CreateKeyRequest(actor=ME, key=accountspb.Key(tenant="acme"))
+    return await ledger.accounts.CreateKey(asked)
+
+
+async def until(is_true: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
+    """Poll in a thread; a few seconds on a machine that is not busy."""
+    async with asyncio.timeout(timeout_seconds):
+        while not await asyncio.to_thread(is_true):
+            await asyncio.sleep(0.1)
+
+
+async def published_as_disabled(client: redis.Redis, key_id: str) -> bool:
+    """Tell whether Redis has the key, disabled; keys are published in the order of their changes."""
+    found: Any = await client.hget("{spillway:keys}:records", key_id)
+    return found is not None and accountspb.KeyRecord.FromString(found).key.HasField("disabled_at")
+
+
+@pytest.mark.integration
+async def test_keys_live_and_die_on_every_edge(
+    ledger: LedgerProcess, own_redis: str, pepper: Path, tmp_path: Path
+) -> None:
+    """A new key works and a disabled one is dead on two edges within seconds; the key file works beside them."""
+    first = edge_of(tmp_path / "one", ledger, own_redis, pepper)
+    second = edge_of(tmp_path / "two", ledger, own_redis, pepper)
+    with first as one, second as two:
+        made = await make_key(ledger)
+        await until(lambda: all(edge.status_of(made.secret_key) != 401 for edge in (one, two)))
+        disabling = accountspb.DisableKeyRequest(actor=ME, key_id=made.key.key_id)
+        await ledger.accounts.DisableKey(disabling)
+        await until(lambda: all(edge.status_of(made.secret_key) == 401 for edge in (one, two)))
+        assert [True, True] == [edge.status_of(edge.key) != 401 for edge in (one, two)]
+
+
+@pytest.mark.integration
+async def test_known_keys_stay_known_while_what_is_behind_is_away(
+    ledger: LedgerProcess, own_redis: str, pepper: Path, tmp_path: Path
+) -> None:
+    """Without the ledger a new edge learns them from Redis; without Redis too, who has them keeps them."""
+    made = await make_key(ledger)
+    gone = await make_key(ledger)
+    await ledger.accounts.DisableKey(accountspb.DisableKeyRequest(actor=ME, key_id=gone.key.key_id))
+    async with redis.Redis.from_url(own_redis) as client:
+        async with asyncio.timeout(30):
+            while not await published_as_disabled(client, gone.key.key_id):
+                await asyncio.sleep(0.1)
+        ledger.stop()
+        with edge_of(tmp_path / "late", ledger, own_redis, pepper) as edge:
+            assert 401 != edge.status_of(made.secret_key)
+            assert 401 == edge.status_of(gone.secret_key)
+            assert 2 == edge.metric("edge_account_keys")
+            assert 1 <= edge.metric('edge_account_keys_fallbacks_total{source="redis"}')
+            await client.shutdown(nosave=True)
+            before = edge.metric('edge_account_keys_fallbacks_total{source="memory"}')
+            await until(lambda: edge.metric('edge_account_keys_fallbacks_total{source="memory"}') > before + 1)
+            assert 401 != edge.status_of(made.secret_key)
+            assert 401 == edge.status_of(gone.secret_key)
