@@ -6,21 +6,40 @@ from decimal import Decimal
 from typing import Any
 
 from edge.cache.cache import LookUp
-from edge.guardrails.input import Inspected
+from edge.guardrails.input import Finding, Inspected
+from edge.guardrails.output import Checked
 from pricing.usage import FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
 
 
-def guardrails_object(inspected: Inspected) -> dict[str, Any] | None:
+def guardrails_object(inspected: Inspected, checked: Checked | None) -> dict[str, Any] | None:
     """Write what the guardrails have found and do not only observe; None: nothing was looked for."""
     if not inspected.policy:
         return None
-    found = [
-        {"rule": each.rule, "version": each.version, "action": str(each.action), "count": each.count}
-        for each in inspected.told
-    ]
-    return {"policy": inspected.policy, "input": found}
+    return {
+        "policy": inspected.policy,
+        "input": [_finding_object(each) for each in inspected.told],
+        "output": None
+        if checked is None
+        else {
+            "rules": [each.rule.name for each in inspected.output],
+            "checked_characters": checked.characters,
+            "stopped": checked.is_stopped,
+            "found": [_finding_object(each) for each in checked.told],
+        },
+    }
+
+
+def _finding_object(finding: Finding) -> dict[str, Any]:
+    action = str(finding.action)
+    return {"rule": finding.rule, "version": finding.version, "action": action, "count": finding.count}
+
+
+def checked_text(checked: Checked) -> str:
+    """Write how far an answer was looked at, and what was found, for contracts that have no word for it."""
+    found = "".join(f", {each.rule};action={each.action}" for each in checked.told)
+    return f"checked={checked.characters}{found}"
 
 
 def money(cost: Decimal | None) -> str | None:

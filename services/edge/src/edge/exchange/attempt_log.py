@@ -56,6 +56,12 @@ class AttemptLog:
         return self._reported[-1].attempt_number if self._reported else 0
 
     @property
+    def usage(self) -> Usage | None:
+        """What the attempt reported last has used; None: nothing is known."""
+        last = self._reported[-1] if self._reported else None
+        return Usage.from_proto(last.usage) if last is not None and last.HasField("usage") else None
+
+    @property
     def has_open(self) -> bool:
         """Whether an attempt has begun and was not reported."""
         return bool(self._open)

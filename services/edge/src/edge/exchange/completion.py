@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from edge.conversation import Conversation
 from edge.exchange.attempt_log import AttemptLog
 from edge.exchange.output_stage import OutputStage
 from edge.facts import RequestFacts
+from edge.guardrails.output import ContentStopped
 from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.router.client import RouterClient, is_stopped, problem_of
@@ -30,6 +32,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 # Of a stream that is too long to be stored: what is told of it at its end.
 _MAX_TOOL_CALL_BYTES = 16 * 1024 * 1024
 _STOP_SECRET_BYTES = 16
+_CALL = re.compile(rb'"(?:tool_calls|function_call)"')
 # To put a longer answer together takes a while.
 _LONG_BYTES = 256 * 1024
 
@@ -73,14 +76,19 @@ class Completion:
         self.answer = Answer()
         self.continuations: list[routerpb.Continued] = []
         self.is_whole = False
+        self.is_filtered = False
+        """Whether the output stage has ended it because of what it says."""
         self.first_content: float | None = None
         """When the first content came, on the monotonic clock."""
 
     async def replay(self, stored: Answer, reader: Reader) -> None:
         """Give a stored answer; Problem when the output stage stops it."""
         self.answer = replace(stored, chunks=[], _choices=None)
-        await self._give(self._pass(stored.chunks), reader)
-        await self._give(self._end(), reader)
+        try:
+            await self._give(self._pass(stored.chunks), reader)
+            await self._give(self._end(), reader)
+        except ContentStopped:
+            self._end_filtered()
         self.is_whole = True
 
     def abandon(self) -> None:
@@ -114,10 +122,10 @@ class Completion:
         try:
             while isinstance(message := await call.read(), routerpb.StreamCompletionResponse):
                 await self._read(message, stop, reader)
-            if not self.is_whole and self._stopped_by is None:
+            if not self.is_whole and not self._is_stopped:
                 raise Problem("internal_error", "the llm-router ended the answer without an end")
         except grpc.aio.AioRpcError as error:
-            if not (is_stopped(error) and stop.is_requested):
+            if not (is_stopped(error) and stop.is_requested) and not self.is_filtered:
                 raise self._problem_of(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -128,6 +136,12 @@ class Completion:
             call.cancel()
         if self._stopped_by is not None:
             raise self._stopped_by
+        if self.is_filtered:
+            self._end_filtered()
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stopped_by is not None or self.is_filtered
 
     async def _read(self, message: routerpb.StreamCompletionResponse, stop: EarlyStop, reader: Reader) -> None:
         match message.WhichOneof("event"):
@@ -153,10 +167,14 @@ class Completion:
         if self._conversation.messages_form is not None:
             chunks += map(MessagesEvent, delta.messages_events)
         self.log.receive(delta)
-        if self._stopped_by is not None:
+        if self._is_stopped:
             return
         try:
             passed = self._pass(chunks)
+        except ContentStopped:
+            self.is_filtered = True
+            stop.request()
+            return
         except Problem as problem:
             self._stopped_by = problem
             stop.request()
@@ -214,13 +232,18 @@ class Completion:
             self.answer.target_model = started.target_model
 
     async def _finish(self, finished: routerpb.Finished, reader: Reader) -> None:
-        if self._stopped_by is not None:
+        if self._is_stopped:
             return
         if not finished.finish_reasons or not ENDS.issuperset(finished.finish_reasons):
             raise Problem("internal_error", "the llm-router ended the answer in a way this edge does not know")
         if not self.log.answering and self.log.last_reported:
             self._answer_from(self.log.last_reported)  # it said nothing, and that was its answer
-        await self._give(self._end(), reader)
+        try:
+            rest = self._end()
+        except ContentStopped:
+            self.is_filtered = True
+            return
+        await self._give(rest, reader)
         self.answer.finish_reasons = list(finished.finish_reasons)
         # An answer that cannot be put together must neither be called whole nor be stored.
         if self._kept_bytes > _LONG_BYTES:
@@ -232,6 +255,16 @@ class Completion:
         self.answer.response_fields = orjson.loads(finished.response_fields) if finished.response_fields else {}
         self.answer.usage = Usage.from_proto(finished.usage)
         self.is_whole = True
+
+    def _end_filtered(self) -> None:
+        """Make what went out an answer that ends with `content_filter`; nobody shall run a call that it was to make."""
+        answer = self.answer
+        answer.chunks = [chunk for chunk in answer.chunks if isinstance(chunk, str) or not _CALL.search(chunk)]
+        answer.finish_reasons = [routerpb.FINISH_REASON_CONTENT_FILTER] * self._conversation.choices
+        answer.choices()
+        if answer.usage is None:
+            answer.usage = self.log.usage
+        self.is_filtered = self.is_whole = True
 
     def _problem_of(self, error: grpc.aio.AioRpcError) -> Problem:
         problem = problem_of(error)

@@ -38,6 +38,7 @@ class Embedding:
         self.answer = Answer()
         self.continuations: list[routerpb.Continued] = []
         self.is_whole = False
+        self.is_filtered = False
 
     async def replay(self, stored: Answer, _reader: Reader) -> None:
         """Take a stored answer."""

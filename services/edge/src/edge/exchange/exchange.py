@@ -11,13 +11,14 @@ import structlog
 from edge.answer import Answer
 from edge.assembly import MalformedChunk
 from edge.cache.cache import Hit, LookUp, ResponseCache
-from edge.conversation import Content, Conversation
+from edge.conversation import Conversation
 from edge.exchange.completion import Completion, Reader
 from edge.exchange.embedding import Embedding
-from edge.exchange.output_stage import OutputStage
+from edge.exchange.output_stage import Both, OutputStage
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
 from edge.guardrails.input import Inspected
+from edge.guardrails.output import Checked, OutputGuard
 from edge.guardrails.redaction import Restorer
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -58,7 +59,9 @@ class Exchange:
         self._dependencies = dependencies
         self._cache = cache
         self._has_begun = has_begun
-        self._work = _work(dependencies, facts, inspected.content, has_begun)
+        self.checked = Checked() if inspected.output else None
+        """What was looked for in the answer so far; None: nothing is."""
+        self._work = _work(dependencies, facts, inspected, self.checked, has_begun)
         self._originals = inspected.originals
         self.facts = facts
         self.inspected = inspected
@@ -117,14 +120,27 @@ class Exchange:
             outcome = problem.kind.outcome
         else:
             outcome = routerpb.OUTCOME_OK if work.is_whole else routerpb.OUTCOME_CLIENT_CANCELLED
-        attempts = work.log.close(outcome)
-        ending = Ending(outcome, problem, work.answer, attempts, work.continuations, work.first_content)
+        attempts = work.log.close(routerpb.OUTCOME_CLIENT_CANCELLED if work.is_filtered else outcome)
+        ending = Ending(
+            outcome, problem, work.answer, attempts, work.continuations, work.first_content, work.is_filtered
+        )
+        self._tell_findings()
         receipt = await self._dependencies.settlement.settle(self.facts, self.look_up, ending, self._cache)
         if not self._originals:
             return receipt
         # Cache, log and ledger have seen the redacted text; the client's own values are put back for the client alone.
         restored = await asyncio.to_thread(Restorer(self._originals).answer, work.answer)
         return replace(receipt, ending=replace(ending, answer=restored))
+
+    def _tell_findings(self) -> None:
+        """Count and log what was found in the answer."""
+        if self.checked is None or not self.checked.findings:
+            return
+        for finding in self.checked.findings.values():
+            self._dependencies.metrics.guardrail_findings.labels(finding.rule, finding.action, "output").inc()
+        if told := self.checked.told:
+            rules = [f"{finding.rule}:{finding.action}" for finding in told]
+            log.info("guardrails_found_in_answer", rules=rules, policy=self.inspected.policy)
 
 
 class _RestoringReader:
@@ -150,9 +166,16 @@ class _RestoringReader:
 
 
 def _work(
-    dependencies: ExchangeDependencies, facts: RequestFacts, content: Content, has_begun: Callable[[], None]
+    dependencies: ExchangeDependencies,
+    facts: RequestFacts,
+    inspected: Inspected,
+    checked: Checked | None,
+    has_begun: Callable[[], None],
 ) -> Completion | Embedding:
+    content = inspected.content
     if isinstance(content, Conversation):
         stage = dependencies.open_output_stage(content)
+        if checked is not None:
+            stage = Both(OutputGuard(inspected.output, checked), stage)
         return Completion(dependencies.router, facts, content, stage, dependencies.metrics, has_begun)
     return Embedding(dependencies.router, facts, content, has_begun)

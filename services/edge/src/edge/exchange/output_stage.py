@@ -11,10 +11,13 @@ class OutputStage(Protocol):
     """Made for one answer. It takes chunks and gives chunks; it may hold some back, and it may stop the answer."""
 
     def take(self, chunks: list[str | bytes]) -> list[str | bytes]:
-        """Return what may go out of what has come so far; Problem when the answer must not go on."""
+        """Return what may go out of what has come so far; Problem when the answer must not go on.
+
+        ContentStopped when it must not go on, and ends as one that its content has ended.
+        """
 
     def end(self) -> list[str | bytes]:
-        """Return what was held back of an answer that is whole; Problem when it must not go out."""
+        """Return what was held back of an answer that is whole; Problem or ContentStopped as above."""
 
 
 class PassOn:
@@ -27,6 +30,22 @@ class PassOn:
     def end(self) -> list[str | bytes]:
         """Nothing is held back."""
         return []
+
+
+class Both:
+    """One stage behind the other."""
+
+    def __init__(self, first: OutputStage, second: OutputStage) -> None:
+        self._first = first
+        self._second = second
+
+    def take(self, chunks: list[str | bytes]) -> list[str | bytes]:
+        """Let pass what both let pass."""
+        return self._second.take(self._first.take(chunks))
+
+    def end(self) -> list[str | bytes]:
+        """Return what the first has held back, as far as the second lets it pass, and what that has held back."""
+        return [*self._second.take(self._first.end()), *self._second.end()]
 
 
 class SizeLimit:

@@ -37,6 +37,8 @@ class Ending:
     """Where the answer broke off and another target carried on."""
     first_content: float | None
     """On the monotonic clock."""
+    is_filtered: bool = False
+    """Whether the guardrails have ended the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Settlement:
             time_to_first_token=first_token_seconds,
         )
         # A whole answer of one target: what two have written together is the answer of neither.
-        is_one_answer = ending.outcome == routerpb.OUTCOME_OK and not ending.continuations
+        is_one_answer = ending.outcome == routerpb.OUTCOME_OK and not ending.continuations and not ending.is_filtered
         entry = cache.store(look_up, ending.answer) if is_one_answer else None
         is_recorded = await self._emitter.settle(event, entry)
         answer = ending.answer

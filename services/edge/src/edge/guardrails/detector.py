@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import re2
 
-Kind: TypeAlias = Literal["pii", "secrets", "injection", "custom"]
+Kind: TypeAlias = Literal["pii", "secrets", "injection", "commands", "custom"]
 Refine: TypeAlias = Callable[[bytes, int, int], tuple[int, int] | None]
 """Given a text and the span of a match: the span that counts, or None for a match that is nothing."""
 
@@ -86,3 +86,8 @@ def in_middle_of_word(text: bytes, start: int, end: int, joiners: bytes = b"") -
     """Tell whether a letter, a digit or one of the `joiners` stands directly before or behind a span."""
     around = text[start - 1 : start] if start else b"", text[end : end + 1]
     return any(sign and (sign.isalnum() or sign == b"_" or sign in joiners or sign >= b"\x80") for sign in around)
+
+
+def whole_words(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Let stand what is no part of a longer word."""
+    return None if in_middle_of_word(text, start, end) else (start, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -44,12 +45,14 @@ class Guardrails:
         rules = self._watch.policy.for_request(facts.identity, facts.requested_model)
         if rules is None:
             return Inspected(content)
+        if not rules.rules:
+            return Inspected(content, rules.policy, output=rules.output)
         inspected = (
             inspect(content, rules) if size_of(content) <= _LONG_BYTES else await self._elsewhere(content, rules)
         )
         if inspected.findings:
             self._tell(facts, inspected)
-        return inspected
+        return replace(inspected, output=rules.output)
 
     def _tell(self, facts: RequestFacts, inspected: Inspected) -> None:
         for finding in inspected.findings:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from edge.conversation import Content, Conversation, digest_of, encode_body
-from edge.guardrails.policy import Action, RuleSet
+from edge.guardrails.policy import Action, RuleInForce, RuleSet
 from edge.guardrails.redaction import Placeholders
 
 # Between two texts: no rule looks across it.
@@ -51,6 +51,8 @@ class Inspected:
     findings: Sequence[Finding] = ()
     originals: Mapping[str, str] = field(default_factory=dict)
     """What was redacted, by placeholder."""
+    output: Sequence[RuleInForce] = ()
+    """What is looked for in the answer."""
 
     @property
     def told(self) -> list[Finding]:
@@ -70,7 +72,7 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     form = content.messages_form if isinstance(content, Conversation) else None
     native = orjson.loads(form.body) if form is not None else None
     # A target reads the one or the other.
-    texts = list(dict.fromkeys(_texts([body, native])))
+    texts = list(dict.fromkeys(texts_of([body, native])))
     findings, spans = _find(texts, rules)
     if not spans:
         return Inspected(content, rules.policy, findings)
@@ -90,7 +92,7 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     return Inspected(changed, rules.policy, findings, placeholders.originals)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
     """Return every text, names of fields included: those of a schema and of a tool's input are read as well."""
     if isinstance(value, str):
         if len(value) < _LEAST_BINARY or _BINARY.fullmatch(value) is None:
@@ -100,10 +102,10 @@ def _texts(value: Any) -> Iterator[str]:
             if _FIELD.fullmatch(name) is None:
                 yield name
             if not _is_contract(name, each):
-                yield from _texts(each)
+                yield from texts_of(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            yield from texts_of(each)
     elif isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
         yield str(value)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import re2
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from edge.guardrails import injection, pii, secrets
-from edge.guardrails.detector import PatternError, PatternRule, Rule, compiled_pattern
+from edge.guardrails import commands, injection, pii, secrets
+from edge.guardrails.detector import PatternError, PatternRule, Rule, compiled_pattern, whole_words
 from edge.identity import Identity
 
 _MAX_FILE_BYTES = 256 * 1024
 _MAX_CUSTOM_RULES = 200
-_BUILT_IN: Mapping[str, Rule] = {rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES)}
-_KINDS = ("pii", "secrets", "injection", "custom")
+_BUILT_IN: Mapping[str, Rule] = {
+    rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES, *commands.RULES)
+}
+_KINDS = {"input": ("pii", "secrets", "injection", "custom"), "output": ("pii", "secrets", "commands", "custom")}
+_ALL_KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 
 
 class PolicyError(Exception):
@@ -50,6 +54,9 @@ class RuleSet:
     policy: str
     """The version of the policy."""
     rules: Sequence[RuleInForce]
+    """For what is asked."""
+    output: Sequence[RuleInForce] = ()
+    """For the answer."""
 
 
 def _off(value: object) -> object:
@@ -70,7 +77,8 @@ _Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 class _CustomRule(_Model):
     name: _Name
-    pattern: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
+    words: Annotated[list[_Text], Field(min_length=1, max_length=1000)] | None = None
     version: Annotated[int, Field(ge=1)] = 1
 
 
@@ -79,6 +87,7 @@ class _Override(_Model):
     tier: _Text | None = None
     model: _Text | None = None
     input: _Actions = {}
+    output: _Actions = {}
 
     def applies(self, identity: Identity, model: str) -> bool:
         """Tell whether it is for this caller and this model."""
@@ -89,6 +98,7 @@ class _Override(_Model):
 class _File(_Model):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:+-]{1,60}$")]
     input: _Actions = {}
+    output: _Actions = {}
     custom: Annotated[list[_CustomRule], Field(max_length=_MAX_CUSTOM_RULES)] = []
     overrides: Annotated[list[_Override], Field(max_length=1000)] = []
 
@@ -114,21 +124,25 @@ class Policy:
             self._by_overrides[applying] = self._rule_set(applying)
         return self._by_overrides[applying]
 
-    def _rule_set(self, applying: Iterable[int]) -> RuleSet | None:
+    def _rule_set(self, applying: tuple[int, ...]) -> RuleSet | None:
+        overrides = [self._file.overrides[number] for number in applying]
+        asked = self._in_force(self._file.input, [each.input for each in overrides])
+        answered = self._in_force(self._file.output, [each.output for each in overrides])
+        return RuleSet(self._file.version, asked, answered) if asked or answered else None
+
+    def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[RuleInForce]:
         """Put together what holds: a later override goes before an earlier one, a rule before its kind."""
-        actions = dict(self._file.input)
-        for number in applying:
-            override = self._file.overrides[number].input
+        actions = dict(given)
+        for override in overrides:
             for rule in self._rules.values():
                 if rule.kind in override:
                     actions.pop(rule.name, None)
             actions |= override
-        chosen = [
+        return [
             RuleInForce(rule, action)
             for rule in self._rules.values()
             if (action := actions.get(rule.name, actions.get(rule.kind, Action.OFF))) is not Action.OFF
         ]
-        return RuleSet(self._file.version, chosen) if chosen else None
 
 
 NO_POLICY = Policy(_File(version="none"), {})
@@ -160,11 +174,9 @@ def parse_policy(path: Path, content: bytes) -> Policy:
         where = ".".join(map(str, fault["loc"])) or "the file"
         raise PolicyError(f"{path}: {where}: {fault['msg']}") from error
     rules = {**_BUILT_IN, **_custom_rules(path, file.custom)}
-    for where, actions in (
-        ("input", file.input),
-        *((f"overrides.{number}.input", each.input) for number, each in enumerate(file.overrides)),
-    ):
-        _check_actions(f"{path}: {where}", actions, rules)
+    _check_actions(f"{path}: ", file, rules)
+    for number, override in enumerate(file.overrides):
+        _check_actions(f"{path}: overrides.{number}.", override, rules)
     return Policy(file, rules)
 
 
@@ -172,24 +184,33 @@ def _custom_rules(path: Path, rules: Sequence[_CustomRule]) -> dict[str, Rule]:
     custom: dict[str, Rule] = {}
     for number, each in enumerate(rules):
         where = f"{path}: custom.{number}"
-        if each.name in _BUILT_IN or each.name in _KINDS or each.name in custom:
+        if each.name in _BUILT_IN or each.name in _ALL_KINDS or each.name in custom:
             raise PolicyError(f"{where}.name: {each.name!r} is taken")
-        # `^` and `$` are those of a line: a text is a part of what is looked at.
-        pattern = f"(?m){each.pattern}"
+        if (each.pattern is None) == (each.words is None):
+            raise PolicyError(f"{where}: must have either a pattern or words")
+        if each.words is not None:
+            pattern = f"(?i)(?:{'|'.join(map(re2.escape, each.words))})"
+        else:
+            # `^` and `$` are those of a line: a text is a part of what is looked at.
+            pattern = f"(?m){each.pattern}"
         try:
             matches_nothing = compiled_pattern(pattern).search(b"") is not None
         except PatternError as error:
             raise PolicyError(f"{where}.pattern: {error}") from error
         if matches_nothing or compiled_pattern(pattern).groups > 1:
             raise PolicyError(f"{where}.pattern: must match at least one character, and have at most one group")
-        custom[each.name] = PatternRule(each.name, "custom", (pattern,), each.version)
+        custom[each.name] = PatternRule(
+            each.name, "custom", (pattern,), each.version, refine=None if each.words is None else whole_words
+        )
     return custom
 
 
-def _check_actions(where: str, actions: Mapping[str, Action], rules: Mapping[str, Rule]) -> None:
-    for name, action in actions.items():
-        if name not in rules and name not in _KINDS:
-            raise PolicyError(f"{where}.{name}: no such rule; the kinds are {', '.join(_KINDS)}")
-        kind: Literal["injection"] | str = rules[name].kind if name in rules else name
-        if action is Action.REDACT and kind == "injection":
-            raise PolicyError(f"{where}.{name}: an instruction cannot be redacted; choose block, flag or observe")
+def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rule]) -> None:
+    for side, actions in (("input", given.input), ("output", given.output)):
+        kinds = _KINDS[side]
+        for name, action in actions.items():
+            kind = rules[name].kind if name in rules else name
+            if kind not in kinds:
+                raise PolicyError(f"{where}{side}.{name}: no such rule; the kinds are {', '.join(kinds)}")
+            if action is Action.REDACT and (kind == "injection" or side == "output"):
+                raise PolicyError(f"{where}{side}.{name}: this cannot be redacted; choose block, flag or observe")

@@ -71,7 +71,10 @@ class Restorer:
                 if text:
                     restored.append(text)
             elif isinstance(chunk, MessagesEvent):
-                restored.append(MessagesEvent(orjson.dumps(self._event(orjson.loads(bytes(chunk)), restored))))
+                event = orjson.loads(bytes(chunk))
+                if isinstance(event, dict):
+                    event = self._event(event, restored)
+                restored.append(MessagesEvent(orjson.dumps(event)))
             else:
                 restored.append(self._choices(chunk, restored))
         return restored
@@ -89,10 +92,11 @@ class Restorer:
 
     def _choices(self, chunk: bytes, before: list[str | bytes]) -> bytes:
         choices = orjson.loads(chunk)
-        for choice in choices:
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                self._delta(choice.get("index", 0), delta, before)
+        for choice in choices if isinstance(choices, list) else ():
+            # What has another shape ends with an error where it is written.
+            if isinstance(choice, dict) and isinstance(choice.get("delta"), dict):
+                index = choice.get("index")
+                self._delta(index if isinstance(index, int) else 0, choice["delta"], before)
         return orjson.dumps(choices)
 
     def _delta(self, index: object, delta: Json, before: list[str | bytes]) -> None:
@@ -105,7 +109,8 @@ class Restorer:
         call = delta.get("function_call")
         if isinstance(call, dict) and isinstance(call.get("arguments"), str):
             call["arguments"] = self._text((index, "function_call"), call["arguments"], before, is_json=True)
-        for fragment in delta.get("tool_calls") or ():
+        fragments = delta.get("tool_calls")
+        for fragment in fragments if isinstance(fragments, list) else ():
             if not isinstance(fragment, dict):
                 continue
             for part, name in (("function", "arguments"), ("custom", "input")):

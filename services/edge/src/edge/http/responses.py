@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from edge.contracts.contract import Contract, Frames
 from edge.exchange.exchange import Exchange
 from edge.problems import Problem
+from edge.receipt_json import checked_text
 from servicekit.tracing import Steps
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -79,6 +80,8 @@ class StreamResponse(Response):
             names = {name: value for name, value in self._reply_headers.items() if name.endswith("request-id")}
             await _error(self._contract, exchange, receipt.problem, names)(scope, receive, send)
             return end
+        if exchange.checked is not None:
+            await writer.write(b": guardrails %b\n\n" % checked_text(exchange.checked).encode())
         await writer.write(self._frames.end(receipt))
         await writer.close()
         return end
@@ -123,6 +126,8 @@ class WholeResponse(Response):
             if receipt.ending.continuations:
                 places = ", ".join(str(continued.after_characters) for continued in receipt.ending.continuations)
                 headers["x-continued-after-characters"] = places
+            if exchange.checked is not None:
+                headers["x-guardrails-output"] = checked_text(exchange.checked)
             if receipt.stored:
                 headers["cache-status"] += "; stored"
             response = Response(content, 200, {**headers, "content-type": "application/json"})

@@ -102,7 +102,7 @@ def done_object(exchange: Exchange, receipt: Receipt) -> Json:
             "stored": receipt.stored,
             "saved_cost_usd": money(receipt.saved_cost_usd),
         },
-        "guardrails": guardrails_object(exchange.inspected),
+        "guardrails": guardrails_object(exchange.inspected, exchange.checked),
     }
 
 
