@@ -69,6 +69,10 @@ overload: setup ## 500 slow readers, hostile connections and a hostile vendor fo
 fuzz: setup ## Inputs that nobody thought of at every parser for SECONDS=600; status 1 and the input on a fault (SEED=N)
 	@$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
+.PHONY: guard-eval
+guard-eval: setup ## Measure the guardrails on labelled sets (DATA=folder) and write the figures into docs/guardrails.md
+	@$(BIN)/python ml/guardrails/evaluate.py $(or $(DATA),../shared/data/guardrails) docs/guardrails.md
+
 .PHONY: gameday
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
 	@$(BIN)/python -m tests.gameday.run $(GAMEDAY_ARGS)

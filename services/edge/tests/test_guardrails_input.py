@@ -28,13 +28,16 @@ input:
   secrets: block
   injection: flag
   ticket: redact
+  quoted: redact
 custom:
   - {name: ticket, pattern: 'ACME-\\d{6}', version: 3}
+  - {name: quoted, pattern: '<"[^>]*>'}
 overrides:
   - {tier: platinum, input: {pii: off}}
   - {tenant: acme, model: default, input: {ip: flag}}
 """
 EMAIL, OTHER_EMAIL, CARD, TICKET = "ada.love@lovelace.org", "bob@builders.net", "4111 1111 1111 1111", "ACME-123456"
+QUOTED = '<"a\\b"\n>'
 KEY = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
 PATHS = ["/chat", "/v1/chat/completions", "/v1/messages"]
 
@@ -150,13 +153,13 @@ async def test_values_come_back_in_the_arguments_of_a_call(guarded: Edge, path: 
     """As JSON: what has a quotation mark there must not end the text."""
     fragments = [
         [{"index": 0, "id": "c1", "type": "function", "function": {"name": "mail", "arguments": '{"to": "[EM'}}],
-        [{"index": 0, "function": {"arguments": 'AIL_1]", "cc": ["[EMAIL_2]"'}}],
+        [{"index": 0, "function": {"arguments": 'AIL_1]", "cc": ["[QUOTED_1]"'}}],
         [{"index": 0, "function": {"arguments": "]}"}}],
     ]
     pieces = [choices([{"index": 0, "delta": {"tool_calls": each}, "finish_reason": None}]) for each in fragments]
     end = finished(routerpb.FINISH_REASON_TOOL_CALL)
     guarded.router.script = [started(), texts("Sending ["), *pieces, attempted(), end]
-    visit = await asks(guarded, path, f"mail {EMAIL} and {OTHER_EMAIL}").done()
+    visit = await asks(guarded, path, f"mail {EMAIL} and {QUOTED}").done()
 
     if path == "/chat":
         arguments = next(data for name, data in visit.events if name == "tool_call")["arguments"]
@@ -167,7 +170,7 @@ async def test_values_come_back_in_the_arguments_of_a_call(guarded: Edge, path: 
         frames = [orjson.loads(frame["data"]) for frame in visit.frames if frame["data"] != "[DONE]"]
         calls = [c["delta"]["tool_calls"] for f in frames for c in f["choices"] if "tool_calls" in c["delta"]]
         arguments = "".join(call[0]["function"]["arguments"] for call in calls)
-    assert {"to": EMAIL, "cc": [OTHER_EMAIL]} == orjson.loads(arguments)
+    assert {"to": EMAIL, "cc": [QUOTED]} == orjson.loads(arguments)
     assert "Sending [" == text_of(path, visit, stream=True)
 
 
@@ -208,6 +211,18 @@ async def test_every_text_that_a_model_reads_is_looked_at(guarded: Edge) -> None
     assert 6 == guarded.router.requests[0].body.count(b"[EMAIL_1]")
     assert b'"[CARD_1]"' in guarded.router.requests[0].body
     assert 4 == guarded.router.requests[1].messages_form.body.count(b"[EMAIL_1]")
+
+
+async def test_what_only_the_native_form_says_is_looked_at(guarded: Edge) -> None:
+    """A document has no translation, and a target that speaks the contract reads it."""
+    source = {"type": "text", "media_type": "text/plain", "data": f"by {EMAIL}"}
+    content = [{"type": "document", "source": source}, {"type": "text", "text": "sum up"}]
+    native = {"model": "default", "max_tokens": 5, "messages": [{"role": "user", "content": content}]}
+    await guarded.visit("/v1/messages", native).done()
+
+    (request,) = guarded.router.requests
+    assert b'"by [EMAIL_1]"' in request.messages_form.body
+    assert b"lovelace" not in request.messages_form.body + request.body
 
 
 async def test_texts_for_vectors_are_looked_at_too(guarded: Edge) -> None:

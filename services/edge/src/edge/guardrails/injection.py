@@ -1,5 +1,7 @@
 """What tries to talk a model out of its instructions, by the words of such attempts; words do not tell them all."""
 
+# ruff: noqa: RUF001 - other languages have other letters
+
 from __future__ import annotations
 
 from edge.guardrails.detector import PatternRule
@@ -9,13 +11,21 @@ _ORDERS = r"(?:instructions?|directions?|directives?|guidelines|commands?|orders
 _IGNORE = r"(?:ignore|disregard|forget|override|bypass|neglect|discard|abandon|overlook)"
 _OF_MODEL = r"(?:system|initial|original|hidden|secret|internal|developer|pre-?)"
 
+_QUOTES = (b'"', b"'", b"`", "“".encode(), "„".encode(), "«".encode(), "‘".encode())
+
+
+def _unquoted(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Leave out what is quoted: people ask what such a sentence does."""
+    return None if text[max(start - 3, 0) : start].endswith(_QUOTES) else (start, end)
+
+
 RULES = (
     PatternRule(
         "ignore_instructions",
         "injection",
         [
             rf"(?i)\b{_IGNORE}\s+(?:(?:about|all|any|every|each|of|the|these|those|your|my|our|its|other|and|previously"
-            rf"|everything|anything)\s+){{0,5}}(?:{_BEFORE}(?:ly)?\s+(?:and\s+\w+\s+)?){{1,2}}(?:\w+\s+){{0,2}}{_ORDERS}\b",
+            rf"|everything|anything)\s+){{0,5}}(?:{_BEFORE}(?:ly)?\s+(?:and\s+\w+\s+)?){{1,2}}(?:(?:system|safety|user|content|your|the|given|of|from)\s+){{0,2}}{_ORDERS}\b",
             rf"(?i)\b{_IGNORE}\s+(?:all\s+)?(?:of\s+)?(?:the\s+|your\s+)?{_ORDERS}\s+(?:that\s+)?(?:you\s+"
             r"(?:were|have|had|got|received|learned|are)|(?:given|provided|stated|listed|mentioned|from)\s+"
             r"(?:above|before|earlier|previously|to you))",
@@ -24,15 +34,25 @@ RULES = (
             r"|before that|so far|up to now|previously)\b",
             rf"(?i)\bdo\s+not\s+(?:follow|obey|listen\s+to)\s+(?:any\s+|the\s+|your\s+|all\s+)?{_BEFORE}\s+"
             rf"(?:{_ORDERS}|information)\b",
+            # Dutch, Polish, Russian, Chinese, Japanese
+            r"(?i)\b(?:negeer|vergeet)\s+(?:alle\s+|de\s+|je\s+){0,3}(?:eerdere|vorige|voorgaande|bovenstaande)\s+"
+            r"(?:instructies|opdrachten|regels)",
+            r"(?i)\b(?:zignoruj|zapomnij)\s+(?:o\s+)?(?:wszystkie\s+|wszystkich\s+)?(?:poprzednie|poprzednich|powy\pL+)\s+"
+            r"(?:instrukcje|instrukcjach|polecenia|poleceniach|zasady)",
+            r"(?i)(?:игнорируй|проигнорируй|забудь)\pL*\s+(?:обо?\s+)?(?:все\s+|всех\s+)?(?:предыдущ|прежн|вышеуказанн)\pL+\s+"
+            r"(?:инструкци|указани|правил|команд)\pL*",
+            r"(?:忽略|無視|无视|忘记|忘掉).{0,6}(?:之前|以上|先前|前面|上面).{0,4}(?:指令|指示|提示|规则|規則)",
+            r"(?:これまで|以前|上記|前)の.{0,6}(?:指示|命令|ルール).{0,6}(?:無視|忘れ)",
             # German, French, Spanish, Italian, Portuguese
             r"(?i)\b(?:ignorier\w*|vergiss|missachte)\s+(?:alle\s+|bitte\s+|die\s+|deine\s+|meine\s+){0,3}(?:vorherigen"
             r"|bisherigen|vorigen|obigen|fr[üu]heren)\s+(?:anweisungen|instruktionen|befehle|regeln|vorgaben)",
-            r"(?i)\b(?:ignore[rz]?|oublie[rz]?|ne\s+tiens\s+pas\s+compte\s+de)\s+(?:toutes?\s+|tous\s+|les\s+|tes\s+|vos\s+)"
+            r"(?i)\b(?:ignore[rz]?|oublie[rz]?|ne\s+tiens\s+pas\s+compte\s+des?)\s+(?:toutes?\s+|tous\s+|les\s+|tes\s+|vos\s+)"
             r"{0,3}(?:instructions|consignes|directives|r[èe]gles)\s+(?:pr[ée]c[ée]dentes|ant[ée]rieures|ci-dessus)",
             r"(?i)\b(?:ignora|olvida|ignore|esque[cç]a|dimentica)\s+(?:todas?\s+|tutte\s+|las\s+|as\s+|le\s+|tus\s+|suas\s+)"
             r"{0,3}(?:instrucciones|instru[çc][õo]es|istruzioni|[óo]rdenes|regras|reglas)\s+(?:anteriores|previas|previe"
             r"|precedenti|de\s+arriba)",
         ],
+        refine=_unquoted,
         score=0.9,
     ),
     PatternRule(
@@ -54,7 +74,7 @@ RULES = (
         "fake_role",
         "injection",
         [
-            r"<\|(?:im_start|im_end|system|assistant|endoftext|start_header_id|eot_id)\|>\s*(?:system|assistant)?",
+            r"<\|(?:im_start|start_header_id)\|>\s*(?:system|assistant)|<\|(?:system|assistant)\|>",
             r"(?i)\[/?INST\]\s*<<SYS>>",
             r"(?i)(?:^|\n)\s*\[?(?:system|admin(?:istrator)?|developer)\s+(?:override|update|alert|notice)\]?\s*:"
             r"\s*(?:you|all|ignore|disregard|the\s+(?:previous|above)|new\s+instructions)",
