@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
+
+import orjson
 
 from edge.answer import Answer
-from edge.assembly import MalformedChunk
+from edge.assembly import MalformedChunk, MessagesEvent
 from edge.cache.cache import Bypass, CachePolicy, CacheQuestion, Hit, LookUp, Miss
 from edge.cache.entry import decode, encode
 from edge.cache.key import cache_key
@@ -54,8 +58,7 @@ class ExactCache:
                 choices = answer.choices()
             except MalformedChunk:
                 return None
-            # The router gives each call an id, and clients answer calls by their ids.
-            if not all(call["id"] for choice in choices for call in choice["message"].get("tool_calls") or ()):
+            if not _is_from_a_router(answer, choices):
                 return None
         return answer
 
@@ -65,3 +68,32 @@ class ExactCache:
             return None
         value = encode(answer)
         return None if value is None else ("SET", look_up.entry_key, value, "EX", TTL_SECONDS)
+
+
+def _is_from_a_router(answer: Answer, choices: list[dict[str, Any]]) -> bool:
+    """Say whether chunks are of choices that were asked for, and each call has a number and says its id and type once.
+
+    A router sees to it, and clients join what comes twice.
+    """
+    chunks = [chunk for chunk in answer.chunks if isinstance(chunk, bytes) and not isinstance(chunk, MessagesEvent)]
+    told = [choice for chunk in chunks for choice in orjson.loads(chunk)]
+    if not all(type(choice["index"]) is int and 0 <= choice["index"] < len(choices) for choice in told):
+        return False
+    calls: defaultdict[tuple[int, Any], list[Any]] = defaultdict(list)
+    for choice in told:
+        for piece in (choice.get("delta") or {}).get("tool_calls") or ():
+            calls[choice["index"], piece.get("index")].append(piece)
+    return all(type(number) is int and _is_call(*pieces) for (_, number), pieces in calls.items())
+
+
+def _is_call(first: dict[str, Any], *rest: dict[str, Any]) -> bool:
+    """Say whether the first piece of a call has all that is said once, and the texts of all pieces are texts."""
+    kind = "custom" if "custom" in first else "function"
+    bodies = [piece.get(kind) or {} for piece in (first, *rest)]
+    names = ("name", "input" if kind == "custom" else "arguments")
+    return (
+        all(isinstance(first.get(name), str) and first[name] for name in ("id", "type"))
+        and all(name in bodies[0] for name in names)
+        and not any(piece.get(name) is not None for piece in rest for name in ("id", "type"))
+        and all(isinstance(body[name], str) for body in bodies for name in names if name in body)
+    )
