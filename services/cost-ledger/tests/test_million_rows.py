@@ -18,6 +18,7 @@ from cost_ledger.metrics import Metrics
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.requests import MAX_ROWS_READ, MAX_STRETCH, RequestFilters
+from cost_ledger.reading.visible import Visible
 from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -129,12 +130,15 @@ async def test_a_days_figures_come_from_spend_daily_within_50_ms(ledger: LargeLe
     assert p95 < 50
 
 
+@pytest.mark.parametrize("visible", [Visible(), Visible(user="user-37")])
 @pytest.mark.parametrize("group_by", [(), (ledgerpb.SPEND_DIMENSION_KEY, ledgerpb.SPEND_DIMENSION_PROVIDER)])
-async def test_the_plan_of_a_days_figures_has_no_scan(ledger: LargeLedger, group_by: tuple[int, ...]) -> None:
+async def test_the_plan_of_a_days_figures_has_no_scan(
+    ledger: LargeLedger, group_by: tuple[int, ...], visible: Visible
+) -> None:
     """EXPLAIN names an index of spend_daily and no other table."""
-    statement = spend.combinations_statement(group_by) if group_by else spend.SUMMARY
+    statement = spend.combinations_statement(group_by, visible) if group_by else spend.summary_statement(visible)
     async with ledger.pool.acquire() as connection:
-        rows = await connection.fetch(f"EXPLAIN {statement}", "acme", YESTERDAY, YESTERDAY)
+        rows = await connection.fetch(f"EXPLAIN {statement}", "acme", YESTERDAY, YESTERDAY, *visible)
     plan = "\n".join(row[0] for row in rows)
 
     assert "spend_daily_" in plan

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import redis.asyncio as redis
 
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
 from kit.front_door.lone_edge import LoneEdge, running_lone_edge
+from kit.ledger.cost_events import request, settled
 from kit.ledger.process import PRICE_BOOK, LedgerProcess, database, running_ledger
 from spillway.accounts.v1 import accounts_pb2 as accountspb
+from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway_local.valkey import running_valkey
 
 ME = "tests"
@@ -115,3 +119,71 @@ async def test_known_keys_stay_known_while_what_is_behind_is_away(
             await until(lambda: edge.metric('edge_account_keys_fallbacks_total{source="memory"}') > before + 1)
             assert 401 != edge.status_of(made.secret_key)
             assert 401 == edge.status_of(gone.secret_key)
+
+
+@pytest.mark.integration
+async def test_users_see_their_own_and_leads_their_teams(
+    ledger: LedgerProcess, own_redis: str, pepper: Path, tmp_path: Path
+) -> None:
+    """Costs, lists and receipts by the role of the key; a guessed id of anybody else is no request at all."""
+    call = ledger.accounts
+    await call.CreateTenant(accountspb.CreateTenantRequest(actor=ME, tenant=accountspb.Tenant(tenant="globex")))
+    await call.CreateTeam(accountspb.CreateTeamRequest(actor=ME, team=accountspb.Team(tenant="acme", team="red")))
+    for tenant, user, team in (
+        ("acme", "ada", "red"),
+        ("acme", "lea", "red"),
+        ("acme", "bob", ""),
+        ("globex", "ada", ""),
+    ):
+        made = accountspb.User(tenant=tenant, user=user, team=team)
+        await call.CreateUser(accountspb.CreateUserRequest(actor=ME, user=made))
+    now = datetime.now(UTC)
+    asked = {user: request(tenant=tenant, user=user.lower(), at=now) for tenant, user in OWNERS}
+    async with redis.Redis.from_url(own_redis) as client:
+        for each in asked.values():
+            await client.xadd("spillway:cost-events", {"event": settled(each).SerializeToString()})
+        async with asyncio.timeout(30):
+            while await client.xlen("spillway:cost-events"):
+                await asyncio.sleep(0.1)
+    keys = {}
+    for tenant, user, role in CALLERS:
+        key = accountspb.Key(tenant=tenant, user=user, roles=[role] if role else [])
+        reply = await call.CreateKey(accountspb.CreateKeyRequest(actor=ME, key=key))
+        keys[tenant, user, role] = reply.secret_key
+
+    with edge_of(tmp_path / "edge", ledger, own_redis, pepper) as edge:
+        for caller, visible in CALLERS.items():
+            own = await asyncio.to_thread(seen_by, edge.url, keys[caller], asked)
+            assert (caller, visible, visible, len(visible)) == (caller, *own)
+
+
+OWNERS = (("acme", "ada"), ("acme", "bob"), ("globex", "ADA"))
+CALLERS = {
+    ("acme", "ada", accountspb.ROLE_UNSPECIFIED): ["ada"],
+    ("acme", "bob", accountspb.ROLE_USER): ["bob"],
+    ("acme", "bob", accountspb.ROLE_TEAM_LEAD): ["bob"],
+    ("acme", "lea", accountspb.ROLE_USER): [],
+    ("acme", "lea", accountspb.ROLE_TEAM_LEAD): ["ada"],
+    ("acme", "lea", accountspb.ROLE_ADMIN): ["ada", "bob"],
+    ("acme", "lea", accountspb.ROLE_AUDITOR): ["ada", "bob"],
+    ("globex", "ada", accountspb.ROLE_ADMIN): ["ADA"],
+}
+
+
+def seen_by(url: str, key: str, asked: Mapping[str, ledgerpb.Request]) -> tuple[list[str], list[str], int]:
+    """Return whose receipts and whose requests in the list a caller sees, and how many requests have cost it."""
+    headers = {"authorization": f"Bearer {key}"}
+    names = {each.request_id: name for name, each in asked.items()}
+    with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
+        receipts = {name: client.get(f"/v1/requests/{each.request_id}").status_code for name, each in asked.items()}
+        listed = client.get("/v1/requests").json()["data"]
+        total = client.get("/v1/costs").json()["total"]["requests"]
+        for name in ("ada", "bob", "lea"):
+            other = client.get("/v1/requests", params={"user": name}).json()["data"]
+            assert {each["request_id"] for each in other} <= {each["request_id"] for each in listed}
+    assert set(receipts.values()) <= {200, 404}
+    return (
+        [name for name, status in receipts.items() if status == 200],
+        sorted(names[each["request_id"]] for each in listed),
+        total,
+    )

@@ -20,18 +20,19 @@ def test_every_code_has_a_status_a_type_and_an_outcome(code: str) -> None:
     assert kind.type in {
         "invalid_request_error",
         "authentication_error",
+        "permission_error",
         "rate_limit_error",
         "upstream_error",
         "server_error",
     }
-    assert (kind.status < 500) == (kind.type in {"invalid_request_error", "authentication_error", "rate_limit_error"})
+    assert (kind.status < 500) == (kind.type not in {"upstream_error", "server_error"})
     assert kind.outcome in {
         routerpb.OUTCOME_REJECTED,
         routerpb.OUTCOME_PROVIDER_ERROR,
         routerpb.OUTCOME_TIMEOUT,
         routerpb.OUTCOME_INTERRUPTED,
     }
-    assert not (kind.retryable and kind.status in {400, 401, 404, 405, 413, 422})
+    assert not (kind.retryable and kind.status in {400, 401, 403, 404, 405, 413, 422})
 
 
 def test_every_code_of_the_routers_errors_is_known() -> None:

@@ -23,7 +23,8 @@ SECRET = "se-cret"
 
 def record(key_id: str = "k1", pepper: Pepper = PEPPER, **fields: Any) -> accountspb.KeyRecord:
     """Return a key as the ledger tells of it."""
-    key = accountspb.Key(key_id=key_id, **{"tenant": "acme", "user": "ada", "tier": accountspb.TIER_PREMIUM, **fields})
+    common = {"tenant": "acme", "user": "ada", "tier": accountspb.TIER_PREMIUM, "roles": [accountspb.ROLE_ADMIN]}
+    key = accountspb.Key(key_id=key_id, **{**common, **fields})
     return accountspb.KeyRecord(
         key=key,
         scheme=accountspb.SCHEME_HMAC_SHA256,
@@ -111,7 +112,7 @@ def test_an_imported_key_is_the_ledgers(keys: RecordedKeys, tmp_path: Path) -> N
     key = add_key(file, "acme", "ada", "premium")
     [entry] = parse_keys(file, read_keys_file(file))
     imported = accountspb.KeyRecord(
-        key=accountspb.Key(key_id=entry.key_id, tenant="acme", user="ada", tier=accountspb.TIER_PREMIUM),
+        key=record(entry.key_id).key,
         scheme=accountspb.SCHEME_SALTED_SHA256,
         salt=bytes.fromhex(entry.salt),
         hash=bytes.fromhex(entry.sha256),

@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "content_blocked": Kind(400, "invalid_request_error", False, _REJECTED),
     "context_length_exceeded": Kind(400, "invalid_request_error", False, _REJECTED),
     "invalid_api_key": Kind(401, "authentication_error", False, _REJECTED),
+    "permission_denied": Kind(403, "permission_error", False, _REJECTED),
     "not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "model_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
@@ -63,6 +64,7 @@ EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
     *(
         "invalid_api_key",
+        "permission_denied",
         "model_not_found",
         "body_too_large",
         "too_many_requests",

@@ -564,6 +564,37 @@ class LongPromptRates(_message.Message):
 Global___LongPromptRates: _TypeAlias = LongPromptRates  # noqa: Y015
 
 @_typing.final
+class Visible(_message.Message):
+    """What of a tenant's costs and requests is asked for: all of it, or only what a user has caused, or those who are in a
+    team now, the team's own keys included; whoever has no user is one by the name `key:KEY_ID`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """That of the request."""
+    user: _builtins.str
+    """At most one of the two."""
+    team: _builtins.str
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        user: _builtins.str = ...,
+        team: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["team", b"team", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Visible: _TypeAlias = Visible  # noqa: Y015
+
+@_typing.final
 class GetSpendRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -571,6 +602,7 @@ class GetSpendRequest(_message.Message):
     FROM_DAY_FIELD_NUMBER: _builtins.int
     TO_DAY_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    VISIBLE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     from_day: _builtins.str
     """UTC days, YYYY-MM-DD, both included; at most 366 days."""
@@ -579,6 +611,10 @@ class GetSpendRequest(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___SpendDimension.ValueType]:
         """What `groups` are made by, in this order of their keys; empty: no groups."""
 
+    @_builtins.property
+    def visible(self) -> Global___Visible:
+        """Absent: all of the tenant; so below."""
+
     def __init__(
         self,
         *,
@@ -586,10 +622,11 @@ class GetSpendRequest(_message.Message):
         from_day: _builtins.str = ...,
         to_day: _builtins.str = ...,
         group_by: _abc.Iterable[Global___SpendDimension.ValueType] | None = ...,
+        visible: Global___Visible | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["visible", b"visible"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "group_by", b"group_by", "tenant", b"tenant", "to_day", b"to_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "group_by", b"group_by", "tenant", b"tenant", "to_day", b"to_day", "visible", b"visible"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,17 +796,21 @@ class GetRequestRequest(_message.Message):
 
     TENANT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VISIBLE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     request_id: _builtins.str
+    @_builtins.property
+    def visible(self) -> Global___Visible: ...
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        visible: Global___Visible | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["visible", b"visible"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tenant", b"tenant", "visible", b"visible"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -814,6 +855,7 @@ class ListRequestsRequest(_message.Message):
     ADMITTED_FROM_FIELD_NUMBER: _builtins.int
     ADMITTED_TO_FIELD_NUMBER: _builtins.int
     CLIENT_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VISIBLE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     page_size: _builtins.int
     """1 to 1,000; 0: 50."""
@@ -837,6 +879,8 @@ class ListRequestsRequest(_message.Message):
 
     @_builtins.property
     def admitted_to(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def visible(self) -> Global___Visible: ...
     def __init__(
         self,
         *,
@@ -855,10 +899,11 @@ class ListRequestsRequest(_message.Message):
         admitted_from: _timestamp_pb2.Timestamp | None = ...,
         admitted_to: _timestamp_pb2.Timestamp | None = ...,
         client_request_id: _builtins.str = ...,
+        visible: Global___Visible | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "visible", b"visible"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "cache_status", b"cache_status", "client_request_id", b"client_request_id", "key_id", b"key_id", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "requested_model", b"requested_model", "state", b"state", "target_model", b"target_model", "template", b"template", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_from", b"admitted_from", "admitted_to", b"admitted_to", "cache_status", b"cache_status", "client_request_id", b"client_request_id", "key_id", b"key_id", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "requested_model", b"requested_model", "state", b"state", "target_model", b"target_model", "template", b"template", "tenant", b"tenant", "user", b"user", "visible", b"visible"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

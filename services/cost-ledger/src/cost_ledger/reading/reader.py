@@ -16,6 +16,7 @@ from cost_ledger.primary import Primary
 from cost_ledger.reading import spend
 from cost_ledger.reading.records import Correction, listed, receipt
 from cost_ledger.reading.requests import RequestFilters, RequestListSql, stretches
+from cost_ledger.reading.visible import EVERYTHING, Visible
 from cost_ledger.rows import (
     ATTEMPT_COLUMNS,
     COUNTING_COST,
@@ -44,7 +45,7 @@ _READ_SETTINGS = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
 }
-_REQUEST = f"SELECT {', '.join(REQUEST_COLUMNS)} FROM requests WHERE request_id = $1 AND tenant = $2"  # noqa: S608
+_REQUEST = f"SELECT {', '.join(REQUEST_COLUMNS)} FROM requests WHERE tenant = $1 AND request_id = $2"  # noqa: S608
 _ATTEMPTS = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts WHERE request_id = $1 ORDER BY attempt_number"  # noqa: S608
 _CORRECTIONS = (
     f"SELECT {', '.join(Correction._fields)} FROM corrections WHERE request_id = $1 "  # noqa: S608
@@ -95,7 +96,7 @@ class Reader:
         self._pool = pool
 
     async def spend(
-        self, tenant: str, first: date, last: date, group_by: Sequence[int] = ()
+        self, tenant: str, first: date, last: date, group_by: Sequence[int] = (), visible: Visible = EVERYTHING
     ) -> ledgerpb.GetSpendResponse:
         """Return the tenant's figures between two UTC days, both included, and today's.
 
@@ -107,23 +108,27 @@ class Reader:
             borrowed(self._pool) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            summary = await connection.fetch(spend.SUMMARY, tenant, first, last)
-            [today_row] = await connection.fetch(spend.TODAY, tenant, today)
+            summary = await connection.fetch(spend.summary_statement(visible), tenant, first, last, *visible)
+            [today_row] = await connection.fetch(spend.today_statement(visible), tenant, today, *visible)
             if group_by:
-                combinations = await connection.fetch(spend.combinations_statement(group_by), tenant, first, last)
+                combinations = await connection.fetch(
+                    spend.combinations_statement(group_by, visible), tenant, first, last, *visible
+                )
         response = spend.spend_response(summary, today_row, today.isoformat())
         returned = combinations[: spend.MAX_COMBINATIONS]
         response.groups.extend(spend.combination(row, group_by) for row in returned)
         response.is_truncated = len(combinations) > len(returned)
         return response
 
-    async def request(self, tenant: str, request_id: UUID) -> ledgerpb.RequestRecord | None:
-        """Return one request of the tenant with its attempts; None when it has no such request."""
+    async def request(
+        self, tenant: str, request_id: UUID, visible: Visible = EVERYTHING
+    ) -> ledgerpb.RequestRecord | None:
+        """Return one request of the tenant with its attempts; None when it has none that is visible by this id."""
         async with (
             borrowed(self._pool) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            row = await connection.fetchrow(_REQUEST, request_id, tenant)
+            row = await connection.fetchrow(f"{_REQUEST} AND {visible.condition(3)}", tenant, request_id, *visible)
             if row is None:
                 return None
             attempts = await connection.fetch(_ATTEMPTS, request_id)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from cost_ledger.reading.visible import Visible
 from cost_ledger.rows import REQUEST_COLUMNS
 
 MAX_ROWS_READ = 50_000
@@ -45,6 +46,7 @@ class RequestFilters:
     target_model: str | None = None
     admitted_from: datetime | None = None
     admitted_to: datetime | None = None
+    visible: Visible | None = None
 
     def lowest_id(self) -> UUID:
         """Return a lower bound of the ids of the requests admitted in this time."""
@@ -123,6 +125,9 @@ class RequestListSql:
             self._where.append(f"admitted_at >= {self._filter_argument(filters.admitted_from)}")
         if filters.admitted_to is not None:
             self._where.append(f"admitted_at < {self._filter_argument(filters.admitted_to)}")
+        if filters.visible is not None:
+            marks = [self._filter_argument(value) for value in filters.visible]
+            self._where.append(filters.visible.condition(int(marks[0].removeprefix("$"))))
         of_attempt = [
             f"a.{column} || '' = {self._filter_argument(value)}"
             for column in _OF_ATTEMPT

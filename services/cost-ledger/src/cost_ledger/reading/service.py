@@ -20,6 +20,7 @@ from cost_ledger.prices.price_list import PriceList
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader
 from cost_ledger.reading.requests import RequestFilters
+from cost_ledger.reading.visible import Visible, visible_in
 from servicekit.tracing import bind_call_trace
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
@@ -62,10 +63,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"to_day must not be before from_day, and the range at most {_MAX_DAYS} days",
             )
+        visible = await self._visible(context, request.visible)
         group_by = list(request.group_by)
         if any(dimension not in spend.COLUMNS for dimension in group_by) or len(set(group_by)) < len(group_by):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "group_by must name known dimensions, each once")
-        return await self._read(context, self._reader.spend(request.tenant, first, last, group_by))
+        return await self._read(context, self._reader.spend(request.tenant, first, last, group_by, visible))
 
     async def GetRequest(  # noqa: N802
         self, request: ledgerpb.GetRequestRequest, context: CallContext
@@ -76,7 +78,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
             request_id = uuid.UUID(request.request_id)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request_id must be a UUID")
-        record = await self._read(context, self._reader.request(request.tenant, request_id))
+        visible = await self._visible(context, request.visible)
+        record = await self._read(context, self._reader.request(request.tenant, request_id, visible))
         if record is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "this tenant has no such request")
         return ledgerpb.GetRequestResponse(record=record)
@@ -105,6 +108,12 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     async def _check_tenant(self, context: CallContext, tenant: str) -> None:
         if not tenant or "\0" in tenant:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tenant must be a name")
+
+    async def _visible(self, context: CallContext, message: ledgerpb.Visible) -> Visible:
+        try:
+            return visible_in(message)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     async def _read(self, context: CallContext, answer: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Run a query, unless so many are running that no connection would be free in time."""
@@ -142,14 +151,17 @@ def _filters(request: ledgerpb.ListRequestsRequest) -> RequestFilters:
     names = ("user", "key_id", "requested_model", "provider", "target_model", "template")
     if any("\0" in getattr(request, name) for name in names):
         raise ValueError(f"{', '.join(names)} must be names")
+    visible = visible_in(request.visible)
     return RequestFilters(
         tenant=request.tenant,
+        visible=visible if visible.team or visible.user not in ("", request.user or visible.user) else None,
         client_request_id=vocabulary.client_request_id(request.client_request_id),
         state=vocabulary.REQUEST_STATE.word(request.state) or None,
         outcome=vocabulary.OUTCOME.word(request.outcome) or None,
         template=request.template or None,
         key_id=request.key_id or None,
-        user_id=request.user or None,
+        # By its index; a filter for somebody else finds nothing.
+        user_id=request.user or visible.user or None,
         requested_model=request.requested_model or None,
         cache_status=vocabulary.CACHE_STATUS.word(request.cache_status) or None,
         provider=request.provider or None,

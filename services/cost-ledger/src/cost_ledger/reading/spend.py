@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from cost_ledger.reading.visible import Visible
 from cost_ledger.spend_daily import MONEY, SUMS
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
@@ -31,20 +32,30 @@ _SUM_LIST = ", ".join(
 _SUMS_OVER = "grouping(day, user_id, requested_model)"
 _TOTAL, _BY_DAY, _BY_USER, _BY_MODEL = 7, 3, 5, 6
 _DEAREST_FIRST = "sum(cost_usd) DESC, sum(requests) DESC"
-SUMMARY = f"""
+_SUMMARY = f"""
 SELECT * FROM (
     SELECT {_SUMS_OVER} AS sums_over, day, user_id, requested_model, {_SUM_LIST},
            row_number() OVER (
                PARTITION BY {_SUMS_OVER} ORDER BY day, {_DEAREST_FIRST}, user_id, requested_model
            ) AS place
-    FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3
+    FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3 AND {{visible}}
     GROUP BY GROUPING SETS ((), (day), (user_id), (requested_model))
 ) AS summary WHERE place <= {MAX_GROUPS} ORDER BY place
 """  # noqa: S608 - columns of our own
-TODAY = f"SELECT {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day = $2"  # noqa: S608 - columns of our own
+_TODAY = f"SELECT {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day = $2 AND {{visible}}"  # noqa: S608
 
 
-def combinations_statement(group_by: Sequence[int]) -> str:
+def summary_statement(visible: Visible) -> str:
+    """Return the statement for tenant, first and last day, and what is visible."""
+    return _SUMMARY.format(visible=visible.condition(4))
+
+
+def today_statement(visible: Visible) -> str:
+    """Return the statement for tenant, day, and what is visible."""
+    return _TODAY.format(visible=visible.condition(3))
+
+
+def combinations_statement(group_by: Sequence[int], visible: Visible) -> str:
     """Return the statement that sums by these dimensions, each at most once.
 
     It fetches MAX_COMBINATIONS + 1 rows to detect truncation.
@@ -53,14 +64,15 @@ def combinations_statement(group_by: Sequence[int]) -> str:
     by_day = "day, " if group_by[0] == ledgerpb.SPEND_DIMENSION_DAY else ""
     return (
         f"SELECT {columns}, {_SUM_LIST} FROM spend_daily WHERE tenant = $1 AND day BETWEEN $2 AND $3 "  # noqa: S608
-        f"GROUP BY {columns} ORDER BY {by_day}{_DEAREST_FIRST}, {columns} LIMIT {MAX_COMBINATIONS + 1}"
+        f"AND {visible.condition(4)} GROUP BY {columns} "
+        f"ORDER BY {by_day}{_DEAREST_FIRST}, {columns} LIMIT {MAX_COMBINATIONS + 1}"
     )
 
 
 def spend_response(
     summary: Sequence[asyncpg.Record], today: asyncpg.Record, today_day: str
 ) -> ledgerpb.GetSpendResponse:
-    """Write the rows of SUMMARY and TODAY."""
+    """Write the rows of both statements."""
     total = next(row for row in summary if row["sums_over"] == _TOTAL)  # there is one even of nothing
     return ledgerpb.GetSpendResponse(
         total=figures(total),

@@ -13,6 +13,7 @@ from edge.contracts.validation import JsonBody
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
+from edge.identity import Permission
 from edge.problems import Problem
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -69,6 +70,10 @@ class Contract(Protocol):
     @property
     def is_cacheable(self) -> bool:
         """Whether its answers are kept in the response cache."""
+
+    @property
+    def permission(self) -> Permission:
+        """What its clients need to be allowed."""
 
     @property
     def documentation(self) -> Documentation:

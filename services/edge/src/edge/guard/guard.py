@@ -65,7 +65,7 @@ class Guard:
         try:
             with steps.step("guard"):
                 requested_model = asked.content.requested_model or self._default_model
-                await self._models.require(requested_model)
+                await self._models.require(requested_model, asked.facts.identity)
                 asked = replace(asked, facts=replace(asked.facts, requested_model=requested_model))
                 for check in self._checks:
                     headers |= await check.check(asked)

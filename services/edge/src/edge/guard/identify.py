@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 from fastapi import Depends, Request
 
 from edge.guard.keys import KeyRing
-from edge.identity import Identity
+from edge.identity import Identity, Permission
 from edge.problems import Problem
 
 
@@ -22,7 +22,7 @@ class Identify:
         self.identity_of(request)
 
     def identity_of(self, request: Request, *, takes_api_key_header: bool = False) -> Identity:
-        """Return the owner of the key; Problem (401) when it is not known.
+        """Return the owner of the key; Problem (401) when it is not known, (403) when it is not for this endpoint.
 
         With `takes_api_key_header` a header `x-api-key` goes before `Authorization`. Once found, the owner stays with
         the request.
@@ -38,6 +38,7 @@ class Identify:
         identity = self._keys.identify(key.strip())
         if identity is None:
             raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
+        identity.require_endpoint(request.scope["path"])
         state["identity"] = identity
         return identity
 
@@ -49,3 +50,12 @@ def _identity(request: Request) -> Identity:
 
 Caller: TypeAlias = Annotated[Identity, Depends(_identity)]
 """The identity of a request to an endpoint that depends on `Identify`."""
+
+
+def requires(permission: Permission) -> Any:
+    """Return the dependency of an endpoint that needs a permission: Problem (403) without it."""
+
+    async def require(caller: Caller) -> None:
+        caller.require(permission)
+
+    return Depends(require)

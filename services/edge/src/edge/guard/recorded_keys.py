@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from edge.identity import Identity
+from edge.identity import Identity, Rights, rights_of
 from edge.metrics import Metrics
 from servicekit.pepper import Pepper
 from spillway.accounts.v1 import accounts_pb2 as accountspb
@@ -23,6 +23,7 @@ MAX_KEYS = 200_000
 # Requests of a key that no user owns are on record under this prefix and its id.
 _KEY_PREFIX = "key:"
 _TIERS = {value.number: value.name.removeprefix("TIER_").lower() for value in accountspb.Tier.DESCRIPTOR.values}
+_ROLES = {value.number: value.name.removeprefix("ROLE_").lower() for value in accountspb.Role.DESCRIPTOR.values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class RecordedKeys:
         self._max_keys = max_keys
         self._keys: dict[str, _RecordedKey | None] = {}
         self._logged: set[str] = set()
+        self._rights: dict[Rights, Rights] = {}
 
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._keys
@@ -74,7 +76,7 @@ class RecordedKeys:
 
     def replace(self, records: Iterable[accountspb.KeyRecord]) -> None:
         """Take these keys and no others."""
-        self._keys = {}
+        self._keys, self._rights = {}, {}
         self.apply(records)
 
     def _read(self, record: accountspb.KeyRecord) -> _RecordedKey | None:
@@ -91,12 +93,23 @@ class RecordedKeys:
             return None
         return _RecordedKey(
             identity=Identity(
-                key.key_id, key.tenant, key.user or _KEY_PREFIX + key.key_id, _TIERS.get(key.tier, "free")
+                key.key_id,
+                key.tenant,
+                key.user or _KEY_PREFIX + key.key_id,
+                _TIERS.get(key.tier, "free"),
+                key.team,
+                self._rights_of(key),
             ),
             hash=record.hash,
             salt=record.salt if is_salted else None,
             expires_at=key.expires_at.ToMilliseconds() / 1000 if key.HasField("expires_at") else math.inf,
         )
+
+    def _rights_of(self, key: accountspb.Key) -> Rights:
+        # Most keys have the same as others: one object for all of them.
+        roles = [_ROLES.get(role, "") for role in key.roles]
+        rights = rights_of(roles, key.models, key.endpoints)
+        return self._rights.setdefault(rights, rights)
 
     def _note_unusable(self, reason: str, key_id: str) -> None:
         self._metrics.account_keys_unusable.labels(reason).inc()

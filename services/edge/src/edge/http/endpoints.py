@@ -73,6 +73,7 @@ class ContractEndpoint:
         """Answer one request."""
         contract = self._contract
         identity = self._identify.identity_of(request, takes_api_key_header=contract.takes_api_key_header)
+        identity.require(contract.permission)
         place = request.state.until_end.enter_context(self._capacity.place(identity.key_id))
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, request.headers)

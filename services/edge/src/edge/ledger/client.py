@@ -33,18 +33,24 @@ class LedgerClient:
         return PriceBook(Price.from_proto(price) for price in response.prices)
 
     async def spend(
-        self, tenant: str, from_day: str, to_day: str, group_by: Sequence[ledgerpb.SpendDimension.ValueType] = ()
+        self,
+        visible: ledgerpb.Visible,
+        from_day: str,
+        to_day: str,
+        group_by: Sequence[ledgerpb.SpendDimension.ValueType] = (),
     ) -> ledgerpb.GetSpendResponse:
-        """Return the tenant's figures between two UTC days (YYYY-MM-DD), both included."""
-        request = ledgerpb.GetSpendRequest(tenant=tenant, from_day=from_day, to_day=to_day, group_by=group_by)
+        """Return the figures of what is visible between two UTC days (YYYY-MM-DD), both included."""
+        request = ledgerpb.GetSpendRequest(
+            tenant=visible.tenant, visible=visible, from_day=from_day, to_day=to_day, group_by=group_by
+        )
         try:
             return await self._stub.GetSpend(request, timeout=_TIMEOUT_SECONDS, metadata=trace_metadata())
         except grpc.aio.AioRpcError as error:
             raise _problem_of(error) from error
 
-    async def receipt(self, tenant: str, request_id: str) -> ledgerpb.RequestRecord:
-        """Return the receipt of one request of the tenant; Problem (404) when it has no such request."""
-        request = ledgerpb.GetRequestRequest(tenant=tenant, request_id=request_id)
+    async def receipt(self, visible: ledgerpb.Visible, request_id: str) -> ledgerpb.RequestRecord:
+        """Return the receipt of one request; Problem (404) when none that is visible has this id."""
+        request = ledgerpb.GetRequestRequest(tenant=visible.tenant, visible=visible, request_id=request_id)
         try:
             response = await self._stub.GetRequest(request, timeout=_TIMEOUT_SECONDS, metadata=trace_metadata())
         except grpc.aio.AioRpcError as error:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from edge.cache.exact import TTL_SECONDS
-from edge.guard.identify import Caller, Identify
+from edge.guard.identify import Caller, Identify, requires
 from edge.http.responses import json_response
 from edge.ledger.client import LedgerClient
+from edge.ledger.visible import visible_to
 from edge.problems import Problem
 from edge.reports.csv import CsvStream, CsvTable, csv_headers
 from edge.reports.examples import CACHE_STATS, COSTS, MODEL, MODELS, RECEIPT, REQUESTS
@@ -34,7 +35,7 @@ _REQUEST_TABLE = CsvTable(REQUEST_KEYS)
 
 @dataclass(frozen=True, slots=True)
 class ReportEndpoints:
-    """Every report covers the tenant of the caller's key and no other."""
+    """Every report covers what the caller may see of its tenant: its own, its team's, or all of it."""
 
     identify: Identify
     models: ModelList
@@ -46,19 +47,22 @@ class ReportEndpoints:
         router.add_api_route("/v1/models", self.list_models, methods=["GET"], **MODELS)
         # The name of a model may contain slashes.
         router.add_api_route("/v1/models/{model:path}", self.show_model, methods=["GET"], **MODEL)
-        router.add_api_route("/v1/costs", self.costs, methods=["GET"], **COSTS)
-        router.add_api_route("/v1/requests", self.requests, methods=["GET"], **REQUESTS)
-        router.add_api_route("/v1/requests/{request_id}", self.receipt, methods=["GET"], **RECEIPT)
-        router.add_api_route("/v1/cache/stats", self.cache_stats, methods=["GET"], **CACHE_STATS)
+        usage: Json = {"methods": ["GET"], "dependencies": [requires("usage:read")]}
+        router.add_api_route("/v1/costs", self.costs, **usage, **COSTS)
+        router.add_api_route("/v1/requests", self.requests, **usage, **REQUESTS)
+        router.add_api_route("/v1/requests/{request_id}", self.receipt, **usage, **RECEIPT)
+        router.add_api_route("/v1/cache/stats", self.cache_stats, **usage, **CACHE_STATS)
         return router
 
-    async def list_models(self) -> Json:
-        """List the models that a request may name."""
-        return {"object": "list", "data": [_model(name) for name in await self.models.known()]}
+    async def list_models(self, caller: Caller) -> Json:
+        """List the models that a request of the caller may name."""
+        return {"object": "list", "data": [_model(name) for name in filter(caller.may_use, await self.models.known())]}
 
-    async def show_model(self, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]) -> Json:
+    async def show_model(
+        self, caller: Caller, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]
+    ) -> Json:
         """Show one of the models that a request may name."""
-        await self.models.require(model)
+        await self.models.require(model, caller)
         return _model(model)
 
     async def costs(self, request: Request, caller: Caller, query: Annotated[CostsQuery, Query()]) -> Response:
@@ -68,7 +72,7 @@ class ReportEndpoints:
         if is_csv and not names:
             names = ["day"]
         dimensions = [DIMENSIONS[name] for name in names]
-        spend = await self.ledger.spend(caller.tenant, str(days.first), str(days.last), dimensions)
+        spend = await self.ledger.spend(visible_to(caller), str(days.first), str(days.last), dimensions)
         if is_csv:
             headers = csv_headers(f"spillway-costs-{days.first}-{days.last}")
             if spend.is_truncated:
@@ -86,7 +90,7 @@ class ReportEndpoints:
 
     async def requests(self, request: Request, caller: Caller, query: Annotated[RequestsQuery, Query()]) -> Response:
         """List requests, newest first, in pages; CSV without a limit exports all that match, up to 100,000."""
-        listing, is_csv = query.to_proto(caller.tenant), query.is_csv(request)
+        listing, is_csv = query.to_proto(visible_to(caller)), query.is_csv(request)
         is_export = is_csv and query.limit is None
         if is_export:
             listing.page_size = MAX_PAGE_SIZE
@@ -111,12 +115,12 @@ class ReportEndpoints:
             canonical = str(uuid.UUID(request_id))
         except ValueError as error:
             raise Problem("request_not_found", f"{request_id!r} is no request id", param="request_id") from error
-        return receipt_object(await self.ledger.receipt(caller.tenant, canonical))
+        return receipt_object(await self.ledger.receipt(visible_to(caller), canonical))
 
     async def cache_stats(self, caller: Caller) -> Json:
         """Return how often the response cache answered over the last 30 days, and what that saved."""
         days = day_range()
-        total = (await self.ledger.spend(caller.tenant, str(days.first), str(days.last))).total
+        total = (await self.ledger.spend(visible_to(caller), str(days.first), str(days.last))).total
         look_ups = total.cache_hits + total.cache_misses
         return {
             "from": str(days.first),

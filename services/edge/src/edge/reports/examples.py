@@ -57,7 +57,7 @@ _RECEIPT = {
 
 def _report(description: str, example: Any, *codes: str) -> Json:
     return {
-        "responses": {200: json_answer(description, example), **errors("invalid_api_key", *codes)},
+        "responses": {200: json_answer(description, example), **errors("invalid_api_key", "permission_denied", *codes)},
         "openapi_extra": {"security": BEARER},
     }
 

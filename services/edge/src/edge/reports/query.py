@@ -140,12 +140,13 @@ class RequestsQuery(_Query):
     )
     cursor: _Name | None = Field(default=None, description="`next_cursor` of the previous page, with the same filters.")
 
-    def to_proto(self, tenant: str) -> ledgerpb.ListRequestsRequest:
+    def to_proto(self, visible: ledgerpb.Visible) -> ledgerpb.ListRequestsRequest:
         """Return the request to the ledger; Problem (400) when the range is empty."""
         if self.from_ and self.to and self.from_ >= self.to:
             raise Problem("invalid_request", f"from ({self.from_}) is not before to ({self.to})", param="from")
         request = ledgerpb.ListRequestsRequest(
-            tenant=tenant,
+            tenant=visible.tenant,
+            visible=visible,
             page_size=self.limit or 0,
             page_token=self.cursor or "",
             user=self.user or "",

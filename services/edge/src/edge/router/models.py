@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from edge.identity import Identity
 from edge.problems import Problem
 from edge.router.client import RouterClient
 from spillway.router.v1 import router_pb2 as routerpb
@@ -33,13 +34,15 @@ class ModelList:
         """Ask the router anew; Problem when it does not answer."""
         self._models = {model.route: model for model in await self._router.list_models()}
 
-    async def require(self, name: str) -> None:
-        """Return if the model exists; Problem (404) when not. A name not seen yet makes the list be fetched anew."""
-        if name in self._models:
-            return
-        await self._refresh_for_unknown()
+    async def require(self, name: str, caller: Identity) -> None:
+        """Return if the model exists for the caller; Problem (404) when not, which names those that do.
+
+        A name not seen yet makes the list be fetched anew.
+        """
         if name not in self._models:
-            known = ", ".join(sorted(self._models))
+            await self._refresh_for_unknown()
+        if name not in self._models or not caller.may_use(name):
+            known = ", ".join(sorted(filter(caller.may_use, self._models)))
             raise Problem(
                 "model_not_found",
                 f"model {name[:_MAX_NAME_LENGTH]!r} does not exist; there are: {known}",

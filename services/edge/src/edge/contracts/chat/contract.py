@@ -15,6 +15,7 @@ from edge.contracts.validation import JsonBody, validate
 from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
+from edge.identity import Permission
 from edge.problems import CHAT_ERRORS, Problem
 
 
@@ -24,6 +25,7 @@ class ChatContract:
     paths = ("/chat", "/v1/chat")
     takes_api_key_header = False
     is_cacheable = True
+    permission: Permission = "chat"
     documentation = Documentation(
         tag="chat",
         summary="Chat",

@@ -14,6 +14,7 @@ from edge.contracts.validation import JsonBody, validate
 from edge.conversation import EmbeddingInput
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
+from edge.identity import Permission
 from edge.problems import EMBEDDING_ERRORS, Problem
 
 
@@ -23,6 +24,7 @@ class EmbeddingsContract:
     paths = ("/v1/embeddings",)
     takes_api_key_header = False
     is_cacheable = False
+    permission: Permission = "embeddings"
     documentation = Documentation(
         tag="embeddings",
         summary="Embeddings",

@@ -14,6 +14,7 @@ from edge.contracts.validation import JsonBody, validate
 from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
+from edge.identity import Permission
 from edge.problems import CHAT_ERRORS, Problem
 
 
@@ -23,6 +24,7 @@ class MessagesContract:
     paths = ("/v1/messages",)
     takes_api_key_header = True
     is_cacheable = True
+    permission: Permission = "chat"
     documentation = Documentation(
         tag="chat",
         summary="Messages",

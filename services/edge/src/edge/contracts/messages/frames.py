@@ -28,6 +28,7 @@ Json = dict[str, Any]
 # How the Anthropic Messages API calls the same statuses.
 _ERROR_TYPES: Mapping[int, str] = {
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
