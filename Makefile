@@ -65,6 +65,10 @@ torture: setup ## Kill everything under fifty clients for SECONDS=600, compare t
 overload: setup ## 500 slow readers, hostile connections and a hostile vendor for SECONDS=120; ends with a verdict (SEED=N)
 	@$(BIN)/python -m tests.overload.run --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
+.PHONY: limits-proof
+limits-proof: setup ## Three edges under 200 callers for SECONDS=60; what was let through against each limit
+	@$(BIN)/python -m tests.limits.run --seconds $(or $(SECONDS),60)
+
 .PHONY: fuzz
 fuzz: setup ## Inputs that nobody thought of at every parser for SECONDS=600; status 1 and the input on a fault (SEED=N)
 	@$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGETS)

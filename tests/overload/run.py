@@ -131,7 +131,7 @@ def running_system(home: Path) -> Iterator[System]:
         with _running("spillway up", command, home / "up.log", "is up after", {**os.environ, **own}):
             run = orjson.loads((home / "run.json").read_bytes())
             key = (home / "development-key").read_text().strip()
-            keys = [add_key(home / "keys.yaml", *who) for who in (("hostile", "eve", "free"), ("acme", "bob", "free"))]
+            keys = [add_key(home / "keys.yaml", *who) for who in (("hostile", "eve", "test"), ("acme", "bob", "test"))]
             yield System(run, key, *keys)
 
 

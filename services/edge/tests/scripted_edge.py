@@ -40,6 +40,9 @@ from edge.http.endpoints import ContractEndpoint
 from edge.http.readers import BodyReaders
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
+from edge.limits.check import Limits
+from edge.limits.leases import Leases
+from edge.limits.rules import Rules
 from edge.metrics import Metrics
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
@@ -135,9 +138,14 @@ async def running_edge(
     look_up_timeout_seconds: float = 5.0,
     redis_checks: Sequence[RedisCheck] = (),
     open_output_stage: Callable[[Conversation], OutputStage] = lambda _: PassOn(),
+    rules: Rules | None = None,
+    edges: int = 1,
     policy: str = "",
 ) -> AsyncIterator[Edge]:
-    """Run the parts while the block runs; the answers are not priced. `policy` is the YAML of the guardrails."""
+    """Run the parts while the block runs; the answers are not priced.
+
+    So many edges share the limits of the `rules`; `policy` is the YAML of the guardrails.
+    """
     policy_file = folder / "guardrails.yaml" if policy else None
     if policy_file is not None:
         policy_file.write_text(policy, encoding="utf-8")
@@ -149,7 +157,8 @@ async def running_edge(
         store = RedisStore(client, look_up_timeout_seconds)
         emitter = Emitter(store, spool, metrics)
         quotes = Quotes(LedgerClient(ledger_channel), metrics)
-        admission = Admission(store, emitter, redis_checks, metrics)
+        limits = [] if rules is None else [Limits(rules, Leases(store), lambda: edges, metrics)]
+        admission = Admission(store, emitter, [*redis_checks, *limits], metrics)
         guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
         guard = Guard(ModelList(router_client), "default", [PromptLimit(1000)], admission, guardrails)
         identify = Identify(load_keys(folder / "keys.yaml"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -108,30 +107,6 @@ async def test_who_cannot_begin_is_refused_soon(edge: Edge) -> None:
     assert all(b"more requests come than can be begun" in each.content for each in late)
     assert {200} == {(await each.done()).status for each in (*first, waiting)}
     assert 17 == len(edge.router.requests)
-
-
-async def test_who_finds_the_queue_full_is_refused_at_once(edge: Edge, counted: Callable[..., float]) -> None:
-    """Before the body is looked at, which is wrong here."""
-    begins = asyncio.Event()
-    edge.router.script = [waits_for(begins), started(), texts("Paris"), attempted(), STOP]
-    app = edge.app()
-    first = [edge.visit("/chat", {"query": f"q{number}"}, app=app) for number in range(16)]
-    await begun(edge, 16)
-    waiting = [edge.visit("/chat", {"query": f"w{number}"}, app=app) for number in range(64)]
-    await asyncio.sleep(0.02)
-
-    loop = asyncio.get_running_loop()
-    started_at = loop.time()
-    refused = await edge.visit("/v1/chat/completions", ["no request"], app=app).done()
-    seconds = loop.time() - started_at
-    begins.set()
-
-    assert 503 == refused.status
-    assert "overloaded" == refused.json["error"]["code"]
-    assert "1" == refused.headers["retry-after"]
-    assert seconds < 0.05
-    assert 1 == counted("edge_refusals_total", reason="overloaded")
-    assert {200} == {(await each.done()).status for each in (*first, *waiting)}
 
 
 async def test_an_answer_that_is_long_in_coming_keeps_nobody_from_beginning(edge: Edge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from edge.contracts.chat.contract import ChatContract
 from edge.contracts.messages.contract import MessagesContract
+from edge.guard.capacity import Capacity
 from edge.guard.identify import Caller, Identify
 from edge.guard.keys import KeyRing, add_key, load_keys
 from edge.http.app import create_app
@@ -27,7 +29,13 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, KeyRing]:
 
 
 @pytest.fixture
-async def client(key: tuple[str, KeyRing]) -> AsyncIterator[httpx2.AsyncClient]:
+def capacity() -> Capacity:
+    """Return the places of the application."""
+    return Capacity(100, 100, 1000)
+
+
+@pytest.fixture
+async def client(key: tuple[str, KeyRing], capacity: Capacity) -> AsyncIterator[httpx2.AsyncClient]:
     """Yield a client of an application with two contracts, a report and a probe."""
     identify = Identify(key[1])
     contracts, reports, probes = APIRouter(), APIRouter(dependencies=[Depends(identify)]), APIRouter()
@@ -48,7 +56,11 @@ async def client(key: tuple[str, KeyRing]) -> AsyncIterator[httpx2.AsyncClient]:
     reports.add_api_route("/v1/costs", report, methods=["DELETE"])
     probes.add_api_route("/health", probe, methods=["GET"])
     app = create_app(
-        [contracts, reports, probes], [ChatContract(), MessagesContract()], Metrics(CollectorRegistry()), identify
+        [contracts, reports, probes],
+        [ChatContract(), MessagesContract()],
+        Metrics(CollectorRegistry()),
+        identify,
+        capacity,
     )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://edge") as client:
         yield client
@@ -152,3 +164,27 @@ async def test_strangers_cannot_fill_the_log(client: httpx2.AsyncClient) -> None
 
     assert {"request_rejected"} == {line["event"] for line in logged}
     assert 0 < len(logged) <= 50
+
+
+async def test_who_finds_the_queue_full_is_refused_before_the_body_is_read(
+    client: httpx2.AsyncClient, key: tuple[str, KeyRing], capacity: Capacity
+) -> None:
+    """Of the contracts only: who wants to know how things stand is told."""
+    owner = {"authorization": f"Bearer {key[0]}"}
+    turns = capacity.turns
+    for _ in range(16):
+        await turns.take()
+    waiting = [asyncio.create_task(turns.take(waited_seconds=-60.0)) for _ in range(64)]
+    await asyncio.sleep(0)
+
+    refused = await client.post("/v1/messages", headers=owner, content=b"no JSON")
+    assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
+    assert "overloaded" == refused.json()["error"]["details"]["error_code"]
+    assert 401 == (await client.post("/v1/messages")).status_code
+    assert 200 == (await client.get("/v1/costs", headers=owner)).status_code
+
+    turns.give_back(0.0)
+    assert 200 == (await client.post("/v1/messages", headers=owner)).status_code
+    for _ in range(15 + 64):
+        turns.give_back(0.0)
+    await asyncio.gather(*waiting)

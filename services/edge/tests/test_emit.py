@@ -78,7 +78,7 @@ async def _fake_client(fake: FakeRedis) -> AsyncIterator[redis.Redis]:
 
 async def test_a_command_travels_beside_the_settled_event(emitter: Emitter, valkey: redis.Redis) -> None:
     """In the same round trip."""
-    assert await emitter.settle(event("one"), ("SET", "k", b"answer", "EX", 100))
+    assert await emitter.settle(event("one"), [("SET", "k", b"answer", "EX", 100)])
 
     assert (b"answer", 100) == (await valkey.get("k"), await valkey.ttl("k"))
     assert ["one"] == await recorded(valkey)
@@ -94,7 +94,7 @@ async def test_without_a_command_only_the_event_is_recorded(emitter: Emitter, va
 async def test_while_redis_is_away_events_wait_in_the_spool(away: Emitter, spool: Spool, counted: Counted) -> None:
     """Settlement goes on and says that the command beside it was not run; it is counted."""
     assert not await away.settle(event("one"))
-    assert not await away.settle(event("two"), ("SET", "k", b"answer"))
+    assert not await away.settle(event("two"), [("SET", "k", b"answer")])
     await away.replay()
 
     assert ["one", "two"] == await waiting(spool)
@@ -107,7 +107,7 @@ async def test_when_redis_is_back_events_are_replayed_in_order(
     """More than one batch of them, then the spool is empty."""
     names = [f"e{number}" for number in range(450)]
     for name in names:
-        await away.settle(event(name), None)
+        await away.settle(event(name))
     await emitter.replay()
 
     assert names == await recorded(valkey)
@@ -131,7 +131,7 @@ async def test_the_spool_of_an_earlier_process_is_replayed(
 async def test_nothing_may_be_spent_that_cannot_be_recorded(away: Emitter, spool: Spool) -> None:
     """Redis away and the disk full: the request is refused with 503, and may come again."""
     spool._connection.execute("PRAGMA max_page_count = 1")
-    await away.settle(event("fills the last page" * 10_000), None)
+    await away.settle(event("fills the last page" * 10_000))
     with pytest.raises(Problem) as caught:
         await away.spool_admitted(event("one" * 10_000).SerializeToString())
 
@@ -146,7 +146,7 @@ async def test_what_waits_in_the_spool_is_told_before_the_process_ends(
     emitter: Emitter, away: Emitter, spool: Spool, valkey: redis.Redis
 ) -> None:
     """Redis was slow for the last event of an edge that ends, and its spool may go with it: Redis has it in the end."""
-    await away.settle(event("last"), None)
+    await away.settle(event("last"))
     assert ["last"] == await waiting(spool)
     await emitter.close()
 
@@ -156,7 +156,7 @@ async def test_what_waits_in_the_spool_is_told_before_the_process_ends(
 
 async def test_a_redis_that_is_away_does_not_keep_the_process(away: Emitter, spool: Spool) -> None:
     """The edge ends after some seconds, and the event is in the file."""
-    await away.settle(event("last"), None)
+    await away.settle(event("last"))
     async with asyncio.timeout(60):
         await away.close()
 
@@ -183,7 +183,7 @@ async def test_what_has_begun_can_still_be_recorded_when_nothing_may_begin(
         while await is_admitted(emitter, event("one" * 200)):
             admitted += 1
         for _ in range(10):
-            await emitter.settle(event("the end of a request that was running"), None)
+            await emitter.settle(event("the end of a request that was running"))
 
     assert admitted > 100
     assert (admitted + 10, 0) == (small.depth, counted("edge_cost_events_lost_total"))
@@ -194,7 +194,7 @@ async def test_a_settled_event_that_nobody_takes_is_counted(away: Emitter, spool
     """The admitted one is recorded, so the ledger shows the request as unsettled; the answer is out already."""
     spool._connection.execute("PRAGMA max_page_count = 1")
 
-    assert not await away.settle(event("one" * 10_000), None)
+    assert not await away.settle(event("one" * 10_000))
     assert 1 == counted("edge_cost_events_lost_total")
 
 
@@ -284,7 +284,7 @@ async def test_a_settlement_goes_on_when_its_caller_is_cancelled(
     await fake_client.ping()
     fake.answers.clear()
     emitter = Emitter(RedisStore(fake_client, PATIENT), spool, metrics)
-    settling = asyncio.create_task(emitter.settle(event("one"), ("SET", "k", b"answer")))
+    settling = asyncio.create_task(emitter.settle(event("one"), [("SET", "k", b"answer")]))
     await asyncio.sleep(0)
     settling.cancel()
     await asyncio.wait((settling,))
@@ -316,7 +316,7 @@ async def test_events_that_a_restarted_redis_lost_are_resent(
         await emitter.replay()
         before = own_valkey.written_bytes()
         for name in ("one", "two", "three"):
-            await emitter.settle(event(name), None)
+            await emitter.settle(event(name))
         await emitter.settle(event("four"))
         own_valkey.kill()
         own_valkey.cut(before)
@@ -354,7 +354,7 @@ async def test_nothing_is_resent_to_a_redis_that_did_not_restart(
 ) -> None:
     """However often it is asked."""
     await emitter.replay()
-    await emitter.settle(event("one"), None)
+    await emitter.settle(event("one"))
     for _ in range(3):
         await emitter.replay()
 

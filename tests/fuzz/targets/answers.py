@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,7 @@ from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.contract import MessagesContract
 from edge.contracts.validation import JsonBody
 from edge.conversation import Content, Conversation
+from edge.events.reservation import Reservation
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.exchange.output_stage import PassOn
 from edge.exchange.settlement import Ending, Receipt, Settlement
@@ -56,7 +57,14 @@ class _Unrecorded(Settlement):
     def __init__(self) -> None:
         pass
 
-    async def settle(self, _facts: RequestFacts, _look_up: LookUp, ending: Ending, _cache: ResponseCache) -> Receipt:
+    async def settle(
+        self,
+        _facts: RequestFacts,
+        _look_up: LookUp,
+        ending: Ending,
+        _cache: ResponseCache,
+        _reservations: Sequence[Reservation] = (),
+    ) -> Receipt:
         """Return the receipt of an answer that costs nothing."""
         return Receipt(ending, [FREE], [""], stored=False, saved_cost_usd=Decimal(0))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 from starlette.types import ASGIApp
@@ -45,12 +47,17 @@ from edge.http.server import HttpServer, listen, max_connections
 from edge.ledger.client import LedgerClient
 from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
 from edge.ledger.quotes import Quotes
+from edge.limits.check import Limits
+from edge.limits.edges import PRESENCE_INTERVAL_SECONDS, Edges
+from edge.limits.leases import RENEW_INTERVAL_SECONDS, Leases
+from edge.limits.rules import DEFAULT_RULES, LimitsError, Rule, Rules, parse_limits
 from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
+from servicekit.followed_file import FollowedFile
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
@@ -67,8 +74,9 @@ from servicekit.transport import open_transport
 log = structlog.get_logger()
 
 _MODELS_INTERVAL_SECONDS = 5.0
+_LIMITS_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
-_UNUSABLE = (KeysError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
+_UNUSABLE = (KeysError, LimitsError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
 
 
 async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
@@ -104,7 +112,11 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     models, quotes = ModelList(router), Quotes(ledger, metrics)
     limit = settings.max_spend_usd_per_day
     ceilings = [] if limit is None else [SpendCeiling(limit, is_cluster=store.is_cluster)]
-    admission = Admission(store, emitter, ceilings, metrics)
+    rules = Rules(DEFAULT_RULES)
+    limits_file = _follow_limits(settings.limits_file, rules, metrics)
+    leases, edges = Leases(store), Edges(store)
+    limits = Limits(rules, leases, edges.count, metrics)
+    admission = Admission(store, emitter, [*ceilings, limits], metrics)
     readers = BodyReaders(mother, metrics)
     guardrails = Guardrails(policy, readers.inspect, metrics)
     guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission, guardrails)
@@ -148,8 +160,12 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         asyncio.create_task(repeat("follow_keys", FOLLOW_INTERVAL_SECONDS, account_keys.turn)),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
         asyncio.create_task(repeat("watch_guardrails", POLICY_INTERVAL_SECONDS, policy.check)),
+        asyncio.create_task(repeat("renew_leases", RENEW_INTERVAL_SECONDS, leases.renew)),
+        asyncio.create_task(repeat("be_present", PRESENCE_INTERVAL_SECONDS, edges.be_present)),
         asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
     ]
+    if limits_file is not None:
+        background.append(asyncio.create_task(repeat("watch_limits", _LIMITS_INTERVAL_SECONDS, limits_file.check)))
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         await _serve_http(app, settings, stop, health, metrics)
@@ -159,11 +175,26 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
+        await edges.leave()
         await spool.close()
         await redis_client.aclose()
         await router_channel.close()
         await ledger_channel.close()
     log.info("stopped")
+
+
+def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> FollowedFile[Sequence[Rule]] | None:
+    """Put the limits of a file in force; None when there is no file."""
+    if path is None:
+        return None
+
+    def put_in_force(found: Sequence[Rule]) -> dict[str, int]:
+        rules.replace(found)
+        return {"limits": len(found)}
+
+    followed = FollowedFile(path, parse_limits, LimitsError, put_in_force, metrics.limits_stale, "limits")
+    rules.replace(followed.first)
+    return followed
 
 
 async def _serve_http(

@@ -65,6 +65,22 @@ class Metrics(MetricTable):
     checks_skipped = counter(
         "edge_checks_skipped_total", "Checks that let a request pass unchecked because Redis was unavailable."
     )
+    limits_exceeded = counter(
+        "edge_limits_exceeded_total", "Requests refused by a limit, by its name and unit.", "limit", "unit"
+    )
+    limits_exceeded_in_shadow = counter(
+        "edge_limits_exceeded_in_shadow_total",
+        "Requests that a limit in shadow mode would have refused.",
+        "limit",
+        "unit",
+    )
+    limits_decided_alone = counter(
+        "edge_limits_decided_alone_total",
+        "Requests held to this edge's own part of their limits because Redis was unavailable.",
+    )
+    limits_stale = gauge(
+        "edge_limits_stale", "1 while the limits file on disk is refused and the limits of an older one are in force."
+    )
     open_streams = gauge("edge_open_streams", "Chat and embedding requests in progress.")
     loop_lag = histogram(
         "edge_event_loop_lag_seconds",

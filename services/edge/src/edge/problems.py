@@ -40,6 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
+    "rate_limit_exceeded": Kind(429, "rate_limit_error", True, _REJECTED),
     "too_many_requests": Kind(429, "rate_limit_error", True, _REJECTED),
     "headers_too_large": Kind(431, "invalid_request_error", False, _REJECTED),
     "spend_limit_reached": Kind(429, "rate_limit_error", False, _REJECTED),
@@ -62,16 +63,9 @@ KINDS: Mapping[str, Kind] = {
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
-    *(
-        "invalid_api_key",
-        "permission_denied",
-        "model_not_found",
-        "body_too_large",
-        "too_many_requests",
-        "rate_limited",
-        "spend_limit_reached",
-    ),
-    *("all_targets_failed", "deadline_exceeded", "router_unavailable", "overloaded", "spend_unrecordable"),
+    *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
+    *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "all_targets_failed", "deadline_exceeded"),
+    *("router_unavailable", "overloaded", "spend_unrecordable"),
 )
 CHAT_ERRORS = (*EMBEDDING_ERRORS, "unknown_field", "unsupported_parameter", "answer_too_long")
 
@@ -88,10 +82,12 @@ class Problem(Exception):
         retry_after_seconds: float | None = None,
         retryable: bool = True,
         provider_code: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """`retryable=False` says that a retry cannot help although it often does after such an error.
 
         `provider_code` is what the provider calls its fault with the request: clients know the vendor's codes.
+        `headers` go with the error besides those of its kind.
         """
         super().__init__(message)
         self.code = code
@@ -101,6 +97,7 @@ class Problem(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.retryable = retryable and self.kind.retryable
         self.client_code = provider_code or code
+        self._headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body: OpenAI's error object, and whether a retry can help."""
@@ -117,7 +114,7 @@ class Problem(Exception):
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this error."""
         # The vendors' own clients read this; without it they retry after every 429 and 5xx.
-        headers = {"x-should-retry": "true" if self.retryable else "false"}
+        headers = {"x-should-retry": "true" if self.retryable else "false", **self._headers}
         if self.kind.status == 401:
             headers["www-authenticate"] = "Bearer"
         if self.retry_after_seconds is not None:

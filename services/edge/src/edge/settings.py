@@ -37,6 +37,9 @@ class Settings(RedisSettings):
     key_pepper_file: Path | None = None
     """A file with the pepper of the ledger's API keys, the same as `COST_LEDGER_KEY_PEPPER_FILE`; read at the start.
     Keys that were imported from a key file need none."""
+    limits_file: Path | None = None
+    """Limits of requests, tokens and streams; see `limits/rules.py`. Followed like the keys (`edge_limits_stale`).
+    Unset: each user of the tiers free, premium and enterprise has 10, 50 and 500 requests a minute."""
     spool_file: Path = Path("cost-events.sqlite")
     """Where cost events wait while Redis is away; each edge needs a file of its own."""
     spool_max_bytes: int = Field(default=2**30, ge=2**16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -49,10 +49,10 @@ class Emitter:
                 "spend_unrecordable", "the gateway cannot record what this request would cost; try again later"
             ) from error
 
-    async def settle(self, event: ledgerpb.CostEvent, beside: Command | None = None) -> bool:
-        """Record a settled event, and run the command `beside` it in the same round trip; False when Redis is away.
+    async def settle(self, event: ledgerpb.CostEvent, beside: Sequence[Command] = ()) -> bool:
+        """Record a settled event, and run the commands `beside` it in the same round trip; False when Redis is away.
 
-        `beside` is then not run. Goes on to its end when the caller is cancelled.
+        They are then not run. Goes on to its end when the caller is cancelled.
         """
         return await asyncio.shield(self._track(self._settle(event.SerializeToString(), beside)))
 
@@ -105,7 +105,7 @@ class Emitter:
         task.add_done_callback(self._under_way.discard)
         return task
 
-    async def _settle(self, payload: bytes, beside: Command | None) -> bool:
+    async def _settle(self, payload: bytes, beside: Sequence[Command]) -> bool:
         try:
             await self._store.settle(payload, beside)
         except RedisAway:

@@ -63,13 +63,21 @@ class RedisStore:
         value: bytes | None = await self._bounded(stored, self._look_up_timeout)
         return value
 
-    async def settle(self, event: bytes, beside: Command | None) -> None:
-        """Record the settled event and run the command `beside` it."""
+    async def settle(self, event: bytes, beside: Sequence[Command]) -> None:
+        """Record the settled event and run the commands `beside` it."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xadd(COST_EVENTS, {"event": event})
-        if beside is not None:
-            pipeline.execute_command(*beside)
+        for command in beside:
+            pipeline.execute_command(*command)
         await self._bounded(pipeline.execute(), _SETTLE_TIMEOUT_SECONDS)
+
+    async def run(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """Run commands in one go; return their replies."""
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: Sequence[Any] = await self._bounded(pipeline.execute(), _SETTLE_TIMEOUT_SECONDS)
+        return replies
 
     async def run_id(self) -> str:
         """Return the name of this run of the Redis with the stream: another one after each start and fail-over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -12,6 +12,7 @@ from edge.answer import Answer
 from edge.assembly import MalformedChunk
 from edge.cache.cache import Hit, LookUp, ResponseCache
 from edge.conversation import Conversation
+from edge.events.reservation import Reservation
 from edge.exchange.completion import Completion, Reader
 from edge.exchange.embedding import Embedding
 from edge.exchange.output_stage import Both, OutputStage
@@ -50,10 +51,11 @@ class Exchange:
         look_up: LookUp,
         cache: ResponseCache,
         has_begun: Callable[[], None],
+        reservations: Sequence[Reservation] = (),
     ) -> None:
         """`inspected` is what the guardrails let go on.
 
-        `look_up` is what the `cache` had; a whole new answer is stored there.
+        `look_up` is what the `cache` had; a whole new answer is stored there. `reservations` are settled with it.
         `has_begun` is called when a router has begun with it, or nothing has to be begun.
         """
         self._dependencies = dependencies
@@ -63,6 +65,7 @@ class Exchange:
         """What was looked for in the answer so far; None: nothing is."""
         self._work = _work(dependencies, facts, inspected, self.checked, has_begun)
         self._originals = inspected.originals
+        self._reservations = reservations
         self.facts = facts
         self.inspected = inspected
         self.content = inspected.content
@@ -125,7 +128,9 @@ class Exchange:
             outcome, problem, work.answer, attempts, work.continuations, work.first_content, work.is_filtered
         )
         self._tell_findings()
-        receipt = await self._dependencies.settlement.settle(self.facts, self.look_up, ending, self._cache)
+        receipt = await self._dependencies.settlement.settle(
+            self.facts, self.look_up, ending, self._cache, self._reservations
+        )
         if not self._originals:
             return receipt
         # Cache, log and ledger have seen the redacted text; the client's own values are put back for the client alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from edge.answer import Answer
 from edge.cache.cache import Hit, LookUp, ResponseCache
 from edge.events.cost_event import settled_event
 from edge.events.emitter import Emitter
+from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
@@ -79,8 +81,15 @@ class Settlement:
         self._quotes = quotes
         self._metrics = metrics
 
-    async def settle(self, facts: RequestFacts, look_up: LookUp, ending: Ending, cache: ResponseCache) -> Receipt:
-        """Record how a request ended, store what may be stored, count and log."""
+    async def settle(
+        self,
+        facts: RequestFacts,
+        look_up: LookUp,
+        ending: Ending,
+        cache: ResponseCache,
+        reservations: Sequence[Reservation] = (),
+    ) -> Receipt:
+        """Record how a request ended, store what may be stored, correct what was reserved, count and log."""
         first_token_seconds = None if ending.first_content is None else ending.first_content - facts.accepted
         event = settled_event(
             facts,
@@ -95,7 +104,9 @@ class Settlement:
         # A whole answer of one target: what two have written together is the answer of neither.
         is_one_answer = ending.outcome == routerpb.OUTCOME_OK and not ending.continuations and not ending.is_filtered
         entry = cache.store(look_up, ending.answer) if is_one_answer else None
-        is_recorded = await self._emitter.settle(event, entry)
+        tokens = _tokens_of(ending.attempts)
+        corrections = [command for reservation in reservations for command in reservation.settle(tokens)]
+        is_recorded = await self._emitter.settle(event, [*([] if entry is None else [entry]), *corrections])
         answer = ending.answer
         receipt = Receipt(
             ending=ending,
@@ -116,6 +127,12 @@ class Settlement:
         metrics.duration.labels(outcome).observe(time.monotonic() - facts.accepted)
         if first_token_seconds is not None:
             metrics.time_to_first_token.labels(cache).observe(first_token_seconds)
+
+
+def _tokens_of(attempts: Sequence[routerpb.Attempt]) -> int:
+    """Return the tokens of all attempts, read and written."""
+    usages = [Usage.from_proto(attempt.usage) for attempt in attempts if attempt.HasField("usage")]
+    return sum((usage.input_tokens or 0) + (usage.output_tokens or 0) for usage in usages)
 
 
 def _log_end(facts: RequestFacts, look_up: LookUp, receipt: Receipt, first_token_seconds: float | None) -> None:

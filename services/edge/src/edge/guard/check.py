@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge.cache.cache import CachePolicy, ResponseCache
 from edge.conversation import Content
+from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
 
 
@@ -36,13 +37,42 @@ class Slot:
     name: str
     keys: Sequence[str]
     arguments: Sequence[str | int]
+    tag: str = "spillway:cost-events"
+    """What stands in the braces of its keys: in a Redis Cluster those with the same one are on one node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a check says of a request that may run."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For the client."""
+    reservation: Reservation | None = None
+
+
+Reply = Sequence[int | bytes]
+"""What a slot says."""
+
+
+class Question(Protocol):
+    """What a check wants to know of Redis about one request."""
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """What the script has to look at."""
+
+    def refuse(self, number: int, reply: Reply) -> None:
+        """Raise the Problem of a request that the slot with this number, from 0, has refused, given what it says."""
+
+    def grant(self, replies: Mapping[int, Reply]) -> Grant:
+        """Take the request as admitted, given what the slots say, by their numbers."""
+
+    def decide_alone(self) -> Grant | None:
+        """Decide while Redis is away; None: every request passes. Problem when this one may not run."""
 
 
 class RedisCheck(Protocol):
-    """Decides in Redis, in the round trip that admits the request. While Redis is away it lets every request pass."""
+    """Decides in Redis, in the round trip that admits the request."""
 
-    def slot(self, asked: Asked) -> Slot:
-        """Return what the script has to look at."""
-
-    def refuse(self, reply: Sequence[bytes]) -> None:
-        """Raise the Problem of a request that the slot has refused, given what it says."""
+    def question(self, asked: Asked) -> Question:
+        """Return what has to be asked."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from edge.cache.cache import LookUp
+from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
 from edge.guard.admission import Admission
 from edge.guard.check import Asked, Check
@@ -28,6 +29,8 @@ class Admitted:
     look_up: LookUp
     inspected: Inspected
     """What it asks for, as the guardrails let it go on."""
+    reservations: Sequence[Reservation]
+    """To be settled with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,13 @@ class Guard:
                 inspected = await self._inspect(asked)
                 asked = replace(asked, content=inspected.content)
             with steps.step("cache"):
-                look_up = await self._admission.admit(asked)
+                admittance = await self._admission.admit(asked)
         except Problem as problem:
             return Rejected(problem, headers)
+        headers |= admittance.headers
         if inspected.told:
             headers["x-guardrails"] = ", ".join(f"{each.rule};action={each.action}" for each in inspected.told)
-        return Admitted(headers, asked.facts, look_up, inspected)
+        return Admitted(headers, asked.facts, admittance.look_up, inspected, admittance.reservations)
 
     async def _inspect(self, asked: Asked) -> Inspected:
         if self._guardrails is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
-from edge.guard.check import Asked, Slot
+from edge.guard.check import Asked, Grant, Reply, Slot
 from edge.problems import Problem
 
 _NANO_USD = 10**9
@@ -26,12 +26,25 @@ class SpendCeiling:
         self._max_usd_per_day = max_usd_per_day
         self._keys = [_KEY] if is_cluster else [_KEY, _FORMER_KEY]
 
-    def slot(self, _asked: Asked) -> Slot:
+    def question(self, _asked: Asked) -> SpendCeiling:
+        """It is the same for every request."""
+        return self
+
+    @property
+    def slots(self) -> Sequence[Slot]:
         """Compare today's figure with the ceiling."""
         day = datetime.now(UTC).date().isoformat()
-        return Slot("ceiling", [key.format(day=day) for key in self._keys], [int(self._max_usd_per_day * _NANO_USD)])
+        return [Slot("ceiling", [key.format(day=day) for key in self._keys], [int(self._max_usd_per_day * _NANO_USD)])]
 
-    def refuse(self, reply: Sequence[bytes]) -> None:
+    def grant(self, _replies: Mapping[int, Reply]) -> Grant:
+        """Nothing is to be said or given back."""
+        return Grant()
+
+    def decide_alone(self) -> None:
+        """Let every request pass while Redis is away."""
+        return
+
+    def refuse(self, _number: int, reply: Reply) -> None:
         """Problem (429): the next day begins at midnight UTC."""
         spent = Decimal(int(reply[0])) / _NANO_USD
         now = datetime.now(UTC)

@@ -85,7 +85,13 @@ class ContractEndpoint:
             return self._refusal(request, verdict.problem, verdict.headers)
         # From here on the request is on record, and has to be run.
         exchange = Exchange(
-            self._exchanges, verdict.facts, verdict.inspected, verdict.look_up, self._cache, place.has_begun
+            self._exchanges,
+            verdict.facts,
+            verdict.inspected,
+            verdict.look_up,
+            self._cache,
+            place.has_begun,
+            verdict.reservations,
         )
         headers = {
             **verdict.headers,

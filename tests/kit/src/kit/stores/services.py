@@ -34,6 +34,9 @@ from edge.guard.admission import Admission
 from edge.guard.check import Asked
 from edge.guard.spend_ceiling import SpendCeiling
 from edge.identity import Identity
+from edge.limits.check import Limits
+from edge.limits.leases import Leases
+from edge.limits.rules import Rule, Rules
 from edge.metrics import Metrics as EdgeMetrics
 from edge.request_id import new_request_id
 from kit.ledger.cost_events import attempt, settled, used
@@ -48,6 +51,11 @@ from spillway.router.v1 import router_pb2 as routerpb
 _LOOK_UP_SECONDS = 0.5
 _REPLAY_SECONDS = 0.2
 _MAX_USD = Decimal(1_000)
+# Limits of a tenant and of all: in a Cluster they are on two nodes.
+_RULES = [
+    Rule(name="tenant", each=["tenant"], requests_per_minute=10_000, tokens_per_day=10**9, concurrent_streams=1_000),
+    Rule(name="all", requests_per_minute=10_000, tokens_per_minute=10**9),
+]
 
 
 class Services:
@@ -61,7 +69,9 @@ class Services:
         edge_metrics, self._cache = EdgeMetrics(CollectorRegistry()), ExactCache(ChatContract().check)
         self.emitter = Emitter(self.store, spool, edge_metrics)
         ceiling = SpendCeiling(_MAX_USD, is_cluster=self.store.is_cluster)
-        self._admission = Admission(self.store, self.emitter, [ceiling], edge_metrics)
+        rules = Rules(_RULES)
+        limits = Limits(rules, Leases(self.store), lambda: 1, edge_metrics)
+        self._admission = Admission(self.store, self.emitter, [ceiling, limits], edge_metrics)
         rng = random.Random(1)
         self._shared = SharedBreakerState.connect(url, RouterMetrics(CollectorRegistry()), rng, access)
         metrics, prices = LedgerMetrics(CollectorRegistry()), PriceList(pool, 10.0)
@@ -80,10 +90,13 @@ class Services:
         )
         body = {"messages": [{"role": "user", "content": query}]}
         content = Conversation("/chat", "fast", encode_body(body), digest_of(body), 5, is_streaming=True)
-        look_up = await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
+        admittance = await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
         answer = Answer(["yes"], [routerpb.FINISH_REASON_STOP], "openai", "gpt-test", usage=Usage(100, 20))
         end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])
-        await self.emitter.settle(end, self._cache.store(look_up, answer))
+        look_up = admittance.look_up
+        entry = self._cache.store(look_up, answer)
+        corrections = [command for each in admittance.reservations for command in each.settle(120)]
+        await self.emitter.settle(end, [*([] if entry is None else [entry]), *corrections])
         return facts.request_id, look_up
 
     async def ask_until_redis_decides(self, timeout_seconds: float) -> str:
