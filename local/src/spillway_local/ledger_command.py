@@ -1,4 +1,4 @@
-"""`spillway prices|reprice|verify|reconcile|dead-letters`: the ledger's own commands, on the local system."""
+"""The ledger's own commands, such as `spillway prices` and `spillway keys`, on the local system."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ LEDGER_COMMANDS = {
     "verify": "check every cost and every sum of the ledger",
     "reconcile": "compare a provider's usage or cost export with the ledger",
     "dead-letters": "cost events that could not be recorded: list, show, replay",
+    "tenants": "tenants: create, list, disable, enable",
+    "users": "users of tenants: create, list, disable, enable",
+    "keys": "API keys: create, list, disable, enable, rotate, import",
+    "audit": "changes of tenants, users and keys: list",
 }
 
 
@@ -32,6 +36,7 @@ def run_ledger_command(home: Home, arguments: Sequence[str], environment: Mappin
     }
     if run:
         settings["COST_LEDGER_POSTGRES_PASSWORD_FILE"] = run["postgres_password_file"]
+        settings["COST_LEDGER_KEY_PEPPER_FILE"] = str(home.key_pepper_file)
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "cost_ledger", *arguments], env={**environment, **settings})
     return done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -1,4 +1,4 @@
-"""The operator's commands: prices, reprice, verify, reconcile, dead-letters; a file each.
+"""The operator's commands: prices, reprice, verify, reconcile, dead-letters, accounts; a file each.
 
 They end with a `Status`; what it is about is in the output, or a line on standard error.
 """
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
+from cost_ledger.commands.accounts import add_accounts
 from cost_ledger.commands.command_line import Status
 from cost_ledger.commands.dead_letters import add_dead_letters
 from cost_ledger.commands.prices import add_prices
@@ -77,4 +78,5 @@ def _parser() -> argparse.ArgumentParser:
     add_verify(commands.add_parser("verify", help="check every cost and every sum; status 1 when one is wrong"))
     add_reconcile(commands.add_parser("reconcile", help="compare a provider's own figures with the ledger"))
     add_dead_letters(commands.add_parser("dead-letters", help="events that could not be recorded: list, show, replay"))
+    add_accounts(commands)
     return parser

@@ -1,0 +1,78 @@
+"""The commands about tenants, users, keys and the log of their changes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import yaml
+
+from kit.ledger.process import environment, run_ledger_command
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(name="run")
+def _run(database_url: str, redis_url: str, tmp_path: Path) -> Run:
+    pepper = tmp_path / "pepper"
+    pepper.write_text("0123456789-0123456789-0123456789")
+    values = environment(database_url, redis_url, KEY_PEPPER_FILE=pepper)
+    return lambda *arguments: run_ledger_command(values, *arguments)
+
+
+def test_from_a_tenant_to_a_rotated_key(run: Run) -> None:
+    """Each key is printed once, with a first call; lists show owner and state, the log every change and no secret."""
+    tenant = f"t-{uuid.uuid4()}"
+    assert 0 == run("tenants", "create", tenant, "--tier", "premium").returncode
+    assert 0 == run("users", "create", tenant, "ada").returncode
+    made = run(
+        "keys", "create", "--tenant", tenant, "--user", "ada", "--model", "fast*", "--role", "admin", "--days", "9"
+    )
+    key = made.stdout.splitlines()[0]
+    key_id, _, secret = key.removeprefix("sk-spillway-").partition("-")
+    rotated = run("keys", "rotate", key_id, "--grace", "60")
+    disabled = run("keys", "disable", key_id)
+    listed = run("keys", "list", "--tenant", tenant)
+    logged = run("audit", "list")
+
+    assert (0, 0, 0) == (made.returncode, rotated.returncode, disabled.returncode)
+    assert f"Bearer {key}'" in made.stdout
+    assert key != rotated.stdout.splitlines()[0]
+    assert 3 == len(listed.stdout.splitlines())
+    assert "fast*" in listed.stdout
+    assert "admin" in listed.stdout
+    for text in (listed.stdout, logged.stdout):
+        assert key_id in text
+        assert secret not in text
+    actions = [line.split()[3] for line in logged.stdout.splitlines() if tenant in line]
+    assert ["disable", "rotate", "create", "create", "create", "create"] == actions
+
+
+def test_a_key_file_is_taken_over(run: Run, tmp_path: Path) -> None:
+    """Once; a tier that is none of ours is left to the owner. A file that is none is refused in one line."""
+    entry = {"key_id": uuid.uuid4().hex, "tenant": f"t-{uuid.uuid4()}", "user": "ada", "tier": "standard"}
+    file = tmp_path / "keys.yaml"
+    file.write_text(yaml.safe_dump({"keys": [{**entry, "salt": "0" * 32, "sha256": "a" * 64}]}))
+    first, second = run("keys", "import", str(file)), run("keys", "import", str(file))
+    file.write_text("keys: [1]")
+    broken = run("keys", "import", str(file))
+
+    assert "imported 1 keys; 0 were known\n" == first.stdout
+    assert "imported 0 keys; 1 were known\n" == second.stdout
+    assert 0 != broken.returncode
+    assert f"cost_ledger: {file}: not a key file\n" == broken.stderr
+
+
+def test_what_cannot_be_done_is_said_in_one_line(run: Run) -> None:
+    """Unknown owners and keys."""
+    for arguments in (
+        ("keys", "disable", "nobody"),
+        ("keys", "create", "--tenant", "nobody"),
+        ("users", "create", "x", "y"),
+    ):
+        done = run(*arguments)
+        assert 0 != done.returncode
+        assert done.stderr.startswith("cost_ledger: there is no such ")
