@@ -53,6 +53,8 @@ def values(field: FieldDescriptor) -> Iterator[object]:
     each: tuple[Any, ...]
     if field.type == FieldDescriptor.TYPE_STRING:
         each = TEXTS
+    elif field.message_type is ledgerpb.Visible.DESCRIPTOR:
+        each = tuple(ledgerpb.Visible(**{name: text}) for name in ("tenant", "user", "team") for text in TEXTS)
     elif field.type == FieldDescriptor.TYPE_MESSAGE:
         each = MOMENTS
     else:
