@@ -100,6 +100,20 @@ UNUSABLE: dict[str, dict[str, object]] = {
     "a call that is a text": {"chunks": [[{"index": 0, "delta": {"tool_calls": ["x"]}}]]},
     "a call without a number": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": "x"}]}}]]},
     "a choice that was not asked for": {"chunks": ["x", [{"index": 1, "delta": {"content": "y"}}]]},
+    "a call after none": {
+        "chunks": [
+            [
+                {
+                    "index": 0,
+                    "delta": {
+                        "tool_calls": [
+                            {"index": 1, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}},
+                        ]
+                    },
+                }
+            ]
+        ],
+    },
     "a call without an id": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": ""}]}}]]},
     "a call whose id is a number": {"chunks": [[{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": 5}]}}]]},
     "a number that cannot be written": {"chunks": [[{"index": 0, "delta": {"content": "x", "more": 10**30}}]]},

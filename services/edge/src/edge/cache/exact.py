@@ -83,7 +83,11 @@ def _is_from_a_router(answer: Answer, choices: list[dict[str, Any]]) -> bool:
     for choice in told:
         for piece in (choice.get("delta") or {}).get("tool_calls") or ():
             calls[choice["index"], piece.get("index")].append(piece)
-    return all(type(number) is int and _is_call(*pieces) for (_, number), pieces in calls.items())
+    numbers: defaultdict[int, list[Any]] = defaultdict(list)
+    for index, number in calls:
+        numbers[index].append(number)
+    are_in_order = all(found == list(range(len(found))) for found in numbers.values())
+    return are_in_order and all(_is_call(*pieces) for pieces in calls.values())
 
 
 def _is_call(first: dict[str, Any], *rest: dict[str, Any]) -> bool:
