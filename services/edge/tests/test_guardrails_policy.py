@@ -130,3 +130,9 @@ def test_an_edge_does_not_start_with_a_broken_policy(tmp_path: Path) -> None:
     """Its owner believes that it guards."""
     with pytest.raises(PolicyError, match="No such file"):
         PolicyWatch(tmp_path / "none.yaml", Metrics(CollectorRegistry()))
+
+
+def test_a_policy_that_is_too_long_is_refused() -> None:
+    """Before anything is made of it."""
+    with pytest.raises(PolicyError, match="longer than"):
+        parse_policy(Path("guardrails.yaml"), b"version: x\n" + b"#" * 10_000_000)

@@ -149,20 +149,10 @@ NO_POLICY = Policy(_File(version="none"), {})
 """Nothing is looked for."""
 
 
-def read_policy_file(path: Path) -> bytes:
-    """Return what is in the file; PolicyError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise PolicyError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
-    return content
-
-
 def parse_policy(path: Path, content: bytes) -> Policy:
     """Read a policy; PolicyError names the place that is wrong."""
+    if len(content) > _MAX_FILE_BYTES:
+        raise PolicyError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
     try:
         document = yaml.load(content, yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
