@@ -12,18 +12,14 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 import anthropic
-import orjson
 import pytest
-import yaml
 
 from kit.front_door.edge_client import Behind, EdgeClient, Provider, Stores
-from kit.front_door.given_system import PRICE_BOOK, SETTINGS, GivenSystem, Incomplete, given_system
-from kit.front_door.scenarios import ROUTES, routes_file
-from spillway_local import processes
-from spillway_local.ports import free_port
+from kit.front_door.given_system import GivenSystem, Incomplete, given_system
+from kit.front_door.local_system import running_local_system, stores_of
+from kit.front_door.scenarios import ROUTES
 
 _FOLDER = Path(__file__).parent
 
@@ -91,26 +87,8 @@ def keys(given: GivenSystem | None, request: pytest.FixtureRequest) -> Mapping[s
 def behind(given: GivenSystem | None, home: Path, keys: Mapping[str, str], fault_provider_url: str) -> Iterator[Behind]:
     """Start the stack once, and end it as Ctrl-C does."""
     assert given is None, "this test needs the marker `local`"
-    (home / "provider-key").write_text("sk-provider-credential")
-    (home / "test-routes.yaml").write_text(
-        yaml.safe_dump(routes_file(ROUTES, fault_provider_url, str(home / "provider-key")))
-    )
-    environment = {
-        **os.environ,
-        **SETTINGS,
-        "SPILLWAY_HOME": str(home),
-        "SPILLWAY_PORT": str(free_port()),
-        "SPILLWAY_ROUTES": str(home / "test-routes.yaml"),
-        "COST_LEDGER_PRICE_BOOK_FILE": str(PRICE_BOOK),
-    }
-    log = home / "up.log"
-    process = processes.start([sys.executable, "-m", "spillway_local", "up"], log, environment=environment)
-    try:
-        processes.wait_until_ready(process, lambda: "is up after" in log.read_text(), log, 120.0)
-        yield Behind(home, orjson.loads((home / "run.json").read_bytes()))
-    finally:
-        status = processes.stop(process, signal.SIGINT, 60.0)
-        assert status == 0, log.read_text()
+    with running_local_system(home, fault_provider_url, ROUTES) as behind:
+        yield behind
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +107,7 @@ def stores(given: GivenSystem | None, request: pytest.FixtureRequest) -> Stores:
         if not given.postgres_url or not given.redis_url:
             pytest.skip("looks into the stores: E2E_POSTGRES_URL and E2E_REDIS_URL are not set")
         return Stores(given.postgres_url, given.redis_url)
-    run = request.getfixturevalue("behind").run
-    password = Path(run["postgres_password_file"]).read_text().strip()
-    return Stores(run["postgres_url"].replace("@", f":{quote(password, safe='')}@", 1), run["redis_url"])
+    return stores_of(request.getfixturevalue("behind"))
 
 
 @pytest.fixture(scope="session")

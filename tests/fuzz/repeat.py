@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from . import front_door
 from .catalogue import target_of
 
 
 def main() -> None:
     """Command line."""
     name, path = sys.argv[1:]
-    target_of(name).check(Path(path).read_bytes())
+    if name == front_door.NAME:
+        front_door.repeat(Path(path))
+    else:
+        target_of(name).check(Path(path).read_bytes())
     sys.stdout.write(f"{path} has a promised result\n")
 
 

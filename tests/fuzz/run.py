@@ -1,5 +1,7 @@
 """`make fuzz`: every place where strangers' bytes come in gets inputs that nobody thought of, for its share of SECONDS.
 
+So does a whole system, with requests made from its OpenAPI document (`front_door.py`).
+
 What is found stays in `.fuzz`: inputs that reach other code, for the next run, and in `crashes/TARGET` those that find
 a fault. The last line is the verdict: `fuzz: N inputs on N targets, faults 0`.
 """
@@ -17,9 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .catalogue import CORPUS, NAMES
+from . import front_door
+from .catalogue import CORPUS
+from .catalogue import NAMES as PARSERS
 from .worker import IS_GUIDED
 
+NAMES = (*PARSERS, front_door.NAME)
 _HOME = Path(".fuzz")
 FOUND = _HOME / "corpus"
 """The inputs that reach other code, in a folder for each target."""
@@ -95,7 +100,8 @@ async def _fuzz_one(run: Run, places: asyncio.Semaphore, seconds: int, seed: int
         folder.mkdir(parents=True, exist_ok=True)
     before = set(crashes.iterdir())
     folders = (CORPUS / run.name, new, crashes)
-    command = [sys.executable, "-m", f"{__package__}.worker", run.name, str(seconds), str(seed), *map(str, folders)]
+    module = "front_door" if run.name == front_door.NAME else "worker"
+    command = [sys.executable, "-m", f"{__package__}.{module}", run.name, str(seconds), str(seed), *map(str, folders)]
     async with places:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge import problems
-from edge.problems import KINDS, Problem, from_completion_error
+from edge.problems import CHAT_ERRORS, CONNECTION_ERRORS, EMBEDDING_ERRORS, KINDS, Problem, from_completion_error
 from spillway.router.v1 import router_pb2 as routerpb
 
 
@@ -33,6 +33,14 @@ def test_every_code_has_a_status_a_type_and_an_outcome(code: str) -> None:
         routerpb.OUTCOME_INTERRUPTED,
     }
     assert not (kind.retryable and kind.status in {400, 401, 403, 404, 405, 413, 422})
+
+
+def test_every_code_is_documented_where_it_is_sent() -> None:
+    """What may come stands in the OpenAPI document; `elsewhere` are the codes of other endpoints, or of all of them."""
+    elsewhere = {"not_found", "method_not_allowed", "request_not_found", "ledger_unavailable", *CONNECTION_ERRORS}
+
+    assert KINDS.keys() - elsewhere == set(CHAT_ERRORS)
+    assert set(EMBEDDING_ERRORS) < set(CHAT_ERRORS)
 
 
 def test_every_code_of_the_routers_errors_is_known() -> None:

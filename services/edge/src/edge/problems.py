@@ -60,14 +60,19 @@ KINDS: Mapping[str, Kind] = {
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
 }
 
+# What any request may end with, in OpenAI's shape, before it is known whose it is.
+CONNECTION_ERRORS = ("request_timeout", "headers_too_large", "too_many_connections")
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
     *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
-    *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "all_targets_failed", "deadline_exceeded"),
-    *("router_unavailable", "overloaded", "spend_unrecordable"),
+    *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "internal_error", "all_targets_failed"),
+    *("target_model_not_found", "router_unavailable", "overloaded", "spend_unrecordable", "deadline_exceeded"),
 )
-CHAT_ERRORS = (*EMBEDDING_ERRORS, "unknown_field", "unsupported_parameter", "answer_too_long")
+CHAT_ERRORS = (
+    *EMBEDDING_ERRORS,
+    *("unknown_field", "unsupported_parameter", "stream_interrupted", "answer_too_long"),
+)
 
 
 class Problem(Exception):

@@ -50,6 +50,8 @@ class Documentation:
     """An example of a stream; empty: the contract has none."""
     errors: Sequence[str]
     """The codes of its errors."""
+    events: Sequence[str] = ()
+    """The names of a stream's events; empty: they have none."""
     error_schema_name: str = "Error"
     """What the document calls the shape of its errors."""
     error_schema: Json | None = None

@@ -69,6 +69,14 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
         }.items()
     },
     "vectors": [("openai", VECTORS)],
+    # For requests that nobody wrote: made from the OpenAPI document.
+    "document-ok": [("openai", "ok?test=document-ok")],
+    "document-claude": [("anthropic", "ok?test=document-claude")],
+    "document-tools": [("openai", "tool-call?test=document-tools")],
+    "document-down": [("openai", "status-500?test=document-down")],
+    "document-limited": [("openai", "status-429?retry_after=7&test=document-limited")],
+    "document-refused": [("openai", "status-400?test=document-refused")],
+    "document-cut": [("openai", "cut?after=3&test=document-cut")],
     "org/vectors": [("openai", "floats?dimensions=1536&test=vectors-large")],
     "vectors-unpriced": [("openai", "no-usage?test=vectors-unpriced")],
     "vectors-slow": [("openai", "slow-first?seconds=2&test=vectors-slow")],

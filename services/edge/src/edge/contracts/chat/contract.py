@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from edge.answer import Answer
-from edge.contracts.chat.examples import STREAM, WHOLE
+from edge.contracts.chat.examples import EVENTS, STREAM, WHOLE
 from edge.contracts.chat.frames import ChatFrames, check_answer, whole_object
 from edge.contracts.chat.request import ChatRequest
 from edge.contracts.contract import Documentation, Json
@@ -34,6 +34,7 @@ class ChatContract:
         whole=WHOLE,
         stream=STREAM,
         errors=CHAT_ERRORS,
+        events=EVENTS,
     )
 
     def read(self, path: str, body: JsonBody, _headers: Mapping[str, str]) -> Conversation:

@@ -16,6 +16,7 @@ _DONE: dict[str, Any] = {
     "cache": {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None},
     "guardrails": None,
 }
+EVENTS = ("start", "delta", "continued", "tool_call", "done", "error")
 STREAM = (
     f'event: start\nid: {REQUEST_ID}:1\ndata: {{"request_id":"{REQUEST_ID}","model":"default","cache":"miss"}}\n\n'
     f'event: delta\nid: {REQUEST_ID}:2\ndata: {{"text":"The capital of France is Paris."}}\n\n'

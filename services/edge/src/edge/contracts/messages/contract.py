@@ -8,7 +8,7 @@ import orjson
 
 from edge.answer import Answer
 from edge.contracts.contract import Documentation, Json
-from edge.contracts.messages.examples import ERROR_SCHEMA, MESSAGE, STREAM
+from edge.contracts.messages.examples import ERROR_SCHEMA, EVENTS, MESSAGE, STREAM
 from edge.contracts.messages.frames import MessagesFrames, MessagesRequest, check_answer, error_object, whole_object
 from edge.contracts.validation import JsonBody, validate
 from edge.conversation import Conversation
@@ -33,6 +33,7 @@ class MessagesContract:
         whole=MESSAGE,
         stream=STREAM,
         errors=CHAT_ERRORS,
+        events=EVENTS,
         error_schema_name="AnthropicError",
         error_schema=ERROR_SCHEMA,
     )

@@ -22,6 +22,10 @@ MESSAGE = {
         "output_tokens": 8,
     },
 }
+EVENTS = (
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
+    *("message_stop", "ping", "error"),
+)
 STREAM = (
     'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_...","content":[],...}}\n\n'
     "event: content_block_start\n"
