@@ -10,6 +10,7 @@ import grpc
 import orjson
 import pytest
 import redis.asyncio as redis
+import structlog
 from prometheus_client import CollectorRegistry
 
 from edge.events.spool import Spool
@@ -186,6 +187,27 @@ async def test_the_arguments_of_a_call_are_looked_at_as_the_tool_reads_them(
     assert b"2drf" not in visit.content
     assert b"tool_use" not in visit.content
     assert b'"sh"' not in visit.content
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_of_an_answer_that_is_stopped_no_call_is_told(guarded: Edge, path: str) -> None:
+    """Also when most of it had passed the stage before: half a call is not to be run. The log has the rule."""
+    calls: list[dict[str, Any]] = [
+        {"id": "c1", "type": "function", "function": {"name": "note", "arguments": '{"text": "'}},
+        *[{"function": {"arguments": LONG}}] * 3,
+        {"function": {"arguments": ' and Voldemort"}'}},
+    ]
+    script = [choices([{"index": 0, "delta": {"tool_calls": [{"index": 0, **each}]}}]) for each in calls]
+    end = finished(routerpb.FINISH_REASON_TOOL_CALL)
+    guarded.router.script = [started(), texts("A note:"), *script, attempted(), end]
+    with structlog.testing.capture_logs() as logs:
+        visit = await asks(guarded, path, stream=False).done()
+
+    assert end_of(path, visit, stream=False)[0] in {"content_filter", "refusal"}
+    assert b"dull boy" not in visit.content
+    assert b"A note:" in visit.content
+    (found,) = (line for line in logs if line["event"] == "guardrails_found_in_answer")
+    assert (["banned:block"], "8") == (found["rules"], found["policy"])
 
 
 async def test_every_choice_is_looked_at(guarded: Edge) -> None:

@@ -21,6 +21,7 @@ _BINARY = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/=_-]+")
 _LEAST_BINARY = 1024
 # Names that tie a call to its result must stay as they are, and words of the contract are no text.
 _TIES = frozenset({"tool_call_id", "tool_use_id"})
+_CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 _WORDS = frozenset({"type", "role", "model"})
 _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 _FIELD = re.compile(r"[a-z_]{1,60}")
@@ -101,7 +102,7 @@ def texts_of(value: Any) -> Iterator[str]:
         for name, each in value.items():
             if _FIELD.fullmatch(name) is None:
                 yield name
-            if not _is_contract(name, each):
+            if not _is_contract(name, each, value):
                 yield from texts_of(each)
     elif isinstance(value, list):
         for each in value:
@@ -110,10 +111,12 @@ def texts_of(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _is_contract(name: str, value: Any) -> bool:
-    """Tell whether the value of a field is a word that the contract gives a meaning."""
+def _is_contract(name: str, value: Any, beside: Mapping[str, Any]) -> bool:
+    """Tell whether the value of a field is a word that the contract gives a meaning, going by the fields beside it."""
     if not isinstance(value, str):
         return False
+    if name == "id":
+        return "function" in beside or "custom" in beside or beside.get("type") in _CALLS
     return name in _TIES or (name in _WORDS and _WORD.fullmatch(value) is not None)
 
 
@@ -176,7 +179,7 @@ def _changed(value: Any, changes: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {
             name if _FIELD.fullmatch(name) else changes.get(name, name): each
-            if _is_contract(name, each)
+            if _is_contract(name, each, value)
             else _changed(each, changes)
             for name, each in value.items()
         }
