@@ -208,7 +208,10 @@ async def test_other_users_of_the_machine_cannot_spend_or_read(tmp_path: Path) -
 
 
 def test_routes_and_keys_are_followed(tmp_path: Path) -> None:
-    """A route that is added to the user's own file is there within seconds, a broken file changes nothing, keys too."""
+    """A route that is added to the user's own file is there within seconds, a broken file changes nothing, keys too.
+
+    A key of the ledger is shown with a call that works here.
+    """
     home, own = tmp_path / "home", tmp_path / "routes.yaml"
     home.mkdir()
     target = {"provider": "vllm", "model": "m", "base_url": "${LOCAL_MODEL_URL}"}
@@ -218,6 +221,11 @@ def test_routes_and_keys_are_followed(tmp_path: Path) -> None:
         url = system.wait_until_ready()["url"]
         key = (home / "development-key").read_text()
         assert ["default"] == _models(url, key)
+
+        system.ask("tenants", "create", "acme")
+        made = system.ask("keys", "create", "--tenant", "acme").stdout
+        assert f"curl {url}/v1/models" in made
+        _until(lambda: _models(url, made.splitlines()[0]) == ["default"])
 
         own.write_text("{")
         _until(lambda: "routes_refused" in (home / "logs/llm-router.log").read_text())

@@ -37,6 +37,7 @@ def run_ledger_command(home: Home, arguments: Sequence[str], environment: Mappin
     if run:
         settings["COST_LEDGER_POSTGRES_PASSWORD_FILE"] = run["postgres_password_file"]
         settings["COST_LEDGER_KEY_PEPPER_FILE"] = str(home.key_pepper_file)
+        settings["COST_LEDGER_EDGE_URL"] = run["url"]
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "cost_ledger", *arguments], env={**environment, **settings})
     return done.returncode if done.returncode >= 0 else 128 - done.returncode

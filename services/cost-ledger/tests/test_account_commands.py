@@ -19,7 +19,7 @@ Run = Callable[..., "CompletedProcess[str]"]
 def _run(database_url: str, redis_url: str, tmp_path: Path) -> Run:
     pepper = tmp_path / "pepper"
     pepper.write_text("0123456789-0123456789-0123456789")
-    values = environment(database_url, redis_url, KEY_PEPPER_FILE=pepper)
+    values = environment(database_url, redis_url, KEY_PEPPER_FILE=pepper, EDGE_URL="http://127.0.0.1:9876")
     return lambda *arguments: run_ledger_command(values, *arguments)
 
 
@@ -39,7 +39,8 @@ def test_from_a_tenant_to_a_rotated_key(run: Run) -> None:
     logged = run("audit", "list")
 
     assert (0, 0, 0) == (made.returncode, rotated.returncode, disabled.returncode)
-    assert f"Bearer {key}'" in made.stdout
+    assert f"  curl http://127.0.0.1:9876/v1/models -H 'Authorization: Bearer {key}'\n" in made.stdout
+    assert "http://127.0.0.1:9876/v1/models" in rotated.stdout
     assert key != rotated.stdout.splitlines()[0]
     assert 3 == len(listed.stdout.splitlines())
     assert "fast*" in listed.stdout
@@ -53,15 +54,28 @@ def test_from_a_tenant_to_a_rotated_key(run: Run) -> None:
 
 def test_a_key_file_is_taken_over(run: Run, tmp_path: Path) -> None:
     """Once; a tier that is none of ours is left to the owner. A file that is none is refused in one line."""
-    entry = {"key_id": uuid.uuid4().hex, "tenant": f"t-{uuid.uuid4()}", "user": "ada", "tier": "standard"}
+    key_id, other_id, tenant = uuid.uuid4().hex, uuid.uuid4().hex, f"t-{uuid.uuid4()}"
+    entry = {"key_id": key_id, "tenant": tenant, "user": "ada", "tier": "standard"}
     file = tmp_path / "keys.yaml"
     file.write_text(yaml.safe_dump({"keys": [{**entry, "salt": "0" * 32, "sha256": "a" * 64}]}))
     first, second = run("keys", "import", str(file)), run("keys", "import", str(file))
+    changed = {**entry, "salt": "0" * 32, "sha256": "b" * 64}
+    added = {**entry, "key_id": other_id, "salt": "0" * 32, "sha256": "a" * 64, "roles": ["auditor"]}
+    file.write_text(yaml.safe_dump({"keys": [changed, added]}))
+    third = run("keys", "import", str(file))
+    listed = run("keys", "list", "--tenant", tenant)
     file.write_text("keys: [1]")
     broken = run("keys", "import", str(file))
 
     assert "imported 1 keys; 0 were known\n" == first.stdout
     assert "imported 0 keys; 1 were known\n" == second.stdout
+    assert (0, 1) == (second.returncode, third.returncode)
+    assert (
+        f"imported 1 keys; 1 were known\nkey {key_id!r} is another one here: with this file's secret it does not open\n"
+    ) == third.stdout
+    roles = {line.split()[0]: line for line in listed.stdout.splitlines()}
+    assert "admin" in roles[key_id]
+    assert "auditor" in roles[other_id]
     assert 0 != broken.returncode
     assert f"cost_ledger: {file}: not a key file\n" == broken.stderr
 

@@ -88,8 +88,10 @@ def disabling_user(tenant: str, user: str, *, enable: bool = False) -> accountsp
     return accountspb.DisableUserRequest(actor=ME, tenant=tenant, user=user, enable=enable)
 
 
-async def test_a_key_is_shown_once_and_kept_as_a_hash(stub: Stub, tenant: str, database_url: str) -> None:
-    """What edges get verifies the key with the pepper, and nothing in the database holds the secret."""
+async def test_a_key_is_shown_once_and_kept_as_a_hash(
+    ledger: LedgerProcess, stub: Stub, tenant: str, database_url: str
+) -> None:
+    """What edges get verifies the key with the pepper; neither the database nor the log holds the secret."""
     before = await revision(stub)
     made = await make_key(stub, tenant, user="ada", name="laptop", models=["fast*"], endpoints=["/v1/*"])
     key_id, _, secret = made.secret_key.removeprefix("sk-spillway-").partition("-")
@@ -112,6 +114,9 @@ async def test_a_key_is_shown_once_and_kept_as_a_hash(stub: Stub, tenant: str, d
         list(shown.roles),
         shown.last_characters,
     )
+    rotated = await stub.RotateKey(accountspb.RotateKeyRequest(actor=ME, key_id=key_id))
+    for made_key in (made, rotated):
+        assert made_key.secret_key.split("-", 3)[3] not in ledger.log_file.read_text()
     connection = await asyncpg.connect(database_url)
     try:
         for table in ("api_keys", "audit_log"):
@@ -221,6 +226,16 @@ async def test_a_rotated_key_ends_at_once_or_after_its_grace(stub: Stub, tenant:
     ]
 
 
+async def test_a_grace_does_not_lengthen_a_key(stub: Stub, tenant: str) -> None:
+    """One that would have ended before still does."""
+    in_a_minute = Timestamp(seconds=int(datetime.now(UTC).timestamp()) + 60)
+    old = await make_key(stub, tenant, expires_at=in_a_minute)
+    grace = Duration(seconds=3600)
+    done = await stub.RotateKey(accountspb.RotateKeyRequest(actor=ME, key_id=old.key.key_id, grace=grace))
+
+    assert in_a_minute == done.replaced.expires_at == done.key.expires_at
+
+
 def salted(key_id: str, tenant: str, **fields: Any) -> accountspb.KeyRecord:
     """Return a key as a key file has it."""
     salt = b"\x01" * 16
@@ -255,6 +270,20 @@ async def test_keys_are_taken_over_with_their_hashes_and_owners(stub: Stub) -> N
     users = await stub.ListUsers(accountspb.ListUsersRequest(tenant=tenant))
     assert ["ada", "bob"] == [user.user for user in users.users]
     assert {"import"} == {each.action for each in await audit(stub, tenant)}
+
+
+async def test_a_known_key_with_another_hash_is_told(stub: Stub) -> None:
+    """An import leaves it as it is: what is sent would not open, and nobody would know why."""
+    tenant = f"imported-{uuid.uuid4()}"
+    same, other, salty, new = (uuid.uuid4().hex for _ in range(4))
+    records = [salted(key_id, tenant) for key_id in (same, other, salty)]
+    await stub.ImportKeys(accountspb.ImportKeysRequest(actor=ME, records=records))
+    before = await revision(stub)
+    records[1].hash, records[2].salt = b"h" * 32, b"t" * 16
+    again = await stub.ImportKeys(accountspb.ImportKeysRequest(actor=ME, records=[*records, salted(new, tenant)]))
+
+    assert (1, 3, sorted([other, salty])) == (again.imported, again.known, list(again.differing))
+    assert [new] == [record.key.key_id for record in await changes(stub, before)]
 
 
 async def test_whoever_follows_revisions_misses_no_key(stub: Stub, tenant: str) -> None:

@@ -38,6 +38,9 @@ async def _asked(parts: Parts, ledger: LedgerProcess) -> dict[str, ledgerpb.Requ
             await accounts.create(TENANT, "tests", accountspb.Tenant(tenant=tenant))
             await accounts.create(TEAM, "tests", accountspb.Team(tenant=tenant, team="red"))
             await accounts.create(USER, "tests", accountspb.User(tenant=tenant, user="ada", team="red"))
+            # In `acme` somebody else has this name, who is in no team.
+            if tenant == "globex":
+                await accounts.create(USER, "tests", accountspb.User(tenant=tenant, user="bob", team="red"))
         except AccountExists:
             pass
     made = await keys.create("tests", accountspb.Key(tenant="acme", team="red"))

@@ -44,6 +44,7 @@ from edge.limits.check import Limits
 from edge.limits.leases import Leases
 from edge.limits.rules import Rules
 from edge.metrics import Metrics
+from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
@@ -68,6 +69,8 @@ class Edge:
     metrics: Metrics
     redis: redis.Redis
     key: str
+    models: ModelList
+    ledger: LedgerClient
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "keepalive_seconds": 60.0,
@@ -91,15 +94,21 @@ class Edge:
             ContractEndpoint(contract, settings, self.identify, capacity, readers, self.guard, cache, self.exchanges)
             for contract, cache in zip(contracts, caches, strict=True)
         ]
-        routers = [endpoint.router() for endpoint in endpoints]
+        reports = ReportEndpoints(self.identify, self.models, self.ledger)
+        routers = [*(endpoint.router() for endpoint in endpoints), reports.router()]
         return create_app(routers, contracts, self.metrics, self.identify, capacity)
 
     def visit(
-        self, path: str, body: object, headers: Sequence[tuple[str, str]] = (), app: ASGIApp | None = None
+        self,
+        path: str,
+        body: object,
+        headers: Sequence[tuple[str, str]] = (),
+        app: ASGIApp | None = None,
+        method: str = "POST",
     ) -> Visit:
         """Send a request, to an application of its own unless told otherwise."""
         own = [("authorization", f"Bearer {self.key}"), ("content-type", "application/json")]
-        return Visit(app or self.app(), path, body, [*own, *headers])
+        return Visit(app or self.app(), path, body, [*own, *headers], method)
 
     def chat(self, query: str = "Who?", *, headers: Sequence[tuple[str, str]] = (), **fields: object) -> Visit:
         """Ask at `/chat`."""
@@ -156,11 +165,12 @@ async def running_edge(
         router_client = RouterClient(router_channel, attempt_budget=3, request_timeout_seconds=30.0)
         store = RedisStore(client, look_up_timeout_seconds)
         emitter = Emitter(store, spool, metrics)
-        quotes = Quotes(LedgerClient(ledger_channel), metrics)
+        ledger, models = LedgerClient(ledger_channel), ModelList(router_client)
+        quotes = Quotes(ledger, metrics)
         limits = [] if rules is None else [Limits(rules, Leases(store), lambda: edges, metrics)]
         admission = Admission(store, emitter, [*redis_checks, *limits], metrics)
         guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
-        guard = Guard(ModelList(router_client), "default", [PromptLimit(1000)], admission, guardrails)
+        guard = Guard(models, "default", [PromptLimit(1000)], admission, guardrails)
         identify = Identify(load_keys(folder / "keys.yaml"))
         exchanges = ExchangeDependencies(
             router=router_client,
@@ -169,7 +179,7 @@ async def running_edge(
             open_output_stage=open_output_stage,
         )
         try:
-            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key)
+            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key, models, ledger)
         finally:
             await emitter.close()
             await router_channel.close()

@@ -131,6 +131,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.stop_requests: list[routerpb.StopRequest] = []
         self.address = ""
         self.is_away = False
+        self.models = ["default"]
         self.times_listed = 0
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
@@ -170,11 +171,11 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's spelling
         self, _request: routerpb.ListModelsRequest, context: Context
     ) -> routerpb.ListModelsResponse:
-        """List one model, unless the router `is_away`."""
+        """List the `models`, unless the router `is_away`."""
         self.times_listed += 1
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
-        return routerpb.ListModelsResponse(models=[routerpb.Model(route="default")])
+        return routerpb.ListModelsResponse(models=[routerpb.Model(route=name) for name in self.models])
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -192,7 +193,9 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
 class Visit:
     """One HTTP request to the edge, running; `gone` makes its client vanish."""
 
-    def __init__(self, app: ASGIApp, path: str, body: object, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, app: ASGIApp, path: str, body: object, headers: Sequence[tuple[str, str]], method: str = "POST"
+    ) -> None:
         self._body: bytes | None = orjson.dumps(body)
         self._gone = asyncio.Event()
         self.status = 0
@@ -203,7 +206,7 @@ class Visit:
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

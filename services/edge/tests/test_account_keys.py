@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,11 +53,11 @@ async def _ledger(postgres_url: str, own_redis: str, pepper: Path, tmp_path: Pat
 
 
 @contextmanager
-def edge_of(folder: Path, ledger: LedgerProcess, redis_url: str, pepper: Path) -> Iterator[LoneEdge]:
+def edge_of(folder: Path, ledger_address: str, redis_url: str, pepper: Path) -> Iterator[LoneEdge]:
     """Run an edge that follows the ledger."""
     folder.mkdir()
     with running_lone_edge(
-        folder, EDGE_LEDGER_ADDRESS=ledger.address, EDGE_REDIS_URL=redis_url, EDGE_KEY_PEPPER_FILE=str(pepper)
+        folder, EDGE_LEDGER_ADDRESS=ledger_address, EDGE_REDIS_URL=redis_url, EDGE_KEY_PEPPER_FILE=str(pepper)
     ) as edge:
         yield edge
 
@@ -85,8 +86,8 @@ async def test_keys_live_and_die_on_every_edge(
     ledger: LedgerProcess, own_redis: str, pepper: Path, tmp_path: Path
 ) -> None:
     """A new key works and a disabled one is dead on two edges within seconds; the key file works beside them."""
-    first = edge_of(tmp_path / "one", ledger, own_redis, pepper)
-    second = edge_of(tmp_path / "two", ledger, own_redis, pepper)
+    first = edge_of(tmp_path / "one", ledger.address, own_redis, pepper)
+    second = edge_of(tmp_path / "two", ledger.address, own_redis, pepper)
     with first as one, second as two:
         made = await make_key(ledger)
         await until(lambda: all(edge.status_of(made.secret_key) != 401 for edge in (one, two)))
@@ -109,7 +110,11 @@ async def test_known_keys_stay_known_while_what_is_behind_is_away(
             while not await published_as_disabled(client, gone.key.key_id):
                 await asyncio.sleep(0.1)
         ledger.stop()
-        with edge_of(tmp_path / "late", ledger, own_redis, pepper) as edge:
+        # Somebody who takes calls and never answers: it takes a while to find out, before the port opens.
+        with (
+            socket.create_server(("127.0.0.1", 0)) as silent,
+            edge_of(tmp_path / "late", f"127.0.0.1:{silent.getsockname()[1]}", own_redis, pepper) as edge,
+        ):
             assert 401 != edge.status_of(made.secret_key)
             assert 401 == edge.status_of(gone.secret_key)
             assert 2 == edge.metric("edge_account_keys")
@@ -151,7 +156,7 @@ async def test_users_see_their_own_and_leads_their_teams(
         reply = await call.CreateKey(accountspb.CreateKeyRequest(actor=ME, key=key))
         keys[tenant, user, role] = reply.secret_key
 
-    with edge_of(tmp_path / "edge", ledger, own_redis, pepper) as edge:
+    with edge_of(tmp_path / "edge", ledger.address, own_redis, pepper) as edge:
         for caller, visible in CALLERS.items():
             own = await asyncio.to_thread(seen_by, edge.url, keys[caller], asked)
             assert (caller, visible, visible, len(visible)) == (caller, *own)
@@ -178,6 +183,13 @@ def seen_by(url: str, key: str, asked: Mapping[str, ledgerpb.Request]) -> tuple[
         receipts = {name: client.get(f"/v1/requests/{each.request_id}").status_code for name, each in asked.items()}
         listed = client.get("/v1/requests").json()["data"]
         total = client.get("/v1/costs").json()["total"]["requests"]
+        stats = client.get("/v1/cache/stats").json()
+        assert total == stats["hits"] + stats["misses"] + stats["bypasses"]
+        csv = {"accept": "text/csv"}
+        exported = client.get("/v1/requests", headers=csv).text.splitlines()[1:]
+        assert [each["request_id"] for each in listed] == [line.split(",")[0] for line in exported]
+        by_user = client.get("/v1/costs", params={"group_by": "user"}, headers=csv).text.splitlines()[1:]
+        assert {each["user"] for each in listed} == {line.split(",")[0] for line in by_user}
         for name in ("ada", "bob", "lea"):
             other = client.get("/v1/requests", params={"user": name}).json()["data"]
             assert {each["request_id"] for each in other} <= {each["request_id"] for each in listed}

@@ -150,6 +150,9 @@ def test_a_malformed_file_is_refused_with_its_place(file: Path, text: str, reaso
         ("tenant", 7),
         ("user", None),
         ("colour", "red"),
+        ("roles", []),
+        ("roles", ["czar"]),
+        ("roles", "admin"),
     ],
 )
 def test_a_malformed_entry_is_refused_with_its_field(file: Path, key: str, field: str, value: object) -> None:
@@ -158,7 +161,7 @@ def test_a_malformed_entry_is_refused_with_its_field(file: Path, key: str, field
     document["keys"][0][field] = value
     file.write_text(yaml.safe_dump(document))
 
-    with pytest.raises(KeysError, match=rf"keys\.0\.{field}: "):
+    with pytest.raises(KeysError, match=rf"keys\.0\.{field}(\.0)?: "):
         load_keys(file)
 
 

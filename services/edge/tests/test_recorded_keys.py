@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,42 @@ def test_a_hash_of_another_key_does_not_open(keys: RecordedKeys) -> None:
     keys.apply([moved])
 
     assert keys.identify("k2", SECRET) is None
+
+
+@pytest.mark.parametrize("place", range(32))
+def test_each_byte_of_the_hash_counts(keys: RecordedKeys, place: int) -> None:
+    """A comparison of a part of it would let one key in so many open."""
+    made = record()
+    changed = bytearray(made.hash)
+    changed[place] ^= 1
+    made.hash = bytes(changed)
+    keys.apply([made])
+
+    assert keys.identify("k1", SECRET) is None
+
+
+@pytest.mark.parametrize("secret", [SECRET, "wrong"])
+def test_hashes_are_compared_in_constant_time(
+    keys: RecordedKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """Of the ledger's keys and of those of the file: the time that is measured tells nothing about the hash."""
+    compared: list[tuple[object, object]] = []
+    real = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    key = add_key(tmp_path / "keys.yaml", "acme", "ada", "gold")
+    [entry] = parse_keys(tmp_path / "keys.yaml", read_keys_file(tmp_path / "keys.yaml"))
+    keys.apply([record()])
+    ring = KeyRing([entry], keys)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for shown in (f"sk-spillway-k1-{secret}", f"{key}-{secret}"):
+        before = len(compared)
+        ring.identify(shown)
+        assert before + 1 == len(compared)
+    assert [record().hash, entry.sha256] == [kept for _, kept in compared]
 
 
 def test_expiry_is_checked_at_use(keys: RecordedKeys) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edge.guard.identify import Identify
-from edge.guard.keys import KeyRing
+from edge.guard.keys import KeyRing, add_key, load_keys
 from edge.guard.recorded_keys import RecordedKeys
 from edge.identity import Identity, matches, rights_of
 from edge.ledger.visible import visible_to
@@ -60,9 +62,9 @@ def test_in_a_pattern_only_the_star_is_special(pattern: str, text: str, expected
     assert expected == matches(pattern, text)
 
 
-async def body_of(edge: Edge, path: str, body: object) -> tuple[int, dict[str, Any]]:
+async def body_of(edge: Edge, path: str, body: object, method: str = "POST") -> tuple[int, dict[str, Any]]:
     """Ask, and return status and body of the answer."""
-    visit = edge.visit(path, body)
+    visit = edge.visit(path, body, method=method)
     await visit.done()
     return visit.status, visit.json
 
@@ -77,6 +79,23 @@ async def test_a_model_that_is_not_for_the_key_does_not_exist(edge: Edge) -> Non
     assert (404, "model_not_found") == (forbidden[0], forbidden[1]["error"]["code"])
     assert unknown[0] == forbidden[0]
     assert unknown[1]["error"]["message"] == forbidden[1]["error"]["message"].replace("'default'", "'defauld'")
+
+
+async def test_the_models_that_are_listed_are_those_that_may_be_used(edge: Edge) -> None:
+    """One matcher for the list, for one of it, for the use with a name or without, and for what an error names."""
+    edge.router.models = ["default", "fast-1", "fast-2", "smart"]
+    give_key(edge, models=["fast*"])
+    _, listed = await body_of(edge, "/v1/models", None, "GET")
+    shown = {name: (await body_of(edge, f"/v1/models/{name}", None, "GET"))[0] for name in edge.router.models}
+    asked = {"messages": [{"role": "user", "content": "Hi"}]}
+    used = {
+        name: (await body_of(edge, "/v1/chat/completions", {"model": name, **asked}))[0] for name in edge.router.models
+    }
+    unnamed, error = await body_of(edge, "/chat", {"query": "Hi"})
+
+    assert ["fast-1", "fast-2"] == [model["id"] for model in listed["data"]]
+    assert {"default": 404, "fast-1": 200, "fast-2": 200, "smart": 404} == shown == used
+    assert (404, "model 'default' does not exist; there are: fast-1, fast-2") == (unnamed, error["error"]["message"])
 
 
 async def test_an_endpoint_that_is_not_for_the_key_is_forbidden(edge: Edge) -> None:
@@ -98,9 +117,38 @@ async def test_a_role_without_the_permission_is_forbidden(edge: Edge) -> None:
     assert 401 == (await body_of(edge, "/chat", {}))[0]
 
 
-def test_roles_that_are_not_known_give_nothing() -> None:
-    """An edge of a former version does not guess what a new role may do."""
+REPORTS = ("/v1/costs", "/v1/requests", "/v1/requests/1", "/v1/cache/stats")
+
+
+async def test_roles_that_are_not_known_give_nothing(edge: Edge) -> None:
+    """An edge of a former version does not guess what a new role may do: neither asking nor seeing."""
+    give_key(edge, roles=[99])
+    for method, paths in (("POST", ("/chat", "/v1/messages", "/v1/embeddings")), ("GET", REPORTS)):
+        for path in paths:
+            assert (path, 403) == (path, (await body_of(edge, path, {}, method))[0])
     assert not rights_of(["czar", ""]).permissions
+
+
+async def test_keys_of_the_file_have_the_roles_that_it_gives_them(edge: Edge, tmp_path: Path) -> None:
+    """Without any they are admins, who see all of their tenant; so `keys import` takes them over."""
+    file = tmp_path / "own.yaml"
+    keys = {role: add_key(file, "acme", "ada", "gold", [role] if role else []) for role in ("", "user", "auditor")}
+    ring = load_keys(file)
+    edge.identify = Identify(ring)
+    visible = {}
+    for role, key in keys.items():
+        edge.key = key
+        identity = ring.identify(key)
+        assert identity
+        visible[role] = visible_to(identity)
+        status, _ = await body_of(edge, "/chat", {})
+        assert (role, 403 if role == "auditor" else 400) == (role, status)
+
+    everything = ledgerpb.Visible(tenant="acme")
+    assert {"": everything, "user": ledgerpb.Visible(tenant="acme", user="ada"), "auditor": everything} == visible
+    assert [set(), {"roles"}, {"roles"}] == [
+        {"roles"} & entry.keys() for entry in yaml.safe_load(file.read_text())["keys"]
+    ], "a file without roles is one that edges of a former version read too"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Settings(RedisSettings):
     # A file with the pepper of API keys' hashes, the same as the edges have (servicekit/pepper.py); read at the start.
     # Without it keys can be imported, disabled and told to the edges, but none can be made.
     key_pepper_file: Path | None = None
+    # Where people reach the edges: in the first call that a new key is shown with.
+    edge_url: str = "http://127.0.0.1:8080"
     # postgresql://user@host:port/database, or several servers: user@host:port,host:port. The one that takes writes is
     # used, whichever of them that is.
     postgres_url: str

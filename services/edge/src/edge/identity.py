@@ -37,7 +37,7 @@ def rights_of(roles: Iterable[str], models: Sequence[str] = (), endpoints: Seque
 
 
 OF_TENANT = rights_of(["admin"])
-"""Those of a key in the key file, which has no roles: anything in its tenant."""
+"""Those of a key of the key file that has no roles: asking, and seeing all of its tenant."""
 
 
 @dataclass(frozen=True, slots=True)

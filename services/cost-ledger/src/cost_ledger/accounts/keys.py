@@ -36,12 +36,26 @@ LEFT JOIN teams AS g ON g.tenant = k.tenant AND g.team = coalesce(k.team, u.team
 WHERE k.revision > $1 ORDER BY k.revision LIMIT $2
 """  # noqa: S608 - columns of our own
 
+_DIFFERING = """
+SELECT DISTINCT key_id FROM api_keys JOIN unnest($1::text[], $2::bytea[]) AS given (key_id, hash) USING (key_id)
+WHERE salt || api_keys.hash <> given.hash ORDER BY key_id
+"""
+
 
 class MadeKey(NamedTuple):
     """A new key, and its whole text, which nobody can say again."""
 
     key: accountspb.Key
     secret_key: str
+
+
+class Imported(NamedTuple):
+    """What an import has done."""
+
+    imported: int
+    """How many keys were not known."""
+    differing: Sequence[str]
+    """The ids of known ones whose hash here is another."""
 
 
 class Keys:
@@ -83,13 +97,16 @@ class Keys:
             ended = await change.update(KEY, [key_id], ends, "rotate")
             return MadeKey(KEY.read(new), secret.text), KEY.read(ended)
 
-    async def take_over(self, actor: str, records: Sequence[accountspb.KeyRecord]) -> int:
-        """Record keys with the hashes they have, and their owners; return how many were not known. All or none."""
+    async def take_over(self, actor: str, records: Sequence[accountspb.KeyRecord]) -> Imported:
+        """Record keys with the hashes they have, and their owners; all or none. Known ones are left as they are."""
         if len(records) > _MAX_IMPORT:
             raise FieldInvalid(f"at most {_MAX_IMPORT} keys at a time")
         rows = [_import_row(record) for record in records]
         async with changing(self._pool, actor) as change:
-            return sum([await _import(change, row) for row in rows])
+            imported = sum([await _import(change, row) for row in rows])
+            ids, hashes = [row["key_id"] for row in rows], [row["salt"] + row["hash"] for row in rows]
+            differing = await change.connection.fetch(_DIFFERING, ids, hashes)
+            return Imported(imported, [row["key_id"] for row in differing])
 
     async def changes_since(self, revision: int, limit: int) -> accountspb.ListKeyChangesResponse:
         """Return the keys that changed after `revision`, in the order of their last changes."""

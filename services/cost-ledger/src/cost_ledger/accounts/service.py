@@ -204,8 +204,9 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: accountspb.ImportKeysRequest, context: CallContext
     ) -> accountspb.ImportKeysResponse:
         """Take over keys with their hashes."""
-        imported = await self._run(context, self._keys.take_over(request.actor, request.records))
-        return accountspb.ImportKeysResponse(imported=imported, known=len(request.records) - imported)
+        taken = await self._run(context, self._keys.take_over(request.actor, request.records))
+        known = len(request.records) - taken.imported
+        return accountspb.ImportKeysResponse(imported=taken.imported, known=known, differing=taken.differing)
 
     async def ListKeyChanges(  # noqa: N802
         self, request: accountspb.ListKeyChangesRequest, context: CallContext

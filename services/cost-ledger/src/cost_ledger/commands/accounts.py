@@ -154,23 +154,23 @@ async def _create_key(settings: Settings, arguments: argparse.Namespace) -> int:
             raise CommandRefused("--days must be from 1 to 36500")
         key.expires_at.FromDatetime(datetime.now(UTC) + timedelta(days=arguments.days))
     async with _books(settings) as books:
-        _show_made(await books.keys.create(_actor(), key))
+        _show_made(settings, await books.keys.create(_actor(), key))
     return Status.OK
 
 
-def _show_made(made: MadeKey) -> None:
+def _show_made(settings: Settings, made: MadeKey) -> None:
     say(
         made.secret_key,
         "",
         "This is shown once. Try it:",
-        f"  curl http://127.0.0.1:8080/v1/models -H 'Authorization: Bearer {made.secret_key}'",
+        f"  curl {settings.edge_url}/v1/models -H 'Authorization: Bearer {made.secret_key}'",
     )
 
 
 async def _rotate(settings: Settings, arguments: argparse.Namespace) -> int:
     async with _books(settings) as books:
         made, _ = await books.keys.rotate(_actor(), arguments.key_id, Duration(seconds=arguments.grace))
-    _show_made(made)
+    _show_made(settings, made)
     return Status.OK
 
 
@@ -215,22 +215,26 @@ async def _import(settings: Settings, arguments: argparse.Namespace) -> int:
         raise CommandRefused(f"{arguments.file}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CommandRefused(f"{arguments.file}: not a key file") from error
-    imported = 0
+    imported, differing = 0, list[str]()
     async with _books(settings) as books:
         for first in range(0, len(records), _IMPORT_SIZE):
-            imported += await books.keys.take_over(_actor(), records[first : first + _IMPORT_SIZE])
+            taken = await books.keys.take_over(_actor(), records[first : first + _IMPORT_SIZE])
+            imported += taken.imported
+            differing += taken.differing
     say(f"imported {imported} keys; {len(records) - imported} were known")
-    return Status.OK
+    for key_id in differing:
+        say(f"key {key_id!r} is another one here: with this file's secret it does not open")
+    return Status.WRONG if differing else Status.OK
 
 
-def _record(entry: dict[str, str]) -> accountspb.KeyRecord:
-    """Return a key of the file: an `admin`, since it sees all of its tenant; of no tier if its own is none of ours."""
+def _record(entry: dict[str, Any]) -> accountspb.KeyRecord:
+    """Return a key of the file: without roles an `admin`, as the edge has it; of no tier if its own is none of ours."""
     key = accountspb.Key(
         key_id=entry["key_id"],
         tenant=entry["tenant"],
         user=entry["user"],
         tier=TIER.number(entry["tier"] if entry["tier"] in _TIERS else ""),
-        roles=[accountspb.ROLE_ADMIN],
+        roles=map(ROLE.number, entry.get("roles", ["admin"])),
     )
     return accountspb.KeyRecord(
         key=key,

@@ -3,7 +3,8 @@
     keys:
       - {key_id: ..., tenant: ..., user: ..., tier: ..., salt: ..., sha256: ...}
 
-A key reads `sk-spillway-KEYID-SECRET`. The secret has 256 random bits, so one round of SHA-256 over salt and secret
+A key reads `sk-spillway-KEYID-SECRET`. It may have `roles`, as a key of the ledger has; without them it is an `admin`,
+which asks and sees all of its tenant. The secret has 256 random bits, so one round of SHA-256 over salt and secret
 is as hard to invert as any slow hash would be, and costs microseconds at each request.
 """
 
@@ -16,20 +17,29 @@ import hmac
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge.guard.recorded_keys import RecordedKeys
-from edge.identity import Identity
+from edge.identity import ROLES, Identity, rights_of
 
 _PREFIX = "sk-spillway-"
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise ValueError(f"must be one of {', '.join(ROLES)}")
+    return role
+
+
 # Each is recorded with every request; PostgreSQL takes no NUL.
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Salt = Annotated[str, Field(pattern="^([0-9a-f]{2}){16,32}$")]
+Role = Annotated[str, AfterValidator(_known_role)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -48,6 +58,7 @@ class KeyEntry(BaseModel):
     tier: Word
     salt: Salt
     sha256: Sha256
+    roles: Annotated[tuple[Role, ...], Field(strict=False, min_length=1)] = ("admin",)
 
 
 class _KeyFile(BaseModel):
@@ -82,7 +93,7 @@ class KeyRing:
             return None
         if not hmac.compare_digest(_hash(entry.salt, secret), entry.sha256):
             return None
-        return Identity(entry.key_id, entry.tenant, entry.user, entry.tier)
+        return Identity(entry.key_id, entry.tenant, entry.user, entry.tier, rights=rights_of(entry.roles))
 
 
 def load_keys(path: Path) -> KeyRing:
@@ -111,14 +122,18 @@ def parse_keys(path: Path, content: bytes) -> list[KeyEntry]:
         raise KeysError(f"{path}: {where or 'the file'}: {error.errors()[0]['msg']}") from error
 
 
-def add_key(path: Path, tenant: str, user: str, tier: str) -> str:
-    """Make a key, append its hash to the file (created if need be) and return the key: it is shown only now."""
+def add_key(path: Path, tenant: str, user: str, tier: str, roles: Sequence[str] = ()) -> str:
+    """Make a key, append its hash to the file (created if need be) and return the key: it is shown only now.
+
+    Without roles it is an `admin`.
+    """
     key_id, secret, salt = secrets.token_hex(4), secrets.token_urlsafe(32), secrets.token_hex(16)
-    entry = KeyEntry(key_id=key_id, tenant=tenant, user=user, tier=tier, salt=salt, sha256=_hash(salt, secret))
+    fields = {"key_id": key_id, "tenant": tenant, "user": user, "tier": tier, "salt": salt}
+    entry = KeyEntry.model_validate({**fields, "sha256": _hash(salt, secret), **({"roles": [*roles]} if roles else {})})
     with _open_private(path.with_name(path.name + ".lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = parse_keys(path, read_keys_file(path)) if path.exists() else []
-        document = {"keys": [known.model_dump() for known in (*entries, entry)]}
+        document = {"keys": [known.model_dump(exclude_unset=True) for known in (*entries, entry)]}
         replacement = path.with_name(path.name + ".new")
         replacement.unlink(missing_ok=True)
         with _open_private(replacement) as file:
@@ -145,9 +160,10 @@ def main() -> None:
     add.add_argument("file", type=Path)
     for name in ("tenant", "user", "tier"):
         add.add_argument(f"--{name}", required=True)
+    add.add_argument("--role", action="append", default=[], choices=[*ROLES], help="may be repeated (admin)")
     arguments = parser.parse_args()
     try:
-        key = add_key(arguments.file, arguments.tenant, arguments.user, arguments.tier)
+        key = add_key(arguments.file, arguments.tenant, arguments.user, arguments.tier, arguments.role)
     except (KeysError, OSError, ValidationError) as error:
         sys.exit(f"keys: {error}")
     sys.stdout.write(key + "\n")
