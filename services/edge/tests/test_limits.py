@@ -18,6 +18,7 @@ from edge.limits.rules import DEFAULT_RULES, LimitsError, Rule, Rules, parse_lim
 from .scripted_edge import Edge, running_edge
 from .scripted_redis import FakeRedis
 from .scripted_router import STOP, Visit, attempted, started, texts, waits_for
+from .test_rights import give_key
 
 pytestmark = pytest.mark.integration
 
@@ -80,6 +81,24 @@ async def test_many_at_once_get_exactly_what_is_allowed(limited: Limited) -> Non
         statuses = [(await visit.done()).status for visit in visits]
     assert 20 == statuses.count(200)
     assert 40 == statuses.count(429)
+
+
+async def test_a_team_counts_together(limited: Limited) -> None:
+    """All who are in it; a team of the same name in another tenant, and whoever is in none, do not count with them."""
+    async with limited(
+        Rule(name="each", each=["team"], requests_per_minute=2), Rule(name="slow", team="s*", requests_per_minute=1)
+    ) as edge:
+
+        async def ask(user: str, **fields: str) -> int:
+            give_key(edge, user=user, **fields)
+            return (await edge.chat(f"{user} {fields} {len(edge.router.requests)}").done()).status
+
+        statuses = [await ask(user, team="red") for user in ("ada", "bob", "lea")]
+        other = await ask("ada", team="red", tenant="globex")
+        alone = [await ask(user) for user in ("ada", "bob", "lea")]
+        slow = [await ask("sue", team=team) for team in ("slow", "slower")]
+
+    assert ([200, 200, 429], 200, [200, 200, 200], [200, 429]) == (statuses, other, alone, slow)
 
 
 async def test_what_one_limit_refuses_counts_nowhere(limited: Limited, valkey: redis.Redis) -> None:
@@ -188,7 +207,7 @@ def test_a_file_is_read_and_its_faults_are_named() -> None:
     for content, words in (
         (b"limits: [{name: x}]", "limits.0: .*it limits nothing"),
         (b"limits: [{name: x, requests_per_minute: -1}]", "limits.0.requests_per_minute"),
-        (b"limits: [{name: x, each: [team], requests_per_minute: 1}]", "limits.0.each.0"),
+        (b"limits: [{name: x, each: [city], requests_per_minute: 1}]", "limits.0.each.0"),
         (b"limits: [{name: 'a b', requests_per_minute: 1}]", "limits.0.name"),
         (b"limits: [{name: x, requests_per_minute: 1}, {name: x, requests_per_day: 1}]", "twice"),
         (b"limits: {", "not YAML"),

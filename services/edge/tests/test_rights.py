@@ -25,7 +25,7 @@ PEPPER = Pepper(b"p" * 32)
 def give_key(edge: Edge, **fields: Any) -> None:
     """Let the edge's client have a key of the ledger with these fields."""
     keys = RecordedKeys(PEPPER, edge.metrics)
-    key = accountspb.Key(key_id="k1", tenant="acme", user="ada", **{"roles": [accountspb.ROLE_USER], **fields})
+    key = accountspb.Key(key_id="k1", **{"tenant": "acme", "user": "ada", "roles": [accountspb.ROLE_USER], **fields})
     keys.apply(
         [
             accountspb.KeyRecord(

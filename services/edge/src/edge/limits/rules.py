@@ -2,8 +2,8 @@
 
 limits:
   - name: free                  # in errors, metrics and keys of Redis
-    tier: free                  # whom it is for: tenant, user, key, tier, model; `*` stands for anything
-    each: [user]                # who counts apart: key, user, tenant, tier, model; empty: all count together
+    tier: free                  # whom it is for: tenant, team, user, key, tier, model; `*` stands for anything
+    each: [user]                # who counts apart: key, user, team, tenant, tier, model; empty: all count together
     requests_per_minute: 10     # and requests_per_day, tokens_per_minute, tokens_per_day, concurrent_streams
     shadow: false               # true: nothing is refused, only counted and logged
 """
@@ -28,7 +28,7 @@ _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 _Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f\[\]?]*$")]
 _Amount = Annotated[int, Field(ge=0, le=10**12)]
 
-Subject = Literal["key", "user", "tenant", "tier", "model"]
+Subject = Literal["key", "user", "team", "tenant", "tier", "model"]
 Unit = Literal["requests", "tokens", "streams"]
 
 # What is counted, by the name of the rule's field: the unit and the window, 0 for what is in progress.
@@ -53,6 +53,7 @@ class Rule(BaseModel):
 
     name: _Name
     tenant: _Pattern = "*"
+    team: _Pattern = "*"
     user: _Pattern = "*"
     key: _Pattern = "*"
     tier: _Pattern = "*"
@@ -132,6 +133,7 @@ class Rules:
         own: dict[Subject, str] = {
             "key": identity.key_id,
             "user": identity.user,
+            "team": identity.team,
             "tenant": identity.tenant,
             "tier": identity.tier,
             "model": facts.requested_model,
@@ -140,8 +142,10 @@ class Rules:
         for rule in self._rules:
             if not all(_matches(getattr(rule, name), value) for name, value in own.items()):
                 continue
-            # Users and keys are those of a tenant.
-            is_of_tenant = any(each in ("key", "user", "tenant") for each in rule.each)
+            if "team" in rule.each and not identity.team:
+                continue  # those of no team are none together
+            # Teams, users and keys are those of a tenant.
+            is_of_tenant = any(each in ("key", "user", "team", "tenant") for each in rule.each)
             tag = f"spillway:limits:{identity.tenant}" if is_of_tenant else "spillway:cost-events"
             subject = ":".join(f"{each}={own[each]}" for each in rule.each)
             whose = _whose(rule, own)
