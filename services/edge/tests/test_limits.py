@@ -91,7 +91,8 @@ async def test_a_team_counts_together(limited: Limited) -> None:
 
         async def ask(user: str, **fields: str) -> int:
             give_key(edge, user=user, **fields)
-            return (await edge.chat(f"{user} {fields} {len(edge.router.requests)}").done()).status
+            visit: Visit = await edge.chat(f"{user} {fields} {len(edge.router.requests)}").done()
+            return visit.status
 
         statuses = [await ask(user, team="red") for user in ("ada", "bob", "lea")]
         other = await ask("ada", team="red", tenant="globex")
