@@ -25,7 +25,7 @@ count_events() {
     sort | uniq -c | sort -rn
 }
 
-# Read the metrics of one process, without Prometheus: `metrics llm-router 9101 breaker` (the edge's port is 8080).
+# Read the metrics of one process, without Prometheus: `metrics llm-router 9101 breaker` (the edge's port is 9103, the ledger's 9102).
 metrics() {
   k exec --pod-running-timeout=3s "deploy/$RELEASE-$1" -- python -c '
 import sys, urllib.request

@@ -16,7 +16,7 @@ _MODELS = (
 _OPERATIONS = (
     *("POST /chat", "POST /v1/chat", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/embeddings"),
     *("GET /v1/models", "GET /v1/models/{model}", "GET /v1/costs", "GET /v1/requests", "GET /v1/requests/{request_id}"),
-    *("GET /v1/cache/stats", "GET /health", "GET /health/live", "GET /health/ready", "GET /metrics"),
+    *("GET /v1/cache/stats", "GET /health", "GET /health/live", "GET /health/ready"),
 )
 _EXAMPLES, _SEED = 5, 10
 

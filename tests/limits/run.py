@@ -122,6 +122,7 @@ def running_edges(home: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
             environment = {
                 **first.environ(),
                 "EDGE_PORT": str(port),
+                "EDGE_METRICS_PORT": str(free_port()),
                 "EDGE_SPOOL_FILE": str(home / f"spool-{number}.sqlite"),
             }
             log = home / f"edge-{number}.log"

@@ -74,12 +74,11 @@ def environment(name: str, settings: dict[str, object]) -> dict[str, str]:
 async def running(name: str, folder: Path, secret: SecretFolder, **settings: object) -> AsyncIterator[Service]:
     """Run a service with TLS until the block ends, and well."""
     port, metrics_port, log_file = free_port(), free_port(), folder / f"{name}.log"
-    own = {"PORT": port, "TLS_DIRECTORY": secret.path, **settings}
-    own |= {"METRICS_PORT": metrics_port} if name in _CALLED else {}
+    own = {"PORT": port, "METRICS_PORT": metrics_port, "TLS_DIRECTORY": secret.path, **settings}
     process = processes.start([sys.executable, "-m", name], log_file, environment=environment(name, own))
     try:
         processes.wait_until_ready(process, lambda: '"started"' in log_file.read_text(), log_file, _MAX_SECONDS)
-        yield Service(process, secret, log_file, port, metrics_port if name in _CALLED else port)
+        yield Service(process, secret, log_file, port, metrics_port)
     finally:
         assert 0 == processes.stop(process, signal.SIGTERM, _MAX_SECONDS), processes.tail_of(log_file)
 
@@ -162,7 +161,7 @@ async def test_a_request_goes_its_way_over_tls(system: System) -> None:
     """An answer from the router, figures from the ledger, and all is told to be well."""
     assert "event: done" == await system.ask("short")
     assert 200 == (await system.http.get("/v1/costs")).status_code
-    health = (await system.http.get("/health")).json()
+    health = (await system.http.get(f"http://127.0.0.1:{system.edge.metrics_port}/health")).json()
     assert ["ok", "ok"] == [health["dependencies"][name]["status"] for name in ("llm-router", "cost-ledger")]
 
 

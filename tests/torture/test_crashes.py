@@ -251,7 +251,8 @@ async def _are_admitted(victim: Victim, count: int) -> bool:
 
 async def test_a_second_edge_on_the_same_spool_does_not_start(victim: Victim) -> None:
     """It gives the reason in one line."""
-    environment = {**victim.environment_of("edge"), "EDGE_PORT": str(free_port())}
+    ports = {"EDGE_PORT": str(free_port()), "EDGE_METRICS_PORT": str(free_port())}
+    environment = {**victim.environment_of("edge"), **ports}
     command = [sys.executable, "-m", "edge"]
     result = await asyncio.to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60

@@ -108,6 +108,7 @@ class LocalSystem:
             "KEYS_FILE": str(self._home.keys_file),
             "KEY_PEPPER_FILE": str(self._home.key_pepper_file),
             "SPOOL_FILE": str(self._home.spool_file),
+            "EXPOSE": self._environment.get("EDGE_EXPOSE", "docs,health"),
             "LOOK_UP_TIMEOUT_SECONDS": self._environment.get("EDGE_LOOK_UP_TIMEOUT_SECONDS", _LOOK_UP_TIMEOUT_SECONDS),
         }
         return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
@@ -221,13 +222,14 @@ class LocalSystem:
         )
 
     def _metrics_address(self, program: Program) -> str | None:
-        if program.name in {"edge", "local-model"}:
+        if program.name == "local-model":
             return program.address
         return f"{LOOPBACK}:{program.metrics_port}" if program.metrics_port else None
 
 
 def _distinct_ports(edge_port: int) -> dict[str, int]:
-    names = ("postgres", "valkey", "local-model", "llm-router", "cost-ledger", "llm-router metrics")
+    services = ("llm-router", "cost-ledger")
+    names = ("postgres", "valkey", "local-model", *services, *(f"{name} metrics" for name in ("edge", *services)))
     free = (port for port in ports.free_ports() if port != edge_port)
-    chosen = dict(zip((*names, "cost-ledger metrics"), itertools.islice(free, len(names) + 1), strict=True))
+    chosen = dict(zip(names, itertools.islice(free, len(names)), strict=True))
     return {**chosen, "edge": edge_port}

@@ -44,7 +44,7 @@ def _check(folder: Path, settings: dict[str, str]) -> None:
         answer = httpx2.post(f"{edge.url}/chat", json={"query": "who?"}, headers=headers, timeout=_MAX_SECONDS)
         assert (503, "router_unavailable") == (answer.status_code, answer.json()["error"]["code"])
         assert "token" not in answer.text
-        health = httpx2.get(f"{edge.url}/health", timeout=_MAX_SECONDS).json()["dependencies"]
+        health = httpx2.get(f"{edge.metrics_url}/health", timeout=_MAX_SECONDS).json()["dependencies"]
         assert ["down", "down"] == [health[name]["status"] for name in ("llm-router", "cost-ledger")]
     log = (folder / "edge.log").read_text()
     assert 2 <= log.count("the server refuses our token")

@@ -44,7 +44,7 @@ _MAX_REPORTED = 20
 _EVENTS = "spillway:cost-events"
 _SPOOLED = """
 import json, urllib.request
-print(json.load(urllib.request.urlopen("http://127.0.0.1:8080/health", timeout=10))["spool_events"])
+print(json.load(urllib.request.urlopen("http://127.0.0.1:9103/health", timeout=10))["spool_events"])
 """
 
 

@@ -19,7 +19,7 @@ ARROWS: Mapping[str, Sequence[str]] = {
     "vllm": (),
 }
 PORTS: Mapping[str, Sequence[int]] = {
-    "edge": (8080,),
+    "edge": (8080, 9103),
     "llm-router": (50051, 9101),
     "cost-ledger": (50052, 9102),
     "postgres": (5432,),

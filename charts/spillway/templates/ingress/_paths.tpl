@@ -1,4 +1,4 @@
-{{- /* The public paths, without /metrics. Takes nothing. */}}
+{{- /* The public paths, never /metrics. Takes the root. */}}
 {{- define "spillway.publicPaths" -}}
-paths: [/chat, /v1, /docs, /openapi.json, /static-offline-docs, /health]
+paths: [/chat, /v1, {{ if has "docs" .Values.edge.expose }}/docs, /openapi.json, /static-offline-docs, {{ end }}/health]
 {{- end }}

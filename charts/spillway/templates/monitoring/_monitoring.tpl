@@ -1,4 +1,4 @@
-{{- /* Annotations by which Prometheus discovers a pod. Takes (dict "root" $ "component" "edge" "port" 8080). */}}
+{{- /* Annotations by which Prometheus discovers a pod. Takes (dict "root" $ "component" "edge" "port" 9103). */}}
 {{- define "spillway.monitoring.podAnnotations" -}}
 {{- if .root.Values.monitoring.scrapeAnnotations -}}
 prometheus.io/scrape: "true"

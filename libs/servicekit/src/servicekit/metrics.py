@@ -6,7 +6,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -100,12 +100,19 @@ def create_registry() -> CollectorRegistry:
 
 
 @contextmanager
-def serve_metrics(registry: CollectorRegistry, health: Health, host: str, port: int) -> Iterator[None]:
+def serve_metrics(
+    registry: CollectorRegistry,
+    health: Health,
+    host: str,
+    port: int,
+    report: Callable[[], Mapping[str, Any]] | None = None,
+) -> Iterator[None]:
     """Answer `GET /metrics`, `/health/live` and `/health/ready` on `host:port` from a thread while the block runs.
 
-    OSError when the port is taken. From a thread, so that a hung event loop can be reported.
+    `report`, called in a thread, is what `GET /health` answers. OSError when the port is taken. From a thread, so that
+    a hung event loop can be reported.
     """
-    server = make_server(host, port, _application(registry, health), _Server, _SilentHandler)
+    server = make_server(host, port, _application(registry, health, report), _Server, _SilentHandler)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
@@ -117,21 +124,32 @@ def serve_metrics(registry: CollectorRegistry, health: Health, host: str, port: 
         thread.join()
 
 
-def _application(registry: CollectorRegistry, health: Health) -> WSGIApplication:
+def _application(
+    registry: CollectorRegistry, health: Health, report: Callable[[], Mapping[str, Any]] | None
+) -> WSGIApplication:
     metrics: WSGIApplication = make_wsgi_app(registry)
     probes = {"/health/live": health.liveness, "/health/ready": health.readiness}
+
+    def say(start_response: StartResponse, content: Mapping[str, Any], *, is_well: bool) -> Iterable[bytes]:
+        status = "200 OK" if is_well else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "application/json")])
+        return [orjson.dumps(content)]
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
             return metrics(environ, start_response)
+        if path == "/health" and report is not None:
+            try:
+                content = report()
+            except TimeoutError:
+                content = {"status": "unavailable"}
+            return say(start_response, content, is_well=content["status"] != "unavailable")
         if path not in probes:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"here are /metrics, /health/live and /health/ready\n"]
         state = probes[path]()
-        status = "200 OK" if state == "ok" else "503 Service Unavailable"
-        start_response(status, [("Content-Type", "application/json")])
-        return [orjson.dumps({"status": state})]
+        return say(start_response, {"status": state}, is_well=state == "ok")
 
     return answer
 

@@ -41,9 +41,11 @@ from edge.guardrails.policy_watch import POLICY_INTERVAL_SECONDS, PolicyWatch
 from edge.http.app import create_app
 from edge.http.connection.connections import ConnectionLimits
 from edge.http.endpoints import ContractEndpoint
-from edge.http.health import HealthEndpoints
+from edge.http.health import EdgeHealth, HealthEndpoints
 from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer, listen, max_connections
+from edge.http.surface.proxies import TrustedProxies
+from edge.http.surface.surface import SurfaceRules
 from edge.ledger.client import LedgerClient
 from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
 from edge.ledger.quotes import Quotes
@@ -62,7 +64,7 @@ from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
-from servicekit.metrics import create_registry
+from servicekit.metrics import create_registry, serve_metrics
 from servicekit.pepper import PepperUnusable, read_pepper
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
@@ -146,10 +148,14 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         )
         for contract in contracts
     ]
-    health = HealthEndpoints(router, ledger, store, spool, quotes, registry)
+    state = EdgeHealth(stop, quotes)
+    health = HealthEndpoints(router, ledger, store, spool, state, registry)
     reports = ReportEndpoints(identify, models, ledger)
-    routers = [*(each.router() for each in endpoints), reports.router(), health.router()]
-    app = create_app(routers, contracts, metrics, identify, capacity)
+    routers = [*(each.router() for each in endpoints), reports.router(), health.router(settings.expose)]
+    proxies = TrustedProxies(settings.trusted_proxies)
+    surface = SurfaceRules(settings.cors_origins, settings.trusted_hosts, proxies)
+    app = create_app(routers, contracts, metrics, identify, capacity, surface, has_docs="docs" in settings.expose)
+    report = partial(health.report_from_thread, asyncio.get_running_loop())
     # Before the port opens: a key that is known must not be refused by an edge that has just started.
     await account_keys.turn()
     background = [
@@ -168,7 +174,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         background.append(asyncio.create_task(repeat("watch_limits", _LIMITS_INTERVAL_SECONDS, limits_file.check)))
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
-        await _serve_http(app, settings, stop, health, metrics)
+        with serve_metrics(registry, state, settings.host, settings.metrics_port, report):
+            await _serve_http(app, settings, stop, proxies, metrics)
     finally:
         await emitter.close()
         readers.close()
@@ -198,7 +205,7 @@ def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> Followe
 
 
 async def _serve_http(
-    app: ASGIApp, settings: Settings, stop: asyncio.Event, health: HealthEndpoints, metrics: Metrics
+    app: ASGIApp, settings: Settings, stop: asyncio.Event, proxies: TrustedProxies, metrics: Metrics
 ) -> None:
     limits = ConnectionLimits(
         max_connections=max_connections(settings.max_connections),
@@ -207,6 +214,7 @@ async def _serve_http(
         body_timeout_seconds=settings.body_timeout_seconds,
         idle_timeout_seconds=settings.idle_timeout_seconds,
         stall_timeout_seconds=settings.client_stall_timeout_seconds,
+        is_proxy=proxies.has,
     )
     if limits.max_connections < settings.max_connections:
         log.warning("connections_limited", max_connections=limits.max_connections, reason="limit of open files")
@@ -216,7 +224,6 @@ async def _serve_http(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     log.info("draining")
-    health.is_draining = True
     stopping.cancel()
     await server.drain()
     await serving

@@ -40,6 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
+    "misdirected_request": Kind(421, "invalid_request_error", False, _REJECTED),
     "rate_limit_exceeded": Kind(429, "rate_limit_error", True, _REJECTED),
     "too_many_requests": Kind(429, "rate_limit_error", True, _REJECTED),
     "headers_too_large": Kind(431, "invalid_request_error", False, _REJECTED),
@@ -61,7 +62,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 # What any request may end with, in OpenAI's shape, before it is known whose it is.
-CONNECTION_ERRORS = ("request_timeout", "headers_too_large", "too_many_connections")
+CONNECTION_ERRORS = ("request_timeout", "misdirected_request", "headers_too_large", "too_many_connections")
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),

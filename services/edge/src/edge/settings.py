@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servicekit.redis_settings import RedisSettings
+
+
+def _split(value: object) -> object:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+
+Origin: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s*]+)$")]
+Host: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[^/\s*:]+$|^\[[0-9a-fA-F:.]+\]$", to_lower=True)]
 
 
 class Settings(RedisSettings):
@@ -68,12 +78,28 @@ class Settings(RedisSettings):
     """At most this many attempts a request."""
     look_up_timeout_seconds: PositiveFloat = 0.05
     """A Redis that takes longer than this before the call is passed by."""
+    metrics_port: int = Field(default=9103, ge=1, le=65535)
+    """Where Prometheus and operators ask: `/metrics`, `/health` with each dependency, `/health/live`, `/health/ready`.
+    Of these only the last two are on the public port as well, for kubelets and load balancers."""
+    expose: Annotated[tuple[Literal["docs", "health", "metrics"], ...], NoDecode, BeforeValidator(_split)] = ()
+    """What else is on the public port: `docs` (`/docs` and `/openapi.json`), `health`, `metrics`; separated by commas,
+    like the next three."""
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Origins of web pages that may read answers, like `https://app.example.com`; `*`: those of all. Cookies and the
+    like are allowed to none: a page needs an API key. Unset: no page may."""
+    trusted_hosts: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Hosts that clients may name, like `api.example.com` or `*.example.com`; another one is refused with 421. Unset:
+    any."""
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: strangers have their pace by
+    the address behind the proxy, who came over TLS is told to stay there, and the proxy may open as many connections
+    as it likes."""
     max_connections: PositiveInt = 4096
     """Open connections, busy and idle; what is beyond is answered 503 at once. Fewer when the process may not open so
     many files."""
     max_connections_per_address: PositiveInt = 1024
-    """Those of one address (of IPv6: one /64 network). Behind an ingress or a load balancer all clients come from few
-    addresses, therefore the default is high; set 50 or so where clients connect directly."""
+    """Those of one address (of IPv6: one /64 network) that is no trusted proxy. Behind an ingress or a load balancer
+    all clients come from few addresses, therefore the default is high; set 50 or so where clients connect directly."""
     head_timeout_seconds: PositiveFloat = 30.0
     """How long a client may take for request line and headers, on a new connection also to begin with them."""
     body_timeout_seconds: PositiveFloat = 600.0

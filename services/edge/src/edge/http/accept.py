@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers
@@ -21,7 +22,8 @@ class Accept:
     `accepted` is when the first bytes came, if the server knows it (`arrived`). And `until_end`: an `ExitStack` for
     what a request holds until it has been answered.
 
-    The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`.
+    The response gets the headers `x-request-id` and, when the client sent an id of its own, `x-client-request-id`; and
+    those in `headers`, as text, which it does not have.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -49,7 +51,7 @@ class Accept:
 
         async def send_with_ids(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _with_ids(message.get("headers", ()), ours, theirs)
+                message["headers"] = _with_ids(_with_others(message.get("headers", ()), state), ours, theirs)
                 self._metrics.http_responses.labels(scope["method"], message["status"]).inc()
             await send(message)
 
@@ -65,6 +67,14 @@ def _client_request_id(scope: Scope) -> str:
 def _bind_trace(headers: Headers) -> None:
     traceparent = headers.get("traceparent")
     bind_trace(traceparent, ",".join(headers.getlist("tracestate")) if traceparent else "")
+
+
+def _with_others(headers: Iterable[tuple[bytes, bytes]], state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response with those that every answer to this request has."""
+    own = list(headers)
+    names = {name for name, _ in own}
+    others = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in state.get("headers", {}).items())
+    return own + [each for each in others if each[0] not in names or each[0] == b"vary"]
 
 
 def _with_ids(headers: Iterable[tuple[bytes, bytes]], ours: str, theirs: str) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -15,9 +14,11 @@ from edge.contracts.contract import Contract
 from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.accept import Accept
+from edge.http.documentation import create_fastapi
 from edge.http.doorway import Doorway
 from edge.http.openapi import describe
 from edge.http.responses import json_response
+from edge.http.surface.surface import Surface, SurfaceRules
 from edge.metrics import Metrics
 from edge.problems import Problem
 
@@ -38,16 +39,16 @@ def create_app(
     metrics: Metrics,
     identify: Identify | None = None,
     capacity: Capacity | None = None,
+    rules: SurfaceRules | None = None,
+    *,
+    has_docs: bool = True,
 ) -> ASGIApp:
     """Put the application together from the endpoints; each of the `contracts` has one.
 
     Where `identify` is given, those that need a key are not even called without one; where `capacity` is, those of the
-    contracts are not while it has no room.
+    contracts are not while it has no room. The `rules` are for strangers and browsers.
     """
-    # With its scripts served from here: the page works on a laptop in a train and in a cluster without a way out.
-    app = FastAPIOffline(
-        title="Spillway", version="0.1.0", description=_DESCRIPTION, redoc_url=None, redirect_slashes=False
-    )
+    app = create_fastapi("Spillway", "0.1.0", _DESCRIPTION, has_docs=has_docs)
     for router in routers:
         app.include_router(router)
     errors = _Errors(contracts, metrics)
@@ -58,7 +59,7 @@ def create_app(
     describe(app, contracts)
     doorway = Doorway(app, routers, contracts, identify, capacity, errors.answer)
     # Around everything, Starlette's own answer to a crash too: a 500 has an id and is counted like any answer.
-    return Accept(doorway, metrics)
+    return Accept(Surface(doorway, rules or SurfaceRules()), metrics)
 
 
 class _Errors:
@@ -76,7 +77,7 @@ class _Errors:
     async def on_http_exception(self, request: Request, error: Exception) -> Response:
         """Answer what is missing below a path that there is."""
         assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
-        return self.answer(request, Problem("not_found", f"there is nothing at {request.scope['path']}; see /docs"))
+        return self.answer(request, Problem("not_found", f"there is nothing at {request.scope['path']}"))
 
     async def on_validation_error(self, request: Request, error: Exception) -> Response:
         """Answer a query parameter that makes no sense."""

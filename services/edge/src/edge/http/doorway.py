@@ -19,6 +19,7 @@ from edge.contracts.contract import Contract
 from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.connection.connections import group_of
+from edge.http.responses import json_response
 from edge.http.stranger_pace import StrangerPace
 from edge.problems import Problem
 from servicekit.log_limit import LimitedLog
@@ -111,6 +112,8 @@ class Doorway:
 
     def _refuse(self, request: Request, path: str, place: _Place | None) -> Response | None:
         """Answer a stranger."""
+        if (misdirected := request.scope["state"].get("refusal")) is not None:
+            return json_response(misdirected.body(), misdirected.kind.status, misdirected.headers())
         if place is None:
             return self._nothing_at(request, path)
         if request.method not in place.methods:
@@ -132,7 +135,8 @@ class Doorway:
             return None
         bare = path.rstrip("/")
         meant = bare if bare != path and (bare in self._places or self._match(bare)) else "/docs"
-        return self._answer(request, Problem("not_found", f"there is nothing at {path}; see {meant}"))
+        hint = f"; see {meant}" if meant in self._places or self._match(meant) else ""
+        return self._answer(request, Problem("not_found", f"there is nothing at {path}{hint}"))
 
     def _match(self, path: str) -> _Place | None:
         return next((place for pattern, place in self._patterns if pattern.match(path)), None)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.http.connection.connections import CHECK_INTERVAL_SECONDS, ConnectionLimits, Connections
 from edge.http.connection.protocol import ConnectionReader
+from edge.http.surface.security_headers import ALWAYS
 from edge.metrics import Metrics
 from servicekit.lifecycle import repeat
 
@@ -66,10 +67,11 @@ class HttpServer:
             self._closer,
             http=partial(ConnectionReader, self._connections),  # type: ignore[arg-type] # anything that makes protocols
             ws="none",
-            proxy_headers=False,  # a client may say what it likes of where it comes from
+            proxy_headers=False,  # `Surface` reads them, of those that may say where a client comes from
             access_log=False,
             log_config=None,
             server_header=False,
+            headers=ALWAYS,
         )
         self._server = _Server(config)
 

@@ -21,6 +21,7 @@ PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
 SETTINGS: Mapping[str, str] = {
     "EDGE_LOOK_UP_TIMEOUT_SECONDS": "2",
     "EDGE_CLIENT_STALL_TIMEOUT_SECONDS": "4",
+    "EDGE_EXPOSE": "docs,health",
 }
 _NEEDED = ("E2E_URL", "E2E_API_KEY", "E2E_OTHER_API_KEY", "E2E_FAULT_PROVIDER_URL")
 

@@ -28,6 +28,7 @@ class LoneEdge:
 
     process: subprocess.Popen[bytes]
     url: str
+    metrics_url: str
     keys_file: Path
     key: str
     log_file: Path
@@ -45,7 +46,7 @@ class LoneEdge:
 
     def metric(self, name: str) -> float:
         """Return the value of a metric; its labels, if it has any, belong to the name."""
-        lines = httpx2.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        lines = httpx2.get(f"{self.metrics_url}/metrics", timeout=30).text.splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
     def refusals(self, reason: str) -> float:
@@ -56,11 +57,12 @@ class LoneEdge:
 @contextmanager
 def running_lone_edge(folder: Path, output: IO[bytes] | int | None = None, **settings: str) -> Iterator[LoneEdge]:
     """Run an edge that logs to `output`, by default `edge.log` in `folder`."""
-    keys_file, port = folder / "keys.yaml", free_port()
+    keys_file, port, metrics_port = folder / "keys.yaml", free_port(), free_port()
     key = add_key(keys_file, "acme", "ada", "gold")
     environment = {
         **os.environ,
         "EDGE_PORT": str(port),
+        "EDGE_METRICS_PORT": str(metrics_port),
         "EDGE_KEYS_FILE": str(keys_file),
         "EDGE_SPOOL_FILE": str(folder / "spool.sqlite"),
         "EDGE_ROUTER_ADDRESS": _NOBODY,
@@ -77,7 +79,8 @@ def running_lone_edge(folder: Path, output: IO[bytes] | int | None = None, **set
             stderr=log,
             start_new_session=True,
         )
-    edge = LoneEdge(process, f"http://127.0.0.1:{port}", keys_file, key, folder / "edge.log")
+    urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}"
+    edge = LoneEdge(process, *urls, keys_file, key, folder / "edge.log")
     try:
         _wait_until_live(edge, edge.log_file)
         yield edge

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Protocol
@@ -26,6 +27,10 @@ MAX_UNSENT_BYTES = 128 * 1024 * 1024
 _MIN_EVICTION_SECONDS = 10.0
 
 
+def _nobody(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """What the clients of a server may take; the edge's settings explain each."""
@@ -37,6 +42,8 @@ class ConnectionLimits:
     idle_timeout_seconds: float = 620.0
     stall_timeout_seconds: float = 60.0
     max_unsent_bytes: int = MAX_UNSENT_BYTES
+    is_proxy: Callable[[str], bool] = _nobody
+    """Tells of an address whether all kinds of clients come from it; it has no limit of its own."""
 
 
 class Checked(Protocol):
@@ -70,10 +77,10 @@ class Connections:
         self._by_address: Counter[str] = Counter()
         self._refused = 0
 
-    def admit(self, connection: Checked, address: str) -> str:
+    def admit(self, connection: Checked, address: str, *, is_proxy: bool = False) -> str:
         """Give the connection a place; else return why there is none, as a label of the metric."""
         mine, taken, limits = self._by_address[address], len(self._open), self.limits
-        if mine >= limits.max_connections_per_address:
+        if mine >= limits.max_connections_per_address and not is_proxy:
             return "address"
         if taken >= limits.max_connections and (mine or taken >= limits.max_connections + RESERVED_CONNECTIONS):
             self._refused += 1

@@ -140,7 +140,8 @@ class Connection(HttpToolsProtocol):
         self.flow: _Flow = _Flow(transport)
         self._output = _Output(transport.write, self._is_closing, self._close)
         self._address = group_of(self.client[0]) if self.client else ""
-        reason = self._registry.admit(self, self._address)
+        is_proxy = self.client is not None and self._limits.is_proxy(self.client[0])
+        reason = self._registry.admit(self, self._address, is_proxy=is_proxy)
         if reason:
             self._registry.metrics.connections_refused.labels(reason).inc()
             self._registry.log.info("connection_refused", reason, address=self._address)
