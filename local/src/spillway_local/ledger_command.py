@@ -14,10 +14,11 @@ LEDGER_COMMANDS = {
     "verify": "check every cost and every sum of the ledger",
     "reconcile": "compare a provider's usage or cost export with the ledger",
     "dead-letters": "cost events that could not be recorded: list, show, replay",
-    "tenants": "tenants: create, list, disable, enable",
-    "users": "users of tenants: create, list, disable, enable",
-    "keys": "API keys: create, list, disable, enable, rotate, import",
-    "audit": "changes of tenants, users and keys: list",
+    "tenants": "tenants: create, list, show, update, disable, enable",
+    "teams": "teams of tenants: create, list, show, update, disable, enable",
+    "users": "users of tenants: create, list, show, update, disable, enable",
+    "keys": "API keys: create, list, show, update, disable, enable, rotate, import",
+    "audit": "changes of tenants, teams, users and keys: list",
 }
 
 

@@ -52,6 +52,52 @@ def test_from_a_tenant_to_a_rotated_key(run: Run) -> None:
     assert ["disable", "rotate", "create", "create", "create", "create"] == actions
 
 
+def test_what_is_there_can_be_shown_and_changed(run: Run) -> None:
+    """Tenants, teams, users and keys; each change is an entry that says what was before and after."""
+    tenant = f"t-{uuid.uuid4()}"
+
+    def done(*arguments: str) -> str:
+        result = run(*arguments)
+        assert (0, "") == (result.returncode, result.stderr), arguments
+        return result.stdout
+
+    done("tenants", "create", tenant, "--name", "Acme")
+    done("teams", "create", tenant, "red", "--name", "Reds")
+    done("users", "create", tenant, "ada", "--team", "red", "--tier", "premium")
+    key = done("keys", "create", "--tenant", tenant, "--user", "ada", "--model", "fast*").splitlines()[0]
+    key_id = key.split("-")[2]
+    done("tenants", "update", tenant, "--tier", "enterprise")
+    done("teams", "update", tenant, "red", "--name", "The Reds")
+    done("users", "update", tenant, "ada", "--team", "", "--tier", "inherit")
+    done("keys", "update", key_id, "--role", "auditor", "--role", "user", "--model", "*", "--endpoint", "/chat")
+    done("keys", "update", key_id, "--days", "3", "--name", "ci")
+
+    assert "name: Acme\ntier: enterprise\n" in without_gaps(done("tenants", "show", tenant))
+    assert "team: red\nname: The Reds\n" in without_gaps(done("teams", "show", tenant, "red"))
+    assert ("team:" in (user := done("users", "show", tenant, "ada")), "tier:" in user) == (False, False)
+    shown = without_gaps(done("keys", "show", key_id))
+    assert "name: ci\n" in shown
+    assert "roles: auditor, user\nmodels: *\nendpoints: /chat\n" in shown
+    assert "expires_at: " in shown
+    assert "The Reds" in done("teams", "list", "--tenant", tenant)
+    done("keys", "update", key_id, "--days", "0")
+    assert "expires_at: " not in done("keys", "show", key_id)
+    logged = [line.split(tenant, 1)[1] for line in done("audit", "list").splitlines() if f"  {tenant}  " in line]
+    for change in (
+        "tier: - -> enterprise",
+        "name: Reds -> The Reds",
+        "team: red -> -; tier: premium -> -",
+        "roles: user -> auditor, user; models: fast* -> *; endpoints: - -> /chat",
+        "expires_at: - -> 2",
+    ):
+        assert [line for line in logged if change in line], change
+
+
+def without_gaps(text: str) -> str:
+    """Return lines whose words have one space in between."""
+    return "".join(" ".join(line.split()) + "\n" for line in text.splitlines())
+
+
 def test_a_key_file_is_taken_over(run: Run, tmp_path: Path) -> None:
     """Once; a tier that is none of ours is left to the owner. A file that is none is refused in one line."""
     key_id, other_id, tenant = uuid.uuid4().hex, uuid.uuid4().hex, f"t-{uuid.uuid4()}"
@@ -86,7 +132,11 @@ def test_what_cannot_be_done_is_said_in_one_line(run: Run) -> None:
         ("keys", "disable", "nobody"),
         ("keys", "create", "--tenant", "nobody"),
         ("users", "create", "x", "y"),
+        ("users", "update", "x", "y", "--name", "z"),
+        ("teams", "show", "x", "y"),
     ):
         done = run(*arguments)
         assert 0 != done.returncode
         assert done.stderr.startswith("cost_ledger: there is no such ")
+    assert "nothing to change" in run("users", "update", "x", "y").stderr
+    assert "--days must be" in run("keys", "update", "x", "--days", "-1").stderr

@@ -1,10 +1,11 @@
-"""The commands `tenants`, `users`, `keys` and `audit`: who may use the gateway, and who changed that."""
+"""The commands `tenants`, `teams`, `users`, `keys` and `audit`: who may use the gateway, and who changed that."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from google.protobuf.message import Message
 from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.fields import ROLE, TIER
 from cost_ledger.accounts.keys import Keys, MadeKey
-from cost_ledger.accounts.kinds import KEY, TENANT, USER, Kind
+from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER, Kind
 from cost_ledger.commands.command_line import Status, say
 from cost_ledger.commands.text_table import table_lines
 from cost_ledger.connections import accounts_pool, closing
@@ -28,6 +29,13 @@ from spillway.accounts.v1 import accounts_pb2 as accountspb
 
 _TIERS = ("free", "premium", "enterprise")
 _ROLES = ("user", "team_lead", "admin", "auditor")
+_INHERIT = "inherit"
+_REPEATED = {
+    "roles": ("role", "may be repeated (user)"),
+    "models": ("model", "a pattern, `*` is any text; may be repeated (all)"),
+    "endpoints": ("endpoint", "a pattern of paths; may be repeated (all)"),
+}
+_MAX_DAYS = 36_500
 _IMPORT_SIZE = 500
 
 
@@ -37,24 +45,14 @@ class _Books(NamedTuple):
 
 
 def add_accounts(commands: Any) -> None:
-    """Add the four commands; each of theirs sets `work`, which returns the status."""
-    tenants = _group(commands, "tenants", "tenants: create, list, disable, enable")
-    create = _command(tenants, "create", _create_tenant, "create a tenant")
-    create.add_argument("tenant")
-    _add_tier(create)
-    _add_listing(tenants, TENANT)
-    _add_disabling(tenants, TENANT, ("tenant",))
-    users = _group(commands, "users", "users of tenants: create, list, disable, enable")
-    create = _command(users, "create", _create_user, "create a user")
-    create.add_argument("tenant")
-    create.add_argument("user")
-    _add_tier(create)
-    _add_listing(users, USER).add_argument("--tenant", default="")
-    _add_disabling(users, USER, ("tenant", "user"))
-    keys = _group(commands, "keys", "API keys: create, list, disable, enable, rotate, import")
+    """Add the five commands; each of theirs sets `work`, which returns the status."""
+    for name, kind in (("tenants", TENANT), ("teams", TEAM), ("users", USER)):
+        group = _group(commands, name, f"{name}: create, list, show, update, disable, enable")
+        _add_fields(_with_ids(_command(group, "create", _create, f"create a {kind.name}"), kind), kind)
+        _add_common(group, kind)
+    keys = _group(commands, "keys", "API keys: create, list, show, update, disable, enable, rotate, import")
     _add_key_creation(_command(keys, "create", _create_key, "make a key and print it, this once"))
-    _add_listing(keys, KEY).add_argument("--tenant", default="")
-    _add_disabling(keys, KEY, ("key_id",))
+    _add_common(keys, KEY)
     rotate = _command(keys, "rotate", _rotate, "replace a key by a new one like it")
     rotate.add_argument("key_id")
     rotate.add_argument("--grace", type=int, default=0, metavar="SECONDS", help="how long the old one goes on (0)")
@@ -73,22 +71,61 @@ def _command(group: Any, name: str, work: Any, text: str) -> argparse.ArgumentPa
     return parser
 
 
-def _add_tier(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tier", choices=_TIERS, default="", help="default: that of the owner, of a tenant free")
-
-
-def _add_listing(group: Any, kind: Kind[Any]) -> argparse.ArgumentParser:
-    parser = _command(group, "list", _list, f"list {kind.name}s")
+def _with_ids(parser: argparse.ArgumentParser, kind: Kind[Any]) -> argparse.ArgumentParser:
+    for each in kind.ids:
+        parser.add_argument(each)
     parser.set_defaults(kind=kind)
     return parser
 
 
-def _add_disabling(group: Any, kind: Kind[Any], ids: Sequence[str]) -> None:
+def _add_common(group: Any, kind: Kind[Any]) -> None:
+    """Add what all kinds have."""
+    listing = _command(group, "list", _list, f"list {kind.name}s")
+    listing.set_defaults(kind=kind)
+    if kind is not TENANT:
+        listing.add_argument("--tenant", default="")
+    _with_ids(_command(group, "show", _show, f"show a {kind.name}, field by field"), kind)
+    update = _command(group, "update", _update, f"change fields of a {kind.name}; in force within seconds")
+    _add_fields(_with_ids(update, kind), kind)
     for name, disabled in (("disable", True), ("enable", False)):
         parser = _command(group, name, _set_disabled, f"{name} a {kind.name}; in force within seconds")
-        for each in ids:
-            parser.add_argument(each)
-        parser.set_defaults(kind=kind, ids=ids, disabled=disabled)
+        _with_ids(parser, kind).set_defaults(disabled=disabled)
+
+
+def _add_fields(parser: argparse.ArgumentParser, kind: Kind[Any]) -> None:
+    """Add the options for what may be set; one that is not given is None."""
+    for field in kind.settable:
+        if field == "tier":
+            text = f"{_INHERIT}: that of the owner, of a tenant free"
+            parser.add_argument("--tier", choices=(*_TIERS, _INHERIT), help=text)
+        elif field in _REPEATED:
+            option, text = _REPEATED[field]
+            choices = _ROLES if field == "roles" else None
+            parser.add_argument(f"--{option}", dest=field, action="append", choices=choices, help=text)
+        elif field == "expires_at":
+            parser.add_argument("--days", dest=field, type=int, help="it expires after so many; 0: never")
+        else:
+            text = "for people" if field == "name" else 'the team that it is of; "": none'
+            parser.add_argument(f"--{field}", help=text)
+
+
+def _fields_of(arguments: argparse.Namespace, kind: Kind[Any]) -> dict[str, Any]:
+    """Return the values of the options that were given, as the message has them."""
+    values: dict[str, Any] = {}
+    for field in kind.settable:
+        value = getattr(arguments, field)
+        if value is None:
+            continue
+        if field == "tier":
+            value = TIER.number("" if value == _INHERIT else value)
+        elif field == "roles":
+            value = [ROLE.number(role) for role in value]
+        elif field == "expires_at":
+            if not 0 <= value <= _MAX_DAYS:
+                raise CommandRefused(f"--days must be from 0 to {_MAX_DAYS}")
+            value = datetime.now(UTC) + timedelta(days=value) if value else None
+        values[field] = value
+    return values
 
 
 def _add_key_creation(parser: argparse.ArgumentParser) -> None:
@@ -96,14 +133,7 @@ def _add_key_creation(parser: argparse.ArgumentParser) -> None:
     owner = parser.add_mutually_exclusive_group()
     owner.add_argument("--user", default="", help="the owner; without a user or team it is the tenant")
     owner.add_argument("--team", default="")
-    parser.add_argument("--name", default="", help="for people")
-    _add_tier(parser)
-    parser.add_argument("--role", action="append", default=[], choices=_ROLES, help="may be repeated (user)")
-    parser.add_argument(
-        "--model", action="append", default=[], help="a pattern, `*` is any text; may be repeated (all)"
-    )
-    parser.add_argument("--endpoint", action="append", default=[], help="a pattern of paths; may be repeated (all)")
-    parser.add_argument("--days", type=int, help="it expires after so many (never)")
+    _add_fields(parser, KEY)
 
 
 @asynccontextmanager
@@ -124,38 +154,43 @@ def _actor() -> str:
         return "cli"
 
 
-async def _create_tenant(settings: Settings, arguments: argparse.Namespace) -> int:
-    tenant = accountspb.Tenant(tenant=arguments.tenant, tier=TIER.number(arguments.tier))
+async def _create(settings: Settings, arguments: argparse.Namespace) -> int:
+    kind: Kind[Any] = arguments.kind
+    message = kind.message(**_ids_of(arguments), **_fields_of(arguments, kind))
     async with _books(settings) as books:
-        await books.accounts.create(TENANT, _actor(), tenant)
+        await books.accounts.create(kind, _actor(), message)
     return Status.OK
 
 
-async def _create_user(settings: Settings, arguments: argparse.Namespace) -> int:
-    user = accountspb.User(tenant=arguments.tenant, user=arguments.user, tier=TIER.number(arguments.tier))
+async def _update(settings: Settings, arguments: argparse.Namespace) -> int:
+    kind: Kind[Any] = arguments.kind
+    values = _fields_of(arguments, kind)
+    if not values:
+        raise CommandRefused("nothing to change; --help shows what may be")
     async with _books(settings) as books:
-        await books.accounts.create(USER, _actor(), user)
+        await books.accounts.update(kind, _actor(), kind.message(**_ids_of(arguments), **values), list(values))
+    return Status.OK
+
+
+async def _show(settings: Settings, arguments: argparse.Namespace) -> int:
+    kind: Kind[Any] = arguments.kind
+    async with _books(settings) as books:
+        shown = await books.accounts.get(kind, *_ids_of(arguments).values())
+    fields = [name for name in _shown_fields(kind) if _cell(shown, name)]
+    say(*(line for name in fields for line in table_lines([f"{name}:", _cell(shown, name)], [])))
     return Status.OK
 
 
 async def _create_key(settings: Settings, arguments: argparse.Namespace) -> int:
-    key = accountspb.Key(
-        tenant=arguments.tenant,
-        user=arguments.user,
-        team=arguments.team,
-        name=arguments.name,
-        tier=TIER.number(arguments.tier),
-        roles=map(ROLE.number, arguments.role),
-        models=arguments.model,
-        endpoints=arguments.endpoint,
-    )
-    if arguments.days is not None:
-        if not 1 <= arguments.days <= 36_500:
-            raise CommandRefused("--days must be from 1 to 36500")
-        key.expires_at.FromDatetime(datetime.now(UTC) + timedelta(days=arguments.days))
+    owner = {name: getattr(arguments, name) for name in ("tenant", "user", "team")}
+    key = accountspb.Key(**owner, **_fields_of(arguments, KEY))
     async with _books(settings) as books:
         _show_made(settings, await books.keys.create(_actor(), key))
     return Status.OK
+
+
+def _ids_of(arguments: argparse.Namespace) -> dict[str, str]:
+    return {name: getattr(arguments, name) for name in arguments.kind.ids}
 
 
 def _show_made(settings: Settings, made: MadeKey) -> None:
@@ -175,15 +210,15 @@ async def _rotate(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 async def _set_disabled(settings: Settings, arguments: argparse.Namespace) -> int:
-    ids = [getattr(arguments, name) for name in arguments.ids]
+    ids = _ids_of(arguments)
     async with _books(settings) as books:
-        await books.accounts.set_disabled(arguments.kind, _actor(), *ids, disabled=arguments.disabled)
+        await books.accounts.set_disabled(arguments.kind, _actor(), *ids.values(), disabled=arguments.disabled)
     return Status.OK
 
 
 async def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     kind: Kind[Any] = arguments.kind
-    header = [field.name for field in kind.message.DESCRIPTOR.fields if field.name != "revision"]
+    header = _shown_fields(kind)
     rows, token = [], ""
     async with _books(settings) as books:
         while True:
@@ -194,6 +229,10 @@ async def _list(settings: Settings, arguments: argparse.Namespace) -> int:
                 break
     say(*table_lines(header, rows))
     return Status.OK
+
+
+def _shown_fields(kind: Kind[Any]) -> list[str]:
+    return [field.name for field in kind.message.DESCRIPTOR.fields if field.name != "revision"]
 
 
 def _cell(item: Message, name: str) -> str:
@@ -247,10 +286,25 @@ def _record(entry: dict[str, Any]) -> accountspb.KeyRecord:
 async def _audit(settings: Settings, _arguments: argparse.Namespace) -> int:
     async with _books(settings) as books:
         page = await books.accounts.audit(accountspb.ListAuditRequest(page_size=1000))
-    header = ("when", "who", "what", "kind", "tenant", "id")
-    rows = [
-        [f"{each.changed_at.ToDatetime():%Y-%m-%d %H:%M:%S}", each.actor, each.action, each.kind, each.tenant, each.id]
-        for each in page.items
-    ]
+    header = ("when", "who", "what", "kind", "tenant", "id", "changed")
+    rows = [_audit_row(entry) for entry in page.items]
     say(*table_lines(header, rows))
     return Status.OK
+
+
+def _audit_row(entry: accountspb.AuditEntry) -> list[str]:
+    when = f"{entry.changed_at.ToDatetime():%Y-%m-%d %H:%M:%S}"
+    return [when, entry.actor, entry.action, entry.kind, entry.tenant, entry.id, _difference(entry)]
+
+
+def _difference(entry: accountspb.AuditEntry) -> str:
+    """Return what an update has changed; empty for what was created."""
+    if not entry.before:
+        return ""
+    before, after = json.loads(entry.before), json.loads(entry.after)
+    changed = [name for name in after if before.get(name) != after[name]]
+    return "; ".join(f"{name}: {_word(before.get(name))} -> {_word(after[name])}" for name in changed)
+
+
+def _word(value: object) -> str:
+    return ", ".join(map(str, value)) or "-" if isinstance(value, list) else str(value or "-")
