@@ -3,8 +3,8 @@
 Each volume is a folder below FOLDER; OURS is the user of our images, STORES that of PostgreSQL's and Valkey's.
 
 An API key and its hash for the edge, routes and the providers' keys for the router, a token that both and the ledger
-share, passwords for PostgreSQL and Valkey. What is secret is created once; routes follow OPENAI_API_KEY and
-ANTHROPIC_API_KEY at each start, as with `make up`. Runs as root, which owns new volumes.
+share, the pepper of API keys, passwords for PostgreSQL and Valkey. What is secret is created once; routes follow
+OPENAI_API_KEY and ANTHROPIC_API_KEY at each start, as with `make up`. Runs as root, which owns new volumes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def main() -> None:
         ensure_development_key(edge, os.environ)
         write_routes(router, collect_vendors(router, os.environ), _MODEL_URL, None)
         _ensure_secret(folder / "rpc/token", _SECRET)
+        _ensure_secret(folder / "pepper/pepper", _SECRET)
         # Read by two users, the server's and that of its callers; no other service mounts the volumes.
         _ensure_secret(folder / "postgres/password", _SHARED)
         _ensure_secret(folder / "valkey/password", _SHARED)
-        for ours in ("edge", "router", "rpc"):
+        for ours in ("edge", "router", "rpc", "pepper"):
             _give(folder / ours, our_uid)
         for data in ("postgres-data", "valkey-data"):
             _give_new(folder / data, stores_uid)

@@ -19,6 +19,7 @@ from llm_router.routes.load import load_routes
 from llm_router.routes.sources import Sources
 from llm_router.settings import Settings as RouterSettings
 from local_model.settings import Settings as ModelSettings
+from servicekit.pepper import read_pepper
 from servicekit.rpc_token import read_rpc_token
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,9 @@ def test_no_password_is_in_the_file() -> None:
     }
     assert {"edge", "llm-router", "cost-ledger"} == {
         name for name, service in SERVICES.items() if "rpc-token:/etc/spillway-rpc:ro" in volumes(service)
+    }
+    assert {"edge", "cost-ledger"} == {
+        name for name, service in SERVICES.items() if "key-pepper:/etc/spillway-pepper:ro" in volumes(service)
     }
 
 
@@ -225,6 +229,7 @@ def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
     assert 32 <= len((postgres / "password").read_text())
     assert 0o600 == (edge / "development-key").stat().st_mode & 0o777
     assert read_rpc_token(tmp_path / "rpc/token")
+    assert read_pepper(tmp_path / "pepper/pepper")
     readable = {
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_mode & 0o77
     }
@@ -237,8 +242,9 @@ def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
 
 
 def secrets_in(folder: Path) -> list[str]:
-    """Return the token and the passwords."""
-    return [(folder / file).read_text() for file in ("rpc/token", "postgres/password", "valkey/password")]
+    """Return token, pepper and passwords."""
+    files = ("rpc/token", "pepper/pepper", "postgres/password", "valkey/password")
+    return [(folder / file).read_text() for file in files]
 
 
 @pytest.mark.integration
