@@ -51,7 +51,7 @@ class Waves:
     def all(self) -> list[Wave]:
         """Return all waves in their order."""
         makers = (self._providers, self._edge_killed, self._redis_away, self._postgres_away, self._tables_locked)
-        return [*(make() for make in makers), self._ledger_away(), self._certificates()]
+        return [*(make() for make in makers), self._ledger_away(), self._nobody_tells_of_keys(), self._certificates()]
 
     def _providers(self) -> Wave:
         traffic = self._traffic
@@ -65,6 +65,7 @@ class Waves:
                 traffic.begin(model, 0.4)
             self._valkey("xadd", _STREAM, "*", "event", "rubbish")
             self._routes("routes: [this is no file of routes\n")
+            self._limits("limits: [this is no file of limits\n")
 
         def mends() -> None:
             traffic.end()
@@ -72,6 +73,7 @@ class Waves:
             routes = yaml.safe_load(self._good_routes)
             del routes["targets"]["gpu"], routes["routes"]["gpu"]
             self._routes(yaml.safe_dump(routes))
+            self._limits("limits: [{name: wide, each: [tenant], requests_per_minute: 1000000}]\n")
             for model in ("sick", "refused", "missing"):
                 traffic.begin(model, 1, "ok")
             traffic.begin("default", 3)
@@ -95,6 +97,7 @@ class Waves:
                 "SpillwaySpendSpike": "a model that takes 100 USD a request",
                 "SpillwayDeadLetters": "an event that is no event",
                 "SpillwayRoutesStale": "a routes file that is no YAML",
+                "SpillwayEdgeFilesStale": "a limits file that is no YAML",
                 "SpillwayGpuPoolEmpty": "a vLLM target without an engine",
                 "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
             },
@@ -148,6 +151,7 @@ class Waves:
             {
                 "SpillwaySpoolBacklog": "Valkey is gone",
                 "SpillwayCacheUnavailable": "Valkey is gone",
+                "SpillwayLimitsNotShared": "Valkey is gone",
                 "SpillwayBreakersNotShared": "Valkey is gone",
                 "SpillwayCostEventsUnread": "Valkey is gone",
                 "SpillwayLedgerFreshnessBurnsFast": "Valkey is gone",
@@ -222,6 +226,25 @@ class Waves:
             afterwards=[("restore-the-ledger", None)],
         )
 
+    def _nobody_tells_of_keys(self) -> Wave:
+        stores = (("deploy", "cost-ledger"), ("sts", "valkey"))
+
+        def scale(replicas: int) -> None:
+            for kind, name in stores:
+                self._cluster.scale(kind, name, replicas)
+
+        def mends() -> None:
+            scale(1)
+            for kind, name in stores:
+                self._cluster.wait_ready(f"{kind}/{RELEASE}-{name}")
+
+        return Wave(
+            "neither a ledger nor Valkey",
+            lambda: scale(0),
+            {"SpillwayKeysOutdated": "nobody tells of changes of keys"},
+            mends,
+        )
+
     def _certificates(self) -> Wave:
         def breaks() -> None:
             self._certify(2)
@@ -276,6 +299,11 @@ class Waves:
         patch = json.dumps({"data": {"routes.yaml": text}})
         self._cluster.kubectl("patch", "configmap", f"{RELEASE}-llm-router-routes", "--type", "merge", "-p", patch)
         self._touch("llm-router")
+
+    def _limits(self, text: str) -> None:
+        patch = json.dumps({"data": {"limits.yaml": text}})
+        self._cluster.kubectl("patch", "configmap", f"{RELEASE}-edge-limits", "--type", "merge", "-p", patch)
+        self._touch("edge")
 
     def _touch(self, component: str) -> None:
         """Have the kubelet look at the volumes of these pods at once."""

@@ -187,7 +187,7 @@ async def test_without_redis_each_edge_has_its_part(
     limited: Limited, redis_url: str, counted: Callable[..., float]
 ) -> None:
     """Ten requests over two edges are five here; it is counted."""
-    rule = Rule(name="free", each=["user"], requests_per_minute=10)
+    rule = Rule(name="free", tenant="acme", each=["user"], requests_per_minute=10)
     async with (
         FakeRedis(redis_url).listening() as fake,
         limited(rule, url=fake.url, look_up_timeout_seconds=0.1, edges=2) as edge,
@@ -195,6 +195,9 @@ async def test_without_redis_each_edge_has_its_part(
         fake.answers.clear()
         statuses = [visit.status for visit in await asked(edge, 7)]
         assert [200] * 5 + [429] * 2 == statuses
+        assert 7 == counted("edge_limits_decided_alone_total")
+        give_key(edge, tenant="of no limits", user="bob")
+        assert 200 == (await edge.chat("question").done()).status
         assert 7 == counted("edge_limits_decided_alone_total")
         fake.answers.set()
 

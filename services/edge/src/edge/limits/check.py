@@ -129,7 +129,8 @@ class LimitsQuestion:
     def decide_alone(self) -> Grant:
         """Hold this edge to its part of each limit."""
         check = self._check
-        check.metrics.limits_decided_alone.inc()
+        if self._limits:
+            check.metrics.limits_decided_alone.inc()
         taken: list[_Taken] = []
         for limit, cost in zip(self._limits, self._costs, strict=True):
             amount = max(1, limit.amount // check.edges()) if limit.amount else 0
