@@ -408,6 +408,21 @@ async def test_what_redis_lost_is_restored(pods: Pods, store: redis.Redis) -> No
     assert 1 == first.counted("llm_router_breaker_open", target="u")
 
 
+async def test_routers_share_a_target_only_with_the_same_fingerprint(pods: Pods) -> None:
+    """One that has the new key already is not held back by those that still have the old one, whoever began."""
+    first, second, third = pods(), pods(), pods()
+    for pod, fingerprint in ((first, "old"), (second, "new"), (third, "old")):
+        pod.breakers.keep({"t": fingerprint})
+    await first.fails(5)
+    await exchange(first, second, third)
+    assert [1, 0, 1] == [pod.counted("llm_router_breaker_open", target="t") for pod in (first, second, third)]
+
+    first.breakers.keep({"t": "new"})
+    await exchange(first, second, third)
+
+    assert [0, 0, 1] == [pod.counted("llm_router_breaker_open", target="t") for pod in (first, second, third)]
+
+
 async def test_the_exchange_ends_whenever_it_is_cancelled(pods: Pods) -> None:
     """It stops at whichever step of connecting, writing and reading it is cancelled."""
     for steps in range(40):
@@ -419,7 +434,7 @@ async def test_the_exchange_ends_whenever_it_is_cancelled(pods: Pods) -> None:
             task.cancel()
             done, _ = await asyncio.wait([task], timeout=PATIENCE_SECONDS)
             assert done
-            pod.breakers.keep(["t"])
+            pod.breakers.keep({"t": ""})
 
 
 async def test_a_redis_whose_clock_went_back_does_not_keep_a_breaker_open(pods: Pods, store: redis.Redis) -> None:

@@ -280,11 +280,11 @@ async def test_attempts_from_before_the_closing_do_not_count(pod: Pod) -> None:
 
 async def test_removed_targets_are_forgotten(pod: Pod) -> None:
     """After a reload known targets keep their breakers, removed ones leave no series, running attempts may end."""
-    pod.breakers.keep(["t", "gone"])
+    pod.breakers.keep({"t": "", "gone": ""})
     await pod.fails(5)
     await pod.fails(5, target="gone")
     running = pod.breakers.insist("gone")
-    pod.breakers.keep(["t", "new"])
+    pod.breakers.keep({"t": "", "new": ""})
     running.succeeded()
 
     assert await pod.is_open("t")

@@ -167,7 +167,7 @@ async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
     await fleets.replace(load_routes(file))
     with fleets.borrow() as fleet:
         route = fleet.routes["r"]
-        breakers.keep({target.name for target in route.targets})
+        breakers.keep({target.name: target.fingerprint for target in route.targets})
         dependencies.latencies.keep({target.name for target in route.targets})
         chat = ChatRequest(
             route=route,

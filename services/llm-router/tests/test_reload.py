@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,11 @@ async def relay(port: int, url: str) -> AsyncIterator[None]:
         yield
         for writer in writers:
             writer.close()
+
+
+async def answered_by(router: Router, model: str) -> str:
+    """Ask, and return the target that answers."""
+    return (await router.complete(model)).attempts[-1].target
 
 
 def write_routes(path: Path, models: dict[str, dict[str, object]]) -> None:
@@ -280,6 +286,35 @@ async def test_a_rotated_credential_is_used(running: Running, seen: Seen) -> Non
     assert ["1111", "2222"] == [attempt["credential_tail"] for attempt in seen.attempts("rotated")]
     assert ([], ["rotated"]) == (line["models_changed"], line["targets_changed"])
     assert "sk-rotated" not in (running.folder / "router.log").read_text()
+
+
+async def test_a_key_that_replaces_a_refused_one_is_used_at_once(running: Running, seen: Seen) -> None:
+    """The breaker that the old one has opened, which may rest for a minute, is not the new one's."""
+    key = running.folder / "expired-key"
+    key.write_text("sk-old-key-0000\n")
+    target = running.target("ok?accepts=9999&test=replaced", credential_file=str(key))
+    other = running.target("ok?test=replaced-next")
+    routes = {"targets": {"first": target, "next": other}, "routes": {"replaced": {"targets": ["first", "next"]}}}
+    reloads, refused = len(running.lines("routes_reloaded")), len(running.lines("routes_refused"))
+    running.file.write_text(yaml.safe_dump(routes))
+    await running.wait_for("routes_reloaded", reloads + 1)
+    assert "next" == await answered_by(running.router, "replaced")
+    assert 1 == await running.metric('llm_router_breaker_open{target="first"}')
+
+    key.write_text("")
+    await running.wait_for("routes_refused", refused + 1)
+    key.unlink()
+    await running.wait_for("routes_refused", refused + 2)
+    assert "next" == await answered_by(running.router, "replaced")
+    assert 1 == await running.metric("llm_router_routes_stale")
+    assert 1 == len(seen.attempts("replaced"))
+    key.write_text("sk-new-key-9999\n")
+    await running.wait_for("routes_reloaded", reloads + 2)
+
+    assert "first" == await answered_by(running.router, "replaced")
+    assert 0 == await running.metric('llm_router_breaker_open{target="first"}')
+    assert 0 == await running.metric("llm_router_routes_stale")
+    assert not {"sk-old-key", "sk-new-key"} & set(re.findall("sk-...-key", (running.folder / "router.log").read_text()))
 
 
 async def test_a_stream_outlives_the_target_that_it_comes_from(running: Running, seen: Seen) -> None:

@@ -150,9 +150,9 @@ def _own_address(host: str, port: int) -> str:
 def _keep_known(fleets: Fleets, dependencies: ChainDependencies) -> None:
     """Forget what was learned of targets that are in no route any more, and count for those that are."""
     dependencies.metrics.export_zeros(fleets.current.routes, fleets.current.providers)
-    targets = {target.name for target in fleets.current.providers}
+    targets = {target.name: target.fingerprint for target in fleets.current.providers}
     dependencies.breakers.keep(targets)
-    dependencies.latencies.keep(targets)
+    dependencies.latencies.keep(targets.keys())
 
 
 def main() -> None:

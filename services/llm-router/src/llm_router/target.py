@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import httpx2
@@ -68,12 +69,22 @@ class TargetSettings(StrictModel):
     seconds of silence after the finish reason are the end of the answer; otherwise they are a failure."""
 
 
+# Enough to tell the credentials of a target from one another, and too few to find one by.
+_FINGERPRINT_CHARACTERS = 8
+
+
 class Target(TargetSettings):
     """One callable place: provider, model, address and credential. Equal when all of its settings are."""
 
     name: str
     credential: str | None = Field(default=None, repr=False)
     """The content of the credential file."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with where calls go and with which credential: what was learned of refusals before then is void."""
+        facts = "\0".join((self.provider, self.model, str(self.base_url), self.credential or ""))
+        return hashlib.sha256(facts.encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
 
     @property
     def billed_by(self) -> Vendor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from fault_provider.embeddings import EmbeddingsPerformance, UnusableInput, inpu
 from fault_provider.openai_wire import OpenAiAnswer
 from fault_provider.performance import Answer, Performance
 from fault_provider.plan import BEHAVIOURS, Plan, UnusablePlan, Wire, asked_plan, parse_model
-from fault_provider.refusals import error_body, refusal, status_body
+from fault_provider.refusals import error_body, refusal, status_body, wrong_key
 from fault_provider.script import UnusableScript, script_of, steps_of
 
 _COUNTS = {"n": 128, "max_tokens": 1_000_000, "max_completion_tokens": 1_000_000, "top_logprobs": 20}
@@ -53,7 +54,7 @@ class AnswerEndpoint:
             await connection.send_json(400, error_body(self._wire, "invalid_request_error", str(error)), {})
             return
         attempt = self._attempts.begin(plan, self._wire, bool(body.get("stream")), raw_body, headers)
-        playing = asyncio.create_task(self._play(connection, plan, body, attempt))
+        playing = asyncio.create_task(self._play(connection, plan, body, headers, attempt))
         leaving = asyncio.create_task(connection.until_gone())
         try:
             await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,10 +99,12 @@ class AnswerEndpoint:
             if value is not None and (type(value) is not int or not 1 <= value <= most):
                 raise UnusableRequest(f"Invalid value for {name!r}: an integer from 1 to {most} is expected.")
 
-    async def _play(self, connection: Connection, plan: Plan, body: dict[str, Any], attempt: Attempt) -> None:
+    async def _play(
+        self, connection: Connection, plan: Plan, body: dict[str, Any], asked: Mapping[str, str], attempt: Attempt
+    ) -> None:
         id_header = "request-id" if self._wire == "anthropic" else "x-request-id"
         headers = {id_header: f"req_fault{attempt.index}"}
-        refused = None
+        refused = wrong_key(plan, self._wire, asked)
         if plan.behaviour == "flaky" and self._attempts.calls_of(plan.model) <= plan.fail:
             if plan.fault:
                 plan = replace(plan, behaviour=plan.fault)

@@ -89,6 +89,7 @@ class Plan:
     response_model: str = ""
     test: str = ""
     place: int = 0
+    accepts: str = ""
 
     @property
     def input_tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fault_provider.plan import Plan, Wire
@@ -50,6 +51,16 @@ def status_body(wire: Wire, status: int) -> dict[str, Any]:
         return error_body(wire, *_ANTHROPIC[status])
     kind, code, message = _OPENAI[status]
     return error_body(wire, kind, message, code)
+
+
+def wrong_key(plan: Plan, wire: Wire, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]] | None:
+    """Return the refusal of a credential that does not end as the plan wants it; it quotes it, as a vendor may."""
+    credential = (headers.get("authorization") or headers.get("x-api-key") or "").removeprefix("Bearer ")
+    if credential.endswith(plan.accepts):
+        return None
+    message = f"Incorrect API key provided: {credential}."
+    kind, code = ("authentication_error", None) if wire == "anthropic" else ("invalid_request_error", "invalid_api_key")
+    return 401, error_body(wire, kind, message, code)
 
 
 def refusal(plan: Plan, wire: Wire) -> tuple[int, dict[str, Any]] | None:

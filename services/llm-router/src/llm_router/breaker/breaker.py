@@ -55,9 +55,15 @@ class Breaker:
         clock: Callable[[], float],
         rng: random.Random,
         report_soon: Callable[[], None],
+        fingerprint: str = "",
     ) -> None:
-        """`clock` gives monotonic seconds; `report_soon` is called when Redis has something to decide."""
+        """`clock` gives monotonic seconds; `report_soon` is called when Redis has something to decide.
+
+        Routers share what they know of a target as long as its `fingerprint` is the same.
+        """
         self.target = target
+        self.fingerprint = fingerprint
+        self._shared_name = f"{target}:{fingerprint}" if fingerprint else target
         self._metrics = metrics
         self._clock = clock
         self._rng = rng
@@ -137,7 +143,7 @@ class Breaker:
         shared = self._shared
         counts, shared.unsent = shared.unsent, NO_ATTEMPTS
         return BreakerUpdate(
-            self.target,
+            self._shared_name,
             shared.epoch,
             self.generation,
             counts=counts,
@@ -149,7 +155,7 @@ class Breaker:
 
     def lease_request(self, token: str) -> BreakerUpdate:
         """Return the question whether the probe with `token` may go out."""
-        return BreakerUpdate(self.target, self._shared.epoch, self.generation, acquire=token)
+        return BreakerUpdate(self._shared_name, self._shared.epoch, self.generation, acquire=token)
 
     def learn(self, update: BreakerUpdate, reply: BreakerReply) -> None:
         """Take over what Redis decided on `update`."""

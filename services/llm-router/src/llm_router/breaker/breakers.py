@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from llm_router.breaker.breaker import Breaker
@@ -47,12 +47,17 @@ class Breakers:
         self._has_news = asyncio.Event()
         self._last_used = clock()
 
-    def keep(self, targets: Collection[str]) -> None:
-        """Have a breaker for each of `targets`, known ones as they are, and forget all others."""
-        for gone in self._breakers.keys() - set(targets):
-            self._breakers.pop(gone).forget()
-        for target in targets:
-            self._breaker(target)
+    def keep(self, targets: Mapping[str, str]) -> None:
+        """Have a breaker for each of `targets` (name -> fingerprint), known ones as they are, and forget all others.
+
+        One with another fingerprint begins anew, for all routers that know it: a key that was replaced is used at once,
+        and routers that still have the old one do not close the way to it.
+        """
+        for name in [name for name, known in self._breakers.items() if targets.get(name) != known.fingerprint]:
+            self._breakers.pop(name).forget()
+        for name, fingerprint in targets.items():
+            if name not in self._breakers:
+                self._breakers[name] = self._create(name, fingerprint)
 
     def admits(self, target: str) -> bool:
         """Tell whether any attempt on `target` is permitted; a breaker that waits for its probe permits none."""
@@ -97,9 +102,18 @@ class Breakers:
     def _breaker(self, target: str) -> Breaker:
         breaker = self._breakers.get(target)
         if breaker is None:
-            breaker = Breaker(target, self._metrics, clock=self._clock, rng=self._rng, report_soon=self._has_news.set)
-            self._breakers[target] = breaker
+            breaker = self._breakers[target] = self._create(target, "")
         return breaker
+
+    def _create(self, target: str, fingerprint: str) -> Breaker:
+        return Breaker(
+            target,
+            self._metrics,
+            fingerprint=fingerprint,
+            clock=self._clock,
+            rng=self._rng,
+            report_soon=self._has_news.set,
+        )
 
     async def _probe(self, breaker: Breaker) -> Permit | None:
         token = secrets.token_hex(8)

@@ -75,6 +75,7 @@ class BreakerUpdate:
     """What one router reports about one target, and asks for."""
 
     target: str
+    """Under this name routers share what they know."""
     epoch: int
     """The number of the last shared state that this router knows."""
     generation: int

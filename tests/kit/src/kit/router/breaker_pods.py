@@ -50,7 +50,7 @@ class Pod:
             shared=self.shared,
             lease_timeout_seconds=5.0 if is_patient else 0.05,
         )
-        self.breakers.keep(targets)
+        self.breakers.keep(dict.fromkeys(targets, ""))
 
     async def admitted(self, target: str = "t") -> Permit:
         """Return a permit; fails when none is given."""

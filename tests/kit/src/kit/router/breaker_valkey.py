@@ -121,7 +121,7 @@ async def opening_of(pod: Pod) -> float:
 
 async def exchanges_with(store: redis.Redis) -> int:
     """Return how many exchanges Redis has answered."""
-    return int((await store.info("commandstats"))["cmdstat_evalsha"]["calls"])
+    return int((await store.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
 def shows_open(pod: Pod) -> bool:
