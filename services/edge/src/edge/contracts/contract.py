@@ -98,3 +98,14 @@ class Contract(Protocol):
 
     def error(self, problem: Problem, request_id: str) -> Json:
         """Write an error."""
+
+
+def logged_param(param: str | None, contract: Contract | None) -> str | None:
+    """Return what a log line says of `param`, the place of a fault: the field of the request that it is in, or below.
+
+    None for one that the client made up, and what it is called below: that is the client's text.
+    """
+    if param is None or contract is None:
+        return param
+    field = param.partition(".")[0]
+    return field if field in contract.documentation.body.model_fields else None

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from edge.contracts.contract import Contract
+from edge.contracts.contract import Contract, logged_param
 from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.accept import Accept
@@ -71,7 +71,8 @@ class _Errors:
 
     async def on_problem(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
-        log.info("request_rejected", reason=error.code, param=error.param)
+        param = logged_param(error.param, self._contract_of(request.scope["path"]))
+        log.info("request_rejected", reason=error.code, param=param)
         return self.answer(request, error)
 
     async def on_http_exception(self, request: Request, error: Exception) -> Response:

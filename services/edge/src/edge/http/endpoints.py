@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from edge.cache.cache import Bypass, CachePolicy, Hit, LookUp, ResponseCache, read_cache_control
-from edge.contracts.contract import Contract
+from edge.contracts.contract import Contract, logged_param
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.facts import RequestFacts
@@ -117,7 +117,7 @@ class ContractEndpoint:
         return Asked(facts, content, self._cache, policy)
 
     def _refusal(self, request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
-        log.info("request_rejected", reason=problem.code, param=problem.param)
+        log.info("request_rejected", reason=problem.code, param=logged_param(problem.param, self._contract))
         request_id = request.state.request_id
         body = self._contract.error(problem, request_id)
         own = self._contract.headers(request_id)
