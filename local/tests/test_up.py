@@ -24,6 +24,7 @@ import pytest
 
 from edge.guard.keys import add_key
 from servicekit.rpc import create_channel
+from servicekit.rpc_token import OneToken
 from spillway_local import valkey
 from spillway_local.ports import free_port
 
@@ -255,7 +256,7 @@ def _until(is_true: Callable[[], bool]) -> None:
 
 
 async def _code_of_call(address: str, method: str, token: str | None) -> grpc.StatusCode:
-    async with create_channel(address, token=token) as channel:
+    async with create_channel(address, tokens=OneToken(token) if token is not None else None) as channel:
         call: Any = channel.unary_unary(method)
         try:
             await call(b"", timeout=30)

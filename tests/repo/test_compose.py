@@ -20,7 +20,7 @@ from llm_router.routes.sources import Sources
 from llm_router.settings import Settings as RouterSettings
 from local_model.settings import Settings as ModelSettings
 from servicekit.pepper import read_pepper
-from servicekit.rpc_token import read_rpc_token
+from servicekit.rpc_token import read_rpc_tokens
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -228,7 +228,7 @@ def test_the_setup_gives_each_service_what_it_reads(tmp_path: Path) -> None:
     assert ["vllm"] == [target.provider for target in routes["default"].targets]
     assert 32 <= len((postgres / "password").read_text())
     assert 0o600 == (edge / "development-key").stat().st_mode & 0o777
-    assert read_rpc_token(tmp_path / "rpc/token")
+    assert read_rpc_tokens(tmp_path / "rpc/token")
     assert read_pepper(tmp_path / "pepper/pepper")
     readable = {
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_mode & 0o77

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from kit.echo.server import SERVICE, EchoServer, stream, who
 from kit.tls_secret import Authority, SecretFolder
 from servicekit.rpc import create_channel, is_serving
-from servicekit.rpc_token import RpcTokenUnusable, TokenGuard, guard_calls, read_rpc_token, refusal_in
+from servicekit.rpc_token import OneToken, RpcTokenUnusable, TokenGuard, guard_calls, read_rpc_tokens, refusal_in
 from servicekit.tls_files import Role
 from servicekit.transport import Transport, open_transport
 
@@ -54,7 +54,7 @@ def _refusals() -> Refusals:
 
 @pytest.fixture(name="echo")
 async def _echo(stack: AsyncExitStack, refusals: Refusals) -> EchoServer:
-    return await start_server(stack, guard=TokenGuard(TOKEN, refusals.counter), reflects=True)
+    return await start_server(stack, guard=TokenGuard(OneToken(TOKEN), refusals.counter), reflects=True)
 
 
 async def start_server(stack: AsyncExitStack, **options: Any) -> EchoServer:
@@ -69,7 +69,9 @@ async def start_server(stack: AsyncExitStack, **options: Any) -> EchoServer:
 
 async def channel_to(stack: AsyncExitStack, echo: EchoServer, token: str | None) -> grpc.aio.Channel:
     """Return a channel that shows `token`."""
-    return await stack.enter_async_context(create_channel(echo.address, token=token))
+    return await stack.enter_async_context(
+        create_channel(echo.address, tokens=None if token is None else OneToken(token))
+    )
 
 
 async def refusal_of(call: Any) -> str:
@@ -188,7 +190,9 @@ async def test_all_channels_of_a_transport_show_the_token(
             folder.put(authority.sign("localhost"), authority.certificate)
             folders[index] = folder.path
     server, client = _transport(folders[0], "server", None), _transport(folders[1], "client", TOKEN)
-    echo = await start_server(stack, credentials=server.server_credentials(), guard=TokenGuard(TOKEN, refusals.counter))
+    echo = await start_server(
+        stack, credentials=server.server_credentials(), guard=TokenGuard(OneToken(TOKEN), refusals.counter)
+    )
     address = echo.address.replace("127.0.0.1", "localhost")
     channel = await stack.enter_async_context(client.open_channel(address))
     brief = await stack.enter_async_context(client.open_brief_channel(address, "localhost"))
@@ -205,7 +209,50 @@ def _transport(folder: Path | None, role: Role, token: str | None) -> Transport:
     registry = CollectorRegistry()
     expires = Gauge("expires_timestamp_seconds", "Expires.", ["file"], registry=registry)
     stale = Gauge("stale", "Stale.", registry=registry)
-    return open_transport(folder, role, expires=expires, stale=stale, token=token)
+    return open_transport(folder, role, expires=expires, stale=stale, tokens=None if token is None else OneToken(token))
+
+
+async def test_a_token_is_replaced_while_calls_run(
+    stack: AsyncExitStack, refusals: Refusals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Appended, moved to the top, the old one removed: whichever side reads a step first, no call is refused."""
+    monkeypatch.setattr("servicekit.rpc_token._LOOK_INTERVAL_SECONDS", 0.0)
+    new = TOKEN.upper()
+    at_server, at_client = tmp_path / "server", tmp_path / "client"
+    for file in (at_server, at_client):
+        file.write_text(f"{TOKEN}\n")
+    echo = await start_server(stack, guard=guard_calls(at_server, refusals.counter))
+    channel = await stack.enter_async_context(create_channel(echo.address, tokens=read_rpc_tokens(at_client)))
+    for step, first in ((f"{TOKEN}\n{new}\n", at_server), (f"{new}\n{TOKEN}", at_client), (f"{new}\n", at_server)):
+        for file in (first, at_client if first is at_server else at_server):
+            file.write_text(step)
+            assert echo.address == (await who(channel)).value
+
+    assert 0 == refusals.of("token_wrong")
+    assert "token wrong" == await refusal_of(who(await channel_to(stack, echo, TOKEN)))
+    assert echo.address == (await who(await channel_to(stack, echo, new))).value
+
+
+@pytest.mark.parametrize("content", [None, b"", b"short"])
+async def test_a_file_that_becomes_unusable_changes_nothing(
+    stack: AsyncExitStack, refusals: Refusals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """The token that was there last is asked for and shown, and the log says once what is wrong."""
+    monkeypatch.setattr("servicekit.rpc_token._LOOK_INTERVAL_SECONDS", 0.0)
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    echo = await start_server(stack, guard=guard_calls(file, refusals.counter))
+    channel = await channel_to(stack, echo, TOKEN)
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            assert echo.address == (await who(channel)).value
+
+    assert ["rpc_token_refused"] == [line["event"] for line in logs]
+    assert "token wrong" == await refusal_of(who(await channel_to(stack, echo, TOKEN + "x")))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +261,7 @@ def _transport(folder: Path | None, role: Role, token: str | None) -> Transport:
         (b"", "one word"),
         (b"short", "one word"),
         (b"two words of more than 32 characters", "one word"),
-        (b"x" * 40 + b"\n" + b"y" * 40, "one word"),
+        (b"x" * 40 + b"\n" + b"short", "each on its line"),
         (b"\xff" * 40, "not ASCII"),
         (None, "No such file"),
     ],
@@ -225,14 +272,16 @@ def test_a_file_without_a_token_is_refused_by_name(tmp_path: Path, content: byte
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(RpcTokenUnusable, match=f"token: .*{reason}"):
-        read_rpc_token(file)
+        read_rpc_tokens(file)
 
 
 def test_without_a_file_there_is_no_token_and_no_guard(tmp_path: Path, refusals: Refusals) -> None:
     """As before; a newline at the end of a file is none of the token."""
     (tmp_path / "token").write_text(TOKEN + "\n")
 
-    assert read_rpc_token(None) is None
+    assert read_rpc_tokens(None) is None
     assert guard_calls(None, refusals.counter) is None
-    assert TOKEN == read_rpc_token(tmp_path / "token")
+    tokens = read_rpc_tokens(tmp_path / "token")
+    assert tokens is not None
+    assert (TOKEN,) == tokens.current()
     assert guard_calls(tmp_path / "token", refusals.counter) is not None

@@ -7,6 +7,7 @@ import http.client
 from collections.abc import Awaitable, Callable
 
 from servicekit.rpc import create_channel, is_serving
+from servicekit.rpc_token import OneToken
 from spillway_local import postgres, valkey
 from spillway_local.ports import LOOPBACK
 
@@ -23,7 +24,7 @@ def by_grpc(port: int, token: str) -> IsReady:
     """Ready when the standard health service, which may ask for the `token`, reports SERVING."""
 
     async def is_ready() -> bool:
-        async with create_channel(f"{LOOPBACK}:{port}", token=token or None) as channel:
+        async with create_channel(f"{LOOPBACK}:{port}", tokens=OneToken(token) if token else None) as channel:
             return await is_serving(channel, "", _TIMEOUT_SECONDS)
 
     return is_ready

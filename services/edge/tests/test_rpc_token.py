@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from kit.front_door.lone_edge import running_lone_edge
 from servicekit.rpc import RpcServer
-from servicekit.rpc_token import TokenGuard
+from servicekit.rpc_token import OneToken, TokenGuard
 from spillway_local.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -25,7 +25,7 @@ async def test_a_refused_token_is_named_in_the_log(tmp_path: Path, token: str | 
     """Router and ledger alike; callers learn no more than that no router answers."""
     address = f"127.0.0.1:{free_port()}"
     refusals = Counter("refused", "Refused calls.", ["reason"], registry=CollectorRegistry())
-    server = RpcServer(address, [], lambda _: None, guard=TokenGuard(TOKEN, refusals))
+    server = RpcServer(address, [], lambda _: None, guard=TokenGuard(OneToken(TOKEN), refusals))
     await server.start()
     settings = {"EDGE_ROUTER_ADDRESS": address, "EDGE_LEDGER_ADDRESS": address}
     if token is not None:

@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from servicekit.rpc_messages import MessageCheckingServer
-from servicekit.rpc_token import TokenChannel, TokenGuard
+from servicekit.rpc_token import TokenChannel, TokenGuard, Tokens
 
 # A body may be as large as the edge lets in, plus its envelope.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -133,12 +133,12 @@ def create_channel(
     credentials: grpc.ChannelCredentials | None = None,
     *,
     server_name: str | None = None,
-    token: str | None = None,
+    tokens: Tokens | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel to `address`, a gRPC name such as `dns:///llm-router:50051`; it connects at the first call.
 
     With `credentials` it uses TLS only, and the server's certificate must be for the name in `address`, or for
-    `server_name` where the address is that of one server among several with a common name. With a `token` each call
+    `server_name` where the address is that of one server among several with a common name. With `tokens` each call
     shows it.
 
     Behind a headless service the name has an address for each pod, and the calls go to all of them in turn.
@@ -148,7 +148,7 @@ def create_channel(
     else:
         named = () if server_name is None else (("grpc.ssl_target_name_override", server_name),)
         channel = grpc.aio.secure_channel(address, credentials, options=(*_CHANNEL_OPTIONS, *named))
-    return channel if token is None else TokenChannel(channel, token)
+    return channel if tokens is None else TokenChannel(channel, tokens)
 
 
 def host_of(address: str) -> str:

@@ -18,6 +18,7 @@ from prometheus_client import Gauge
 from servicekit.lifecycle import repeat
 from servicekit.reconnecting_channel import ReconnectingChannel, keep_connected
 from servicekit.rpc import create_channel
+from servicekit.rpc_token import Tokens
 from servicekit.tls_files import CERTIFICATE, Role, TlsFiles, TlsFilesUnusable, read_files, try_files
 
 log = structlog.get_logger()
@@ -28,15 +29,15 @@ _CHECK_INTERVAL_SECONDS = 1.0
 class TlsTransport:
     """A `Transport` that uses the files of one folder, and takes up new ones while calls are running."""
 
-    def __init__(self, folder: Path, role: Role, *, expires: Gauge, stale: Gauge, token: str | None = None) -> None:
+    def __init__(self, folder: Path, role: Role, *, expires: Gauge, stale: Gauge, tokens: Tokens | None = None) -> None:
         """Read the files; TlsFilesUnusable, which names the file, when they cannot serve a process of this `role`.
 
         `expires` has the label `file` and is set to the Unix time at which each expires; `stale` is 1 while the files
-        on disk are not the ones in force. With a `token` every call shows it.
+        on disk are not the ones in force. With `tokens` every call shows the first.
         """
         self._folder = folder
         self._role = role
-        self._token = token
+        self._tokens = tokens
         self._expires = expires
         self._stale = stale
         self._clients: list[_Client] = []
@@ -51,7 +52,7 @@ class TlsTransport:
 
         A gRPC channel keeps the certificate it was made with.
         """
-        client = _Client(address, self.files, self._token)
+        client = _Client(address, self.files, self._tokens)
         self._clients.append(client)
         return client.channel
 
@@ -60,7 +61,7 @@ class TlsTransport:
 
         It keeps the certificate that is in force now.
         """
-        return create_channel(address, self.files.channel_credentials(), server_name=server_name, token=self._token)
+        return create_channel(address, self.files.channel_credentials(), server_name=server_name, tokens=self._tokens)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials for a server: each new connection gets the certificate that is then in force.
@@ -127,9 +128,9 @@ class TlsTransport:
 class _Client:
     """A channel and the files that it uses."""
 
-    def __init__(self, address: str, files: TlsFiles, token: str | None) -> None:
+    def __init__(self, address: str, files: TlsFiles, tokens: Tokens | None) -> None:
         self._address = address
-        self._token = token
+        self._tokens = tokens
         self._files = files
         self.channel = ReconnectingChannel(self._opener(files))
 
@@ -144,7 +145,7 @@ class _Client:
         return True
 
     def _opener(self, files: TlsFiles) -> Callable[[], grpc.aio.Channel]:
-        return lambda: create_channel(self._address, files.channel_credentials(), token=self._token)
+        return lambda: create_channel(self._address, files.channel_credentials(), tokens=self._tokens)
 
 
 def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:

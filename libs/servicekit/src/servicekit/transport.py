@@ -10,6 +10,7 @@ from prometheus_client import Gauge
 
 from servicekit.reconnecting_channel import ReconnectingChannel, keep_connected
 from servicekit.rpc import create_channel
+from servicekit.rpc_token import Tokens
 from servicekit.tls import TlsTransport
 from servicekit.tls_files import Role
 
@@ -36,20 +37,20 @@ class Transport(Protocol):
 class PlainTransport:
     """A `Transport` in plain text."""
 
-    def __init__(self, token: str | None = None) -> None:
-        """With a `token` every call shows it."""
-        self._token = token
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        """With `tokens` every call shows the first."""
+        self._tokens = tokens
         self._channels: list[ReconnectingChannel] = []
 
     def open_channel(self, address: str) -> ReconnectingChannel:
         """See Transport."""
-        channel = ReconnectingChannel(lambda: create_channel(address, token=self._token))
+        channel = ReconnectingChannel(lambda: create_channel(address, tokens=self._tokens))
         self._channels.append(channel)
         return channel
 
     def open_brief_channel(self, address: str, server_name: str) -> grpc.aio.Channel:
         """See Transport."""
-        return create_channel(address, token=self._token)
+        return create_channel(address, tokens=self._tokens)
 
     def server_credentials(self) -> None:
         """See Transport."""
@@ -60,13 +61,13 @@ class PlainTransport:
 
 
 def open_transport(
-    tls_directory: Path | None, role: Role, *, expires: Gauge, stale: Gauge, token: str | None = None
+    tls_directory: Path | None, role: Role, *, expires: Gauge, stale: Gauge, tokens: Tokens | None = None
 ) -> Transport:
     """Return a transport over TLS with the files in `tls_directory`, or in plain text without one.
 
-    With a `token` every call shows it. TlsFilesUnusable when the files cannot serve a process of this `role`; see
+    With `tokens` every call shows the first. TlsFilesUnusable when the files cannot serve a process of this `role`; see
     `TlsTransport` for the gauges.
     """
     if tls_directory is None:
-        return PlainTransport(token)
-    return TlsTransport(tls_directory, role, expires=expires, stale=stale, token=token)
+        return PlainTransport(tokens)
+    return TlsTransport(tls_directory, role, expires=expires, stale=stale, tokens=tokens)

@@ -29,7 +29,7 @@ class Settings(RedisSettings):
     # A folder with tls.crt, tls.key and ca.crt, which are reloaded when they change. With it only clients with a
     # certificate of that authority are served; without it calls are in plain text. The metrics port never has TLS.
     tls_directory: Path | None = None
-    # A file with the token that callers must show (servicekit/rpc_token.py); read at the start. Without it anybody who
+    # A file with the token that callers must show (servicekit/rpc_token.py), or several; followed. Without it whoever
     # reaches the port may call, unless tls_directory is set.
     rpc_token_file: Path | None = None
     # A file with the pepper of API keys' hashes, the same as the edges have (servicekit/pepper.py); read at the start.

@@ -68,7 +68,7 @@ from servicekit.metrics import create_registry, serve_metrics
 from servicekit.pepper import PepperUnusable, read_pepper
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
-from servicekit.rpc_token import RpcTokenUnusable, read_rpc_token, refusal_in
+from servicekit.rpc_token import RpcTokenUnusable, read_rpc_tokens, refusal_in
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
@@ -92,7 +92,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         "client",
         expires=metrics.tls_certificate_expires,
         stale=metrics.tls_files_stale,
-        token=read_rpc_token(settings.rpc_token_file),
+        tokens=read_rpc_tokens(settings.rpc_token_file),
     )
     recorded_keys = RecordedKeys(read_pepper(settings.key_pepper_file), metrics)
     keys = KeyWatch(settings.keys_file, metrics, recorded_keys)

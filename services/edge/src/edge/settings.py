@@ -35,7 +35,8 @@ class Settings(RedisSettings):
     """A folder with `tls.crt`, `tls.key` and `ca.crt`, read again when they change. With it the calls to router and
     ledger go over TLS, and each side verifies the other's certificate; without it they are in plain text."""
     rpc_token_file: Path | None = None
-    """A file with the token that calls to router and ledger show, the same for all three; read at the start."""
+    """A file with the token that calls to router and ledger show, the same for all three; followed. With several, one
+    a line, the first is shown and each is accepted: so one is replaced without a pause."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     keys_file: Path = Path("keys.yaml")
     """The API keys, as salted hashes; see `keys.py`. Followed while the edge runs: added keys work and removed ones are

@@ -22,7 +22,7 @@ class Settings(RedisSettings):
     """A folder with `tls.crt`, `tls.key` and `ca.crt`, read again when they change. With it, clients must present a
     certificate of that authority; without it, calls are in plain text. The metrics port never has TLS."""
     rpc_token_file: Path | None = None
-    """A file with the token that callers must show (`servicekit/rpc_token.py`); read at the start. Without it
+    """A file with the token that callers must show (`servicekit/rpc_token.py`), or several; followed. Without it
     anybody who reaches the port may call, unless `tls_directory` is set."""
     routes_file: Path = Path("routes.yaml")
     """Targets and routes; `routes/file.py` declares what it may contain."""
