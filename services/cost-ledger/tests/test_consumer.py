@@ -48,6 +48,19 @@ async def test_what_is_recorded_leaves_the_stream(parts: Parts) -> None:
     assert [] == await parts.dead()
 
 
+async def test_what_an_exchange_left_that_failed_just_before_the_end_is_recorded(parts: Parts) -> None:
+    """Redis has given the entries to this member, which was told to stop before it knew: it leaves none to claim."""
+    stop, asked = asyncio.Event(), [request() for _ in range(3)]
+    await parts.send(*(settled(each) for each in asked))
+    await parts.client.xgroup_create(STREAM, GROUP, id="0")
+    await parts.client.xreadgroup(GROUP, "one", {STREAM: ">"}, count=2)
+    stop.set()
+    await parts.consumer("one").run(stop)
+
+    assert (1, 0) == (await parts.client.xlen(STREAM), await parts.pending())
+    assert 2 == len(await parts.rows("requests", "state"))
+
+
 async def test_an_event_that_is_delivered_again_is_a_duplicate(parts: Parts) -> None:
     """In the same batch or in a later one; it is counted as such and acknowledged like any other."""
     asked = request()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -162,6 +163,8 @@ async def running_edge(
     metrics, router = Metrics(registry), FakeRouter()
     async with redis_client(redis_url) as client, router.serving() as address:
         router_channel, ledger_channel = create_channel(address), create_channel("127.0.0.1:1")
+        # A machine so busy that connecting takes more than gRPC's two seconds is not what the tests are about.
+        await asyncio.wait_for(router_channel.channel_ready(), 60)
         router_client = RouterClient(router_channel, attempt_budget=3, request_timeout_seconds=30.0)
         store = RedisStore(client, look_up_timeout_seconds)
         emitter = Emitter(store, spool, metrics)

@@ -131,6 +131,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.stop_requests: list[routerpb.StopRequest] = []
         self.address = ""
         self.is_away = False
+        self.is_stuck = False
         self.models = ["default"]
         self.times_listed = 0
 
@@ -171,8 +172,10 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's spelling
         self, _request: routerpb.ListModelsRequest, context: Context
     ) -> routerpb.ListModelsResponse:
-        """List the `models`, unless the router `is_away`."""
+        """List the `models`, unless the router `is_away`, or `is_stuck` and never does."""
         self.times_listed += 1
+        if self.is_stuck:
+            await asyncio.Event().wait()
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
         return routerpb.ListModelsResponse(models=[routerpb.Model(route=name) for name in self.models])

@@ -322,6 +322,15 @@ async def test_how_a_stream_ended_is_counted(edge: Edge, counted: Counted, contr
     assert [1, 1, 1, 1] == [counted("edge_stream_ends_total", outcome=end) for end in ends]
 
 
+async def test_a_router_that_does_not_say_what_it_has_is_away(edge: Edge) -> None:
+    """The time of that question is not the request's: the client hears that it may come again soon."""
+    edge.router.is_stuck = True
+    visit = await edge.chat().done()
+
+    assert (503, "router_unavailable") == (visit.status, visit.json["error"]["code"])
+    assert visit.headers["retry-after"]
+
+
 async def test_refusals_before_anything_was_spent_are_counted_by_their_code(edge: Edge, counted: Counted) -> None:
     """Those of our own making too, of which no request is on record."""
     await edge.chat(model="nobody").done()

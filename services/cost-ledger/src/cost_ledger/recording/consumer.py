@@ -103,6 +103,17 @@ class Consumer:
                 self._has_own_pending = True
                 log.warning("stream_read_failed", cause=type(error).__name__)
                 pause = await self._pause(pause, stop)
+        if self._has_own_pending:
+            await self._finish(stop)
+
+    async def _finish(self, stop: asyncio.Event) -> None:
+        """Record what an exchange has left that failed just before the end: it would wait for another member."""
+        try:
+            while (entries := await self._read("0")) and await self._process(entries, stop):
+                pass
+        except (RedisError, OSError, TimeoutError) as error:
+            self._metrics.stream_errors.inc()
+            log.warning("stream_read_failed", cause=type(error).__name__)
 
     async def _turn(self, stop: asyncio.Event) -> None:
         """Take one batch and record it."""
@@ -143,7 +154,8 @@ class Consumer:
         # An entry that was deleted while it was pending is returned without fields.
         return [(entry_id, fields or {}) for entry_id, fields in entries]
 
-    async def _process(self, batch: Sequence[tuple[bytes, dict[bytes, bytes]]], stop: asyncio.Event) -> None:
+    async def _process(self, batch: Sequence[tuple[bytes, dict[bytes, bytes]]], stop: asyncio.Event) -> bool:
+        """Record a batch and acknowledge it; False when `stop` was set before it could be recorded."""
         entries: list[Entry] = []
         dead: list[DeadLetter] = []
         for entry_id, fields in batch:
@@ -157,8 +169,10 @@ class Consumer:
             except PoisonedEvent as error:
                 dead.append(DeadLetter(entry_id, data, error))
         refused = await self._record_until_done(entries, stop)
-        if refused is not None:
-            await self._acknowledge([entry_id for entry_id, _ in batch], [*dead, *refused])
+        if refused is None:
+            return False
+        await self._acknowledge([entry_id for entry_id, _ in batch], [*dead, *refused])
+        return True
 
     async def _record_until_done(self, entries: list[Entry], stop: asyncio.Event) -> list[DeadLetter] | None:
         """Record, waiting for Postgres as long as it takes; return what it refused, None when `stop` was set first."""

@@ -127,6 +127,8 @@ class RouterClient:
         try:
             response = await self._stub.ListModels(routerpb.ListModelsRequest(), timeout=_LIST_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:  # of this call; the request has time left
+                raise _unavailable() from error
             raise problem_of(error) from error
         return response.models
 
@@ -156,4 +158,8 @@ def problem_of(error: grpc.aio.AioRpcError) -> Problem:
         return Problem("body_too_large", "the request is longer than an llm-router takes")
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return Problem("deadline_exceeded", "the request's time ran out before the answer was complete")
+    return _unavailable()
+
+
+def _unavailable() -> Problem:
     return Problem("router_unavailable", "no llm-router answers; try again in a moment")
