@@ -59,6 +59,8 @@ from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
+from edge.tokens.issuers import Issuer, IssuersError, parse_issuers
+from edge.tokens.tokens import ISSUERS_INTERVAL_SECONDS, Tokens
 from servicekit.followed_file import FollowedFile
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
@@ -78,7 +80,7 @@ log = structlog.get_logger()
 _MODELS_INTERVAL_SECONDS = 5.0
 _LIMITS_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
-_UNUSABLE = (KeysError, LimitsError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
+_UNUSABLE = (KeysError, LimitsError, IssuersError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
 
 
 async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
@@ -130,7 +132,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
         ),
     )
-    identify = Identify(keys.ring)
+    tokens, issuers_file = _follow_issuers(settings.jwt_issuers, metrics)
+    identify = Identify(keys.ring, tokens)
     contracts = mother.contracts
     capacity = Capacity(
         settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
@@ -157,7 +160,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     app = create_app(routers, contracts, metrics, identify, capacity, surface, has_docs="docs" in settings.expose)
     report = partial(health.report_from_thread, asyncio.get_running_loop())
     # Before the port opens: a key that is known must not be refused by an edge that has just started.
-    await account_keys.turn()
+    await asyncio.gather(account_keys.turn(), tokens.prepare())
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
@@ -172,6 +175,11 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     ]
     if limits_file is not None:
         background.append(asyncio.create_task(repeat("watch_limits", _LIMITS_INTERVAL_SECONDS, limits_file.check)))
+    if issuers_file is not None:
+        background += [
+            asyncio.create_task(repeat("watch_issuers", ISSUERS_INTERVAL_SECONDS, issuers_file.check)),
+            asyncio.create_task(repeat("read_token_keys", ISSUERS_INTERVAL_SECONDS, tokens.turn)),
+        ]
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         with serve_metrics(registry, state, settings.host, settings.metrics_port, report):
@@ -182,6 +190,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
+        await tokens.close()
         await edges.leave()
         await spool.close()
         await redis_client.aclose()
@@ -202,6 +211,20 @@ def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> Followe
     followed = FollowedFile(path, parse_limits, LimitsError, put_in_force, metrics.limits_stale, "limits")
     rules.replace(followed.first)
     return followed
+
+
+def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, FollowedFile[Sequence[Issuer]] | None]:
+    """Take the tokens of the issuers in a file; none when there is no file."""
+    if path is None:
+        return Tokens([], metrics), None
+
+    def put_in_force(found: Sequence[Issuer]) -> dict[str, int]:
+        tokens.replace(found)
+        return {"issuers": len(found)}
+
+    followed = FollowedFile(path, parse_issuers, IssuersError, put_in_force, metrics.issuers_stale, "jwt_issuers")
+    tokens = Tokens(followed.first, metrics)
+    return tokens, followed
 
 
 async def _serve_http(

@@ -42,7 +42,7 @@ OF_TENANT = rights_of(["admin"])
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The owner of the API key that a request came with."""
+    """The owner of the API key, or of the token in its place, that a request came with."""
 
     key_id: str
     tenant: str
@@ -50,6 +50,11 @@ class Identity:
     tier: str
     team: str = ""
     rights: Rights = OF_TENANT
+
+    @property
+    def holder(self) -> str:
+        """Who is one where as much as anybody may have at once is shared out: a key, or a user who has tokens."""
+        return f"{self.key_id}:{self.tenant}:{self.user}" if self.key_id.startswith("jwt:") else self.key_id
 
     def require(self, permission: Permission) -> None:
         """Return if the caller has the permission; Problem (403) when not."""

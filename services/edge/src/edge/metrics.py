@@ -135,6 +135,20 @@ class Metrics(MetricTable):
     keys_stale = gauge(
         "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
     )
+    tokens_refused = counter(
+        "edge_tokens_refused_total",
+        "Tokens (JWT) that were not taken, by what is wrong with them.",
+        "reason",
+    )
+    jwks_failures = counter(
+        "edge_jwks_failures_total",
+        "Times that the keys of an issuer of tokens could not be read; its last ones stay in force.",
+        "issuer",
+    )
+    issuers_stale = gauge(
+        "edge_jwt_issuers_stale",
+        "1 while the file of the issuers of tokens is refused and those of an older one are in force.",
+    )
     account_keys = gauge("edge_account_keys", "API keys of the ledger that this edge has in memory.")
     account_keys_current = gauge(
         "edge_account_keys_current_timestamp_seconds",

@@ -56,6 +56,7 @@ KINDS: Mapping[str, Kind] = {
     "internal_error": Kind(500, "server_error", True, _FAILED),
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
     "overloaded": Kind(503, "server_error", True, _REJECTED),
+    "keys_unavailable": Kind(503, "server_error", True, _REJECTED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
     "too_many_connections": Kind(503, "server_error", True, _REJECTED),
     "spend_unrecordable": Kind(503, "server_error", True, _REJECTED),
@@ -68,7 +69,14 @@ EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
     *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
     *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "internal_error", "all_targets_failed"),
-    *("target_model_not_found", "router_unavailable", "overloaded", "spend_unrecordable", "deadline_exceeded"),
+    *(
+        "target_model_not_found",
+        "router_unavailable",
+        "keys_unavailable",
+        "overloaded",
+        "spend_unrecordable",
+        "deadline_exceeded",
+    ),
 )
 CHAT_ERRORS = (
     *EMBEDDING_ERRORS,

@@ -48,6 +48,9 @@ class Settings(RedisSettings):
     key_pepper_file: Path | None = None
     """A file with the pepper of the ledger's API keys, the same as `COST_LEDGER_KEY_PEPPER_FILE`; read at the start.
     Keys that were imported from a key file need none."""
+    jwt_issuers: Path | None = None
+    """Whose tokens (JWT) are taken in the place of API keys: a YAML file, see docs/identity.md. Followed like the keys
+    (`edge_jwt_issuers_stale`). Unset: nobody's."""
     limits_file: Path | None = None
     """Limits of requests, tokens and streams; see `limits/rules.py`. Followed like the keys (`edge_limits_stale`).
     Unset: each user of the tiers free, premium and enterprise has 10, 50 and 500 requests a minute."""

@@ -93,7 +93,8 @@ class Doorway:
             return
         path: str = scope["path"]
         place = self._places.get(path) or self._match(path)
-        if refusal := self._refuse(Request(scope), path, place):
+        refusal = await self._read_token(Request(scope), place) or self._refuse(Request(scope), path, place)
+        if refusal:
             client = scope.get("client")
             if delay := self._pace.delay(group_of(client[0]) if client else ""):
                 await asyncio.sleep(delay)
@@ -105,6 +106,17 @@ class Doorway:
         assert self._capacity is not None  # noqa: S101 - of a place that needs a turn
         try:
             self._capacity.require_room()
+        except Problem as problem:
+            self._log.info("request_rejected", problem.code)
+            return self._answer(request, problem)
+        return None
+
+    async def _read_token(self, request: Request, place: _Place | None) -> Response | None:
+        """Answer who comes with a token that is not taken."""
+        if self._identify is None or place is None or not place.needs_key or "refusal" in request.scope["state"]:
+            return None
+        try:
+            await self._identify.read_token(request, takes_api_key_header=place.takes_api_key_header)
         except Problem as problem:
             self._log.info("request_rejected", problem.code)
             return self._answer(request, problem)

@@ -74,7 +74,7 @@ class ContractEndpoint:
         contract = self._contract
         identity = self._identify.identity_of(request, takes_api_key_header=contract.takes_api_key_header)
         identity.require(contract.permission)
-        place = request.state.until_end.enter_context(self._capacity.place(identity.key_id))
+        place = request.state.until_end.enter_context(self._capacity.place(identity.holder))
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, request.headers)
         policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
