@@ -55,6 +55,47 @@ async def read_refusal(*chunks: bytes, limit: int = 1_000_000, length: str | Non
     raise AssertionError("it was not refused")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"query": "harmless", "query": "harmful"}',
+        '{"query": "harmless", "qu\\u0065ry": "harmful"}',
+        '{"query": "a", "tools": [{"function": {"name": "b", "more": [1, {"x": 1, "y": 2, "x": 3}]}}]}',
+    ],
+)
+async def test_no_name_is_there_twice(body: str) -> None:
+    """What is looked at here and what a target reads would be two different prompts."""
+    problem = await read_refusal(body.encode())
+
+    assert "invalid_json" == problem.code
+    assert "twice in one object" in str(problem)
+
+
+def test_the_same_name_in_two_objects_is_none_twice() -> None:
+    """Nor is one in a text; numbers of any length and depth take no time."""
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"a": {"a": 1}}}} for name in "ab"]
+    body = orjson.dumps({"query": '{"a": 1, "a": 2}', "tools": tools})
+
+    read_content(ChatContract(), "/chat", body, {})
+    long = b'{"query": "x", "temperature": 1' + b"0" * 100_000 + b"}"
+    with pytest.raises(Problem):
+        read_content(ChatContract(), "/chat", long, {})
+    with pytest.raises(Problem, match=r"not JSON|nested too deeply"):
+        read_content(ChatContract(), "/chat", b'{"query": ' + b"[" * 1020 + b"]" * 1020 + b"}", {})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "identity, gzip"])
+async def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
+    """A few bytes could become gigabytes."""
+
+    async def receive() -> Message:
+        raise AssertionError("it was read")
+
+    headers = [(b"content-encoding", encoding.encode())]
+    with pytest.raises(Problem, match="without a content-encoding"):
+        await read_bytes(Request({"type": "http", "method": "POST", "headers": headers}, receive), 100, lambda _: None)
+
+
 async def test_a_body_may_come_in_pieces() -> None:
     """Also in pieces that cut a character."""
     text = '{"query": "Größe"}'.encode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
 import orjson
 
@@ -19,6 +21,7 @@ _MAX_VALUES = 500_000
 _MAX_OBJECTS = 100_000
 # A shorter body cannot have so many values that it matters.
 _UNCOUNTED_BYTES = 128 * 1024
+_MAX_NAME_LENGTH = 100
 # Also one without an end: a pattern that can fail is tried anew at each quotation mark.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
@@ -33,7 +36,35 @@ def read_content(contract: Contract, path: str, raw: bytes, headers: Mapping[str
         raise Problem(
             "invalid_json", f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         ) from error
+    _check_names(raw)
     return contract.read(path, JsonBody(raw, value), headers)
+
+
+def _check_names(raw: bytes) -> None:
+    """Refuse an object with a name that is there twice.
+
+    A body goes on as it came where a target speaks its contract: what was looked at here and what is read there could
+    be two different prompts.
+    """
+    try:
+        _NAMES.decode(raw.decode())
+    except RecursionError as error:
+        raise Problem("invalid_json", "the body is nested too deeply") from error
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    """Keep nothing of an object that is as it should be."""
+    if len(dict(pairs)) == len(pairs):
+        return
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise Problem("invalid_json", f"the body has the name {name[:_MAX_NAME_LENGTH]!r} twice in one object")
+        seen.add(name)
+
+
+# Numbers are not looked at, and `float` reads them in linear time.
+_NAMES = json.JSONDecoder(object_pairs_hook=_refuse_twice, parse_int=float)
 
 
 def _check_shape(raw: bytes) -> None:

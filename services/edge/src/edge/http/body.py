@@ -13,10 +13,13 @@ _MAX_DIGITS = 20
 
 
 async def read_bytes(request: Request, limit_bytes: int, hold: Callable[[int], None]) -> bytes:
-    """Read the body; Problem when it is longer than `limit_bytes`.
+    """Read the body; Problem when it is longer than `limit_bytes`, or compressed.
 
     `hold` is told of every byte before it is kept, of a declared length at once; it may raise.
     """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        # A few bytes could become gigabytes; no client of these contracts compresses what it asks.
+        raise Problem("invalid_request", "send the body as it is, without a content-encoding")
     declared = request.headers.get("content-length", "")
     held = int(declared) if declared.isascii() and declared.isdigit() and len(declared) <= _MAX_DIGITS else 0
     if held > limit_bytes or len(declared) > _MAX_DIGITS:
