@@ -37,7 +37,14 @@ def test_every_code_has_a_status_a_type_and_an_outcome(code: str) -> None:
 
 def test_every_code_is_documented_where_it_is_sent() -> None:
     """What may come stands in the OpenAPI document; `elsewhere` are the codes of other endpoints, or of all of them."""
-    elsewhere = {"not_found", "method_not_allowed", "request_not_found", "ledger_unavailable", *CONNECTION_ERRORS}
+    elsewhere = {
+        "not_found",
+        "conflict",
+        "method_not_allowed",
+        "request_not_found",
+        "ledger_unavailable",
+        *CONNECTION_ERRORS,
+    }
 
     assert KINDS.keys() - elsewhere == set(CHAT_ERRORS)
     assert set(EMBEDDING_ERRORS) < set(CHAT_ERRORS)

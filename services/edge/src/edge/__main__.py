@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from starlette.types import ASGIApp
 
+from edge.admin.endpoints import AdminEndpoints
 from edge.cache.cache import NoCache
 from edge.cache.exact import ExactCache
 from edge.contracts.chat.contract import ChatContract
@@ -46,6 +47,7 @@ from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer, listen, max_connections
 from edge.http.surface.proxies import TrustedProxies
 from edge.http.surface.surface import SurfaceRules
+from edge.ledger.accounts import AccountsClient
 from edge.ledger.client import LedgerClient
 from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
 from edge.ledger.quotes import Quotes
@@ -158,6 +160,12 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     proxies = TrustedProxies(settings.trusted_proxies)
     surface = SurfaceRules(settings.cors_origins, settings.trusted_hosts, proxies)
     app = create_app(routers, contracts, metrics, identify, capacity, surface, has_docs="docs" in settings.expose)
+    apps = [(app, settings.port)]
+    if settings.admin_port is not None:
+        # Keys only: an issuer of tokens for one tenant must not make operators of all tenants.
+        operators = Identify(keys.ring)
+        admin = AdminEndpoints(operators, AccountsClient(ledger_channel))
+        apps.append((create_app([admin.router()], [], metrics, operators), settings.admin_port))
     report = partial(health.report_from_thread, asyncio.get_running_loop())
     # Before the port opens: a key that is known must not be refused by an edge that has just started.
     await asyncio.gather(account_keys.turn(), tokens.prepare())
@@ -183,7 +191,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     log.info("started", address=f"{settings.host}:{settings.port}")
     try:
         with serve_metrics(registry, state, settings.host, settings.metrics_port, report):
-            await _serve_http(app, settings, stop, proxies, metrics)
+            await _serve_http(apps, settings, stop, proxies, metrics)
     finally:
         await emitter.close()
         readers.close()
@@ -228,7 +236,11 @@ def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, Follow
 
 
 async def _serve_http(
-    app: ASGIApp, settings: Settings, stop: asyncio.Event, proxies: TrustedProxies, metrics: Metrics
+    apps: Sequence[tuple[ASGIApp, int]],
+    settings: Settings,
+    stop: asyncio.Event,
+    proxies: TrustedProxies,
+    metrics: Metrics,
 ) -> None:
     limits = ConnectionLimits(
         max_connections=max_connections(settings.max_connections),
@@ -241,15 +253,17 @@ async def _serve_http(
     )
     if limits.max_connections < settings.max_connections:
         log.warning("connections_limited", max_connections=limits.max_connections, reason="limit of open files")
-    listener = listen(settings.host, settings.port, settings.client_stall_timeout_seconds)
-    server = HttpServer(app, listener, settings.drain_timeout_seconds, limits, metrics)
-    serving = asyncio.create_task(server.serve())
+    servers = []
+    for app, port in apps:
+        listener = listen(settings.host, port, settings.client_stall_timeout_seconds)
+        servers.append(HttpServer(app, listener, settings.drain_timeout_seconds, limits, metrics))
+    serving = [asyncio.create_task(server.serve()) for server in servers]
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((*serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     log.info("draining")
     stopping.cancel()
-    await server.drain()
-    await serving
+    await asyncio.gather(*(server.drain() for server in servers))
+    await asyncio.gather(*serving)
 
 
 async def _refresh(models: ModelList) -> None:

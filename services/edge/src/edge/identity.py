@@ -8,14 +8,16 @@ from typing import Literal
 
 from edge.problems import Problem
 
-Permission = Literal["chat", "embeddings", "usage:read", "usage:read:team", "usage:read:tenant"]
-"""What an endpoint needs. `usage:read` shows what the caller has caused, the others what its team or tenant has."""
+Permission = Literal["chat", "embeddings", "usage:read", "usage:read:team", "usage:read:tenant", "admin"]
+"""What an endpoint needs. `usage:read` shows what the caller has caused, the next two what its team or tenant has;
+`admin` is for `/admin/v1`, where the accounts of all tenants are kept."""
 
 ROLES: Mapping[str, frozenset[Permission]] = {
     "user": frozenset({"chat", "embeddings", "usage:read"}),
     "team_lead": frozenset({"chat", "embeddings", "usage:read", "usage:read:team"}),
     "admin": frozenset({"chat", "embeddings", "usage:read", "usage:read:tenant"}),
     "auditor": frozenset({"usage:read", "usage:read:tenant"}),
+    "operator": frozenset({"admin"}),
 }
 
 

@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "model_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
+    "conflict": Kind(409, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),

@@ -85,6 +85,8 @@ class Settings(RedisSettings):
     metrics_port: int = Field(default=9103, ge=1, le=65535)
     """Where Prometheus and operators ask: `/metrics`, `/health` with each dependency, `/health/live`, `/health/ready`.
     Of these only the last two are on the public port as well, for kubelets and load balancers."""
+    admin_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where operators keep tenants, teams, users and keys: `/admin/v1`, with `/docs`. Unset: there is no such port."""
     expose: Annotated[tuple[Literal["docs", "health", "metrics"], ...], NoDecode, BeforeValidator(_split)] = ()
     """What else is on the public port: `docs` (`/docs` and `/openapi.json`), `health`, `metrics`; separated by commas,
     like the next three."""

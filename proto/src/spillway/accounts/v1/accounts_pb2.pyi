@@ -59,6 +59,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Also sees those of its tenant."""
     ROLE_AUDITOR: _Role.ValueType  # 4
     """Sees those of its tenant and asks nothing."""
+    ROLE_OPERATOR: _Role.ValueType  # 5
+    """Keeps the accounts of all tenants, and asks nothing."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key may do; the edge knows the permissions of each."""
@@ -72,6 +74,8 @@ ROLE_ADMIN: Role.ValueType  # 3
 """Also sees those of its tenant."""
 ROLE_AUDITOR: Role.ValueType  # 4
 """Sees those of its tenant and asks nothing."""
+ROLE_OPERATOR: Role.ValueType  # 5
+"""Keeps the accounts of all tenants, and asks nothing."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _Scheme:

@@ -28,7 +28,7 @@ from servicekit.pepper import PepperUnusable, read_pepper
 from spillway.accounts.v1 import accounts_pb2 as accountspb
 
 _TIERS = ("free", "premium", "enterprise")
-_ROLES = ("user", "team_lead", "admin", "auditor")
+_ROLES = ("user", "team_lead", "admin", "auditor", "operator")
 _INHERIT = "inherit"
 _REPEATED = {
     "roles": ("role", "may be repeated (user)"),

@@ -94,7 +94,7 @@ class _Errors:
 
     def answer(self, request: Request, problem: Problem) -> Response:
         """Write the error in the shape of the contract at this path."""
-        if request.method == "POST":  # chat and embeddings; all other endpoints only read
+        if request.method == "POST" and self._contracts:  # chat and embeddings; others spend nothing
             self._metrics.refusals.labels(problem.code).inc()
         request_id = request.state.request_id
         contract = self._contract_of(request.scope["path"])

@@ -80,7 +80,11 @@ class Doorway:
         needs_turn = self._capacity is not None and contract is not None
         place = _Place(frozenset(route.methods or ()), needs_key, takes_header, needs_turn)
         if route.param_convertors:
-            self._patterns.append((route.path_regex, place))
+            known = next((each for pattern, each in self._patterns if pattern == route.path_regex), None)
+            if known is None:
+                self._patterns.append((route.path_regex, place))
+            else:
+                known.methods |= place.methods
         elif route.path in self._places:
             self._places[route.path].methods |= place.methods
         else:

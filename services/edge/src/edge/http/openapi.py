@@ -128,7 +128,7 @@ def describe(app: FastAPI, contracts: Sequence[Contract]) -> None:
             shapes = {each.error_schema_name: each.error_schema for each in documentations if each.error_schema}
             components["schemas"] = {
                 **_without_defaults(components),
-                **definitions["$defs"],
+                **definitions.get("$defs", {}),
                 "Error": _error_schema(),
                 **shapes,
             }
