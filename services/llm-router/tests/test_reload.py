@@ -317,6 +317,33 @@ async def test_a_key_that_replaces_a_refused_one_is_used_at_once(running: Runnin
     assert not {"sk-old-key", "sk-new-key"} & set(re.findall("sk-...-key", (running.folder / "router.log").read_text()))
 
 
+async def test_a_lost_key_keeps_no_other_from_being_replaced(running: Running, seen: Seen) -> None:
+    """The one that is missing stays as it was, and is reported; the other one is followed."""
+    for name in ("lost", "replaced"):
+        (running.folder / f"key-{name}").write_text(f"sk-{name}-1111\n")
+    targets = {
+        name: running.target(f"ok?test=one-{name}", credential_file=str(running.folder / f"key-{name}"))
+        for name in ("lost", "replaced")
+    }
+    await running.reload(**targets)
+    reloads, refused = len(running.lines("routes_reloaded")), len(running.lines("routes_refused"))
+
+    (running.folder / "key-lost").unlink()
+    await running.wait_for("routes_refused", refused + 1)
+    (running.folder / "key-replaced").write_text("sk-replaced-2222\n")
+    line = (await running.wait_for("routes_reloaded", reloads + 1))[-1]
+    for name in targets:
+        assert expected_text("ok") == "".join((await running.router.complete(name)).texts)
+
+    assert ["replaced"] == line["targets_changed"]
+    assert ["1111"] == [attempt["credential_tail"] for attempt in seen.attempts("one-lost")]
+    assert ["2222"] == [attempt["credential_tail"] for attempt in seen.attempts("one-replaced")]
+    assert 1 == await running.metric("llm_router_routes_stale")
+    (running.folder / "key-lost").write_text("sk-lost-3333\n")
+    await running.wait_for("routes_reloaded", reloads + 2)
+    assert 0 == await running.metric("llm_router_routes_stale")
+
+
 async def test_a_stream_outlives_the_target_that_it_comes_from(running: Running, seen: Seen) -> None:
     """A reload in the middle of an answer leaves it alone; when it has ended, its connection is closed."""
     model = "ok?chunks=120&interval_ms=50&test=outlives"

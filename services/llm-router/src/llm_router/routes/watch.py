@@ -27,6 +27,7 @@ class RoutesWatch:
         """`sources` has the contents that the routes in force were read from: the file `path` and the credentials."""
         self._path = path
         self._sources = sources
+        self._known = self._credentials_in(sources)
         self._fleets = fleets
         self._metrics = metrics
 
@@ -41,14 +42,36 @@ class RoutesWatch:
         try:
             routes = await asyncio.to_thread(load_routes, self._path, sources)
         except RoutesError as error:
-            self._sources = sources
             self._refuse(error)
+            await self._follow_the_rest()
+            self._sources = sources
             return
+        await self._put_in_force(routes)
+        self._sources = sources
+        self._known = self._credentials_in(sources)
+        self._metrics.routes_stale.set(0)
+
+    async def _follow_the_rest(self) -> None:
+        """Follow what is good where the only fault is a credential that is missing or empty: its last one stays.
+
+        So one file that was lost does not keep the other keys from being replaced.
+        """
+        sources = Sources(self._known)
+        try:
+            routes = await asyncio.to_thread(load_routes, self._path, sources)
+        except RoutesError:
+            return
+        self._known = self._credentials_in(sources)
+        if routes != self._fleets.current.routes:
+            await self._put_in_force(routes)
+
+    def _credentials_in(self, sources: Sources) -> Mapping[Path, bytes]:
+        return {path: content for path, content in sources.contents().items() if path != self._path}
+
+    async def _put_in_force(self, routes: Routes) -> None:
         before = self._fleets.current.routes
         await self._fleets.replace(routes)
-        self._sources = sources
         self._metrics.routes_reloads.labels("ok").inc()
-        self._metrics.routes_stale.set(0)
         log.info(
             "routes_reloaded",
             **_differences("models", _models(before), _models(routes)),
