@@ -77,6 +77,13 @@ fuzz: setup ## Inputs that nobody thought of at every parser for SECONDS=600; st
 guard-eval: setup ## Measure the guardrails on labelled sets (DATA=folder) and write the figures into docs/guardrails.md
 	@$(BIN)/python ml/guardrails/evaluate.py $(or $(DATA),../shared/data/guardrails) docs/guardrails.md
 
+.PHONY: guard-train
+guard-train: setup ## Train the guardrails' classifier on labelled sets (DATA=folder), in an environment of its own
+	@$(PYTHON) -m venv .venv-guardrails
+	@VIRTUAL_ENV=.venv-guardrails $(BIN)/uv pip sync --quiet --require-hashes locks/guardrails.txt
+	@PYTHONPATH=services/edge/src .venv-guardrails/bin/python ml/guardrails/train.py $(or $(DATA),../shared/data/guardrails) \
+		services/edge/src/edge/guardrails/classifier.bin docs/guardrails.md
+
 .PHONY: gameday
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)
 	@$(BIN)/python -m tests.gameday.run $(GAMEDAY_ARGS)
@@ -138,4 +145,5 @@ lock: setup ## Resolve the locks anew (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) services/llm-router/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/llm-router.txt
 	@$(COMPILE) services/cost-ledger/pyproject.toml libs/servicekit/pyproject.toml libs/pricing/pyproject.toml proto/pyproject.toml -o locks/cost-ledger.txt
 	@$(COMPILE) services/local-model/pyproject.toml libs/servicekit/pyproject.toml -o locks/local-model.txt
+	@$(COMPILE) --group guardrails -o locks/guardrails.txt
 	@$(COMPILE) tests/fault-provider/pyproject.toml -o locks/fault-provider.txt

@@ -1,20 +1,21 @@
 """Measures the guardrails on labelled sets: `evaluate.py FOLDER DOCUMENT`; writes the figures into the document.
 
 Each `*.jsonl` in the folder is a set, of one of two kinds. Lines with a `label` (`attack`, `benign`, `indirect`)
-measure the rules of kind `injection`; lines with `spans` (`type`, `value`, `start`, `end`) those of kind `pii`.
+measure the rules of the kinds `injection` and `classifier`; lines with `spans` (`type`, `value`, `start`, `end`) those
+of kind `pii`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from figures import Line, put_between, read, share
 
 from edge.guardrails import injection, pii, secrets
+from edge.guardrails.classifier import ClassifierRule
 from edge.guardrails.detector import Rule
 
 _BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
@@ -29,25 +30,6 @@ _TYPES = {
     "IBAN": "iban",
     "IP_ADDRESS": "ip",
 }
-_Z = 1.959964  # of 95 %
-
-Line = dict[str, Any]
-
-
-def bounds(hits: int, of: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, after Wilson."""
-    if not of:
-        return 0.0, 1.0
-    share, spread = hits / of, _Z * _Z / of
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z * math.sqrt(share * (1 - share) / of + spread / (4 * of)) / (1 + spread)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
-def share(hits: int, of: int) -> str:
-    """Write a share with its bounds."""
-    low, high = bounds(hits, of)
-    return f"{hits} of {of} = {hits / of:.1%} ({low:.1%} to {high:.1%})" if of else "-"
 
 
 def finds(rules: Sequence[Rule]) -> Callable[[str], bool]:
@@ -56,15 +38,16 @@ def finds(rules: Sequence[Rule]) -> Callable[[str], bool]:
 
 
 def labelled(name: str, lines: Iterable[Line]) -> Iterator[str]:
-    """Write a row for each label of a set."""
-    is_told = finds(injection.RULES)
-    counts: Counter[str] = Counter()
-    told: Counter[str] = Counter()
+    """Write a row for each label of a set: told by patterns, by the classifier, by either."""
+    by_pattern, by_classifier = finds(injection.RULES), finds([ClassifierRule()])
+    texts: dict[str, list[str]] = {}
     for line in lines:
-        counts[line["label"]] += 1
-        told[line["label"]] += is_told(line["text"])
-    for label, count in sorted(counts.items()):
-        yield f"| {name} | {label} | {share(told[label], count)} |"
+        texts.setdefault(line["label"], []).append(line["text"])
+    for label, of_label in sorted(texts.items()):
+        told = [(by_pattern(text), by_classifier(text)) for text in of_label]
+        hits = sum(one for one, _ in told), sum(other for _, other in told), sum(map(any, told))
+        cells = " | ".join(share(count, len(told)) for count in hits)
+        yield f"| {name} | {label} | {cells} |"
 
 
 def spans_of(text: str) -> list[tuple[str, int, int]]:
@@ -97,14 +80,9 @@ def marked(name: str, lines: Iterable[Line]) -> Iterator[str]:
     yield f"| {name} | all | {share(covered.total(), wanted.total())} | {share(right.total(), claimed.total())} |"
 
 
-def read(file: Path) -> list[Line]:
-    """Read a set."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def figures(folder: Path) -> str:
     """Measure every set in the folder."""
-    told = ["| set | label | told by a rule of `injection`, with 95 % bounds |", "|---|---|---|"]
+    told = ["| set | label | `injection` | `classifier` | either |", "|---|---|---|---|---|"]
     spans = ["| set | rule | recall | precision |", "|---|---|---|---|"]
     for file in sorted(folder.glob("*.jsonl")):
         lines = read(file)
@@ -119,9 +97,7 @@ def main(folder: Path, document: Path) -> None:
     """Measure, print, and write the figures between the marks in the document."""
     measured = figures(folder)
     print(measured)
-    before, _, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    document.write_text(f"{before}{_BEGIN}{measured}{_END}{after}", encoding="utf-8")
+    put_between(document, _BEGIN, _END, measured)
 
 
 if __name__ == "__main__":

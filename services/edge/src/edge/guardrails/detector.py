@@ -9,9 +9,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import re2
 
-Kind: TypeAlias = Literal["pii", "secrets", "injection", "commands", "custom"]
+Kind: TypeAlias = Literal["pii", "secrets", "injection", "classifier", "commands", "custom"]
 Refine: TypeAlias = Callable[[bytes, int, int], tuple[int, int] | None]
 """Given a text and the span of a match: the span that counts, or None for a match that is nothing."""
+
+
+BETWEEN = b"\n\x00\n"
+"""Stands between the texts of a request, which are looked at together: no rule looks across it."""
 
 
 class PatternError(Exception):

@@ -11,11 +11,10 @@ from typing import Any
 import orjson
 
 from edge.conversation import Content, Conversation, digest_of, encode_body
+from edge.guardrails.detector import BETWEEN
 from edge.guardrails.policy import Action, RuleInForce, RuleSet
 from edge.guardrails.redaction import Placeholders
 
-# Between two texts: no rule looks across it.
-_BETWEEN = b"\n\x00\n"
 # Bytes in base64 (images, sound, signatures) are no text. Nothing else is that long without a space.
 _BINARY = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/=_-]+")
 _LEAST_BINARY = 1024
@@ -125,8 +124,8 @@ def _find(texts: Sequence[str], rules: RuleSet) -> tuple[list[Finding], dict[int
     encoded = [text.encode() for text in texts]
     starts = [0]
     for text in encoded:
-        starts.append(starts[-1] + len(text) + len(_BETWEEN))
-    joined = _BETWEEN.join(encoded)
+        starts.append(starts[-1] + len(text) + len(BETWEEN))
+    joined = BETWEEN.join(encoded)
     findings: list[Finding] = []
     spans: dict[int, list[tuple[int, int, str]]] = {}
     for each in rules.rules:

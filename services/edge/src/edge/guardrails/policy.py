@@ -13,15 +13,19 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from edge.guardrails import commands, injection, pii, secrets
+from edge.guardrails.classifier import DEFAULT_THRESHOLD, ClassifierRule
 from edge.guardrails.detector import PatternError, PatternRule, Rule, compiled_pattern, whole_words
 from edge.identity import Identity
 
 _MAX_FILE_BYTES = 256 * 1024
 _MAX_CUSTOM_RULES = 200
 _BUILT_IN: Mapping[str, Rule] = {
-    rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES, *commands.RULES)
+    rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES, ClassifierRule(), *commands.RULES)
 }
-_KINDS = {"input": ("pii", "secrets", "injection", "custom"), "output": ("pii", "secrets", "commands", "custom")}
+_KINDS = {
+    "input": ("pii", "secrets", "injection", "classifier", "custom"),
+    "output": ("pii", "secrets", "commands", "custom"),
+}
 _ALL_KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 
 
@@ -99,6 +103,7 @@ class _File(_Model):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:+-]{1,60}$")]
     input: _Actions = {}
     output: _Actions = {}
+    classifier_threshold: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_THRESHOLD
     custom: Annotated[list[_CustomRule], Field(max_length=_MAX_CUSTOM_RULES)] = []
     overrides: Annotated[list[_Override], Field(max_length=1000)] = []
 
@@ -163,7 +168,8 @@ def parse_policy(path: Path, content: bytes) -> Policy:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the file"
         raise PolicyError(f"{path}: {where}: {fault['msg']}") from error
-    rules = {**_BUILT_IN, **_custom_rules(path, file.custom)}
+    classifier = ClassifierRule(file.classifier_threshold)
+    rules = {**_BUILT_IN, classifier.name: classifier, **_custom_rules(path, file.custom)}
     _check_actions(f"{path}: ", file, rules)
     for number, override in enumerate(file.overrides):
         _check_actions(f"{path}: overrides.{number}.", override, rules)
@@ -202,5 +208,5 @@ def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rul
             kind = rules[name].kind if name in rules else name
             if kind not in kinds:
                 raise PolicyError(f"{where}{side}.{name}: no such rule; the kinds are {', '.join(kinds)}")
-            if action is Action.REDACT and (kind == "injection" or side == "output"):
+            if action is Action.REDACT and (kind in {"injection", "classifier"} or side == "output"):
                 raise PolicyError(f"{where}{side}.{name}: this cannot be redacted; choose block, flag or observe")
