@@ -79,7 +79,7 @@ guard-eval: setup ## Measure the guardrails on labelled sets (DATA=folder) and w
 
 .PHONY: guard-train
 guard-train: setup ## Train the guardrails' classifier on labelled sets (DATA=folder), in an environment of its own
-	@$(PYTHON) -m venv .venv-guardrails
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-guardrails
 	@VIRTUAL_ENV=.venv-guardrails $(BIN)/uv pip sync --quiet --require-hashes locks/guardrails.txt
 	@PYTHONPATH=services/edge/src .venv-guardrails/bin/python ml/guardrails/train.py $(or $(DATA),../shared/data/guardrails) \
 		services/edge/src/edge/guardrails/classifier.bin docs/guardrails.md

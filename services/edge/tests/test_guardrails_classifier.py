@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_a_long_harmless_text_does_not_hide_an_attempt(before: int) -> None:
     (window,) = found(f"{LETTER * 9}\n\x00\n{hidden}\n\x00\n{SHELF * 9}")
 
     assert "no ethics" in window
+    assert found(JAILBREAK) == found(f"{LETTER}\n\x00\n{LETTER}\n\x00\n{JAILBREAK}")
     assert len(window) < len(hidden) / 2
     assert [] == found(LETTER * 200 + SHELF * 200)
 
@@ -80,7 +82,8 @@ def test_coefficients_that_are_damaged_are_refused() -> None:
 
     assert MODEL.weights == read_model(content).weights
     assert classifier._FILE.read_bytes() == content
-    for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b"{}\n", b"", b"[]\n" + content):
+    others = content.partition(b"\n")[0] + b"\n" + zlib.compress(bytes(2 * len(MODEL.weights)))
+    for damaged in (others, content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b"{}\n", b"", b"[]\n" + content):
         with pytest.raises(ModelError):
             read_model(damaged)
 

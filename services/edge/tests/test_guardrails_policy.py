@@ -73,6 +73,7 @@ def test_what_is_off_costs_nothing() -> None:
         ("version: '1'\ncustom: [{name: x, pattern: '(?=a)'}]", "custom.0.pattern"),
         ("version: '1'\ncustom: [{name: x, pattern: 'a*'}]", "custom.0.pattern"),
         ("version: '1'\ncustom: [{name: email, pattern: a}]", "custom.0.name"),
+        ("version: '1'\ncustom: [{name: injection_classifier, pattern: a}]", "custom.0.name"),
         ("version: '1'\ncustom: [{name: x, pattern: '(?:(?:a{100}){100}){100}'}]", "custom.0.pattern"),
     ],
 )
