@@ -81,7 +81,6 @@ def test_coefficients_that_are_damaged_are_refused() -> None:
     content = write_model(MODEL)
 
     assert MODEL.weights == read_model(content).weights
-    assert classifier._FILE.read_bytes() == content
     others = content.partition(b"\n")[0] + b"\n" + zlib.compress(bytes(2 * len(MODEL.weights)))
     for damaged in (others, content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b"{}\n", b"", b"[]\n" + content):
         with pytest.raises(ModelError):
