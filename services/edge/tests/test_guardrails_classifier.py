@@ -1,4 +1,4 @@
-"""The classifier for injection: what it holds on lines that it was not trained on, and how it looks at long texts."""
+"""The classifier for injection: what it holds on lines of our own, and how it looks at long texts."""
 
 from __future__ import annotations
 
