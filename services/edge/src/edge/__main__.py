@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.types import ASGIApp
@@ -61,8 +62,7 @@ from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
-from edge.tokens.issuers import Issuer, IssuersError, parse_issuers
-from edge.tokens.tokens import ISSUERS_INTERVAL_SECONDS, Tokens
+from edge.tokens.issuers import ISSUERS_INTERVAL_SECONDS, Issuer, IssuersError, parse_issuers
 from servicekit.followed_file import FollowedFile
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
@@ -76,6 +76,9 @@ from servicekit.rpc_token import RpcTokenUnusable, read_rpc_tokens, refusal_in
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
+
+if TYPE_CHECKING:
+    from edge.tokens.tokens import Tokens
 
 log = structlog.get_logger()
 
@@ -134,8 +137,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
         ),
     )
-    tokens, issuers_file = _follow_issuers(settings.jwt_issuers, metrics)
-    identify = Identify(keys.ring, tokens)
+    issuers = _follow_issuers(settings.jwt_issuers, metrics)
+    identify = Identify(keys.ring, None if issuers is None else issuers[0])
     contracts = mother.contracts
     capacity = Capacity(
         settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
@@ -168,7 +171,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         apps.append((create_app([admin.router()], [], metrics, operators), settings.admin_port))
     report = partial(health.report_from_thread, asyncio.get_running_loop())
     # Before the port opens: a key that is known must not be refused by an edge that has just started.
-    await asyncio.gather(account_keys.turn(), tokens.prepare())
+    await asyncio.gather(account_keys.turn(), *([issuers[0].prepare()] if issuers else []))
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
@@ -183,7 +186,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     ]
     if limits_file is not None:
         background.append(asyncio.create_task(repeat("watch_limits", _LIMITS_INTERVAL_SECONDS, limits_file.check)))
-    if issuers_file is not None:
+    if issuers is not None:
+        tokens, issuers_file = issuers
         background += [
             asyncio.create_task(repeat("watch_issuers", ISSUERS_INTERVAL_SECONDS, issuers_file.check)),
             asyncio.create_task(repeat("read_token_keys", ISSUERS_INTERVAL_SECONDS, tokens.turn)),
@@ -198,7 +202,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        await tokens.close()
+        if issuers is not None:
+            await issuers[0].close()
         await edges.leave()
         await spool.close()
         await redis_client.aclose()
@@ -221,10 +226,11 @@ def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> Followe
     return followed
 
 
-def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, FollowedFile[Sequence[Issuer]] | None]:
-    """Take the tokens of the issuers in a file; none when there is no file."""
+def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, FollowedFile[Sequence[Issuer]]] | None:
+    """Take the tokens of the issuers in a file; None when there is no file."""
     if path is None:
-        return Tokens([], metrics), None
+        return None
+    from edge.tokens.tokens import Tokens  # here: 9 MB that only who has issuers needs
 
     def put_in_force(found: Sequence[Issuer]) -> dict[str, int]:
         tokens.replace(found)

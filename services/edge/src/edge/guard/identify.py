@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from fastapi import Depends, Request
 
 from edge.guard.keys import KeyRing
 from edge.identity import Identity, Permission
 from edge.problems import Problem
-from edge.tokens.tokens import Tokens, is_token
+from edge.tokens.issuers import is_token
+
+if TYPE_CHECKING:
+    from edge.tokens.tokens import Tokens  # 9 MB that only who has issuers needs
 
 
 class Identify:

@@ -10,10 +10,16 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+ISSUERS_INTERVAL_SECONDS = 1.0
 Algorithm = Literal["RS256", "ES256", "EdDSA", "HS256"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def is_token(key: str) -> bool:
+    """Tell a token from an API key: the first part of a token is a JSON object."""
+    return key.startswith("eyJ")
 
 
 class IssuersError(Exception):

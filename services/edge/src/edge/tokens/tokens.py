@@ -16,7 +16,6 @@ from edge.tokens.issuers import Issuer, claim
 from edge.tokens.key_set import VerificationKey
 from edge.tokens.key_source import KeySource
 
-ISSUERS_INTERVAL_SECONDS = 1.0
 MAX_TOKEN_BYTES = 8 * 1024
 _MAX_WORD = 200
 _MAX_ROLES = 100
@@ -35,11 +34,6 @@ class TokenRefused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def is_token(key: str) -> bool:
-    """Tell a token from an API key: the first part of a token is a JSON object."""
-    return key.startswith("eyJ")
 
 
 @dataclass(frozen=True, slots=True)
