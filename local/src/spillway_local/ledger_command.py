@@ -18,7 +18,8 @@ LEDGER_COMMANDS = {
     "teams": "teams of tenants: create, list, show, update, disable, enable",
     "users": "users of tenants: create, list, show, update, disable, enable",
     "keys": "API keys: create, list, show, update, disable, enable, rotate, import",
-    "audit": "changes of tenants, teams, users and keys: list",
+    "audit": "changes of tenants, teams, users, keys and budgets: list",
+    "budgets": "who may spend how much: list, set, remove, verify",
 }
 
 

@@ -58,10 +58,11 @@ def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]
     routes: dict[str, Any] = {"default": {}}
     for row in _COUNTERPARTS:
         chain = [(provider, model) for provider, model in row if provider in known]
+        economy = {} if row is _COUNTERPARTS[0] else {"economy": "default"}
         for provider, model in chain:
             targets[f"{provider}-{model}"] = _vendor_target(known[provider], model)
             others = [f"{p}-{m}" for p, m in chain if m != model]
-            routes[model] = {"targets": [f"{provider}-{model}", *others, _LOCAL]}
+            routes[model] = {"targets": [f"{provider}-{model}", *others, _LOCAL], **economy}
     small = [f"{provider}-{model}" for provider, model in _COUNTERPARTS[0] if provider in known]
     routes["default"] = {"targets": [*small, _LOCAL]}
     if "openai" in known:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.integration
 ROWS = ("requests", "attempts", "spend_daily")
 TABLES = {
     *("alembic_version", "attempts", "corrections", "prices", "requests", "spend_daily"),
-    *("api_keys", "audit_log", "key_revision", "teams", "tenants", "users"),
+    *("api_keys", "audit_log", "budgets", "key_revision", "teams", "tenants", "users"),
 }
 
 
@@ -261,8 +261,8 @@ def test_invalid_arguments_of_a_migration_are_refused(argument: str) -> None:
     assert argument.partition("=")[0] in result.stderr
 
 
-HEAD = "0007"
-EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006")
+HEAD = "0008"
+EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 # The statements of the code of revision 0001, verbatim but for the values.
 OLD_STATEMENTS = """
 INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,

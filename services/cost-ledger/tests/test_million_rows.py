@@ -7,22 +7,19 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
 import pytest
-import redis.asyncio as redis
-from prometheus_client import CollectorRegistry
 
-from cost_ledger.metrics import Metrics
+from cost_ledger.budgets.figures import Period, spent
 from cost_ledger.reading import spend
 from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.requests import MAX_ROWS_READ, MAX_STRETCH, RequestFilters
 from cost_ledger.reading.visible import Visible
-from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
-from cost_ledger.spend_daily import SpendKey
 from kit.ledger.million_rows import fill
 from kit.ledger.process import PRICE_BOOK, database
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
@@ -224,23 +221,30 @@ async def test_a_receipt_is_read_by_its_id(ledger: LargeLedger) -> None:
     assert sum(work[table].fetched for table in _TABLES) <= 3
 
 
-async def test_publishing_reads_the_days_and_tenants_that_changed(ledger: LargeLedger, redis_url: str) -> None:
-    """All of a day once, then what a commit changed: by index, and no other day's rows."""
-    async with redis.Redis.from_url(redis_url) as client:
-        publisher = SpendPublisher(ledger.pool, client, Metrics(CollectorRegistry()))
-        rows = await ledger.pool.fetchval("SELECT count(*) FROM spend_daily WHERE day = $1", YESTERDAY)
-        of_all = await ledger.work_of(lambda: publisher.publish(YESTERDAY))
-        publisher.add(
-            [SpendKey("acme", YESTERDAY, f"user-{number}", "key-1-0", "", "", "", "") for number in range(50)]
-        )
-        of_change = await ledger.work_of(lambda: publisher.publish(YESTERDAY))
-        await client.flushdb()
+async def _spent(ledger: LargeLedger, periods: list[Period]) -> list[int]:
+    async with ledger.pool.acquire() as connection:
+        return await spent(connection, periods)
 
-    for work in (of_all, of_change):
+
+async def test_figures_of_budgets_are_read_by_index(ledger: LargeLedger) -> None:
+    """A day's from the roll-up; an hour's, or a day's in another zone, from the requests of its time alone."""
+    midnight = datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, tzinfo=UTC)
+    day = [Period("user", "acme", f"user-{number}", midnight, midnight + timedelta(days=1)) for number in range(50)]
+    hour = [Period("tenant", "acme", "", midnight + timedelta(hours=9), midnight + timedelta(hours=10))]
+    of_day = await ledger.work_of(lambda: _spent(ledger, day))
+    of_hour = await ledger.work_of(lambda: _spent(ledger, hour))
+    async with ledger.pool.acquire() as connection:
+        quarters = [midnight + timedelta(hours=6) * number for number in range(5)]
+        (all_of_day,) = await spent(connection, [Period("all", "", "", quarters[0], quarters[-1])])
+        by_quarters = await spent(connection, [Period("all", "", "", *pair) for pair in pairwise(quarters)])
+    count = "SELECT count(*) FROM requests WHERE admitted_at::date = $1"
+    requests_of_day = await ledger.pool.fetchval(count, YESTERDAY)
+
+    for work in (of_day, of_hour):
         assert 0 == sum(work[table].scanned for table in _TABLES)
-        assert 0 == work["requests"].fetched == work["attempts"].fetched
-        # Once for the figures, once for the total.
-        assert rows < work["spend_daily"].fetched <= 2 * rows
+    assert 0 == of_day["requests"].fetched == of_day["attempts"].fetched
+    assert 0 < of_hour["requests"].fetched < requests_of_day / 10
+    assert all_of_day == sum(by_quarters) > 0
 
 
 async def test_thirty_days_of_figures_need_no_scan_of_requests(ledger: LargeLedger) -> None:

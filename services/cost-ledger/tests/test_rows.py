@@ -62,6 +62,8 @@ REQUEST = RequestRow(
         duration=timedelta(seconds=2),
         time_to_first_token=timedelta(seconds=3),
         cost_usd=Decimal(1),
+        economy_model="an economy model",
+        budget="a budget",
     ),
     saved=SavedAnswer("a provider", "a target model", Usage(1, 2, 3, 4, 5)),
     saved_cost=Cost(Decimal(2), "a price"),

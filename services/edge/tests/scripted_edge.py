@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from edge.budgets.check import Budgets
 from edge.cache.cache import NoCache
 from edge.cache.exact import ExactCache
 from edge.contracts.chat.contract import ChatContract
@@ -27,9 +29,9 @@ from edge.events.spool import Spool
 from edge.exchange.exchange import ExchangeDependencies
 from edge.exchange.output_stage import OutputStage, PassOn
 from edge.exchange.settlement import Settlement
+from edge.expectation import Expectation
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
-from edge.guard.check import RedisCheck
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.keys import add_key, load_keys
@@ -72,6 +74,7 @@ class Edge:
     key: str
     models: ModelList
     ledger: LedgerClient
+    budgets: Budgets
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "keepalive_seconds": 60.0,
@@ -146,7 +149,7 @@ async def running_edge(
     spool: Spool,
     registry: CollectorRegistry,
     look_up_timeout_seconds: float = 5.0,
-    redis_checks: Sequence[RedisCheck] = (),
+    expected_usd: Decimal | None = None,
     open_output_stage: Callable[[Conversation], OutputStage] = lambda _: PassOn(),
     rules: Rules | None = None,
     edges: int = 1,
@@ -154,7 +157,8 @@ async def running_edge(
 ) -> AsyncIterator[Edge]:
     """Run the parts while the block runs; the answers are not priced.
 
-    So many edges share the limits of the `rules`; `policy` is the YAML of the guardrails.
+    So many edges share the limits of the `rules`; `expected_usd` is what each request is expected to cost; `policy` is
+    the YAML of the guardrails.
     """
     policy_file = folder / "guardrails.yaml" if policy else None
     if policy_file is not None:
@@ -170,19 +174,21 @@ async def running_edge(
         emitter = Emitter(store, spool, metrics)
         ledger, models = LedgerClient(ledger_channel), ModelList(router_client)
         quotes = Quotes(ledger, metrics)
-        limits = [] if rules is None else [Limits(rules, Leases(store), lambda: edges, metrics)]
-        admission = Admission(store, emitter, [*redis_checks, *limits], metrics)
+        leases, expectation = Leases(store), Expectation(lambda _model, _usage: expected_usd)
+        budgets = Budgets(store, leases, expectation, metrics)
+        limits = [] if rules is None else [Limits(rules, leases, lambda: edges, expectation, metrics)]
+        admission = Admission(store, emitter, [budgets, *limits], metrics)
         guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
         guard = Guard(models, "default", [PromptLimit(1000)], admission, guardrails)
         identify = Identify(load_keys(folder / "keys.yaml"))
         exchanges = ExchangeDependencies(
             router=router_client,
-            settlement=Settlement(emitter, quotes, metrics),
+            settlement=Settlement(emitter, quotes, expectation, metrics),
             metrics=metrics,
             open_output_stage=open_output_stage,
         )
         try:
-            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key, models, ledger)
+            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key, models, ledger, budgets)
         finally:
             await emitter.close()
             await router_channel.close()

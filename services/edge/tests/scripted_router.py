@@ -132,8 +132,9 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.address = ""
         self.is_away = False
         self.is_stuck = False
-        self.models = ["default"]
         self.times_listed = 0
+        self.models = ["default"]
+        self.economy: dict[str, str] = {}
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.StreamCompletionRequest, context: Context
@@ -178,7 +179,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             await asyncio.Event().wait()
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
-        return routerpb.ListModelsResponse(models=[routerpb.Model(route=name) for name in self.models])
+        models = [routerpb.Model(route=name, economy=self.economy.get(name, "")) for name in self.models]
+        return routerpb.ListModelsResponse(models=models)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +14,31 @@ from prometheus_client import CollectorRegistry
 from edge.cache.exact import TTL_SECONDS
 from edge.events.redis import COST_EVENTS
 from edge.events.spool import Spool
-from edge.guard.spend_ceiling import SpendCeiling
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
+from .budget_figures import publish, spend
 from .scripted_edge import Edge, running_edge
 from .scripted_redis import FakeRedis
 
-CENT = 10**7  # nano-USD
-
-
-def today() -> str:
-    """Return the key of what all tenants have spent today."""
-    return f"{{spillway:cost-events}}:spend:all:{datetime.now(UTC).date().isoformat()}"
+BUDGETS = [
+    {"name": "large", "each": "tenant", "per": "day", "usd": "1000", "over": "warn"},
+    {"name": "small", "each": "all", "per": "day", "usd": "1", "stop_usd": "1", "over": "warn"},
+]
 
 
 @pytest.fixture(name="limited")
 async def _limited(
     tmp_path: Path, redis_url: str, valkey: redis.Redis, spool: Spool, registry: CollectorRegistry
 ) -> AsyncIterator[Edge]:
-    """Yield an edge that may spend a dollar a day, with two checks so that each has its own slot."""
-    checks = [SpendCeiling(Decimal(1000)), SpendCeiling(Decimal(1))]
-    async with running_edge(tmp_path, redis_url, spool, registry, redis_checks=checks) as edge:
+    """Yield an edge that may spend a dollar a day, with two budgets so that each has its own slot."""
+    await publish(valkey, BUDGETS)
+    async with running_edge(tmp_path, redis_url, spool, registry) as edge:
+        await edge.budgets.follow()
+        await edge.chat("before").done()
+        await edge.budgets.follow()
+        edge.router.requests.clear()
+        await edge.emitter.close()
+        await valkey.delete(COST_EVENTS)
         yield edge
 
 
@@ -58,10 +60,10 @@ async def test_the_answer_lives_for_a_day_whatever_is_asked(edge: Edge) -> None:
     assert await edge.redis.ttl(key) <= 100
 
 
-async def test_below_the_ceiling_requests_run(limited: Edge, valkey: redis.Redis) -> None:
+async def test_below_the_limit_requests_run(limited: Edge, valkey: redis.Redis) -> None:
     """Also while nothing was published yet; the event is recorded."""
     assert 200 == (await limited.chat().done()).status
-    await valkey.set(today(), 99 * CENT)
+    await spend(valkey, "all", "0.99")
     assert 200 == (await limited.chat("Why?").done()).status
 
     await limited.emitter.close()
@@ -75,23 +77,19 @@ async def test_a_request_that_redis_refuses_leaves_nothing_behind(
     await limited.chat().done()
     await limited.emitter.close()
     before = await events(limited)
-    await valkey.set(today(), 100 * CENT)
+    await spend(valkey, "all", "1")
     visit = await limited.chat().done()
 
     error = visit.json["error"]
     assert (429, "spend_limit_reached", False) == (visit.status, error["code"], error["retryable"])
-    assert "has spent 1.00 USD today and may spend 1 USD a day" in error["message"]
+    assert "this gateway has spent 1 of 1 USD" in error["message"]
+    assert "(budget 'small'); the next day begins 2" in error["message"]
     assert 1 <= int(visit.headers["retry-after"]) <= 86_400
     assert "cache-status" not in visit.headers
     assert before == await events(limited)
     assert 1 == len(limited.router.requests)
     assert 1 == counted("edge_refusals_total", reason="spend_limit_reached")
-
-
-async def test_a_figure_of_a_former_ledger_counts(limited: Edge, valkey: redis.Redis) -> None:
-    """In a rollout an edge may be newer than the ledger, which publishes the figure under its former name."""
-    await valkey.set(f"spillway:spend:all:{datetime.now(UTC).date().isoformat()}", 100 * CENT)
-    assert 429 == (await limited.chat().done()).status
+    assert 1 == counted("edge_budget_requests_total", budget="small", each="all", action="stopped")
 
 
 async def test_while_redis_is_away_checks_there_are_skipped_and_counted(
@@ -99,16 +97,21 @@ async def test_while_redis_is_away_checks_there_are_skipped_and_counted(
     counted: Callable[..., float],
 ) -> None:  # fmt: skip
     """The request runs, its event waits in the spool."""
-    await valkey.set(today(), 100 * CENT)
-    async with FakeRedis(redis_url).listening() as fake:
-        checks = [SpendCeiling(Decimal(1))]
-        async with running_edge(tmp_path, fake.url, spool, registry, 0.1, redis_checks=checks) as edge:
-            fake.answers.clear()
-            visit = await edge.chat().done()
+    await publish(valkey, BUDGETS)
+    async with (
+        FakeRedis(redis_url).listening() as fake,
+        running_edge(tmp_path, fake.url, spool, registry, 0.1) as edge,
+    ):
+        await edge.budgets.follow()
+        await edge.chat().done()
+        await edge.budgets.follow()
+        await spend(valkey, "all", "1")
+        fake.answers.clear()
+        visit = await edge.chat("Why?").done()
 
-            assert 200 == visit.status
-            assert 1 == counted("edge_checks_skipped_total")
-            fake.answers.set()
+        assert 200 == visit.status
+        assert 1 == counted("edge_checks_skipped_total")
+        fake.answers.set()
 
 
 async def test_a_redis_that_has_forgotten_the_script_gets_it_again(edge: Edge, valkey: redis.Redis) -> None:

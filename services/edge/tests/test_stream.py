@@ -66,7 +66,8 @@ async def test_a_chat_is_a_start_its_text_and_one_end(edge: Edge) -> None:
     assert ["start", "delta", "delta", "delta", "done"] == names
     assert [f"{request_id}:{number}" for number in range(1, 6)] == [event["id"] for event in visit.frames]
     assert "Pa" + NASTY + "." == "".join(data["text"] for name, data in visit.events if name == "delta")
-    assert {"request_id": request_id, "model": "default", "cache": "miss"} == visit.events[0][1]
+    start = {"request_id": request_id, "model": "default", "cache": "miss", "economy": None}
+    assert start == visit.events[0][1]
     done = visit.events[-1][1]
     assert ("stop", "m-1", "openai") == (done["finish_reason"], done["model"], done["provider"])
     assert {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None} == done["cache"]

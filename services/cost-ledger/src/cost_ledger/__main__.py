@@ -13,6 +13,7 @@ from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
 from cost_ledger.accounts.publish_keys import KeyPublisher
 from cost_ledger.accounts.service import AccountsService
+from cost_ledger.budgets.publish import BudgetPublisher
 from cost_ledger.commands.cli import run_command
 from cost_ledger.commands.migrate import parse_migrate
 from cost_ledger.connections import STATEMENT_TIMEOUT_SECONDS, accounts_pool, closing, write_pool
@@ -23,7 +24,6 @@ from cost_ledger.reading.reader import Reader, read_pool
 from cost_ledger.reading.service import LedgerService
 from cost_ledger.recording.chores import Chores
 from cost_ledger.recording.consumer import Consumer
-from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
@@ -75,7 +75,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
         async with closing(pool), closing(readers), closing(accounts):
             store = Store(pool, STATEMENT_TIMEOUT_SECONDS)
             prices = PriceList(pool, STATEMENT_TIMEOUT_SECONDS)
-            spend = SpendPublisher(pool, client, metrics)
+            budgets = BudgetPublisher(pool, client, metrics)
             partitions = PartitionKeeper(
                 pool,
                 metrics,
@@ -86,7 +86,6 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
                 client,
                 store,
                 prices,
-                spend,
                 metrics,
                 name=settings.consumer,
                 claim_after_seconds=settings.claim_after_seconds,
@@ -108,7 +107,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             )
             await server.start()
             health.is_serving = True
-            chores = Chores(settings, client, store, prices, spend, partitions, metrics).start()
+            chores = Chores(settings, client, store, prices, budgets, partitions, metrics).start()
             publisher = KeyPublisher(accounts, client, metrics)
             chores.append(asyncio.create_task(repeat("publish_keys", _KEYS_INTERVAL_SECONDS, publisher.turn)))
             chores.append(asyncio.create_task(transport.watch()))

@@ -75,14 +75,9 @@ class Metrics(MetricTable):
         "cost_ledger_sweeps_put_off_total",
         "Sweeps for unsettled requests that were postponed because their ends may still be on the stream.",
     )
-    spend_publish_failures = counter(
-        "cost_ledger_spend_publish_failures_total",
-        "Failed publications of spend to Redis; what they lack is published by the next one.",
-    )
-    spend_publish_seconds = histogram(
-        "cost_ledger_spend_publish_seconds",
-        "Time to read spend that has changed and to publish it to Redis.",
-        buckets=_SECONDS,
+    budget_publish_failures = counter(
+        "cost_ledger_budget_publish_failures_total",
+        "Failed publications of budgets and their figures to Redis; what they lack is published by the next one.",
     )
     key_publish_failures = counter(
         "cost_ledger_key_publish_failures_total",

@@ -51,6 +51,9 @@ class RequestEnd(NamedTuple):
     duration: timedelta
     time_to_first_token: timedelta | None
     cost_usd: Decimal | None
+    # What was asked instead of the requested model, and because of which budget; both empty: nothing.
+    economy_model: str
+    budget: str
 
 
 @dataclass(frozen=True, slots=True)

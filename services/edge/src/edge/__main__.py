@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ import structlog
 from starlette.types import ASGIApp
 
 from edge.admin.endpoints import AdminEndpoints
+from edge.budgets.check import FOLLOW_INTERVAL_SECONDS as BUDGETS_INTERVAL_SECONDS
+from edge.budgets.check import Budgets
 from edge.cache.cache import NoCache
 from edge.cache.exact import ExactCache
 from edge.contracts.chat.contract import ChatContract
@@ -27,6 +30,7 @@ from edge.events.spool import Spool, SpoolInUse
 from edge.exchange.exchange import ExchangeDependencies
 from edge.exchange.output_stage import PassOn, SizeLimit
 from edge.exchange.settlement import Settlement
+from edge.expectation import Expectation
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
 from edge.guard.follow_keys import FOLLOW_INTERVAL_SECONDS, KeyFollower
@@ -36,7 +40,6 @@ from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
 from edge.guard.keys import KeysError
 from edge.guard.recorded_keys import RecordedKeys
 from edge.guard.size import PromptLimit
-from edge.guard.spend_ceiling import SpendCeiling
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.policy import PolicyError
 from edge.guardrails.policy_watch import POLICY_INTERVAL_SECONDS, PolicyWatch
@@ -63,6 +66,7 @@ from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
 from edge.tokens.issuers import ISSUERS_INTERVAL_SECONDS, Issuer, IssuersError, parse_issuers
+from pricing.usage import Usage
 from servicekit.followed_file import FollowedFile
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
@@ -119,19 +123,19 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     ledger = LedgerClient(ledger_channel)
     account_keys = KeyFollower(LedgerKeyChanges(ledger_channel), RedisKeyChanges(redis_client), recorded_keys, metrics)
     models, quotes = ModelList(router), Quotes(ledger, metrics)
-    limit = settings.max_spend_usd_per_day
-    ceilings = [] if limit is None else [SpendCeiling(limit, is_cluster=store.is_cluster)]
+    expectation = Expectation(partial(_quote, models, quotes))
     rules = Rules(DEFAULT_RULES)
     limits_file = _follow_limits(settings.limits_file, rules, metrics)
     leases, edges = Leases(store), Edges(store)
-    limits = Limits(rules, leases, edges.count, metrics)
-    admission = Admission(store, emitter, [*ceilings, limits], metrics)
+    limits = Limits(rules, leases, edges.count, expectation, metrics)
+    budgets = Budgets(store, leases, expectation, metrics)
+    admission = Admission(store, emitter, [budgets, limits], metrics)
     readers = BodyReaders(mother, metrics)
     guardrails = Guardrails(policy, readers.inspect, metrics)
     guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission, guardrails)
     exchanges = ExchangeDependencies(
         router=router,
-        settlement=Settlement(emitter, quotes, metrics),
+        settlement=Settlement(emitter, quotes, expectation, metrics),
         metrics=metrics,
         open_output_stage=lambda conversation: (
             PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
@@ -170,8 +174,9 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         admin = AdminEndpoints(operators, AccountsClient(ledger_channel))
         apps.append((create_app([admin.router()], [], metrics, operators), settings.admin_port))
     report = partial(health.report_from_thread, asyncio.get_running_loop())
-    # Before the port opens: a key that is known must not be refused by an edge that has just started.
-    await asyncio.gather(account_keys.turn(), *([issuers[0].prepare()] if issuers else []))
+    # Before the port opens: a key that is known must not be refused by an edge that has just started, and a budget that
+    # is used up must not be spent from.
+    await asyncio.gather(account_keys.turn(), budgets.follow(), *([issuers[0].prepare()] if issuers else []))
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
@@ -181,6 +186,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
         asyncio.create_task(repeat("watch_guardrails", POLICY_INTERVAL_SECONDS, policy.check)),
         asyncio.create_task(repeat("renew_leases", RENEW_INTERVAL_SECONDS, leases.renew)),
+        asyncio.create_task(repeat("follow_budgets", BUDGETS_INTERVAL_SECONDS, budgets.follow)),
         asyncio.create_task(repeat("be_present", PRESENCE_INTERVAL_SECONDS, edges.be_present)),
         asyncio.create_task(watch_loop_lag(metrics.loop_lag)),
     ]
@@ -210,6 +216,12 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         await router_channel.close()
         await ledger_channel.close()
     log.info("stopped")
+
+
+def _quote(models: ModelList, quotes: Quotes, model: str, usage: Usage) -> Decimal | None:
+    """Price usage of a public model by its first target."""
+    target = models.first_target_of(model)
+    return None if target is None else quotes.saved_cost(target.provider, target.target_model, usage)
 
 
 def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> FollowedFile[Sequence[Rule]] | None:

@@ -24,6 +24,15 @@ class RequestFacts:
     """The client's own id, as it may be logged; empty: it sent none."""
     accepted_at_ns: int = field(default_factory=time.time_ns)
     """On the wall clock, for the record."""
+    economy_model: str = ""
+    """What is asked instead of the requested model because a budget is used up; empty: nothing."""
+    budget: str = ""
+    """The name of that budget."""
+
+    @property
+    def route(self) -> str:
+        """The public model that the router is asked for."""
+        return self.economy_model or self.requested_model
 
     def to_proto(self) -> ledgerpb.Request:
         """Write them as both cost events carry them."""

@@ -78,6 +78,17 @@ class Metrics(MetricTable):
         "edge_limits_decided_alone_total",
         "Requests held to this edge's own part of their limits because Redis was unavailable.",
     )
+    budget_requests = counter(
+        "edge_budget_requests_total",
+        "Requests whose budget is nearly or wholly used up, by its name, who has it apart and what became of them: "
+        "`nearly_exhausted` and `warn` (nothing), `economy`, `emergency`, `stopped`.",
+        "budget",
+        "each",
+        "action",
+    )
+    budgets_stale = gauge(
+        "edge_budgets_stale", "1 while what the ledger publishes cannot be read and older budgets are in force."
+    )
     limits_stale = gauge(
         "edge_limits_stale", "1 while the limits file on disk is refused and the limits of an older one are in force."
     )

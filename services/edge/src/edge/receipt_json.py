@@ -42,6 +42,11 @@ def checked_text(checked: Checked) -> str:
     return f"checked={checked.characters}{found}"
 
 
+def economy_object(model: str, budget: str) -> dict[str, str] | None:
+    """Write what was asked instead of the requested model because a budget was used up; None: nothing was."""
+    return {"model": model, "budget": budget} if model else None
+
+
 def money(cost: Decimal | None) -> str | None:
     """Write a cost as a decimal string with nine places; None stays None: unpriced."""
     return None if cost is None else f"{cost:.9f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -73,9 +72,6 @@ class Settings(RedisSettings):
     """Longest prompt, by estimate, checked after parsing."""
     max_answer_bytes: PositiveInt = 16 * 1024 * 1024
     """Longest answer in one piece; a longer one is stopped with an error. Streams have no such limit."""
-    max_spend_usd_per_day: Decimal | None = Field(default=None, gt=0)
-    """Once the cost-ledger's figure for the UTC day, over all tenants, reaches this, requests are refused with 429.
-    Unset: there is no such limit. While Redis is away the limit is not checked (`edge_checks_skipped_total`)."""
     request_timeout_seconds: PositiveFloat = 120.0
     """The deadline of a request over all its attempts."""
     attempt_budget: PositiveInt = 6

@@ -153,6 +153,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
             models=[
                 routerpb.Model(
                     route=route.name,
+                    economy=route.economy or "",
                     targets=[
                         routerpb.ModelTarget(
                             target=target.name, provider=target.billed_by.name, target_model=target.model

@@ -349,7 +349,7 @@ class AuditEntry(_message.Message):
     action: _builtins.str
     """`create`, `update`, `disable`, `enable`, `rotate`, `import`."""
     kind: _builtins.str
-    """`tenant`, `team`, `user`, `key`."""
+    """`tenant`, `team`, `user`, `key`, `budget`."""
     tenant: _builtins.str
     id: _builtins.str
     before: _builtins.str

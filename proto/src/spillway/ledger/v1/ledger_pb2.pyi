@@ -228,6 +228,8 @@ class Settled(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     SAVED_FIELD_NUMBER: _builtins.int
+    ECONOMY_MODEL_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     outcome: _router_pb2.Outcome.ValueType
     finish_reason: _router_pb2.FinishReason.ValueType
     error_code: _builtins.str
@@ -235,6 +237,10 @@ class Settled(_message.Message):
     cache_status: Global___CacheStatus.ValueType
     cache_bypass_reason: _builtins.str
     """Why the cache was bypassed, e.g. `cache_error`; empty unless it was."""
+    economy_model: _builtins.str
+    """The public model that was asked instead of the requested one, because a budget was used up; empty: none was."""
+    budget: _builtins.str
+    """The name of that budget."""
     @_builtins.property
     def request(self) -> Global___Request: ...
     @_builtins.property
@@ -269,10 +275,12 @@ class Settled(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         time_to_first_token: _duration_pb2.Duration | None = ...,
         saved: Global___SavedAnswer | None = ...,
+        economy_model: _builtins.str = ...,
+        budget: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "request", b"request", "saved", b"saved", "settled_at", b"settled_at", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cache_bypass_reason", b"cache_bypass_reason", "cache_status", b"cache_status", "duration", b"duration", "error_code", b"error_code", "finish_reason", b"finish_reason", "outcome", b"outcome", "request", b"request", "saved", b"saved", "settled_at", b"settled_at", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "budget", b"budget", "cache_bypass_reason", b"cache_bypass_reason", "cache_status", b"cache_status", "duration", b"duration", "economy_model", b"economy_model", "error_code", b"error_code", "finish_reason", b"finish_reason", "outcome", b"outcome", "request", b"request", "saved", b"saved", "settled_at", b"settled_at", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -850,8 +850,11 @@ class Model(_message.Message):
 
     ROUTE_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    ECONOMY_FIELD_NUMBER: _builtins.int
     route: _builtins.str
     """The public model, what a client puts into `model`."""
+    economy: _builtins.str
+    """The public model to ask instead for somebody whose budget is used up; empty: none."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelTarget]:
         """In the order they are tried."""
@@ -861,10 +864,11 @@ class Model(_message.Message):
         *,
         route: _builtins.str = ...,
         targets: _abc.Iterable[Global___ModelTarget] | None = ...,
+        economy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["route", b"route", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["economy", b"economy", "route", b"route", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The operator's commands: prices, reprice, verify, reconcile, dead-letters, accounts; a file each.
+"""The operator's commands: prices, reprice, verify, reconcile, dead-letters, accounts, budgets; a file each.
 
 They end with a `Status`; what it is about is in the output, or a line on standard error.
 """
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from cost_ledger.commands.accounts import add_accounts
+from cost_ledger.commands.budgets import add_budgets
 from cost_ledger.commands.command_line import Status
 from cost_ledger.commands.dead_letters import add_dead_letters
 from cost_ledger.commands.prices import add_prices
@@ -79,4 +80,5 @@ def _parser() -> argparse.ArgumentParser:
     add_reconcile(commands.add_parser("reconcile", help="compare a provider's own figures with the ledger"))
     add_dead_letters(commands.add_parser("dead-letters", help="events that could not be recorded: list, show, replay"))
     add_accounts(commands)
+    add_budgets(commands.add_parser("budgets", help="who may spend how much: list, set, remove, verify"))
     return parser

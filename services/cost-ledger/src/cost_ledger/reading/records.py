@@ -102,6 +102,8 @@ def _settled(end: RequestEnd, saved: SavedAnswer | None) -> ledgerpb.Settled:
         error_code=end.error_code,
         cache_status=vocabulary.CACHE_STATUS.number(end.cache_status),
         cache_bypass_reason=end.cache_bypass_reason,
+        economy_model=end.economy_model,
+        budget=end.budget,
     )
     settled.settled_at.FromDatetime(end.settled_at)
     settled.duration.FromTimedelta(end.duration)

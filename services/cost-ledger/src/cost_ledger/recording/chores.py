@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import structlog
 
+from cost_ledger.budgets.publish import BudgetPublisher
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.backlog import measure_backlog, move_former_dead_letters, remove_idle_members
-from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 _PRICES_INTERVAL_SECONDS = 10.0
 _SWEEP_INTERVAL_SECONDS = 10.0
 _BACKLOG_INTERVAL_SECONDS = 5.0
-# At least between two publications; each waits for something to publish first.
+# At least between two publications of figures.
 _PUBLISH_INTERVAL_SECONDS = 1.0
 _PARTITIONS_INTERVAL_SECONDS = 60 * 60.0
 # When the ledger lags behind by more than this, the end of a recorded request may still be on the stream.
@@ -42,7 +42,7 @@ class Chores:
         client: RedisClient,
         store: Store,
         prices: PriceList,
-        spend: SpendPublisher,
+        budgets: BudgetPublisher,
         partitions: PartitionKeeper,
         metrics: Metrics,
     ) -> None:
@@ -50,7 +50,7 @@ class Chores:
         self._client = client
         self._store = store
         self._prices = prices
-        self._spend = spend
+        self._budgets = budgets
         self._partitions = partitions
         self._metrics = metrics
 
@@ -61,7 +61,7 @@ class Chores:
             "give_up_requests": (_SWEEP_INTERVAL_SECONDS, self._give_up),
             "measure_backlog": (_BACKLOG_INTERVAL_SECONDS, self._measure_backlog),
             "remove_idle_members": (_SWEEP_INTERVAL_SECONDS, self._remove_idle_members),
-            "publish_spend": (_PUBLISH_INTERVAL_SECONDS, self._spend.turn),
+            "publish_budgets": (_PUBLISH_INTERVAL_SECONDS, self._budgets.turn),
             "keep_partitions": (_PARTITIONS_INTERVAL_SECONDS, self._keep_partitions),
         }
         return [asyncio.create_task(repeat(name, interval, work)) for name, (interval, work) in chores.items()]

@@ -19,7 +19,6 @@ from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.event import AdmittedEvent, LedgerEvent, SettledEvent, read_event
 from cost_ledger.recording.price import UnpricedModels, price_settled
-from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Recorded, Store
 from pricing.price_book import PriceBook
 from servicekit.redis_client import Reconnection, RedisClient
@@ -69,7 +68,6 @@ class Consumer:
         client: RedisClient,
         store: Store,
         prices: PriceList,
-        spend: SpendPublisher,
         metrics: Metrics,
         *,
         name: str,
@@ -80,7 +78,6 @@ class Consumer:
         self._reconnection = Reconnection(client)
         self._store = store
         self._prices = prices
-        self._spend = spend
         self._metrics = metrics
         self._unpriced = UnpricedModels()
         self._name = name
@@ -207,7 +204,6 @@ class Consumer:
         admitted = [entry.event for entry in entries if isinstance(entry.event, AdmittedEvent)]
         settled = [entry.event for entry in entries if isinstance(entry.event, SettledEvent)]
         recorded = await self._store.record(admitted, [price_settled(event, book) for event in settled])
-        self._spend.add(recorded.spend)
         self._observe(entries, recorded, time.monotonic() - started)
 
     async def _acknowledge(self, entry_ids: Sequence[bytes], dead: Sequence[DeadLetter]) -> None:

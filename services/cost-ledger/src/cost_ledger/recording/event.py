@@ -56,6 +56,8 @@ class SettledEvent:
     duration: timedelta
     time_to_first_token: timedelta | None
     saved: SavedAnswer | None
+    economy_model: str
+    budget: str
 
 
 LedgerEvent = AdmittedEvent | SettledEvent
@@ -106,6 +108,8 @@ def _settled(occurred_at: datetime, message: ledgerpb.Settled) -> SettledEvent:
         duration=_span(message.duration),
         time_to_first_token=_span(message.time_to_first_token) if message.HasField("time_to_first_token") else None,
         saved=saved,
+        economy_model=message.economy_model,
+        budget=message.budget,
     )
 
 

@@ -69,8 +69,6 @@ class Recorded:
     admitted: set[UUID]
     settled: set[UUID]
     attempts: Sequence[PricedAttempt]
-    spend: Sequence[SpendKey]
-    """The rows of spend_daily that changed."""
 
 
 class Store:
@@ -120,13 +118,11 @@ class Store:
             new = {row["request_id"] for row in written}
             ended = {request_id: priced for request_id, priced in endings.items() if request_id in new}
             attempts = await self._record_attempts(connection, ended)
-            sums = spend_of(ended, attempts)
-            await add_spend(connection, sums, self._timeout)
+            await add_spend(connection, spend_of(ended, attempts), self._timeout)
         return Recorded(
             admitted={event.request.request_id for event in admitted} & new,
             settled=set(ended),
             attempts=list(attempts.values()),
-            spend=list(sums),
         )
 
     async def _record_attempts(
@@ -221,6 +217,8 @@ def _settled_row(priced: PricedSettled) -> RequestRow:
         duration=event.duration,
         time_to_first_token=event.time_to_first_token,
         cost_usd=priced.cost_usd,
+        economy_model=event.economy_model,
+        budget=event.budget,
     )
     return RequestRow(event.request, "settled", end, event.saved, priced.saved_cost)
 

@@ -42,6 +42,8 @@ def settled_event(
     settled.error_code = problem.code if problem else ""
     settled.cache_status = cache_status
     settled.cache_bypass_reason = bypass_reason
+    settled.economy_model = facts.economy_model
+    settled.budget = facts.budget
     settled.attempts.extend(attempts)
     settled.settled_at.FromNanoseconds(now)
     settled.duration.FromNanoseconds(int((time.monotonic() - facts.accepted) * 1e9))

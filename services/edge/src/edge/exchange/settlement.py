@@ -13,7 +13,8 @@ from edge.answer import Answer
 from edge.cache.cache import Hit, LookUp, ResponseCache
 from edge.events.cost_event import settled_event
 from edge.events.emitter import Emitter
-from edge.events.reservation import Reservation
+from edge.events.reservation import Reservation, Used
+from edge.expectation import Expectation
 from edge.facts import RequestFacts
 from edge.ledger.quotes import Quotes
 from edge.metrics import Metrics
@@ -24,6 +25,8 @@ from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
 log = structlog.get_logger()
+
+_NANO_USD = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,10 @@ class Receipt:
 class Settlement:
     """Settles requests of all kinds."""
 
-    def __init__(self, emitter: Emitter, quotes: Quotes, metrics: Metrics) -> None:
+    def __init__(self, emitter: Emitter, quotes: Quotes, expectation: Expectation, metrics: Metrics) -> None:
         self._emitter = emitter
         self._quotes = quotes
+        self._expectation = expectation
         self._metrics = metrics
 
     async def settle(
@@ -104,13 +108,15 @@ class Settlement:
         # A whole answer of one target: what two have written together is the answer of neither.
         is_one_answer = ending.outcome == routerpb.OUTCOME_OK and not ending.continuations and not ending.is_filtered
         entry = cache.store(look_up, ending.answer) if is_one_answer else None
-        tokens = _tokens_of(ending.attempts)
-        corrections = [command for reservation in reservations for command in reservation.settle(tokens)]
+        costs = self._quotes.attempt_costs(ending.attempts)
+        used = _used_by(ending.attempts, costs)
+        self._expectation.learn(facts.route, used)
+        corrections = [command for reservation in reservations for command in reservation.settle(used)]
         is_recorded = await self._emitter.settle(event, [*([] if entry is None else [entry]), *corrections])
         answer = ending.answer
         receipt = Receipt(
             ending=ending,
-            costs=self._quotes.attempt_costs(ending.attempts) or [FREE],
+            costs=costs or [FREE],
             price_versions=self._quotes.price_versions(ending.attempts),
             stored=is_recorded and entry is not None,
             saved_cost_usd=self._quotes.saved_cost(answer.provider, answer.target_model, answer.usage)
@@ -129,10 +135,16 @@ class Settlement:
             metrics.time_to_first_token.labels(cache).observe(first_token_seconds)
 
 
-def _tokens_of(attempts: Sequence[routerpb.Attempt]) -> int:
-    """Return the tokens of all attempts, read and written."""
+def _used_by(attempts: Sequence[routerpb.Attempt], costs: Sequence[Decimal | None]) -> Used:
+    """Return what all attempts have used."""
     usages = [Usage.from_proto(attempt.usage) for attempt in attempts if attempt.HasField("usage")]
-    return sum((usage.input_tokens or 0) + (usage.output_tokens or 0) for usage in usages)
+    output_tokens = sum(usage.output_tokens or 0 for usage in usages)
+    return Used(
+        tokens=sum(usage.input_tokens or 0 for usage in usages) + output_tokens,
+        output_tokens=output_tokens,
+        cost_nano_usd=int(sum(cost for cost in costs if cost is not None) * _NANO_USD),
+        is_priced=None not in costs,
+    )
 
 
 def _log_end(facts: RequestFacts, look_up: LookUp, receipt: Receipt, first_token_seconds: float | None) -> None:
@@ -145,6 +157,7 @@ def _log_end(facts: RequestFacts, look_up: LookUp, receipt: Receipt, first_token
         tenant=facts.identity.tenant,
         key_id=facts.identity.key_id,
         requested_model=facts.requested_model,
+        economy_model=facts.economy_model or None,
         provider=answer.provider or last.provider or None,
         target_model=answer.target_model or last.target_model or None,
         outcome=outcome_name(ending.outcome),

@@ -17,16 +17,41 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local slots = {}
 
--- Refuses once a published figure has reached its limit. Keys: where the figure may be; argument: the limit; says: the
--- figure.
-function slots.ceiling(keys, arguments)
-  for _, key in ipairs(keys) do
-    local figure = redis.call('GET', key)
-    if figure and tonumber(figure) >= tonumber(arguments[1]) then
-      return {figure}
+-- What is spent of a budget, as the ledger has published it and requests that it may lack have reserved or cost. Keys:
+-- the figure, its leases; arguments: the amount in nano-USD at which requests are refused (-1: none), what this one is
+-- expected to cost, the request, for how many milliseconds it counts unless that is renewed, for how many the figure is
+-- kept, and what was spent before Redis lost everything, for as long as the ledger has published nothing. Says what was
+-- spent before this one, and admitted whether the ledger has published anything.
+function slots.budget(keys, arguments)
+  local key, leases = keys[1], keys[2]
+  local gone = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1000)
+  if #gone > 0 then
+    local amount = 0
+    for _, found in ipairs(redis.call('HMGET', key, unpack(gone))) do
+      amount = amount + (tonumber(found) or 0)
     end
+    redis.call('HDEL', key, unpack(gone))
+    redis.call('ZREM', leases, unpack(gone))
+    redis.call('HINCRBY', key, 'pending', string.format('%.0f', -amount))
   end
-  return nil, function() return {} end
+  local figure = redis.call('HMGET', key, 'ledger', 'pending')
+  local spent = (tonumber(figure[1]) or 0) + (tonumber(figure[2]) or 0)
+  if not figure[1] then
+    spent = spent + tonumber(arguments[6])
+  end
+  local stop, expected, member = tonumber(arguments[1]), tonumber(arguments[2]), arguments[3]
+  if stop >= 0 and (spent >= stop or spent + expected > stop) then
+    return {spent}
+  end
+  return nil, function()
+    if expected > 0 and redis.call('HSETNX', key, member, arguments[2]) == 1 then
+      redis.call('HINCRBY', key, 'pending', arguments[2])
+      redis.call('ZADD', leases, now + tonumber(arguments[4]), member)
+      redis.call('PEXPIRE', key, arguments[5])
+      redis.call('PEXPIRE', leases, arguments[5])
+    end
+    return {spent, figure[1] and 1 or 0}
+  end
 end
 
 -- What a window has in it. `f` is its first part, `t` the sum; the other fields are the parts, by number.

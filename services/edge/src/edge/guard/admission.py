@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 import structlog
 
-from edge.cache.cache import Bypass, LookUp, Miss
+from edge.cache.cache import Bypass, CachePolicy, LookUp, Miss
 from edge.events.cost_event import admitted_event
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
 from edge.events.reservation import Reservation
-from edge.guard.check import Asked, Grant, Question, RedisCheck, Reply, Slot
+from edge.guard.check import Asked, Exhausted, Grant, Question, RedisCheck, Reply, Slot
 from edge.metrics import Metrics
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admittance:
     """What a request was admitted with."""
 
@@ -32,6 +32,8 @@ class Admittance:
     """What the checks tell the client."""
     reservations: list[Reservation] = field(default_factory=list)
     """To be settled when the request has ended."""
+    exhausted: Exhausted | None = None
+    """The budget that is used up; None: none is."""
 
 
 class _Place(NamedTuple):
@@ -84,7 +86,20 @@ class Admission:
             admittance.headers.update(grant.headers)
             if grant.reservation is not None:
                 admittance.reservations.append(grant.reservation)
+            if grant.exhausted is not None:
+                admittance.exhausted = grant.exhausted
         return admittance
+
+    async def look_up(self, asked: Asked, model: str, policy: CachePolicy) -> LookUp:
+        """Return what the response cache has as the answer of another model, or against the client's wish."""
+        question = asked.cache.question(asked.facts.identity.tenant, model, asked.content, policy)
+        stored = None
+        if question.key is not None:
+            try:
+                stored = await self._store.look_up(question.key)
+            except RedisAway:
+                return Bypass("cache_error")
+        return asked.cache.look_up(question, stored)
 
     def _decide_alone(self, question: Question) -> Grant | None:
         grant = question.decide_alone()

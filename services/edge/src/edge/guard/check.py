@@ -42,12 +42,22 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Exhausted:
+    """A budget that is used up: the request goes to its model's economy model, if that has one."""
+
+    budget: str
+    is_emergency: bool
+    """Repeated questions are then answered from the cache whatever the client wants."""
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What a check says of a request that may run."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     """For the client."""
     reservation: Reservation | None = None
+    exhausted: Exhausted | None = None
 
 
 Reply = Sequence[int | bytes]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from edge.cache.cache import LookUp
+from edge.cache.cache import Hit, LookUp
 from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
-from edge.guard.admission import Admission
-from edge.guard.check import Asked, Check
+from edge.guard.admission import Admission, Admittance
+from edge.guard.check import Asked, Check, Exhausted
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.input import Inspected
 from edge.problems import Problem
@@ -76,12 +76,27 @@ class Guard:
                 asked = replace(asked, content=inspected.content)
             with steps.step("cache"):
                 admittance = await self._admission.admit(asked)
+                if admittance.exhausted is not None:
+                    asked = await self._economize(asked, admittance, admittance.exhausted)
         except Problem as problem:
             return Rejected(problem, headers)
         headers |= admittance.headers
         if inspected.told:
             headers["x-guardrails"] = ", ".join(f"{each.rule};action={each.action}" for each in inspected.told)
         return Admitted(headers, asked.facts, admittance.look_up, inspected, admittance.reservations)
+
+    async def _economize(self, asked: Asked, admittance: Admittance, exhausted: Exhausted) -> Asked:
+        """Answer from the cache what it has, and let the economy model do the rest."""
+        model, policy = asked.facts.requested_model, asked.policy
+        if exhausted.is_emergency and not policy.may_read:
+            policy = replace(policy, may_read=True)
+            admittance.look_up = await self._admission.look_up(asked, model, policy)
+        economy = self._models.economy_of(model)
+        if isinstance(admittance.look_up, Hit) or not economy:
+            return asked
+        admittance.look_up = await self._admission.look_up(asked, economy, policy)
+        admittance.headers["x-economy-model"] = economy
+        return replace(asked, facts=replace(asked.facts, economy_model=economy, budget=exhausted.budget))
 
     async def _inspect(self, asked: Asked) -> Inspected:
         if self._guardrails is None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 
-from edge.conversation import Conversation
 from edge.events.redis import Command
+from edge.events.reservation import Used
+from edge.expectation import Expectation
 from edge.guard.check import Asked, Grant, Reply, Slot
 from edge.limits.leases import LEASE_SECONDS, Leases
 from edge.limits.rules import Limit, Rules
@@ -19,8 +20,6 @@ from edge.problems import Problem
 from servicekit.log_limit import LimitedLog
 
 _SETTLE = resources.files("edge.limits").joinpath("settle.lua").read_text()
-# What an answer may have is not known before; most are shorter than what is asked for at most.
-_EXPECTED_OUTPUT_TOKENS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,9 @@ class LimitsReservation:
         self._member = member
         self._local = local
 
-    def settle(self, tokens: int | None) -> Sequence[Command]:
+    def settle(self, used: Used | None) -> Sequence[Command]:
         """Correct the tokens and give leases back; None: give everything back."""
+        tokens = None if used is None else used.tokens
         commands: list[Command] = []
         for taken in self._taken:
             limit = taken.limit
@@ -156,8 +156,16 @@ class LimitsQuestion:
 class Limits:
     """Makes the question of each request."""
 
-    def __init__(self, rules: Rules, leases: Leases, edges: Callable[[], int], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        leases: Leases,
+        edges: Callable[[], int],
+        expectation: Expectation,
+        metrics: Metrics,
+    ) -> None:
         """`edges` returns how many share the limits, this one included."""
+        self._expectation = expectation
         self._rules = rules
         self.leases = leases
         self.edges = edges
@@ -168,9 +176,7 @@ class Limits:
     def question(self, asked: Asked) -> LimitsQuestion:
         """Return what the request counts against."""
         limits = self._rules.limits_of(asked.facts)
-        content = asked.content
-        answer = _EXPECTED_OUTPUT_TOKENS if isinstance(content, Conversation) else 0
-        tokens = content.estimated_input_tokens + answer
+        tokens = self._expectation.tokens(asked.facts.requested_model, asked.content)
         costs = [tokens if limit.unit == "tokens" else 1 for limit in limits]
         return LimitsQuestion(self, limits, costs, asked.facts.request_id)
 

@@ -9,14 +9,16 @@ from edge.events.redis import Command, RedisAway, RedisStore
 LEASE_SECONDS = 60
 RENEW_INTERVAL_SECONDS = 20.0
 _MOST_AT_ONCE = 500
-# By the clock of Redis; one that has ended meanwhile is not brought back (XX).
+# By the clock of Redis; one that has ended meanwhile is not brought back (XX), nor is what stays longer cut (GT).
 _RENEW = """
 local time = redis.call('TIME')
-local score = tonumber(time[1]) * 1000 + tonumber(ARGV[1])
+local score = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[1])
 for index = 2, #ARGV do
-  redis.call('ZADD', KEYS[1], 'XX', score, ARGV[index])
+  redis.call('ZADD', KEYS[1], 'XX', 'GT', score, ARGV[index])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
 """
 
 

@@ -44,6 +44,7 @@ _RECEIPT = {
     "cost_usd": "0.000000000",
     "saved_cost_usd": None,
     "client_request_id": "order-17",
+    "economy": None,
     "attempts": [
         {
             "event_id": "5b0c8f5e-3d5f-5a55-8a39-6a3d8c8f0e11",

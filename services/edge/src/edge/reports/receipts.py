@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.receipt_json import attempt_object, finish_reason_name, outcome_name
+from edge.receipt_json import attempt_object, economy_object, finish_reason_name, outcome_name
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
 Json = dict[str, Any]
@@ -43,6 +43,7 @@ def request_object(record: ledgerpb.RequestRecord) -> Json:
         "cost_usd": record.cost_usd if record.HasField("cost_usd") else None,
         "saved_cost_usd": record.saved_cost_usd if record.HasField("saved_cost_usd") else None,
         "client_request_id": request.client_request_id or None,
+        "economy": economy_object(settled.economy_model, settled.budget),
     }
 
 

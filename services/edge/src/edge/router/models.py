@@ -49,6 +49,16 @@ class ModelList:
                 param="model",
             )
 
+    def economy_of(self, name: str) -> str:
+        """Return the model to ask instead of this one when a budget is used up; empty: none."""
+        model = self._models.get(name)
+        return "" if model is None else model.economy
+
+    def first_target_of(self, name: str) -> routerpb.ModelTarget | None:
+        """Return the target that a model asks first; None when it is not known."""
+        model = self._models.get(name)
+        return model.targets[0] if model is not None and model.targets else None
+
     async def _refresh_for_unknown(self) -> None:
         """Ask anew unless somebody just did: names that do not exist must not keep the router busy."""
         async with self._asking:

@@ -13,6 +13,7 @@
           - [NAME, NAME]             # equal rank: one of them is chosen, the others are its fallbacks
           - {route: PUBLIC MODEL}    # replaced by the ranks of that route, without its other settings
         hedge: {}                    # switches it on with its defaults
+        economy: PUBLIC MODEL        # what is asked instead for somebody whose budget is used up
 
 Each setting is declared here, once: its key, default, bounds and meaning. Any other key is refused. Relative paths
 start at the working directory of the process. The file, and its credential files, may change while the process runs:
@@ -95,6 +96,8 @@ class _RouteSettings(StrictModel):
     """None: a route asks one target at a time."""
     continuation: Literal["allow", "never"] = "never"
     """Whether another target may continue an answer that broke off, even when the request does not ask for it."""
+    economy: Name | None = None
+    """The route that the edge asks instead when a budget is used up. None: it asks this one."""
 
 
 class RouteEntry(_RouteSettings):

@@ -78,6 +78,10 @@ class _Loader:
         ranks = {name: resolver.ranks_of(name) for name in entries}
         for where, reason in resolver.faults:
             self._add_fault(where, reason)
+        for name, entry in entries.items():
+            if entry and entry.economy is not None and (entry.economy == name or entry.economy not in entries):
+                others = ", ".join(sorted(set(entries) - {name})) or "none"
+                self._add_fault(("routes", name, "economy"), f"{entry.economy!r} is no other route; there are {others}")
         usable = {name: target for name, target in targets.items() if target}
         routes = {name: _route(name, entry, ranks[name], usable) for name, entry in entries.items() if entry}
         if self._faults:

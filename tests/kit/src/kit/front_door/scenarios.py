@@ -26,6 +26,7 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "claude": [("anthropic", CLAUDE)],
     "cached": [("openai", "ok?test=cached")],
     "other": [("openai", "ok?test=other")],
+    "rich": [("openai", "ok?test=rich")],
     "flood": [("openai", f"ok?chunks=20000&interval_ms=1&text={'x' * 140}&test=flood")],
     "brief": [("openai", BRIEF)],
     "lengthy": [("openai", LENGTHY)],
@@ -114,6 +115,7 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
 
 # What stands in a route besides its targets.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "rich": {"economy": "other"},
     "hedged": {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.3, "max_extra_ratio": 1.0}},
 }
 

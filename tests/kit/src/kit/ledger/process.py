@@ -24,7 +24,6 @@ from redis.exceptions import ResponseError
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
-from cost_ledger.recording.publish_spend import SpendPublisher
 from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
 from spillway.accounts.v1 import accounts_pb2_grpc
@@ -146,7 +145,6 @@ class Parts:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.prices = PriceList(pool, 10.0)
-        self.spend = SpendPublisher(pool, client, self.metrics)
 
     def consumer(self, name: str = "one", claim_after_seconds: float = 30.0) -> Consumer:
         """Return a member of the consumer group."""
@@ -158,7 +156,6 @@ class Parts:
             self.client,
             store,
             self.prices,
-            self.spend,
             self.metrics,
             name=name,
             claim_after_seconds=claim_after_seconds,

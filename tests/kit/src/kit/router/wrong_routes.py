@@ -15,6 +15,13 @@ WRONG_ROUTES: Mapping[str, tuple[str, list[str]]] = {
         f"targets:\n  a: {_TARGET}\nroutes:\n  m: {{targets: [{{route: n}}]}}\n  n: {{targets: [{{route: m}}]}}\n",
         ["5: routes.n.targets.0: the routes include each other in a cycle: m -> n -> m"],
     ),
+    "economy that is no other route": (
+        f"targets:\n  a: {_TARGET}\nroutes:\n  m: {{targets: [a], economy: x}}\n  n: {{targets: [a], economy: n}}\n",
+        [
+            "4: routes.m.economy: 'x' is no other route; there are n",
+            "5: routes.n.economy: 'n' is no other route; there are m",
+        ],
+    ),
     "missing credential": (
         "targets:\n  a:\n    provider: openai\n    model: m\n    credential_file: /no/such/key\nroutes:\n"
         "  m: {targets: [a]}\n",

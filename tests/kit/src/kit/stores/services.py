@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,26 @@ from typing import Any
 import asyncpg
 from prometheus_client import CollectorRegistry
 
+from cost_ledger.budgets.publish import ACTIVE, BudgetPublisher
 from cost_ledger.metrics import Metrics as LedgerMetrics
 from cost_ledger.prices.price_list import PriceList
 from cost_ledger.recording.backlog import measure_backlog, remove_idle_members
 from cost_ledger.recording.consumer import Consumer
-from cost_ledger.recording.publish_spend import SpendPublisher, total_key
 from cost_ledger.recording.store import Store
 from edge.answer import Answer
+from edge.budgets.check import Budgets
 from edge.cache.cache import Bypass, Hit, LookUp, Miss, read_cache_control
 from edge.cache.exact import ExactCache
 from edge.contracts.chat.contract import ChatContract
 from edge.conversation import Conversation, digest_of, encode_body
 from edge.events.emitter import Emitter
 from edge.events.redis import RedisStore
+from edge.events.reservation import Used
 from edge.events.spool import Spool
+from edge.expectation import Expectation
 from edge.facts import RequestFacts
 from edge.guard.admission import Admission
 from edge.guard.check import Asked
-from edge.guard.spend_ceiling import SpendCeiling
 from edge.identity import Identity
 from edge.limits.check import Limits
 from edge.limits.leases import Leases
@@ -44,13 +46,14 @@ from llm_router.breaker.shared import BreakerReply, BreakerUpdate, SharedBreaker
 from llm_router.metrics import Metrics as RouterMetrics
 from pricing.usage import Usage
 from servicekit.lifecycle import repeat
-from servicekit.redis_client import RedisAccess, open_redis
+from servicekit.redis_client import RedisAccess, RedisClient, open_redis
 from spillway.router.v1 import router_pb2 as routerpb
 
 # Time for a first connection, which takes more than one answer.
 _LOOK_UP_SECONDS = 0.5
 _REPLAY_SECONDS = 0.2
-_MAX_USD = Decimal(1_000)
+# What the edge says that each request cost; the books have their own price.
+_COST_NANO_USD = 1_000_000
 # Limits of a tenant and of all: in a Cluster they are on two nodes.
 _RULES = [
     Rule(name="tenant", each=["tenant"], requests_per_minute=10_000, tokens_per_day=10**9, concurrent_streams=1_000),
@@ -68,17 +71,15 @@ class Services:
         self.store = RedisStore(self._edge, _LOOK_UP_SECONDS)
         edge_metrics, self._cache = EdgeMetrics(CollectorRegistry()), ExactCache(ChatContract().check)
         self.emitter = Emitter(self.store, spool, edge_metrics)
-        ceiling = SpendCeiling(_MAX_USD, is_cluster=self.store.is_cluster)
-        rules = Rules(_RULES)
-        limits = Limits(rules, Leases(self.store), lambda: 1, edge_metrics)
-        self._admission = Admission(self.store, self.emitter, [ceiling, limits], edge_metrics)
+        leases, expectation = Leases(self.store), Expectation(lambda _model, _usage: Decimal("0.001"))
+        self.budgets = Budgets(self.store, leases, expectation, edge_metrics)
+        limits = Limits(Rules(_RULES), leases, lambda: 1, expectation, edge_metrics)
+        self._admission = Admission(self.store, self.emitter, [self.budgets, limits], edge_metrics)
         rng = random.Random(1)
         self._shared = SharedBreakerState.connect(url, RouterMetrics(CollectorRegistry()), rng, access)
         metrics, prices = LedgerMetrics(CollectorRegistry()), PriceList(pool, 10.0)
-        self.spend = SpendPublisher(pool, self.ledger, metrics)
-        self.consumer = Consumer(
-            self.ledger, Store(pool, 10.0), prices, self.spend, metrics, name="one", claim_after_seconds=30.0
-        )
+        self.publisher = BudgetPublisher(pool, self.ledger, metrics)
+        self.consumer = Consumer(self.ledger, Store(pool, 10.0), prices, metrics, name="one", claim_after_seconds=30.0)
 
     async def ask(self, tenant: str = "acme", query: str = "hello") -> tuple[str, LookUp]:
         """Do what the edge does for a request: admit it, settle it, store the answer.
@@ -95,7 +96,8 @@ class Services:
         end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])
         look_up = admittance.look_up
         entry = self._cache.store(look_up, answer)
-        corrections = [command for each in admittance.reservations for command in each.settle(120)]
+        truth = Used(120, 20, _COST_NANO_USD, is_priced=True)
+        corrections = [command for each in admittance.reservations for command in each.settle(truth)]
         await self.emitter.settle(end, [*([] if entry is None else [entry]), *corrections])
         return facts.request_id, look_up
 
@@ -143,17 +145,33 @@ class Services:
             while (backlog := await measure_backlog(self.ledger)).events or not backlog.dead_letters:
                 await asyncio.sleep(0.05)
         assert 1 == backlog.dead_letters
-        await self.spend.publish(datetime.now(UTC).date())
-        published: Any = await self.ledger.get(total_key(datetime.now(UTC).date()))
-        spent: Decimal = await self.pool.fetchval("SELECT sum(cost_usd) FROM spend_daily")
-        assert spent * 10**9 == int(published)
+        await self._check_budgets()
         assert [] == await remove_idle_members(self.ledger, 3600.0)
+
+    async def _check_budgets(self) -> None:
+        """What was spent before a budget was in force is in its figure as soon as somebody is charged to it."""
+        await self.publisher.publish()
+        await self.budgets.follow()
+        request_id, _ = await self.ask(query="charged")
+        await until_recorded(self, request_id, 20.0)
+        await self.budgets.follow()
+        await self.publisher.publish()
+        spent: Decimal = await self.pool.fetchval("SELECT sum(cost_usd) FROM spend_daily")
+        members: Any = await self.ledger.zrange(ACTIVE, 0, -1)
+        keys = [json.loads(member)[0] for member in members]
+        found: Any = [await _fields(self.ledger, key) for key in keys if ":budget:all=" in key]
+        assert [{b"ledger": b"%d" % (spent * 10**9), b"pending": b"0"}] == found
 
     async def close(self) -> None:
         """Close the clients."""
         await self._edge.aclose()
         await self._shared.close()
         await self.ledger.aclose()
+
+
+async def _fields(client: RedisClient, key: str) -> Any:
+    found: Any = client.hgetall(key)
+    return await found
 
 
 async def until_recorded(services: Services, request_id: str, timeout_seconds: float) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from edge.examples import ATTEMPT, REQUEST_ID
 
+_START = f'{{"request_id":"{REQUEST_ID}","model":"default","cache":"miss","economy":null}}'
 _DONE: dict[str, Any] = {
     "finish_reason": "stop",
     "model": "smollm2-135m-instruct",
@@ -15,10 +16,11 @@ _DONE: dict[str, Any] = {
     "attempts": [ATTEMPT],
     "cache": {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None},
     "guardrails": None,
+    "economy": None,
 }
 EVENTS = ("start", "delta", "continued", "tool_call", "done", "error")
 STREAM = (
-    f'event: start\nid: {REQUEST_ID}:1\ndata: {{"request_id":"{REQUEST_ID}","model":"default","cache":"miss"}}\n\n'
+    f"event: start\nid: {REQUEST_ID}:1\ndata: {_START}\n\n"
     f'event: delta\nid: {REQUEST_ID}:2\ndata: {{"text":"The capital of France is Paris."}}\n\n'
     f'event: done\nid: {REQUEST_ID}:3\ndata: {{"finish_reason":"stop","model":"smollm2-135m-instruct",...}}\n\n'
 )

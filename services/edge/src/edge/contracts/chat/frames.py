@@ -14,6 +14,7 @@ from edge.receipt_json import (
     attempt_object,
     cache_status_name,
     continuation_object,
+    economy_object,
     finish_reason_name,
     guardrails_object,
     money,
@@ -41,6 +42,7 @@ class ChatFrames:
                 "request_id": self._request_id,
                 "model": self._exchange.facts.requested_model,
                 "cache": cache_status_name(self._exchange.look_up),
+                "economy": economy_object(self._exchange.facts.economy_model, self._exchange.facts.budget),
             },
         )
 
@@ -96,6 +98,7 @@ def done_object(exchange: Exchange, receipt: Receipt) -> Json:
             for attempt, cost, version in zip(ending.attempts, receipt.costs, receipt.price_versions, strict=False)
         ],
         "continuations": [continuation_object(continued) for continued in ending.continuations],
+        "economy": economy_object(exchange.facts.economy_model, exchange.facts.budget),
         "cache": {
             "status": cache_status_name(look_up),
             "bypass_reason": look_up.reason or None,
