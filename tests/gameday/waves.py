@@ -61,8 +61,12 @@ class Waves:
             for model, does in (("sick", "status-503"), ("refused", "status-401"), ("missing", "status-404")):
                 traffic.begin(model, 0.7, does)
             traffic.begin("slow", 3.5)
-            for model in ("unpriced", "dear", "gpu"):
+            for model in ("unpriced", "gpu"):
                 traffic.begin(model, 0.4)
+            traffic.ask_once("dear", 3)
+            self._prometheus.until("sum(cost_ledger_cost_usd_total) > 290")
+            self._ledger("budgets", "set", "tenant", "--each=tenant", "--per=day", "--usd=1", "--over=warn")
+            self._ledger("budgets", "set", "nearly", "--each=all", "--per=day", "--usd=350", "--over=warn")
             self._valkey("xadd", _STREAM, "*", "event", "rubbish")
             self._routes("routes: [this is no file of routes\n")
             self._limits("limits: [this is no file of limits\n")
@@ -74,6 +78,8 @@ class Waves:
             del routes["targets"]["gpu"], routes["routes"]["gpu"]
             self._routes(yaml.safe_dump(routes))
             self._limits("limits: [{name: wide, each: [tenant], requests_per_minute: 1000000}]\n")
+            for budget in ("tenant", "nearly"):
+                self._ledger("budgets", "remove", budget)
             for model in ("sick", "refused", "missing"):
                 traffic.begin(model, 1, "ok")
             traffic.begin("default", 3)
@@ -94,7 +100,10 @@ class Waves:
                 "SpillwayFirstContentBurnsFast": "most answers begin after 3 s",
                 "SpillwayFirstContentBurnsSlowly": "most answers begin after 3 s",
                 "SpillwayModelUnpriced": "a model that the price book does not have",
-                "SpillwaySpendSpike": "a model that takes 100 USD a request",
+                "SpillwaySpendSpike": "three requests of 100 USD each",
+                "SpillwayEmergencyMode": "one of them is the budget of the day",
+                "SpillwayBudgetExhausted": "a tenant's budget of a dollar",
+                "SpillwayBudgetNearlyExhausted": "a budget of 350 USD after these three",
                 "SpillwayDeadLetters": "an event that is no event",
                 "SpillwayRoutesStale": "a routes file that is no YAML",
                 "SpillwayEdgeFilesStale": "a limits file that is no YAML",
@@ -312,6 +321,10 @@ class Waves:
 
     def _valkey(self, *command: str) -> str:
         return self._cluster.kubectl("exec", f"sts/{RELEASE}-valkey", "--", "valkey-cli", *command)
+
+    def _ledger(self, *command: str) -> str:
+        where = ("exec", f"deploy/{RELEASE}-cost-ledger", "-c", "cost-ledger", "--")
+        return self._cluster.kubectl(*where, "python", "-m", "cost_ledger", *command)
 
     def _sql(self, statement: str) -> str:
         command = ["psql", "-U", "spillway", "-d", "spillway", "-c", statement]
