@@ -1,7 +1,7 @@
-"""`make limits-proof`: three edges, 200 callers, and what was let through against each limit.
+"""`make limits-proof`: three edges, 200 callers, and what was let through against each limit and a budget.
 
 The callers ask as fast as they are answered, so every limit is reached. The last line is the verdict: nothing over a
-limit in any minute, at most one percent under it.
+limit in any minute, at most one percent under it, and the budget overshot by one request at most.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import cycle
 from pathlib import Path
 
@@ -33,6 +35,7 @@ EDGES, CALLERS = 3, 200
 _MINUTE = 60.0
 _MOST_UNDER = 0.01
 _PROGRESS_SECONDS = 10.0
+_REFUSALS = ("rate_limit_exceeded", "spend_limit_reached")
 _TOKENS = INPUT_TOKENS + OUTPUT_TOKENS
 
 
@@ -63,7 +66,12 @@ class Proof:
         )
 
 
-USERS = [f"user-{number}" for number in range(5)]
+USERS = [f"user-{number}" for number in range(6)]
+SPENDER = USERS[5]
+# What each request costs, and a budget for so many of them and a half, at which requests are refused.
+_COST_USD = Decimal(_TOKENS) / 10**6
+_PAID_REQUESTS = 300
+_BUDGET_USD = _COST_USD * _PAID_REQUESTS + _COST_USD / 2
 PROOFS = [
     Proof("requests a minute of user-0", USERS[:1], 100),
     Proof("requests a minute of user-1", USERS[1:2], 500),
@@ -77,6 +85,9 @@ LIMITS = [
     {"name": "both", "tenant": "shared", "each": ["tenant"], "requests_per_minute": 600},
     {"name": "tokens", "user": "user-4", "each": ["user"], "tokens_per_minute": 60_000},
 ]
+_RATES = {"input": "1", "output": "1"}
+_PRICE = {"provider": "openai", "target_model": "good", "effective_from": "2026-01-01", "rates": _RATES}
+_PRICES = {"prices": [{**_PRICE, "source": "made up", "source_date": "2026-01-01"}]}
 
 
 @contextmanager
@@ -106,11 +117,14 @@ def running_edges(home: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
         }
         routes.write_text(yaml.safe_dump({"targets": {"good": target}, "routes": {"good": {"targets": ["good"]}}}))
         limits.write_text(yaml.safe_dump({"limits": LIMITS}))
+        prices = home / "prices.yaml"
+        prices.write_text(yaml.safe_dump(_PRICES))
         own = {
             "SPILLWAY_HOME": str(home),
             "SPILLWAY_PORT": str(free_port()),
             "SPILLWAY_ROUTES": str(routes),
             "EDGE_LIMITS_FILE": str(limits),
+            "COST_LEDGER_PRICE_BOOK_FILE": str(prices),
         }
         up = [sys.executable, "-m", "spillway_local", "up"]
         stack.enter_context(_running(up, home / "up.log", "is up after", {**os.environ, **own}))
@@ -128,6 +142,10 @@ def running_edges(home: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
             log = home / f"edge-{number}.log"
             stack.enter_context(_running([sys.executable, "-m", "edge"], log, '"started"', environment))
             urls.append(f"http://127.0.0.1:{port}")
+        amount = str(_BUDGET_USD)
+        budget = ["budgets", "set", "spender", "--each=user", f"--user={SPENDER}", "--per=total", "--over=warn"]
+        command = [sys.executable, "-m", "spillway_local", *budget, f"--usd={amount}", f"--stop-usd={amount}"]
+        subprocess.run(command, env={**os.environ, "SPILLWAY_HOME": str(home)}, check=True)
         tenants = dict.fromkeys(USERS[2:4], "shared")
         keys = {user: add_key(home / "keys.yaml", tenants.get(user, user), user, "test") for user in USERS}
         yield urls, keys
@@ -140,7 +158,7 @@ class Callers:
         self._urls = urls
         self._keys = keys
         self._proofs = {user: proof for proof in PROOFS for user in proof.users}
-        self.refused = 0
+        self.refused = self.paid = 0
         self.faults: dict[str, int] = {}
 
     async def run(self, seconds: float) -> None:
@@ -178,9 +196,11 @@ class Callers:
             url = self._urls[(number + asked) % len(self._urls)]
             at = time.monotonic()
             response = await client.post(f"{url}/v1/chat/completions", json=body, headers=headers)
-            if response.status_code == 200:
+            if response.status_code == 200 and user == SPENDER:
+                self.paid += 1
+            elif response.status_code == 200:
                 self._proofs[user].seen.append((at, time.monotonic()))
-            elif response.status_code == 429 and response.json()["error"]["code"] == "rate_limit_exceeded":
+            elif response.status_code == 429 and response.json()["error"]["code"] in _REFUSALS:
                 self.refused += 1
                 await asyncio.sleep(0.2)
             elif response.status_code == 503:  # the machine has too much to do; nothing was counted
@@ -189,6 +209,16 @@ class Callers:
                 fault = f"{response.status_code} {response.text[:100]}"
                 self.faults[fault] = self.faults.get(fault, 0) + 1
                 await asyncio.sleep(0.5)
+
+    async def spent(self) -> Decimal:
+        """Return what the spender has spent by the books, once they have all of it."""
+        owner = {"authorization": f"Bearer {self._keys[SPENDER]}"}
+        async with httpx2.AsyncClient(timeout=60, trust_env=False) as client, asyncio.timeout(60):
+            while True:
+                total = (await client.get(f"{self._urls[0]}/v1/costs", headers=owner)).json()["total"]
+                if total["requests"] >= self.paid:
+                    return Decimal(total["cost_usd"])
+                await asyncio.sleep(0.2)
 
     async def _tell(self, started: float) -> None:
         while True:
@@ -206,6 +236,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="spillway-limits-") as folder, running_edges(Path(folder)) as (urls, keys):
         callers = Callers(urls, keys)
         asyncio.run(callers.run(seconds))
+        spent = asyncio.run(callers.spent())
     over = under = 0
     for proof in PROOFS:
         most, wanted = proof.most_in_a_minute(), proof.amount * max(1, int(seconds // _MINUTE))
@@ -213,6 +244,11 @@ def main() -> None:
         over += most > proof.amount
         under += missing > _MOST_UNDER
         say(f"limits-proof: {proof.name}: {most} in a minute of {proof.amount}, {missing:.1%} under")
+    beyond = (spent - _BUDGET_USD) / _COST_USD
+    over += beyond > 1
+    under += spent < _BUDGET_USD - _COST_USD
+    overshoot = f"overshoot {max(beyond, Decimal(0)):.2f} requests"
+    say(f"limits-proof: budget of {SPENDER}: {spent} USD of {_BUDGET_USD}, {overshoot}")
     for fault, count in callers.faults.items():
         say(f"limits-proof: fault: {count} x {fault}")
     say(f"limits-proof: {over} over, {under} under, {callers.refused} refused, {len(callers.faults)} faults")
