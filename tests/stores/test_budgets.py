@@ -84,9 +84,11 @@ class Gateway:
         content = Conversation("/chat", "fast", encode_body(body), digest_of(body), 5, is_streaming=True)
         return facts, await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
 
-    async def settle(self, facts: RequestFacts, admittance: Admittance, *, is_recorded: bool = True) -> None:
+    async def settle(
+        self, facts: RequestFacts, admittance: Admittance, *, cost: int = COST, is_recorded: bool = True
+    ) -> None:
         """End it: its cost is charged, and in the books or on its way there."""
-        truth = Used(120, 20, COST, is_priced=True)
+        truth = Used(120, 20, cost, is_priced=True)
         commands = [command for each in admittance.reservations for command in each.settle(truth)]
         end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])
         await self.emitter.settle(end, commands)
@@ -164,8 +166,8 @@ def usd(requests: float) -> Decimal:
 
 async def test_a_spike_meets_each_switch_and_midnight_ends_it(parts: Parts, redis_url: str, tmp_path: Path) -> None:
     """First the user's economy, then the emergency of all, then the hard limit; at midnight of the zone all is new."""
-    user = Budget("user", "user", "day", usd(10), "economy", zone=BERLIN)
-    everybody = Budget("all", "all", "day", usd(30), "emergency", stop_usd=usd(50), zone=BERLIN)
+    user = Budget("user", "user", "day", usd(10.5), "economy", zone=BERLIN)
+    everybody = Budget("all", "all", "day", usd(30.5), "emergency", stop_usd=usd(50.5), zone=BERLIN)
     async with gateway(parts, redis_url, tmp_path, user, everybody) as running:
         first = await running.spike(20, EVENING)
         await running.publish()
@@ -210,6 +212,20 @@ async def test_nothing_is_forgotten_and_nothing_counted_twice(parts: Parts, redi
         books = await parts.pool.fetchval("SELECT sum(cost_usd) FROM spend_daily WHERE tenant = 'acme'")
         (key,) = await running.figures()
         assert int(books * 10**9) == int(await parts.client.hget(key, "ledger") or 0) == 11 * COST
+
+
+async def test_the_truth_takes_the_place_of_what_was_expected(parts: Parts, redis_url: str, tmp_path: Path) -> None:
+    """Also when it is more, or nothing; once the books have it, nothing of it is left beside them."""
+    budget = Budget("large", "tenant", "day", usd(1000), "warn")
+    async with gateway(parts, redis_url, tmp_path, budget) as running:
+        more, nothing = await running.admit(EVENING), await running.admit(EVENING)
+        await running.publish()
+        assert [2 * COST] == await running.pending()
+        await running.settle(*nothing, cost=0, is_recorded=False)
+        await running.settle(*more, cost=3 * COST)
+        assert [3 * COST] == await running.pending()
+        await running.publish()
+        assert [0] == await running.pending()
 
 
 async def test_an_edge_that_dies_leaks_nothing(parts: Parts, redis_url: str, tmp_path: Path) -> None:

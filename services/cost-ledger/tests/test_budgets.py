@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 
 from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.books.reprice import Reprice, RepriceScope
+from cost_ledger.budgets import publish
 from cost_ledger.budgets.budgets import MAX_BUDGETS, Budget, Budgets
 from cost_ledger.budgets.figures import Period, spent
 from cost_ledger.budgets.publish import ACTIVE, RULES, BudgetPublisher
+from cost_ledger.connections import Connection
 from cost_ledger.errors import AccountStateForbids, AccountUnknown, FieldInvalid
 from cost_ledger.prices.book import import_price_book
 from cost_ledger.recording.price import price_settled
@@ -277,8 +280,41 @@ async def test_after_redis_lost_everything_the_figure_comes_back(parts: Parts) -
     assert 3 * 86_400 - 60 <= await parts.client.ttl("{t}:budget:x") <= 3 * 86_400
 
 
-async def test_one_publishes_at_a_time(parts: Parts) -> None:
-    """An older figure never takes the place of a newer one."""
+async def test_what_is_recorded_meanwhile_is_not_counted_twice(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which requests are in the books, and the sum, are of one moment."""
+    late = request()
+    await ask(parts, "user", "acme", "ada")
+    await charge(parts, late.request_id, PLAIN)
+
+    async def record_first(connection: Connection, periods: Sequence[Period]) -> list[int]:
+        await record(parts, late)
+        return await spent(connection, periods)
+
+    monkeypatch.setattr(publish, "spent", record_first)
+    await publisher_of(parts).publish()
+    between = await figure(parts)
+    monkeypatch.undo()
+    await publisher_of(parts).publish()
+
+    assert {"ledger": 0, "pending": PLAIN, late.request_id: PLAIN} == between
+    assert {"ledger": PLAIN, "pending": 0} == await figure(parts)
+
+
+async def test_while_one_publishes_no_other_does(parts: Parts) -> None:
+    """It may have an older snapshot; its next turn has a newer one."""
+    await ask(parts, "all", "", "")
+    await record(parts, request())
+    async with parts.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock($1)", publish._LOCK)
+        await publisher_of(parts).publish()
+        assert {} == await figure(parts)
+    await publisher_of(parts).publish()
+
+    assert {"ledger": PLAIN} == await figure(parts)
+
+
+async def test_figures_only_grow(parts: Parts) -> None:
+    """While two record and publish."""
     await ask(parts, "all", "", "")
     seen: list[int] = []
 

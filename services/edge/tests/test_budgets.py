@@ -231,9 +231,13 @@ async def test_a_running_request_keeps_its_reservation(budgeted: Budgeted, valke
         await edge.budgets.leases.renew()
         found = dict(await leases_of(valkey, key))
         ttl = await valkey.ttl(f"{key}:leases")
+        await valkey.zadd(f"{key}:leases", {member: score + 10**9})
+        await edge.budgets.leases.renew()
+        ended = dict(await leases_of(valkey, key))
         goes_on.set()
         await visit.done()
 
+    assert score + 10**9 == ended[member]
     assert found[member] >= score
     assert score + 10**9 == found[b"settled"]
     assert ttl > 3600
