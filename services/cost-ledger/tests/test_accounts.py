@@ -365,6 +365,18 @@ KEY = {"actor": ME, "key": {"tenant": "acme"}}
         ("ListTenants", {"page_token": "!"}, "page_token is none of this list"),
         ("ListAudit", {"kind": "cat"}, "kind must be one of"),
         ("ListAudit", {"page_token": "-1"}, "page_token is none"),
+        (
+            "PutBudget",
+            {"actor": ME, "budget": {"name": "b", "each": "user", "per": "day", "usd": "a"}},
+            "usd must be an",
+        ),
+        ("PutBudget", {"actor": ME, "budget": {"name": "b", "usd": "1" * 41}}, "usd is too long"),
+        (
+            "PutBudget",
+            {"budget": {"name": "b", "each": "user", "per": "day", "usd": "1", "over": "warn"}},
+            "actor must",
+        ),
+        ("RemoveBudget", {"actor": "a\0b", "name": "user-daily"}, "actor must"),
         ("ListKeyChanges", {"since_revision": -1}, "since_revision must not be negative"),
     ],
 )

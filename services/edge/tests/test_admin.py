@@ -165,14 +165,40 @@ async def test_keys_of_a_file_are_taken_over(admin: Admin) -> None:
     assert (["auditor"], None) == (shown["roles"], shown["tier"])
 
 
+async def test_a_budget_from_its_making_to_its_end(admin: Admin) -> None:
+    """It is replaced as a whole, and each change is recorded with the operator's key."""
+    path = "/budgets/of-teams"
+    first = await admin.done("PUT", path, {"each": "team", "per": "month", "usd": "20", "zone": "Europe/Berlin"})
+    second = await admin.done(
+        "PUT", path, {"each": "team", "per": "day", "usd": "1.5", "stop_usd": "2", "tier": "free"}
+    )
+    listed = {each["name"]: each for each in (await admin.done("GET", "/budgets"))["data"]}
+    removed = await admin.done("DELETE", path)
+    changes = (await admin.done("GET", "/audit?kind=budget&id=of-teams"))["data"]
+
+    assert ("of-teams", "20", None, "economy", "*", "Europe/Berlin") == tuple(
+        first[name] for name in ("name", "usd", "stop_usd", "over", "tier", "zone")
+    )
+    assert listed["of-teams"] == second
+    assert ("1.5", "2", "free", "UTC") == tuple(second[name] for name in ("usd", "stop_usd", "tier", "zone"))
+    assert {"user-daily", "global-daily"} <= set(listed)
+    assert {"name": "of-teams", "removed": True} == removed
+    assert ["remove", "update", "create"] == [change["action"] for change in changes]
+    assert 1 == len({change["actor"] for change in changes})
+    assert changes[0]["actor"].startswith("key:")
+
+
 async def test_only_operators_get_in(admin: Admin, tenant: str) -> None:
     """At every endpoint, before a body is read; nothing of it is on the public port."""
     places = [
-        (method.upper(), path.removeprefix("/admin/v1").format(tenant=tenant, team="red", user="ada", key_id="k"))
+        (
+            method.upper(),
+            path.removeprefix("/admin/v1").format(tenant=tenant, team="red", user="ada", key_id="k", name="b"),
+        )
         for path, operations in httpx2.get(f"{admin.url}/openapi.json", timeout=30).json()["paths"].items()
         for method in operations
     ]
-    assert 27 == len(places)
+    assert 30 == len(places)
     before = len((await admin.done("GET", "/audit?limit=1000"))["data"])
     for method, path in places:
         for role, key in admin.keys.items():
@@ -218,6 +244,13 @@ async def test_only_operators_get_in(admin: Admin, tenant: str) -> None:
         ("GET", "/keys?colour=red", None, 400, "invalid_request"),
         ("GET", "/keys?limit=0", None, 400, "invalid_request"),
         ("GET", "/audit?cursor=x", None, 400, "invalid_request"),
+        ("PUT", "/budgets/b", {"each": "user", "per": "day"}, 400, "invalid_request"),
+        ("PUT", "/budgets/b", {"each": "user", "per": "day", "usd": "-1"}, 400, "invalid_request"),
+        ("PUT", "/budgets/b", {"each": "user", "per": "day", "usd": "1e3"}, 400, "invalid_request"),
+        ("PUT", "/budgets/b", {"each": "user", "per": "day", "usd": "1", "zone": "Mars"}, 400, "invalid_request"),
+        ("PUT", "/budgets/b", {"each": "user", "per": "day", "usd": "1", "stop_usd": "0.5"}, 400, "invalid_request"),
+        ("PUT", "/budgets/a%20b", {"each": "user", "per": "day", "usd": "1"}, 400, "invalid_request"),
+        ("DELETE", "/budgets/none-of-this-name", None, 404, "not_found"),
     ],
 )
 async def test_what_cannot_be_done_is_said_as_everywhere(

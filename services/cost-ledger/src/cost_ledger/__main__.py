@@ -13,6 +13,7 @@ from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
 from cost_ledger.accounts.publish_keys import KeyPublisher
 from cost_ledger.accounts.service import AccountsService
+from cost_ledger.budgets.budgets import Budgets
 from cost_ledger.budgets.publish import BudgetPublisher
 from cost_ledger.commands.cli import run_command
 from cost_ledger.commands.migrate import parse_migrate
@@ -91,7 +92,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
                 claim_after_seconds=settings.claim_after_seconds,
             )
             service = LedgerService(Reader(readers), prices, metrics)
-            account_service = AccountsService(Accounts(accounts), keys, metrics)
+            account_service = AccountsService(Accounts(accounts), keys, Budgets(accounts), metrics)
 
             def register(server: grpc.aio.Server) -> None:
                 ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server)

@@ -157,6 +157,21 @@ class AccountsServiceStub:
                 request_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditRequest.SerializeToString,
                 response_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditResponse.FromString,
                 _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/spillway.accounts.v1.AccountsService/ListBudgets',
+                request_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.PutBudget = channel.unary_unary(
+                '/spillway.accounts.v1.AccountsService/PutBudget',
+                request_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetRequest.SerializeToString,
+                response_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetResponse.FromString,
+                _registered_method=True)
+        self.RemoveBudget = channel.unary_unary(
+                '/spillway.accounts.v1.AccountsService/RemoveBudget',
+                request_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetRequest.SerializeToString,
+                response_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -316,6 +331,26 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBudgets(self, request, context):
+        """All budgets, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutBudget(self, request, context):
+        """Creates a budget, or takes the place of the one of this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveBudget(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -438,6 +473,21 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ListAudit,
                     request_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditRequest.FromString,
                     response_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'PutBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBudget,
+                    request_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetRequest.FromString,
+                    response_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetResponse.SerializeToString,
+            ),
+            'RemoveBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveBudget,
+                    request_deserializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetRequest.FromString,
+                    response_serializer=spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1091,6 +1141,87 @@ class AccountsService:
             '/spillway.accounts.v1.AccountsService/ListAudit',
             spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditRequest.SerializeToString,
             spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.accounts.v1.AccountsService/ListBudgets',
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsRequest.SerializeToString,
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.accounts.v1.AccountsService/PutBudget',
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetRequest.SerializeToString,
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.PutBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.accounts.v1.AccountsService/RemoveBudget',
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetRequest.SerializeToString,
+            spillway_dot_accounts_dot_v1_dot_accounts__pb2.RemoveBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

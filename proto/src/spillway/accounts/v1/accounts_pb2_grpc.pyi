@@ -68,6 +68,11 @@ class AccountsServiceStub:
     """The keys that changed after a revision, in the order of their last changes: what edges follow."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAuditRequest, _accounts_pb2.ListAuditResponse]
     """The newest first."""
+    ListBudgets: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListBudgetsRequest, _accounts_pb2.ListBudgetsResponse]
+    """All budgets, by name."""
+    PutBudget: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PutBudgetRequest, _accounts_pb2.PutBudgetResponse]
+    """Creates a budget, or takes the place of the one of this name."""
+    RemoveBudget: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RemoveBudgetRequest, _accounts_pb2.RemoveBudgetResponse]
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -109,6 +114,11 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """The keys that changed after a revision, in the order of their last changes: what edges follow."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAuditRequest, _accounts_pb2.ListAuditResponse]  # type: ignore[assignment]
     """The newest first."""
+    ListBudgets: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListBudgetsRequest, _accounts_pb2.ListBudgetsResponse]  # type: ignore[assignment]
+    """All budgets, by name."""
+    PutBudget: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PutBudgetRequest, _accounts_pb2.PutBudgetResponse]  # type: ignore[assignment]
+    """Creates a budget, or takes the place of the one of this name."""
+    RemoveBudget: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RemoveBudgetRequest, _accounts_pb2.RemoveBudgetResponse]  # type: ignore[assignment]
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every change names its `actor` and is one transaction with its audit entry. Invalid fields are INVALID_ARGUMENT, what
@@ -291,5 +301,28 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListAuditResponse, _abc.Awaitable[_accounts_pb2.ListAuditResponse]]:
         """The newest first."""
+
+    @_abc_1.abstractmethod
+    def ListBudgets(
+        self,
+        request: _accounts_pb2.ListBudgetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListBudgetsResponse, _abc.Awaitable[_accounts_pb2.ListBudgetsResponse]]:
+        """All budgets, by name."""
+
+    @_abc_1.abstractmethod
+    def PutBudget(
+        self,
+        request: _accounts_pb2.PutBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.PutBudgetResponse, _abc.Awaitable[_accounts_pb2.PutBudgetResponse]]:
+        """Creates a budget, or takes the place of the one of this name."""
+
+    @_abc_1.abstractmethod
+    def RemoveBudget(
+        self,
+        request: _accounts_pb2.RemoveBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RemoveBudgetResponse, _abc.Awaitable[_accounts_pb2.RemoveBudgetResponse]]: ...
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,6 +13,7 @@ from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
 from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER
 from cost_ledger.answering import MAX_OPEN_CALLS, CallContext, end_too_many, end_unavailable, timeout_of
+from cost_ledger.budgets.budgets import Budget, Budgets, budget_in, message_of
 from cost_ledger.connections import OUTAGES
 from cost_ledger.errors import AccountError, AccountExists, AccountStateForbids, AccountUnknown, FieldInvalid
 from cost_ledger.metrics import Metrics
@@ -35,8 +36,9 @@ _STATUS: Mapping[type[AccountError], grpc.StatusCode] = {
 class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     """Answers from Postgres, or UNAVAILABLE while it is away."""
 
-    def __init__(self, accounts: Accounts, keys: Keys, metrics: Metrics) -> None:
+    def __init__(self, accounts: Accounts, keys: Keys, budgets: Budgets, metrics: Metrics) -> None:
         self._accounts = accounts
+        self._budgets = budgets
         self._keys = keys
         self._metrics = metrics
         self._open_calls = 0
@@ -220,6 +222,32 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         """Return a page of the changes."""
         page = await self._run(context, self._accounts.audit(request))
         return accountspb.ListAuditResponse(entries=page.items, next_page_token=page.next_token)
+
+    async def ListBudgets(  # noqa: N802
+        self, request: accountspb.ListBudgetsRequest, context: CallContext
+    ) -> accountspb.ListBudgetsResponse:
+        """Return all budgets."""
+        budgets = await self._run(context, self._budgets.list())
+        return accountspb.ListBudgetsResponse(budgets=map(message_of, budgets))
+
+    async def PutBudget(  # noqa: N802
+        self, request: accountspb.PutBudgetRequest, context: CallContext
+    ) -> accountspb.PutBudgetResponse:
+        """Create or replace a budget."""
+        budget = await self._run(context, self._put_budget(request))
+        return accountspb.PutBudgetResponse(budget=message_of(budget))
+
+    async def _put_budget(self, request: accountspb.PutBudgetRequest) -> Budget:
+        budget = budget_in(request.budget)
+        await self._budgets.put(request.actor, budget)
+        return budget
+
+    async def RemoveBudget(  # noqa: N802
+        self, request: accountspb.RemoveBudgetRequest, context: CallContext
+    ) -> accountspb.RemoveBudgetResponse:
+        """Remove a budget."""
+        await self._run(context, self._budgets.remove(request.actor, request.name))
+        return accountspb.RemoveBudgetResponse()
 
     async def _run(self, context: CallContext, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Do the work as long as the caller waits; end the call with its status when it cannot be done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +12,7 @@ import asyncpg
 
 from cost_ledger.connections import Connection, borrowed
 from cost_ledger.errors import AccountStateForbids, AccountUnknown, FieldInvalid
+from spillway.accounts.v1 import accounts_pb2 as accountspb
 
 EACH = ("key", "user", "team", "tenant", "all")
 PER = ("hour", "day", "month", "total")
@@ -19,6 +20,8 @@ OVER = ("economy", "emergency", "warn")
 # A request asks for all of its budgets in one script.
 MAX_BUDGETS = 100
 _MAX_USD = 10**6
+_MAX_AMOUNT_LENGTH = 40
+_PATTERNS = ("tenant", "user_id", "key", "team", "tier")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 # Any constant: changes of budgets take place one after the other.
@@ -53,7 +56,7 @@ class Budget(NamedTuple):
         for field, allowed in (("each", EACH), ("per", PER), ("over", OVER)):
             if getattr(self, field) not in allowed:
                 raise FieldInvalid(f"{field} must be one of {', '.join(allowed)}")
-        for field in ("tenant", "user_id", "key", "team", "tier"):
+        for field in _PATTERNS:
             if not _PATTERN.fullmatch(getattr(self, field)):
                 raise FieldInvalid(f"{field.removesuffix('_id')} must be a pattern of 1 to 200 characters")
         amounts = [self.usd] if self.stop_usd is None else [self.usd, self.stop_usd]
@@ -76,6 +79,40 @@ class Budget(NamedTuple):
         }
 
 
+def _check_actor(actor: str) -> None:
+    if not _PATTERN.fullmatch(actor):
+        raise FieldInvalid("actor must be 1 to 200 characters without control characters")
+
+
+def budget_in(message: accountspb.Budget) -> Budget:
+    """Read one, unchecked; FieldInvalid when an amount is none."""
+    patterns = {field: getattr(message, field.removesuffix("_id")) or "*" for field in _PATTERNS}
+    return Budget(
+        name=message.name,
+        each=message.each,
+        per=message.per,
+        usd=_usd("usd", message.usd),
+        over=message.over,
+        stop_usd=_usd("stop_usd", message.stop_usd) if message.stop_usd else None,
+        zone=message.zone or "UTC",
+        **patterns,
+    )
+
+
+def message_of(budget: Budget) -> accountspb.Budget:
+    """Write one."""
+    return accountspb.Budget(**{name: value for name, value in budget.plain().items() if value is not None})
+
+
+def _usd(field: str, text: str) -> Decimal:
+    try:
+        if len(text) > _MAX_AMOUNT_LENGTH:
+            raise FieldInvalid(f"{field} is too long for an amount")
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise FieldInvalid(f"{field} must be an amount in USD") from error
+
+
 _COLUMNS = ", ".join(Budget._fields)
 _PUT = (
     f"INSERT INTO budgets ({_COLUMNS}) VALUES ({', '.join(f'${number}' for number in range(1, 13))}) "  # noqa: S608
@@ -96,6 +133,7 @@ class Budgets:
 
     async def put(self, actor: str, budget: Budget) -> None:
         """Create one or change the one of this name; FieldInvalid when it holds what it may not."""
+        _check_actor(actor)
         budget.check()
         async with borrowed(self._pool) as connection, connection.transaction():
             known = await _known(connection)
@@ -109,6 +147,7 @@ class Budgets:
 
     async def remove(self, actor: str, name: str) -> None:
         """Remove one; AccountUnknown when there is none of this name. The log keeps it."""
+        _check_actor(actor)
         async with borrowed(self._pool) as connection, connection.transaction():
             before = (await _known(connection)).get(name)
             if before is None:

@@ -1,4 +1,4 @@
-"""Tenants, teams, users, keys and audit entries as JSON, and what operators send to change them."""
+"""Tenants, teams, users, keys, budgets and audit entries as JSON, and what operators send to change them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ Json = dict[str, Any]
 Text = Annotated[str, Field(max_length=200)]
 Tier = Literal["free", "premium", "enterprise"]
 Role = Literal["user", "team_lead", "admin", "auditor", "operator"]
+Amount = Annotated[str, Field(max_length=40, pattern=r"^\d{1,7}(\.\d{1,9})?$")]
 Patterns = Annotated[list[Text], Field(max_length=100)]
 _Body = TypeVar("_Body", bound=BaseModel)
 
 # Empty in a message is absent in JSON.
-_NULLABLE = frozenset({"user", "team", "replaces", "last_characters"})
+_NULLABLE = frozenset({"user", "team", "replaces", "last_characters", "stop_usd"})
 _HIDDEN = frozenset({"revision"})
 _DOCUMENTS = frozenset({"before", "after"})
 
@@ -91,6 +92,22 @@ class NewKey(KeyChanges):
     team: Text | None = None
 
 
+class NewBudget(Changes):
+    """A budget as a whole; amounts are decimal strings, patterns have `*` for any text."""
+
+    each: Literal["key", "user", "team", "tenant", "all"]
+    per: Literal["hour", "day", "month", "total"]
+    usd: Amount
+    over: Literal["economy", "emergency", "warn"] = "economy"
+    stop_usd: Amount | None = None
+    tenant: Text = "*"
+    user: Text = "*"
+    key: Text = "*"
+    team: Text = "*"
+    tier: Text = "*"
+    zone: Text = "UTC"
+
+
 class Rotation(Changes):
     """How a key is replaced."""
 
@@ -123,7 +140,7 @@ def fill(message: Message, values: Mapping[str, Any]) -> None:
             message.roles.extend(accountspb.Role.Value(f"ROLE_{role.upper()}") for role in value)  # type: ignore[attr-defined]
         elif value is None:
             continue
-        elif name == "tier":
+        elif name == "tier" and not isinstance(message, accountspb.Budget):
             setattr(message, name, accountspb.Tier.Value(f"TIER_{value.upper()}"))
         elif name == "expires_at":
             getattr(message, name).FromDatetime(value)

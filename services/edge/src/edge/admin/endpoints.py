@@ -1,4 +1,4 @@
-"""`/admin/v1`: what `spillway tenants|teams|users|keys|audit` do, over HTTP, on a port of its own."""
+"""`/admin/v1`: what `spillway tenants|teams|users|keys|budgets|audit` do, over HTTP, on a port of its own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AuditQuery(PageQuery):
     """Which changes; an id is one of a kind."""
 
     tenant: str = ""
-    kind: Literal["", "tenant", "team", "user", "key"] = ""
+    kind: Literal["", "tenant", "team", "user", "key", "budget"] = ""
     id: str = ""
 
 
@@ -99,6 +99,11 @@ class AdminEndpoints:
             methods=["POST"],
             **_about("rotate_key", account_json.Rotation, ("key_id",)),
         )
+        router.add_api_route("/budgets", self.budgets, methods=["GET"], **_about("list_budgets"))
+        put = _about("put_budget", account_json.NewBudget, ("name",))
+        router.add_api_route("/budgets/{name}", self.put_budget, methods=["PUT"], **put)
+        remove = _about("remove_budget", None, ("name",))
+        router.add_api_route("/budgets/{name}", self.remove_budget, methods=["DELETE"], **remove)
         router.add_api_route("/audit", self.audit, methods=["GET"], **_about("list_audit"))
         return router
 
@@ -172,6 +177,24 @@ class AdminEndpoints:
         asked = accountspb.ImportKeysRequest(actor=_actor(caller), records=records)
         done = await self.accounts.call("ImportKeys", asked, changes=True)
         return _answer({"imported": done.imported, "known": done.known, "differing": [*done.differing]})
+
+    async def budgets(self) -> Response:
+        """List all budgets."""
+        found = await self.accounts.call("ListBudgets", accountspb.ListBudgetsRequest(), changes=False)
+        return _answer({"object": "list", "data": [to_json(each) for each in found.budgets]})
+
+    async def put_budget(self, request: Request, caller: Caller) -> Response:
+        """Create a budget, or replace the one of this name."""
+        body = read_body(await _content(request), account_json.NewBudget)
+        asked = accountspb.PutBudgetRequest(actor=_actor(caller))
+        fill(asked.budget, {**body.model_dump(), **_path_ids(request, ("name",))})
+        return _one(await self.accounts.call("PutBudget", asked, changes=True), "budget")
+
+    async def remove_budget(self, request: Request, caller: Caller) -> Response:
+        """Remove a budget; the log of changes keeps it."""
+        asked = accountspb.RemoveBudgetRequest(actor=_actor(caller), **_path_ids(request, ("name",)))
+        await self.accounts.call("RemoveBudget", asked, changes=True)
+        return _answer({"name": asked.name, "removed": True})
 
     async def audit(self, query: Annotated[AuditQuery, Query()]) -> Response:
         """List the changes, the newest first."""
