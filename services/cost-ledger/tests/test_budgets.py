@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -364,3 +368,49 @@ async def test_a_strange_member_of_a_figure_does_no_harm(parts: Parts) -> None:
     await parts.client.set("{t}:budget:x", "not a hash")
     await publisher_of(parts).turn()
     assert 1 == parts.counted("cost_ledger_budget_publish_failures_total")
+
+
+async def verify(database_url: str, redis_url: str) -> tuple[int, str]:
+    """Run `budgets verify`; return its status and its last line."""
+    command = [sys.executable, "-m", "cost_ledger", "budgets", "verify"]
+    own = {"COST_LEDGER_POSTGRES_URL": database_url, "COST_LEDGER_REDIS_URL": redis_url}
+    run = partial(subprocess.run, command, env={**os.environ, **own}, capture_output=True, text=True)
+    done: subprocess.CompletedProcess[str] = await asyncio.to_thread(run)
+    return done.returncode, (done.stdout + done.stderr).splitlines()[-1]
+
+
+async def test_figures_that_differ_are_found(parts: Parts, database_url: str, redis_url: str) -> None:
+    """A figure that nobody publishes any more, and one that is not there."""
+    await ask(parts, "all", "", "")
+    await ask(parts, "user", "acme", "ada", key="{t}:budget:y")
+    await record(parts, request())
+    await publisher_of(parts).publish()
+    good = await verify(database_url, redis_url)
+    await parts.client.hset("{t}:budget:x", "ledger", 1)
+    await parts.client.delete("{t}:budget:y")
+    bad = await verify(database_url, redis_url)
+
+    assert (0, "verified 2 figures: 2 agree, 0 differ") == good
+    assert (1, "verified 2 figures: 0 agree, 2 differ") == bad
+
+
+async def test_while_requests_come_the_figures_agree(parts: Parts, database_url: str, redis_url: str) -> None:
+    """A figure may be a second behind: it has to be one that the books had since the check began."""
+    await ask(parts, "all", "", "")
+    publisher = publisher_of(parts)
+
+    async def go_on() -> None:
+        while True:
+            await record(parts, request())
+            await publisher.publish()
+            await record(parts, request())
+            await asyncio.sleep(0.05)
+
+    traffic = asyncio.create_task(go_on())
+    try:
+        status, line = await verify(database_url, redis_url)
+    finally:
+        traffic.cancel()
+        await asyncio.wait([traffic])
+
+    assert (0, "verified 1 figures: 1 agree, 0 differ") == (status, line)

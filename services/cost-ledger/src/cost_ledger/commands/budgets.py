@@ -117,12 +117,16 @@ async def _verify(settings: Settings, _arguments: argparse.Namespace) -> int:
     )
     try:
         figures = await active_figures(client)
-        differing = await _differing(settings, client, figures)
-        for _ in range(_TRIES - 1):
-            if not differing:
+        first = await _books(settings, figures)
+        differing: dict[Figure, tuple[str, str]] = {}
+        left = figures
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            differing = await _differing(settings, client, left, first)
+            left = list(differing)
+            if not left:
                 break
-            await asyncio.sleep(_PAUSE_SECONDS)
-            differing = await _differing(settings, client, list(differing))
     except RedisError as error:
         raise CommandRefused(f"Redis does not answer: {type(error).__name__}") from error
     finally:
@@ -137,20 +141,28 @@ async def _verify(settings: Settings, _arguments: argparse.Namespace) -> int:
     return Status.WRONG if differing else Status.OK
 
 
-async def _differing(settings: Settings, client: RedisClient, figures: list[Figure]) -> dict[Figure, tuple[str, str]]:
-    """Return what Redis and the books say where they differ, in USD."""
-    # The client's types omit that the result is awaitable.
+async def _differing(
+    settings: Settings, client: RedisClient, figures: list[Figure], first: Mapping[Figure, int]
+) -> dict[Figure, tuple[str, str]]:
+    """Return what Redis and the books say, in USD, where Redis has a sum that the books have not had since `first`."""
     stored: list[Any] = [await _known(client, figure) for figure in figures]
+    books = await _books(settings, figures)
+    differing = {}
+    for figure, known in zip(figures, stored, strict=True):
+        least, most = sorted((first[figure], books[figure]))
+        if known is None or not least <= int(known) <= most:
+            differing[figure] = ("none" if known is None else _as_usd(int(known)), _as_usd(books[figure]))
+    return differing
+
+
+async def _books(settings: Settings, figures: list[Figure]) -> dict[Figure, int]:
     async with connected(settings) as connection:
         sums = await spent(connection, [figure.period for figure in figures])
-    return {
-        figure: ("none" if known is None else _as_usd(int(known)), _as_usd(figure_sum))
-        for figure, known, figure_sum in zip(figures, stored, sums, strict=True)
-        if known is None or int(known) != figure_sum
-    }
+    return dict(zip(figures, sums, strict=True))
 
 
 async def _known(client: RedisClient, figure: Figure) -> Any:
+    # The client's types omit that the result is awaitable.
     found: Any = client.hget(figure.key, "ledger")
     return await found
 
