@@ -55,7 +55,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "embeddings input": ["provider"],
     "end user": ["provider"],
     "metadata": ["provider"],
-    "answer": ["answers", "file valkey/", "redis spillway:cache"],
+    "answer": ["answers", "file valkey/", "redis spillway:cache", "redis spillway:idempotency"],
     # what comes beside it
     "client request id": [
         *("answers", "console", "file logs/", "file postgres/", "file spool/", "file valkey/"),
@@ -229,6 +229,8 @@ async def _answered(client: Client, planted: Planted, key: str) -> None:
         assert 200 == await client.ask("/v1/chat/completions", key, _completion(planted, "claude", stream=stream))
         assert 200 == await client.ask("/v1/messages", key, _message(planted, "claude", stream=stream))
         assert 200 == await client.ask("/v1/messages", key, _message(planted, "default", stream=stream))
+    once = {"idempotency-key": "once"}
+    assert 200 == await client.ask("/v1/chat/completions", key, _script(planted), **once)
     for _ in range(2):  # the second one comes from the cache
         assert 200 == await client.ask("/v1/chat/completions", key, _script(planted))
     assert 200 == await client.ask("/v1/embeddings", key, {"model": "vectors", "input": planted["embeddings input"]})

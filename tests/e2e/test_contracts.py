@@ -422,3 +422,25 @@ async def test_many_at_once_are_all_answered_and_recorded(edge: EdgeClient, prov
     receipts = await asyncio.gather(*(edge.receipt(chat.request_id) for chat in chats))
     assert [1] * 50 == [len(receipt["attempts"]) for receipt in receipts]
     assert 50 == len(await provider.asked("default", "many at once"))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_request_with_an_idempotency_key_is_run_once(
+    edge: EdgeClient, provider: Provider, *, stream: bool
+) -> None:
+    """The vendor's client sends it again: the same answer, one attempt, one request in the ledger."""
+    key = {"idempotency-key": f"order-{uuid.uuid4()}"}
+    words = f"idempotent {stream}"
+    body = {"model": "other", "stream": stream, "messages": [{"role": "user", "content": edge.fresh(words)}]}
+    once, again = [await edge.post("/v1/chat/completions", orjson.dumps(body), key) for _ in range(2)]
+    receipts = [await edge.receipt(once.headers["x-request-id"])]
+    other = await edge.post("/v1/chat/completions", orjson.dumps({**body, "temperature": 1}), key)
+
+    assert [200, 200, 422] == [answer.status_code for answer in (once, again, other)]
+    assert [None, "true"] == [answer.headers.get("idempotency-replayed") for answer in (once, again)]
+    assert once.content == again.content
+    assert once.headers["content-type"] == again.headers["content-type"]
+    assert "idempotency_key_reused" == other.json()["error"]["code"]
+    assert [1] == [len(receipt["attempts"]) for receipt in receipts]
+    assert 1 == len(await provider.asked("other", words))
+    assert 404 == (await edge.get(f"/v1/requests/{again.headers['x-request-id']}")).status_code

@@ -41,6 +41,7 @@ from edge.guardrails.policy_watch import PolicyWatch
 from edge.http.app import create_app
 from edge.http.endpoints import ContractEndpoint
 from edge.http.readers import BodyReaders
+from edge.idempotency.idempotency import Idempotency
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
 from edge.limits.check import Limits
@@ -75,6 +76,7 @@ class Edge:
     models: ModelList
     ledger: LedgerClient
     budgets: Budgets
+    idempotency: Idempotency
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "keepalive_seconds": 60.0,
@@ -95,7 +97,17 @@ class Edge:
         )
         readers = BodyReaders(None, self.metrics)
         endpoints = [
-            ContractEndpoint(contract, settings, self.identify, capacity, readers, self.guard, cache, self.exchanges)
+            ContractEndpoint(
+                contract,
+                settings,
+                self.identify,
+                capacity,
+                readers,
+                self.guard,
+                cache,
+                self.exchanges,
+                self.idempotency,
+            )
             for contract, cache in zip(contracts, caches, strict=True)
         ]
         reports = ReportEndpoints(self.identify, self.models, self.ledger)
@@ -188,7 +200,20 @@ async def running_edge(
             open_output_stage=open_output_stage,
         )
         try:
-            yield Edge(router, identify, guard, emitter, exchanges, metrics, client, key, models, ledger, budgets)
+            yield Edge(
+                router,
+                identify,
+                guard,
+                emitter,
+                exchanges,
+                metrics,
+                client,
+                key,
+                models,
+                ledger,
+                budgets,
+                Idempotency(store, metrics),
+            )
         finally:
             await emitter.close()
             await router_channel.close()

@@ -140,6 +140,17 @@ async def test_redacted_text_is_nowhere_but_with_the_client(guarded: Edge) -> No
     assert not [each for each in written if EMAIL.encode() in each or OTHER_EMAIL.encode() in each]
 
 
+async def test_an_answer_with_values_put_back_is_not_kept_for_an_idempotency_key(guarded: Edge) -> None:
+    """What is kept for it is what was sent, and this must be nowhere but with the client."""
+    guarded.router.script = answers("You are [EMAIL_1].")
+    once = [("idempotency-key", "1")]
+    visits = [await guarded.chat(f"I am {EMAIL}", headers=once).done() for _ in range(2)]
+    (key,) = [key async for key in guarded.redis.scan_iter("spillway:idempotency:*")]
+
+    assert [200, 409] == [visit.status for visit in visits]
+    assert EMAIL not in repr(await guarded.redis.get(key))
+
+
 async def test_a_placeholder_that_the_client_has_written_itself_is_left_alone(guarded: Edge) -> None:
     """Its number is not given to a value."""
     guarded.router.script = answers("[EMAIL_1] and [EMAIL_2]")

@@ -39,7 +39,6 @@ def test_every_code_is_documented_where_it_is_sent() -> None:
     """What may come stands in the OpenAPI document; `elsewhere` are the codes of other endpoints, or of all of them."""
     elsewhere = {
         "not_found",
-        "conflict",
         "method_not_allowed",
         "request_not_found",
         "ledger_unavailable",

@@ -51,6 +51,7 @@ from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer, listen, max_connections
 from edge.http.surface.proxies import TrustedProxies
 from edge.http.surface.surface import SurfaceRules
+from edge.idempotency.idempotency import Idempotency
 from edge.ledger.accounts import AccountsClient
 from edge.ledger.client import LedgerClient
 from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
@@ -147,6 +148,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     capacity = Capacity(
         settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
     )
+    idempotency = Idempotency(store, metrics)
     endpoints = [
         ContractEndpoint(
             contract,
@@ -157,6 +159,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             guard,
             ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable"),
             exchanges,
+            idempotency,
         )
         for contract in contracts
     ]

@@ -65,6 +65,10 @@ class Metrics(MetricTable):
     checks_skipped = counter(
         "edge_checks_skipped_total", "Checks that let a request pass unchecked because Redis was unavailable."
     )
+    idempotency_skipped = counter(
+        "edge_idempotency_skipped_total",
+        "Requests with an Idempotency-Key whose key was not looked up, or whose answer was not kept, without Redis.",
+    )
     limits_exceeded = counter(
         "edge_limits_exceeded_total", "Requests refused by a limit, by its name and unit.", "limit", "unit"
     )

@@ -38,6 +38,8 @@ KINDS: Mapping[str, Kind] = {
     "model_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "conflict": Kind(409, "invalid_request_error", False, _REJECTED),
+    "request_in_progress": Kind(409, "invalid_request_error", True, _REJECTED),
+    "idempotency_key_reused": Kind(422, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
@@ -69,6 +71,7 @@ CONNECTION_ERRORS = ("request_timeout", "misdirected_request", "headers_too_larg
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
     *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
+    *("request_in_progress", "conflict", "idempotency_key_reused"),
     *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "internal_error", "all_targets_failed"),
     *(
         "target_model_not_found",

@@ -12,7 +12,7 @@ from edge.contracts.contract import Contract, logged_param
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.facts import RequestFacts
-from edge.guard.capacity import Capacity
+from edge.guard.capacity import Capacity, Place
 from edge.guard.check import Asked
 from edge.guard.guard import Guard, Rejected
 from edge.guard.identify import Identify
@@ -20,6 +20,7 @@ from edge.http.body import read_bytes
 from edge.http.openapi import contract_route
 from edge.http.readers import BodyReaders
 from edge.http.responses import StreamResponse, StreamTimes, WholeResponse, json_response
+from edge.idempotency.idempotency import Claim, Idempotency, OnceResponse
 from edge.identity import Identity
 from edge.problems import Problem
 from edge.settings import Settings
@@ -40,6 +41,7 @@ class ContractEndpoint:
         guard: Guard,
         cache: ResponseCache,
         exchanges: ExchangeDependencies,
+        idempotency: Idempotency,
     ) -> None:
         """`cache` keeps the answers of this contract."""
         self._contract = contract
@@ -55,6 +57,7 @@ class ContractEndpoint:
         self._guard = guard
         self._cache = cache
         self._exchanges = exchanges
+        self._idempotency = idempotency
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -78,6 +81,43 @@ class ContractEndpoint:
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, request.headers)
         policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
+        if "idempotency-key" not in request.headers:
+            return await self._admit(request, identity, content, policy, place)
+        keys = request.headers.getlist("idempotency-key")
+        claim = await self._idempotency.claim(keys, identity, request.url.path, raw)
+        if isinstance(claim, Response):
+            headers = contract.headers(request.state.request_id)
+            claim.headers.update(headers)
+            return claim
+        return await self._admit(request, identity, content, policy, place, claim)
+
+    async def _admit(
+        self,
+        request: Request,
+        identity: Identity,
+        content: Content,
+        policy: CachePolicy,
+        place: Place,
+        claim: Claim | None = None,
+    ) -> Response:
+        if claim is None:
+            return await self._run(request, identity, content, policy, place)
+        try:
+            response = await self._run(request, identity, content, policy, place)
+        except BaseException:
+            await claim.free()
+            raise
+        if not isinstance(response, StreamResponse | WholeResponse):
+            await claim.free()
+            return response
+        # The client's own values are put back for the client alone, and kept nowhere.
+        may_keep = policy.may_write and not response.exchange.inspected.originals
+        return OnceResponse(response, claim, lambda: response.is_whole, may_keep=may_keep)
+
+    async def _run(
+        self, request: Request, identity: Identity, content: Content, policy: CachePolicy, place: Place
+    ) -> Response:
+        contract = self._contract
         await place.begin(request.state.accepted)
         verdict = await self._guard.admit(self._asked(request, identity, content, policy), request.state.steps)
         if isinstance(verdict, Rejected):

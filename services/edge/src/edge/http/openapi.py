@@ -76,9 +76,18 @@ def contract_route(contract: Contract) -> Json:
         },
         "openapi_extra": {
             "security": [*([{"anthropic_key": []}] if contract.takes_api_key_header else []), *BEARER],
+            "parameters": [_IDEMPOTENCY_KEY],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         },
     }
+
+
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request with the same key is run once in 24 hours, and then answered with the same bytes.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
 
 
 def _event_schema(names: Sequence[str]) -> Json:

@@ -48,12 +48,14 @@ class StreamResponse(Response):
         self, exchange: Exchange, contract: Contract, headers: Mapping[str, str], times: StreamTimes, ends: Counter
     ) -> None:
         """`ends` counts the streams by how they ended."""
-        self._exchange = exchange
+        self.exchange = exchange
         self._contract = contract
         self._frames = contract.frames(exchange)
         self._reply_headers = headers
         self._times = times
         self._ends = ends
+        self.is_whole = False
+        """Whether its end says that nothing is missing."""
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +68,7 @@ class StreamResponse(Response):
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Answer; return how it ended."""
-        exchange, times = self._exchange, self._times
+        exchange, times = self.exchange, self._times
         writer = _Writer(send, self._reply_headers)
         head = self._frames.head()
         async with _watching(receive, exchange, times.client_gone_grace_seconds), _keeping_alive(writer, times):
@@ -83,6 +85,7 @@ class StreamResponse(Response):
         if exchange.checked is not None:
             await writer.write(b": guardrails %b\n\n" % checked_text(exchange.checked).encode())
         await writer.write(self._frames.end(receipt))
+        self.is_whole = receipt.problem is None
         await writer.close()
         return end
 
@@ -99,16 +102,18 @@ class WholeResponse(Response):
         steps: Steps,
     ) -> None:
         """`steps` are those so far; the answer's own is added."""
-        self._exchange = exchange
+        self.exchange = exchange
         self._contract = contract
         self._reply_headers = dict(headers)
         self._grace = client_gone_grace_seconds
         self._steps = steps
+        self.is_whole = True
+        """Its status says the rest."""
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
-        exchange, contract = self._exchange, self._contract
+        exchange, contract = self.exchange, self._contract
         async with _watching(receive, exchange, self._grace):
             with self._steps.step("answer"):
                 receipt = await exchange.run(_CheckingReader(contract, exchange))

@@ -9,7 +9,7 @@ _METHODS = "GET, POST"
 _REQUEST_HEADERS = (
     *("authorization", "content-type", "accept", "cache-control", "x-api-key", "x-request-id", "traceparent"),
     *("tracestate", "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
-    *("openai-organization", "openai-project"),
+    *("openai-organization", "openai-project", "idempotency-key"),
 )
 # Official clients tell of themselves in headers that begin so.
 _CLIENT_HEADERS = "x-stainless-"
@@ -17,7 +17,7 @@ _MAX_CLIENT_HEADERS = 32
 _ANSWER_HEADERS = ", ".join(
     (
         *("x-request-id", "x-client-request-id", "request-id", "cache-status", "server-timing", "retry-after"),
-        *("retry-after-ms", "x-should-retry", "x-guardrails"),
+        *("retry-after-ms", "x-should-retry", "x-guardrails", "idempotency-replayed"),
         *(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("requests", "tokens")),
     )
 )
