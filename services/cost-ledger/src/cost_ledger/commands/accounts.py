@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.fields import ROLE, TIER
 from cost_ledger.accounts.keys import Keys, MadeKey
 from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER, Kind
-from cost_ledger.commands.command_line import Status, say
+from cost_ledger.commands.command_line import Status, actor, say
 from cost_ledger.commands.text_table import table_lines
 from cost_ledger.connections import accounts_pool, closing
 from cost_ledger.errors import CommandRefused
@@ -147,18 +146,11 @@ async def _books(settings: Settings) -> AsyncIterator[_Books]:
         yield _Books(Accounts(pool), Keys(pool, pepper))
 
 
-def _actor() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user has no name
-        return "cli"
-
-
 async def _create(settings: Settings, arguments: argparse.Namespace) -> int:
     kind: Kind[Any] = arguments.kind
     message = kind.message(**_ids_of(arguments), **_fields_of(arguments, kind))
     async with _books(settings) as books:
-        await books.accounts.create(kind, _actor(), message)
+        await books.accounts.create(kind, actor(), message)
     return Status.OK
 
 
@@ -168,7 +160,7 @@ async def _update(settings: Settings, arguments: argparse.Namespace) -> int:
     if not values:
         raise CommandRefused("nothing to change; --help shows what may be")
     async with _books(settings) as books:
-        await books.accounts.update(kind, _actor(), kind.message(**_ids_of(arguments), **values), list(values))
+        await books.accounts.update(kind, actor(), kind.message(**_ids_of(arguments), **values), list(values))
     return Status.OK
 
 
@@ -185,7 +177,7 @@ async def _create_key(settings: Settings, arguments: argparse.Namespace) -> int:
     owner = {name: getattr(arguments, name) for name in ("tenant", "user", "team")}
     key = accountspb.Key(**owner, **_fields_of(arguments, KEY))
     async with _books(settings) as books:
-        _show_made(settings, await books.keys.create(_actor(), key))
+        _show_made(settings, await books.keys.create(actor(), key))
     return Status.OK
 
 
@@ -204,7 +196,7 @@ def _show_made(settings: Settings, made: MadeKey) -> None:
 
 async def _rotate(settings: Settings, arguments: argparse.Namespace) -> int:
     async with _books(settings) as books:
-        made, _ = await books.keys.rotate(_actor(), arguments.key_id, Duration(seconds=arguments.grace))
+        made, _ = await books.keys.rotate(actor(), arguments.key_id, Duration(seconds=arguments.grace))
     _show_made(settings, made)
     return Status.OK
 
@@ -212,7 +204,7 @@ async def _rotate(settings: Settings, arguments: argparse.Namespace) -> int:
 async def _set_disabled(settings: Settings, arguments: argparse.Namespace) -> int:
     ids = _ids_of(arguments)
     async with _books(settings) as books:
-        await books.accounts.set_disabled(arguments.kind, _actor(), *ids.values(), disabled=arguments.disabled)
+        await books.accounts.set_disabled(arguments.kind, actor(), *ids.values(), disabled=arguments.disabled)
     return Status.OK
 
 
@@ -257,7 +249,7 @@ async def _import(settings: Settings, arguments: argparse.Namespace) -> int:
     imported, differing = 0, list[str]()
     async with _books(settings) as books:
         for first in range(0, len(records), _IMPORT_SIZE):
-            taken = await books.keys.take_over(_actor(), records[first : first + _IMPORT_SIZE])
+            taken = await books.keys.take_over(actor(), records[first : first + _IMPORT_SIZE])
             imported += taken.imported
             differing += taken.differing
     say(f"imported {imported} keys; {len(records) - imported} were known")

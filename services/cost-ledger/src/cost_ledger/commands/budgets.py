@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 from cost_ledger.budgets.budgets import EACH, OVER, PER, Budget, Budgets
 from cost_ledger.budgets.figures import spent
 from cost_ledger.budgets.publish import Figure, active_figures
-from cost_ledger.commands.command_line import Status, connected, say
+from cost_ledger.commands.command_line import Status, actor, connected, say
 from cost_ledger.commands.text_table import table_lines
 from cost_ledger.connections import accounts_pool, closing
 from cost_ledger.errors import CommandRefused
@@ -65,13 +64,6 @@ def _usd(text: str) -> Decimal:
 _usd.__name__ = "amount in USD"
 
 
-def _actor() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user has no name
-        return "cli"
-
-
 async def _list(settings: Settings, _arguments: argparse.Namespace) -> int:
     pool = accounts_pool(settings)
     async with closing(pool):
@@ -100,14 +92,14 @@ async def _set(settings: Settings, arguments: argparse.Namespace) -> int:
     )
     pool = accounts_pool(settings)
     async with closing(pool):
-        await Budgets(pool).put(_actor(), budget)
+        await Budgets(pool).put(actor(), budget)
     return Status.OK
 
 
 async def _remove(settings: Settings, arguments: argparse.Namespace) -> int:
     pool = accounts_pool(settings)
     async with closing(pool):
-        await Budgets(pool).remove(_actor(), arguments.name)
+        await Budgets(pool).remove(actor(), arguments.name)
     return Status.OK
 
 

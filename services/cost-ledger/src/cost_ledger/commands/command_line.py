@@ -1,8 +1,9 @@
-"""What the operator's commands share: status, output, a connection, days as arguments."""
+"""What the operator's commands share: status, output, a connection, who runs it, days as arguments."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,14 @@ class Status(IntEnum):
 def say(*lines: str) -> None:
     """Print lines."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def actor() -> str:
+    """Return who runs the command, as the log of changes names them."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user has no name
+        return "cli"
 
 
 @asynccontextmanager
