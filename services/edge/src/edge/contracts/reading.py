@@ -49,7 +49,7 @@ def _check_names(raw: bytes) -> None:
     try:
         _NAMES.decode(raw.decode())
     except RecursionError as error:
-        raise Problem("invalid_json", "the body is nested too deeply") from error
+        raise Problem("invalid_request", "the body is nested too deeply") from error
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
