@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from edge.events.spool import Spool
 from edge.exchange.output_stage import PassOn
 from edge.guardrails import commands
-from edge.guardrails.output import HELD_CHARACTERS, Checked, ContentStopped, OutputGuard
+from edge.guardrails.channel import HELD_CHARACTERS
+from edge.guardrails.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.policy import Action, RuleInForce
 from spillway.router.v1 import router_pb2 as routerpb
 

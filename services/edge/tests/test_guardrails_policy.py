@@ -64,7 +64,6 @@ def test_what_is_off_costs_nothing() -> None:
         ("version: '1'\noutput: {classifier: flag}", "output.classifier"),
         ("version: '1'\nclassifier_threshold: 1.5", "classifier_threshold"),
         ("version: '1'\nouptut: {}", "ouptut"),
-        ("version: '1'\noutput: {pii: redact}", "output.pii"),
         ("version: '1'\noutput: {injection: block}", "output.injection"),
         ("version: '1'\ninput: {commands: block}", "input.commands"),
         ("version: '1'\ncustom: [{name: x}]", "custom.0"),

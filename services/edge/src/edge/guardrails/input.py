@@ -79,11 +79,11 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     placeholders = Placeholders("\n".join(texts))
     redacted = {number: _redacted(texts[number], found, placeholders) for number, found in sorted(spans.items())}
     changes = {texts[number]: text for number, text in redacted.items()}
-    body = _changed(body, changes)
+    body = with_changes(body, changes)
     if isinstance(content, Conversation):
         digest = digest_of(body)
         if form is not None:
-            native = _changed(native, changes)
+            native = with_changes(native, changes)
             form = replace(form, body=encode_body(native))
             digest = digest_of(native, "messages", form.beta)
         changed: Content = replace(content, encoded_body=encode_body(body), digest=digest, messages_form=form)
@@ -172,18 +172,19 @@ def _merged(spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return merged
 
 
-def _changed(value: Any, changes: Mapping[str, str]) -> Any:
+def with_changes(value: Any, changes: Mapping[str, str]) -> Any:
+    """Return a value with other texts, wherever `texts_of` finds one."""
     if isinstance(value, str):
         return changes.get(value, value)
     if isinstance(value, dict):
         return {
             name if _FIELD.fullmatch(name) else changes.get(name, name): each
             if _is_contract(name, each, value)
-            else _changed(each, changes)
+            else with_changes(each, changes)
             for name, each in value.items()
         }
     if isinstance(value, list):
-        return [_changed(each, changes) for each in value]
+        return [with_changes(each, changes) for each in value]
     if isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
         return changes.get(str(value), value)
     return value

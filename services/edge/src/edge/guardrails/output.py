@@ -1,31 +1,28 @@
-"""Looks at an answer on its way out, and stops it before anything of what a rule blocks is sent."""
+"""Looks at an answer on its way out: nothing of what a rule blocks or redacts is sent."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from edge.assembly import MessagesEvent
-from edge.guardrails.input import Finding, texts_of
+from edge.guardrails.answer_texts import AnswerTexts, Piece, choice_number
+from edge.guardrails.channel import HELD_CHARACTERS, PIECE_CHARACTERS, Channel
+from edge.guardrails.input import Finding, with_changes
 from edge.guardrails.policy import Action, RuleInForce
 
-# The longest match that is found before any of it is sent, in characters of a choice.
-HELD_CHARACTERS = 256
-# Looked at in pieces of this size: each look takes a tenth of a millisecond.
-_PIECE_CHARACTERS = 128
+Json = dict[str, Any]
+
 # What waits may be longer where choices take turns, and no longer than this for each.
 _MOST_HELD_CHARACTERS = 4096
-_MOST_CHOICES, _MOST_CALLS = 128, 1000
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
-_EVENT_TEXTS = ("text", "thinking", "partial_json")
-_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
-_HALF_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+# What engines say of a choice beside its delta. All else may spell out what was redacted, as `logprobs` do.
+_HARMLESS_FIELDS = frozenset(
+    {"index", "delta", "logprobs", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop"}
+)
 
 
 class ContentStopped(Exception):
@@ -46,39 +43,46 @@ class Checked:
         return [finding for finding in self.findings.values() if finding.action is not Action.OBSERVE]
 
 
-@dataclass(slots=True)
-class _Channel:
-    """One text of an answer: the words of a choice, its thoughts, the arguments of a call."""
+class _Slot(NamedTuple):
+    """Where a piece of a text stands, in its chunk and in its channel."""
 
-    is_json: bool
-    fresh: list[str] = field(default_factory=list)
-    """Not looked at yet."""
-    seen: bytes = b""
-    """The end of what was looked at."""
-    before: int = 0
-    """The bytes before `seen`."""
-    escape: str = ""
-    """The beginning of an escape sequence, whose rest is to come."""
-    told: dict[str, int] = field(default_factory=dict)
-    """Where the last match of each rule ended."""
+    piece: Piece
+    channel: Channel
+    start: int
 
 
 @dataclass(slots=True)
 class _Choice:
     written: int = 0
     looked_at: int = 0
-    channels: dict[object, _Channel] = field(default_factory=dict)
+    channels: dict[object, Channel] = field(default_factory=dict)
+    has_changed_thoughts: bool = False
+
+
+class _Waiting(NamedTuple):
+    """A chunk that waits."""
+
+    chunk: str | bytes
+    marks: list[tuple[int, int]]
+    """How far it brings each of its choices."""
+    length: int
+    document: Any
+    slots: Sequence[_Slot]
 
 
 class OutputGuard:
-    """Made for one answer. Chunks wait until what may begin in them has been looked at to its end; none is changed."""
+    """Made for one answer. Chunks wait until what may begin in them has been looked at to its end.
+
+    None is changed but where something is redacted.
+    """
 
     def __init__(self, rules: Sequence[RuleInForce], checked: Checked) -> None:
         """`checked` is kept up to date."""
         self._rules = rules
-        self._choices: dict[object, _Choice] = {}
-        # A chunk, and how far it brings each of its choices.
-        self._waiting: deque[tuple[str | bytes, list[tuple[object, int]], int]] = deque()
+        self._redacts = any(each.action is Action.REDACT for each in rules)
+        self._texts = AnswerTexts()
+        self._choices: dict[int, _Choice] = {}
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_characters = 0
         self._checked = checked
 
@@ -87,7 +91,7 @@ class OutputGuard:
         for chunk in chunks:
             self._add(chunk)
         for choice in self._choices.values():
-            if choice.written - choice.looked_at >= _PIECE_CHARACTERS:
+            if choice.written - choice.looked_at >= PIECE_CHARACTERS:
                 self._look(choice, is_end=False)
         return self._released()
 
@@ -95,68 +99,63 @@ class OutputGuard:
         """Return what has waited; ContentStopped when it must not go out."""
         for choice in self._choices.values():
             self._look(choice, is_end=True)
-        rest = [chunk for chunk, _, _ in self._waiting]
-        self._waiting.clear()
+        rest: list[str | bytes] = []
+        while self._waiting:
+            self._release(self._waiting.popleft(), rest)
         return rest
 
     def _add(self, chunk: str | bytes) -> None:
-        marks: dict[object, int] = {}
+        document, pieces = self._texts.read(chunk)
+        marks: dict[int, int] = {}
+        slots: list[_Slot] = []
         length = 0
-        for index, name, text, is_json in _texts(chunk):
-            choice = self._choices.get(index)
+        for piece in pieces:
+            choice = self._choices.get(piece.choice)
             if choice is None:
-                choice = self._choices[index] = _Choice()
-            channel = choice.channels.get(name)
+                choice = self._choices[piece.choice] = _Choice()
+            channel = choice.channels.get(piece.channel)
             if channel is None:
-                channel = choice.channels[name] = _Channel(is_json)
-            channel.fresh.append(text)
+                channel = choice.channels[piece.channel] = Channel(is_json=piece.is_json, redacts=self._redacts)
+            if self._redacts:
+                slots.append(_Slot(piece, channel, channel.written))
+            text = piece.text + piece.after if piece.after else piece.text
+            channel.add(text)
             choice.written += len(text)
             length += len(text)
-            marks[index] = choice.written
-        self._waiting.append((chunk, list(marks.items()), length))
+            marks[piece.choice] = choice.written
+        self._waiting.append(_Waiting(chunk, list(marks.items()), length, document if self._redacts else None, slots))
         self._waiting_characters += length
 
     def _released(self) -> list[str | bytes]:
         released: list[str | bytes] = []
         most = _MOST_HELD_CHARACTERS * max(len(self._choices), 1)
         while self._waiting:
-            chunk, marks, length = self._waiting[0]
-            if any(self._choices[index].looked_at < position + HELD_CHARACTERS for index, position in marks):
+            first = self._waiting[0]
+            if any(self._choices[index].looked_at < position + HELD_CHARACTERS for index, position in first.marks):
                 if self._waiting_characters <= most:
                     break
-                for index, _ in marks:
+                for index, _ in first.marks:
                     self._look(self._choices[index], is_end=False)
+            for slot in first.slots:
+                opened = slot.channel.open_from
+                if opened is not None and opened < slot.start + len(slot.piece.text):
+                    self._look_at(slot.channel, is_end=True)  # it has waited long enough for the match to go on
             self._waiting.popleft()
-            self._waiting_characters -= length
-            released.append(chunk)
+            self._waiting_characters -= first.length
+            self._release(first, released)
         return released
 
     def _look(self, choice: _Choice, *, is_end: bool) -> None:
         for channel in choice.channels.values():
-            if channel.fresh or is_end:
+            if channel.has_fresh or is_end:
                 self._look_at(channel, is_end=is_end)
         self._checked.characters += choice.written - choice.looked_at
         choice.looked_at = choice.written
 
-    def _look_at(self, channel: _Channel, *, is_end: bool) -> None:
-        text = "".join(channel.fresh)
-        channel.fresh.clear()
-        if channel.is_json:
-            text = channel.escape + text
-            half = _HALF_ESCAPE.search(text, max(len(text) - 6, 0))
-            channel.escape = half.group() if half is not None and not is_end else ""
-            text = _unescaped(text[: len(text) - len(channel.escape)])
-        window = channel.seen + text.encode(errors="replace")
-        for each in self._rules:
-            for span in each.rule.find(window):
-                # What reaches to the end may go on, and then be something else.
-                is_open = span.end == len(window) and span.end - span.start < HELD_CHARACTERS and not is_end
-                if not is_open and channel.before + span.end > channel.told.get(each.rule.name, 0):
-                    channel.told[each.rule.name] = channel.before + span.end
-                    self._note(each, span.score)
-        kept = window[-HELD_CHARACTERS - _PIECE_CHARACTERS :]
-        channel.before += len(window) - len(kept)
-        channel.seen = kept
+    def _look_at(self, channel: Channel, *, is_end: bool) -> None:
+        for each, score in channel.look(self._rules, is_end=is_end):
+            self._note(each, score)
+        self._checked.is_stopped |= channel.is_endless
         if self._checked.is_stopped:
             self._waiting.clear()
             raise ContentStopped
@@ -167,65 +166,70 @@ class OutputGuard:
         self._checked.findings[each.rule.name] = Finding(each.rule.name, each.rule.version, each.action, count, best)
         self._checked.is_stopped |= each.action is Action.BLOCK
 
+    def _release(self, waiting: _Waiting, into: list[str | bytes]) -> None:
+        """Let a chunk out, without what is redacted."""
+        if not self._redacts:
+            into.append(waiting.chunk)
+            return
+        if isinstance(waiting.chunk, str):
+            (slot,) = waiting.slots
+            text = slot.channel.rewritten(slot.start, waiting.chunk)
+            if text or not waiting.chunk:
+                into.append(text)
+            return
+        document, is_changed = waiting.document, self._redact(waiting.slots)
+        if isinstance(waiting.chunk, MessagesEvent):
+            if not isinstance(document, dict) or self._may_go(document, is_changed=is_changed):
+                into.append(MessagesEvent(orjson.dumps(document)) if is_changed else waiting.chunk)
+            return
+        for choice in document if isinstance(document, list) else ():
+            is_changed |= isinstance(choice, dict) and self._strip(choice)
+        into.append(orjson.dumps(document) if is_changed else waiting.chunk)
 
-def _unescaped(text: str) -> str:
-    """Return JSON's inside of a text as the program reads it that is called with it."""
-    if "\\" not in text:
-        return text
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _ESCAPED.get(found[2], found[2]), text)
+    def _redact(self, slots: Sequence[_Slot]) -> bool:
+        """Change the texts of a chunk; tell whether there was something to change."""
+        is_changed = False
+        below: dict[tuple[int, str], tuple[Json, dict[str, str]]] = {}
+        for piece, channel, start in slots:
+            text = channel.rewritten(start, piece.text)
+            if text == piece.text:
+                continue
+            is_changed = True
+            self._choices[piece.choice].has_changed_thoughts |= piece.is_thought
+            if piece.is_below:
+                below.setdefault((id(piece.holder), piece.key), (piece.holder, {}))[1][piece.text] = text
+            else:
+                piece.holder[piece.key] = text
+        for (_, key), (holder, changes) in below.items():
+            holder[key] = with_changes(holder[key], changes)
+        return is_changed
 
+    def _may_go(self, event: Json, *, is_changed: bool) -> bool:
+        """Take the signature from a thought that was changed: it is the thought's no more. False: nothing is left."""
+        choice = self._choices.setdefault(0, _Choice())
+        block, delta = event.get("content_block"), event.get("delta")
+        if isinstance(block, dict):
+            choice.has_changed_thoughts = is_changed
+            if is_changed and "signature" in block:
+                block["signature"] = ""
+        return not (choice.has_changed_thoughts and isinstance(delta, dict) and "signature" in delta)
 
-def _texts(chunk: str | bytes) -> Iterator[tuple[object, object, str, bool]]:
-    """Return the texts of a chunk: its choice, which text of the choice, a piece of it, whether that is JSON's."""
-    if isinstance(chunk, str):
-        yield 0, "content", chunk, False
-    elif isinstance(chunk, MessagesEvent):
-        event = orjson.loads(bytes(chunk))
-        if isinstance(event, dict):
-            yield from _event_texts(event)
-    else:
-        choices = orjson.loads(chunk)
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and isinstance(choice.get("delta"), dict):
-                yield from _delta_texts(_number(choice.get("index"), _MOST_CHOICES), choice["delta"])
-
-
-def _delta_texts(index: object, delta: dict[str, Any]) -> Iterator[tuple[object, object, str, bool]]:
-    for name, value in delta.items():
-        if name in _TEXTS and isinstance(value, str):
-            yield index, name, value, False
-        elif name == "tool_calls" and isinstance(value, list):
-            for fragment in value:
-                yield from _call_texts(index, fragment)
-        elif name == "function_call" and isinstance(value, dict):
-            yield index, name, str(value.get("arguments") or ""), True
-        elif name not in {"role", "content"} and value:
-            for text in texts_of(value):
-                yield index, name, text, False
-
-
-def _number(value: Any, most: int) -> int:
-    """Return an index; what cannot be one is the first's: the answer ends with an error where it is put together."""
-    return value if isinstance(value, int) and 0 <= value < most else 0
-
-
-def _call_texts(index: object, fragment: Any) -> Iterator[tuple[object, object, str, bool]]:
-    if not isinstance(fragment, dict):
-        return
-    number = _number(fragment.get("index"), _MOST_CALLS)
-    for part, name in (("function", "arguments"), ("custom", "input")):
-        inside = fragment.get(part)
-        if isinstance(inside, dict) and isinstance(inside.get(name), str):
-            yield index, (part, number), inside[name], part == "function"
-
-
-def _event_texts(event: dict[str, Any]) -> Iterator[tuple[object, object, str, bool]]:
-    delta = event.get("delta")
-    if not isinstance(delta, dict):
-        if event.get("type") == "content_block_start":
-            for text in texts_of(event.get("content_block")):
-                yield 0, "block", f"{text}\n", False
-        return
-    for name in _EVENT_TEXTS:
-        if isinstance(delta.get(name), str):
-            yield 0, name, delta[name], name == "partial_json"
+    def _strip(self, choice: Json) -> bool:
+        """Take away what spells out in another way what was redacted; tell whether there was something."""
+        is_changed = choice.get("logprobs") is not None
+        if is_changed:
+            choice["logprobs"] = None
+        for name in choice.keys() - _HARMLESS_FIELDS:
+            del choice[name]
+            is_changed = True
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return is_changed
+        is_changed |= delta.pop("token_ids", None) is not None
+        audio, details = delta.get("audio"), delta.get("reasoning_details")
+        is_changed |= isinstance(audio, dict) and audio.pop("data", None) is not None
+        known = self._choices.get(choice_number(choice))
+        if isinstance(details, list) and known is not None and known.has_changed_thoughts:
+            for each in details:
+                is_changed |= isinstance(each, dict) and each.pop("signature", None) is not None
+        return is_changed

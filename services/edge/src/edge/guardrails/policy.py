@@ -208,5 +208,5 @@ def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rul
             kind = rules[name].kind if name in rules else name
             if kind not in kinds:
                 raise PolicyError(f"{where}{side}.{name}: no such rule; the kinds are {', '.join(kinds)}")
-            if action is Action.REDACT and (kind in {"injection", "classifier"} or side == "output"):
+            if action is Action.REDACT and kind in {"injection", "classifier"}:
                 raise PolicyError(f"{where}{side}.{name}: this cannot be redacted; choose block, flag or observe")

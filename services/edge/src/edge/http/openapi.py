@@ -62,6 +62,15 @@ def contract_route(contract: Contract) -> Json:
             "description": "RFC 9211: `edge; hit`, `edge; fwd=miss`, `edge; fwd=bypass`.",
             "schema": {"type": "string"},
         },
+        "x-guardrails": {
+            "description": "What the guardrails found in the request: `email;action=redact, jwt;action=flag`.",
+            "schema": {"type": "string"},
+        },
+        "x-guardrails-output": {
+            "description": "To which character an answer in one piece was looked at, and what was found: "
+            "`checked=1204, email;action=redact`. Streams have it as a comment before their end.",
+            "schema": {"type": "string"},
+        },
         "server-timing": {"description": "Milliseconds spent in each step.", "schema": {"type": "string"}},
     }
     schema = {"$ref": _REF.format(model=documentation.body.__name__)}

@@ -15,7 +15,11 @@ _DONE: dict[str, Any] = {
     "cost_usd": "0.000000000",
     "attempts": [ATTEMPT],
     "cache": {"status": "miss", "bypass_reason": None, "stored": True, "saved_cost_usd": None},
-    "guardrails": None,
+    "guardrails": {
+        "policy": "2026-11-29",
+        "input": [{"rule": "email", "version": 1, "action": "redact", "count": 1}],
+        "output": {"rules": ["email", "phone"], "checked_characters": 31, "stopped": False, "found": []},
+    },
     "economy": None,
 }
 EVENTS = ("start", "delta", "continued", "tool_call", "done", "error")
