@@ -26,6 +26,7 @@ from edge.guard.keys import add_key
 from kit.load.provider import Provider, Seen
 from kit.load.questions import routes_file
 from kit.load.records import LedgerRequest, read_entries
+from spillway_local import processes
 from spillway_local.home import Home, lock_home
 from spillway_local.local_system import STOP_ORDER, LocalSystem
 from spillway_local.ports import free_port
@@ -38,6 +39,7 @@ UNSETTLED_AFTER_SECONDS = 20.0
 PARTS = ("edge", "llm-router", "cost-ledger", "valkey", "postgres")
 STREAM = "spillway:cost-events"
 _PRICE_BOOK = Path(__file__).with_name("price_book.yaml")
+_START_SECONDS = 60.0
 _MAX_RESTARTS, _RESTART_PAUSE_SECONDS = 10, 1.0
 _SETTINGS = {
     "EDGE_REQUEST_TIMEOUT_SECONDS": str(REQUEST_SECONDS),
@@ -152,6 +154,24 @@ class Victim:
     def environment_of(self, name: str) -> Mapping[str, str]:
         """Return the settings of a part."""
         return self._child(name).program.environment
+
+    @asynccontextmanager
+    async def second_edge(self) -> AsyncIterator[str]:
+        """Run one more edge beside the first, with a spool of its own; yield its address."""
+        port, log = free_port(), self._home.logs / "second-edge.log"
+        own = {
+            "EDGE_PORT": str(port),
+            "EDGE_METRICS_PORT": str(free_port()),
+            "EDGE_SPOOL_FILE": str(self._home.logs.parent / "second-spool.sqlite"),
+        }
+        environment = {**self.environment_of("edge"), **own}
+        process = processes.start([sys.executable, "-m", "edge"], log, environment=environment)
+        try:
+            is_started = lambda: '"started"' in log.read_text()  # noqa: E731
+            await asyncio.to_thread(processes.wait_until_ready, process, is_started, log, _START_SECONDS)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            await asyncio.to_thread(processes.stop, process, signal.SIGTERM, _START_SECONDS)
 
     @property
     def spool_file(self) -> Path:
