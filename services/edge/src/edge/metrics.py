@@ -144,6 +144,13 @@ class Metrics(MetricTable):
         "action",
         "side",
     )
+    guardrail_webhook_failures = counter(
+        "edge_guardrail_webhook_failures_total",
+        "Requests about which a webhook of the guardrails said nothing, by what became of them.",
+        "rule",
+        "reason",
+        "request",
+    )
     guardrails_stale = gauge(
         "edge_guardrails_stale", "1 while the guardrail policy on disk is refused and an older one is in force."
     )

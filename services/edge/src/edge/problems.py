@@ -58,6 +58,7 @@ KINDS: Mapping[str, Kind] = {
     # failures of the gateway
     "internal_error": Kind(500, "server_error", True, _FAILED),
     "router_unavailable": Kind(503, "server_error", True, _FAILED),
+    "guardrail_unavailable": Kind(503, "server_error", True, _REJECTED),
     "overloaded": Kind(503, "server_error", True, _REJECTED),
     "keys_unavailable": Kind(503, "server_error", True, _REJECTED),
     "ledger_unavailable": Kind(503, "server_error", True, _FAILED),
@@ -77,6 +78,7 @@ EMBEDDING_ERRORS = (
         "target_model_not_found",
         "router_unavailable",
         "keys_unavailable",
+        "guardrail_unavailable",
         "overloaded",
         "spend_unrecordable",
         "deadline_exceeded",

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from edge.guard.turns import Turns, TurnsTaken
 from edge.problems import Problem
@@ -44,6 +44,13 @@ class Place:
         except TurnsTaken as error:
             raise _overloaded(_TOO_MANY) from error
         self._since = asyncio.get_running_loop().time()
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[None]:
+        """Let another request have the turn while this one waits for somebody else; Problem (503) as `begin`."""
+        self.has_begun()
+        yield
+        await self.begin(time.monotonic())
 
     def has_begun(self) -> None:
         """Let the next request begin."""

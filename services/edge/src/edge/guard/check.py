@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +22,8 @@ class Asked:
     cache: ResponseCache
     """Which keeps answers of this kind."""
     policy: CachePolicy
+    outside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """For a block that waits for somebody else: meanwhile another request has the turn to begin of this one."""
 
 
 class Check(Protocol):

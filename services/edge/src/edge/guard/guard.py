@@ -101,4 +101,4 @@ class Guard:
     async def _inspect(self, asked: Asked) -> Inspected:
         if self._guardrails is None:
             return Inspected(asked.content)
-        return await self._guardrails.inspect(asked.facts, asked.content)
+        return await self._guardrails.inspect(asked.facts, asked.content, asked.outside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from edge.conversation import Content
 from edge.facts import RequestFacts
 from edge.guardrails.input import Inspected, inspect, size_of
 from edge.guardrails.policy import Action, Policy, RuleSet
+from edge.guardrails.webhooks import Webhooks
 from edge.metrics import Metrics
 from edge.problems import Problem
 
@@ -39,17 +41,31 @@ class Guardrails:
         self._watch = watch
         self._elsewhere = elsewhere
         self._metrics = metrics
+        self._webhooks = Webhooks(metrics)
 
-    async def inspect(self, facts: RequestFacts, content: Content) -> Inspected:
-        """Return the request as it may go on; Problem (400) when a rule that blocks has found something."""
+    async def inspect(
+        self,
+        facts: RequestFacts,
+        content: Content,
+        outside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> Inspected:
+        """Return the request as it may go on; Problem (400) when a rule that blocks has found something.
+
+        Problem (503) when one did not answer without which the request may not go on. `outside` is for a block that
+        waits for somebody else.
+        """
         rules = self._watch.policy.for_request(facts.identity, facts.requested_model)
         if rules is None:
             return Inspected(content)
-        if not rules.rules:
-            return Inspected(content, rules.policy, output=rules.output)
-        inspected = (
-            inspect(content, rules) if size_of(content) <= _LONG_BYTES else await self._elsewhere(content, rules)
-        )
+        inspected = Inspected(content, rules.policy)
+        if rules.rules:
+            own = replace(rules, output=(), webhooks=())
+            is_long = size_of(content) > _LONG_BYTES
+            inspected = await self._elsewhere(content, own) if is_long else inspect(content, own)
+        if rules.webhooks and not any(finding.action is Action.BLOCK for finding in inspected.findings):
+            async with outside():
+                told = await self._webhooks.ask(rules.webhooks, facts, inspected.content)
+            inspected = replace(inspected, findings=[*inspected.findings, *told])
         if inspected.findings:
             self._tell(facts, inspected)
         return replace(inspected, output=rules.output)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import re2
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from edge.guardrails import commands, injection, pii, secrets
 from edge.guardrails.classifier import DEFAULT_THRESHOLD, ClassifierRule
-from edge.guardrails.detector import PatternError, PatternRule, Rule, compiled_pattern, whole_words
+from edge.guardrails.detector import Kind, PatternError, PatternRule, Rule, compiled_pattern, whole_words
 from edge.identity import Identity
 
 _MAX_FILE_BYTES = 256 * 1024
 _MAX_CUSTOM_RULES = 200
+_MAX_WEBHOOKS = 10
+_SECRET = re.compile(r"[!-~]{1,4096}")
 _BUILT_IN: Mapping[str, Rule] = {
     rule.name: rule for rule in (*pii.RULES, *secrets.RULES, *injection.RULES, ClassifierRule(), *commands.RULES)
 }
 _KINDS = {
-    "input": ("pii", "secrets", "injection", "classifier", "custom"),
+    "input": ("pii", "secrets", "injection", "classifier", "custom", "webhook"),
     "output": ("pii", "secrets", "commands", "custom"),
 }
 _ALL_KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
@@ -52,6 +56,41 @@ class RuleInForce:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """A rule that is asked over HTTP; see `webhooks.py`."""
+
+    name: str
+    url: str
+    timeout_seconds: float
+    is_closed: bool
+    """Whether a request that it blocks is refused when it does not answer."""
+    secret_file: str | None = None
+    version: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """With which others it is switched on and off."""
+        return "webhook"
+
+    def secret(self) -> str | None:
+        """Return what it shall be shown, as it is now in the file; OSError or ValueError when that has none."""
+        if self.secret_file is None:
+            return None
+        secret = Path(self.secret_file).read_text(encoding="ascii").strip()
+        if _SECRET.fullmatch(secret) is None:
+            raise ValueError("not one line of printable characters")
+        return secret
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookInForce:
+    """A webhook, and what is done about what it finds."""
+
+    webhook: Webhook
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
     """The rules for the requests of one tenant, tier and model."""
 
@@ -61,6 +100,8 @@ class RuleSet:
     """For what is asked."""
     output: Sequence[RuleInForce] = ()
     """For the answer."""
+    webhooks: Sequence[WebhookInForce] = ()
+    """Asked about what is asked, once the rules have let it pass."""
 
 
 def _off(value: object) -> object:
@@ -86,6 +127,25 @@ class _CustomRule(_Model):
     version: Annotated[int, Field(ge=1)] = 1
 
 
+class _Webhook(_Model):
+    name: _Name
+    url: Annotated[str, StringConstraints(max_length=2000)]
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
+    on_failure: Literal["open", "closed"]
+    secret_file: str | None = None
+    version: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("url")
+    @classmethod
+    def _is_usable(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+            raise ValueError("an address of http or https, without a user in it")
+        if not url.isascii() or any(character <= " " for character in url) or parts.port == 0:
+            raise ValueError("the address has characters that no address has")
+        return url
+
+
 class _Override(_Model):
     tenant: _Text | None = None
     tier: _Text | None = None
@@ -105,6 +165,7 @@ class _File(_Model):
     output: _Actions = {}
     classifier_threshold: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_THRESHOLD
     custom: Annotated[list[_CustomRule], Field(max_length=_MAX_CUSTOM_RULES)] = []
+    webhooks: Annotated[list[_Webhook], Field(max_length=_MAX_WEBHOOKS)] = []
     overrides: Annotated[list[_Override], Field(max_length=1000)] = []
 
 
@@ -113,7 +174,7 @@ class Policy:
     """A policy that was read and found valid."""
 
     _file: _File
-    _rules: Mapping[str, Rule]
+    _rules: Mapping[str, Rule | Webhook]
     _by_overrides: dict[tuple[int, ...], RuleSet | None] = field(default_factory=dict)
 
     @property
@@ -133,9 +194,12 @@ class Policy:
         overrides = [self._file.overrides[number] for number in applying]
         asked = self._in_force(self._file.input, [each.input for each in overrides])
         answered = self._in_force(self._file.output, [each.output for each in overrides])
-        return RuleSet(self._file.version, asked, answered) if asked or answered else None
+        if not asked and not answered:
+            return None
+        webhooks = [WebhookInForce(rule, action) for rule, action in asked if isinstance(rule, Webhook)]
+        return RuleSet(self._file.version, _patterns(asked), _patterns(answered), webhooks)
 
-    def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[RuleInForce]:
+    def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[tuple[Rule | Webhook, Action]]:
         """Put together what holds: a later override goes before an earlier one, a rule before its kind."""
         actions = dict(given)
         for override in overrides:
@@ -144,10 +208,15 @@ class Policy:
                     actions.pop(rule.name, None)
             actions |= override
         return [
-            RuleInForce(rule, action)
+            (rule, action)
             for rule in self._rules.values()
             if (action := actions.get(rule.name, actions.get(rule.kind, Action.OFF))) is not Action.OFF
         ]
+
+
+def _patterns(rules: Sequence[tuple[Rule | Webhook, Action]]) -> list[RuleInForce]:
+    """Return the rules that need nobody else."""
+    return [RuleInForce(rule, action) for rule, action in rules if not isinstance(rule, Webhook)]
 
 
 NO_POLICY = Policy(_File(version="none"), {})
@@ -169,7 +238,8 @@ def parse_policy(path: Path, content: bytes) -> Policy:
         where = ".".join(map(str, fault["loc"])) or "the file"
         raise PolicyError(f"{path}: {where}: {fault['msg']}") from error
     classifier = ClassifierRule(file.classifier_threshold)
-    rules = {**_BUILT_IN, classifier.name: classifier, **_custom_rules(path, file.custom)}
+    patterns = {**_BUILT_IN, classifier.name: classifier, **_custom_rules(path, file.custom)}
+    rules: Mapping[str, Rule | Webhook] = {**patterns, **_webhooks(path, file.webhooks, patterns)}
     _check_actions(f"{path}: ", file, rules)
     for number, override in enumerate(file.overrides):
         _check_actions(f"{path}: overrides.{number}.", override, rules)
@@ -201,12 +271,28 @@ def _custom_rules(path: Path, rules: Sequence[_CustomRule]) -> dict[str, Rule]:
     return custom
 
 
-def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rule]) -> None:
+def _webhooks(path: Path, webhooks: Sequence[_Webhook], taken: Mapping[str, Rule]) -> dict[str, Webhook]:
+    found: dict[str, Webhook] = {}
+    for number, each in enumerate(webhooks):
+        where = f"{path}: webhooks.{number}"
+        if each.name in taken or each.name in _ALL_KINDS or each.name in found:
+            raise PolicyError(f"{where}.name: {each.name!r} is taken")
+        is_closed = each.on_failure == "closed"
+        webhook = Webhook(each.name, each.url, each.timeout_seconds, is_closed, each.secret_file, each.version)
+        try:
+            webhook.secret()
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"{where}.secret_file: {type(error).__name__}: no secret can be read there") from error
+        found[each.name] = webhook
+    return found
+
+
+def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rule | Webhook]) -> None:
     for side, actions in (("input", given.input), ("output", given.output)):
         kinds = _KINDS[side]
         for name, action in actions.items():
             kind = rules[name].kind if name in rules else name
             if kind not in kinds:
                 raise PolicyError(f"{where}{side}.{name}: no such rule; the kinds are {', '.join(kinds)}")
-            if action is Action.REDACT and kind in {"injection", "classifier"}:
+            if action is Action.REDACT and kind in {"injection", "classifier", "webhook"}:
                 raise PolicyError(f"{where}{side}.{name}: this cannot be redacted; choose block, flag or observe")

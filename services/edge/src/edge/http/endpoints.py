@@ -119,7 +119,7 @@ class ContractEndpoint:
     ) -> Response:
         contract = self._contract
         await place.begin(request.state.accepted)
-        verdict = await self._guard.admit(self._asked(request, identity, content, policy), request.state.steps)
+        verdict = await self._guard.admit(self._asked(request, identity, content, policy, place), request.state.steps)
         if isinstance(verdict, Rejected):
             self._exchanges.metrics.refusals.labels(verdict.problem.code).inc()
             return self._refusal(request, verdict.problem, verdict.headers)
@@ -144,7 +144,9 @@ class ContractEndpoint:
             return StreamResponse(exchange, contract, {**headers, "server-timing": steps.header()}, times, ends)
         return WholeResponse(exchange, contract, headers, times.client_gone_grace_seconds, steps)
 
-    def _asked(self, request: Request, identity: Identity, content: Content, policy: CachePolicy) -> Asked:
+    def _asked(
+        self, request: Request, identity: Identity, content: Content, policy: CachePolicy, place: Place
+    ) -> Asked:
         facts = RequestFacts(
             request_id=request.state.request_id,
             identity=identity,
@@ -154,7 +156,7 @@ class ContractEndpoint:
             accepted=request.state.accepted,
             client_request_id=request.state.client_request_id,
         )
-        return Asked(facts, content, self._cache, policy)
+        return Asked(facts, content, self._cache, policy, place.outside)
 
     def _refusal(self, request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
         log.info("request_rejected", reason=problem.code, param=logged_param(problem.param, self._contract))

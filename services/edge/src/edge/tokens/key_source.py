@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from edge.fetch import FetchFailed, fetch
 from edge.metrics import Metrics
-from edge.tokens.fetch import FetchFailed, fetch
 from edge.tokens.issuers import Issuer
 from edge.tokens.key_set import KeySet, KeySetUnusable, read_key_set, secret_key_set
 
