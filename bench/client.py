@@ -20,11 +20,12 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+_RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _MAX_ANSWER_SECONDS = 180.0
 _REFUSALS = (429, 503)
-# A client that is turned away asks again after a while, but not for ever.
-_MAX_TRIES_IN_VAIN, _PAUSE_SECONDS = 40, 0.25
+# A client that is turned away asks again when it was told to, but not for ever.
+_MAX_TRIES_IN_VAIN, _PAUSE_SECONDS = 40, 1.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class Exchange(asyncio.Protocol):
         self._length: int | None = None
         self.arrivals: list[float] = []
         self.ended_at = 0.0
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """When to ask again."""
+        found = _RETRY_AFTER.search(self._head)
+        return float(found[1]) if found else _PAUSE_SECONDS
 
     @property
     def is_open(self) -> bool:
@@ -203,7 +210,9 @@ class Crowd:
                     return
             if answers and time.perf_counter() >= until:
                 return
-            await asyncio.sleep(_PAUSE_SECONDS)
+            # Not all at the same moment again.
+            spread = 0.75 + 0.5 * place / len(self._connections)
+            await asyncio.sleep(self._connections[place].retry_after_seconds * spread)
 
     async def _connected(self, place: int) -> Exchange:
         connection = self._connections[place]

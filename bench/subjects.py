@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from spillway_local.ports import LOOPBACK, free_port
 ROOT = Path(__file__).parents[1]
 DIRECT, SPILLWAY, LITELLM, ENVOY = "direct", "spillway", "litellm", "envoy"
 SUBJECTS = (DIRECT, ENVOY, SPILLWAY, LITELLM)
-_START_SECONDS, _STOP_SECONDS = 180.0, 180.0
+_PRODUCT = ("services", "libs", "proto", "local/src", "locks", ":!locks/bench-*")
+_START_SECONDS, _GRACE_SECONDS, _STOP_SECONDS = 180.0, 15.0, 60.0
 # One key and one address have all 500 streams, and the next question of a client may come before its last is over.
 _SPILLWAY_SETTINGS = {"EDGE_MAX_CONCURRENT_REQUESTS_PER_KEY": "1000", "EDGE_MAX_CONNECTIONS_PER_ADDRESS": "4096"}
 _LITELLM_SETTINGS = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True"}
@@ -216,6 +217,10 @@ def _running(
         processes.wait_until_ready(process, is_ready, log, _START_SECONDS)
         yield process.pid
     finally:
+        # What still runs when a run is stopped need not come to its end: asked twice, it is killed.
+        process.send_signal(stop_by)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
         processes.stop(process, stop_by, _STOP_SECONDS)
 
 
@@ -227,6 +232,12 @@ def _answers(url: str) -> bool:
 
 
 def _revision(checkout: Path) -> str:
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """Return the last commit that changed what is measured, `+` when there are changes that are in none."""
+    git = ("git", "-C", str(checkout))
+    found = subprocess.run(
+        [*git, "log", "-1", "--format=%h", "--", *_PRODUCT], capture_output=True, text=True, check=False
+    )
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", *_PRODUCT], capture_output=True, text=True, check=False
+    )
+    return (found.stdout.strip() or "unknown") + ("+" if changed.stdout.strip() else "")

@@ -2,6 +2,9 @@
 
 The run consists of rounds: all clients send questions and stop, then the records are compared while the system is
 idle. The last line is the verdict: `soak: N streams, hung 0, dishonest 0, unrecorded 0, rss +N%, sockets +N`.
+
+`make load` is the same with a hundred clients, for five minutes. It also counts what the load consisted of, and fails
+when one of the kinds is missing; its lines begin with `load:`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 
 from kit.load.clients import LoadClient
 from kit.load.provider import Seen
-from kit.load.reading import Transcript, read
+from kit.load.reading import Reading, Transcript, read
 from kit.load.records import LedgerRequest
 
 from .growth import Sample, max_additional_sockets, max_memory_growth, memory_growth
@@ -27,7 +30,8 @@ from .judge import budget_faults, faults_of
 from .records import faults_of_records
 from .system import System, running_system
 
-CLIENTS = 50
+CLIENTS, LOAD_CLIENTS = 50, 100
+KINDS = ("hits", "misses", "faults", "tools", "cancels")
 _ROUNDS, _MAX_ROUND_SECONDS = 4, 60.0
 _PROGRESS_SECONDS = 10.0
 _QUIET_WITHIN_SECONDS = 45.0
@@ -38,6 +42,7 @@ _MAX_REPORTED = 40
 class Findings:
     """The findings so far."""
 
+    name: str = "soak"
     streams: int = 0
     hung: int = 0
     dishonest: int = 0
@@ -48,12 +53,20 @@ class Findings:
     ends: Counter[str] = field(default_factory=Counter)
     """How the responses ended, to see whether the run covered what it should."""
     reported: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How often each of KINDS occurred."""
+    attempts_seen: int = 0
+    """By the provider."""
+    attempts_recorded: int = 0
+    """In the ledger, where each question has those that the provider saw."""
+    attempts_maybe_unseen: int = 0
+    """Of these: ended without a response, so that the provider may not have read them."""
 
     def report(self, kind: str, tag: str, fault: str) -> None:
         """Print a fault, up to a maximum number."""
         self.reported += 1
         if self.reported <= _MAX_REPORTED:
-            say(f"soak: {kind}: {tag}: {fault}")
+            say(f"{self.name}: {kind}: {tag}: {fault}")
 
     @property
     def additional_sockets(self) -> int:
@@ -65,9 +78,24 @@ class Findings:
         """The last line."""
         growth = f"rss {memory_growth(self.memory):+.0%}, sockets {self.additional_sockets:+d}"
         return (
-            f"soak: {self.streams} streams, hung {self.hung}, dishonest {self.dishonest},"
+            f"{self.name}: {self.streams} streams, hung {self.hung}, dishonest {self.dishonest},"
             f" unrecorded {self.unrecorded}, {growth}"
         )
+
+    @property
+    def mixture(self) -> str:
+        """What the load consisted of, and both sides' count of attempts."""
+        kinds = ", ".join(f"{self.kinds[kind]} {kind}" for kind in KINDS)
+        unseen = f"{self.attempts_maybe_unseen} of them perhaps unread by the provider"
+        return (
+            f"{self.name}: {kinds}; attempts: the provider saw {self.attempts_seen},"
+            f" the ledger has {self.attempts_recorded}, {unseen}"
+        )
+
+    @property
+    def has_every_kind(self) -> bool:
+        """Whether each of KINDS occurred."""
+        return all(self.kinds[kind] for kind in KINDS)
 
     @property
     def is_good(self) -> bool:
@@ -86,13 +114,14 @@ def say(line: str) -> None:
 class Soak:
     """The rounds of one run."""
 
-    def __init__(self, system: System, seed: int, seconds: float) -> None:
+    def __init__(self, system: System, seed: int, seconds: float, clients: int, name: str) -> None:
+        self._clients = clients
         self._system = system
         self._rng = random.Random(seed)
         self._seconds = seconds
         self._started = time.monotonic()
         self._under_load = 0.0
-        self.findings = Findings()
+        self.findings = Findings(name)
 
     async def run(self) -> None:
         """Run all rounds."""
@@ -116,7 +145,7 @@ class Soak:
         end = time.monotonic() + seconds
         clients = [
             LoadClient(self._system.edge, f"r{number}c{index}", random.Random(self._rng.random()), transcripts.append)
-            for index in range(CLIENTS)
+            for index in range(self._clients)
         ]
         sampling = asyncio.create_task(self._sample())
         try:
@@ -140,8 +169,7 @@ class Soak:
             reading = read(transcript)
             ended = reading.error_code or reading.finish_reason or "no end"
             findings.ends[f"{transcript.end}: {ended}{' (continued)' if reading.continuations else ''}"] += 1
-            if transcript.is_hit:
-                findings.ends["hits"] += 1
+            findings.kinds.update(kinds_of(transcript, reading))
             if transcript.end == "hung":
                 findings.hung += 1
                 findings.report("hung", tag, f"no end after {transcript.seconds:.0f} s, {transcript.question}")
@@ -151,6 +179,10 @@ class Soak:
                 findings.dishonest += 1
                 attempts = ", ".join(f"{attempt.model} {attempt.finish}" for attempt in seen.get(tag, ()))
                 findings.report("dishonest", tag, f"{'; '.join(faults)}; {transcript.question}; saw {attempts}")
+        recorded = [attempt for request in ledger.values() for attempt in request.attempts]
+        findings.attempts_seen += sum(map(len, seen.values()))
+        findings.attempts_recorded += len(recorded)
+        findings.attempts_maybe_unseen += sum(attempt.may_be_unseen for attempt in recorded)
         for tag, fault in budget_faults(transcripts, seen).items():
             findings.dishonest += 1
             findings.report("dishonest", tag, fault)
@@ -198,32 +230,49 @@ class Soak:
             found = self.findings
             memory = found.memory[-1].memory_bytes / 2**20 if found.memory else 0
             say(
-                f"soak: {time.monotonic() - self._started:5.0f} s, {found.streams} streams judged, hung {found.hung},"
-                f" dishonest {found.dishonest}, unrecorded {found.unrecorded}, memory {memory:.0f} MB,"
-                f" sockets {self._system.sockets()}"
+                f"{found.name}: {time.monotonic() - self._started:5.0f} s, {found.streams} streams judged,"
+                f" hung {found.hung}, dishonest {found.dishonest}, unrecorded {found.unrecorded},"
+                f" memory {memory:.0f} MB, sockets {self._system.sockets()}"
             )
+
+
+def kinds_of(transcript: Transcript, reading: Reading) -> list[str]:
+    """Return which of KINDS a response is."""
+    is_miss = transcript.status == 200 and not transcript.is_hit
+    found = {
+        "hits": transcript.is_hit,
+        "misses": is_miss and reading.is_success,
+        "faults": bool(reading.error_code),
+        "tools": bool(reading.tool_arguments) or reading.finish_reason == "tool_calls",
+        "cancels": transcript.end == "left",
+    }
+    return [kind for kind, is_one in found.items() if is_one]
 
 
 def main() -> int:
     """Run; return 0 without findings. With findings, keep the folder with the logs."""
     parser = argparse.ArgumentParser(description=sys.modules[__name__].__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="duration of the load")
+    parser.add_argument("--load", action="store_true", help="`make load`: a hundred clients; every kind must occur")
     parser.add_argument("--seed", type=int, default=None, help="repeat the questions of a run, client by client")
     arguments = parser.parse_args()
     if arguments.seconds <= 0:
         parser.error("--seconds: above 0")
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     home = Path(tempfile.mkdtemp(prefix="spillway-soak-"))
-    say(f"soak: SEED={seed}, {CLIENTS} clients, {arguments.seconds:g} s; logs in {home}")
+    clients, name = (LOAD_CLIENTS, "load") if arguments.load else (CLIENTS, "soak")
+    say(f"{name}: SEED={seed}, {clients} clients, {arguments.seconds:g} s; logs in {home}")
     with running_system(home) as system:
-        soak = Soak(system, seed, arguments.seconds)
+        soak = Soak(system, seed, arguments.seconds, clients, name)
         asyncio.run(soak.run())
     findings = soak.findings
-    say("soak: " + ", ".join(f"{count} {end}" for end, count in findings.ends.most_common()))
+    say(f"{name}: " + ", ".join(f"{count} {end}" for end, count in findings.ends.most_common()))
+    say(findings.mixture)
     say(findings.verdict)
-    if findings.is_good:
+    is_good = findings.is_good and (findings.has_every_kind or not arguments.load)
+    if is_good:
         shutil.rmtree(home)
-    return 0 if findings.is_good else 1
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

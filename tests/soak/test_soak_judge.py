@@ -15,12 +15,13 @@ from fault_provider.plan import BEHAVIOURS as ALL_BEHAVIOURS
 from fault_provider.plan import parse_model
 from kit.load.provider import Seen
 from kit.load.questions import BEHAVIOURS, CHAT, COMPLETIONS, MESSAGES, PATHS, Question, make_question, routes_file
-from kit.load.reading import End, Transcript
+from kit.load.reading import End, Transcript, read
 from kit.load.records import LedgerAttempt, LedgerRequest
 
 from .growth import Sample, max_memory_growth, memory_growth
 from .judge import ATTEMPT_BUDGET, budget_faults, faults_of
 from .records import faults_of_records
+from .run import KINDS, Findings, kinds_of
 
 OK = Seen("ok?chunks=3&text=a&place=1", "openai", 200, "completed")
 OTHER = Seen("ok?chunks=3&text=b&place=2", "anthropic", 200, "completed")
@@ -273,6 +274,29 @@ def test_attempts_without_a_question_are_found() -> None:
 def test_a_request_that_never_arrived_may_be_missing() -> None:
     """Its client disconnected before the edge had read it."""
     assert {} == faults_of_records([replace(TRANSCRIPT, status=0, content=b"", end="left")], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("transcript", "kinds"),
+    [
+        (stream(CHAT, words(CHAT, "a"), success(CHAT), cache_status="edge; hit"), ["hits"]),
+        (stream(COMPLETIONS, words(COMPLETIONS, "a"), success(COMPLETIONS)), ["misses"]),
+        (stream(CHAT, failure(CHAT)), ["faults"]),
+        (stream(MESSAGES, success(MESSAGES, "tool_calls")), ["misses", "tools"]),
+        (stream(CHAT, words(CHAT, "a"), end="left"), ["cancels"]),
+        (whole(CHAT, {"error": {"code": "overloaded"}}, 503), ["faults"]),
+    ],
+    ids=["hit", "miss", "fault", "tool", "cancel", "refusal"],
+)
+def test_a_load_without_one_of_its_kinds_is_no_load(transcript: Transcript, kinds: list[str]) -> None:
+    """`make load` knows what each response is, and notices that the others are missing."""
+    findings = Findings("load")
+    findings.kinds.update(kinds_of(transcript, read(transcript)))
+
+    assert kinds == sorted(findings.kinds, key=KINDS.index)
+    assert not findings.has_every_kind
+    findings.kinds.update(KINDS)
+    assert findings.has_every_kind
 
 
 def samples(*megabytes: float, every: float = 1.0) -> list[Sample]:
