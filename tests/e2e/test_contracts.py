@@ -184,7 +184,14 @@ BAD: list[tuple[str, str, bytes, int, str, str]] = [
         "stream_options is only allowed with stream: true",
     ),
     ("huge body", "/chat", b'{"query": "' + b"x" * 5_000_000 + b'"}', 413, "body_too_large", "4194304 bytes"),
-    ("long prompt", "/chat", b'{"query": "' + b"x" * 500_000 + b'"}', 400, "prompt_too_long", "about 125000 tokens"),
+    (
+        "long prompt",
+        "/chat",
+        b'{"query": "' + b"x" * 500_000 + b'"}',
+        400,
+        "context_length_exceeded",
+        "prompt is too long: 125000 tokens > 100000 maximum",
+    ),
 ]
 
 

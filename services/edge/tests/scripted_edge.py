@@ -22,7 +22,7 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
-from edge.conversation import Conversation
+from edge.conversation import Conversation, Counts
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisStore
 from edge.events.spool import Spool
@@ -32,10 +32,11 @@ from edge.exchange.settlement import Settlement
 from edge.expectation import Expectation
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
+from edge.guard.check import Check
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.keys import add_key, load_keys
-from edge.guard.size import PromptLimit
+from edge.guard.size import CountsLimit, PromptLimit
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.policy_watch import PolicyWatch
 from edge.http.app import create_app
@@ -47,6 +48,7 @@ from edge.ledger.quotes import Quotes
 from edge.limits.check import Limits
 from edge.limits.leases import Leases
 from edge.limits.rules import Rules
+from edge.limits.sizes import Sizes
 from edge.metrics import Metrics
 from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
@@ -166,6 +168,8 @@ async def running_edge(
     rules: Rules | None = None,
     edges: int = 1,
     policy: str = "",
+    max_prompt_tokens: int = 1000,
+    counts: Counts = Counts(100, 20, 5),  # noqa: B008 - frozen
 ) -> AsyncIterator[Edge]:
     """Run the parts while the block runs; the answers are not priced.
 
@@ -191,7 +195,9 @@ async def running_edge(
         limits = [] if rules is None else [Limits(rules, leases, lambda: edges, expectation, metrics)]
         admission = Admission(store, emitter, [budgets, *limits], metrics)
         guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
-        guard = Guard(models, "default", [PromptLimit(1000)], admission, guardrails)
+        sizes = [] if rules is None else [Sizes(rules, BodyReaders(None, metrics).shorten, metrics)]
+        checks: list[Check] = [PromptLimit(max_prompt_tokens), CountsLimit(counts), *sizes]
+        guard = Guard(models, "default", checks, admission, guardrails, sizes)
         identify = Identify(load_keys(folder / "keys.yaml"))
         exchanges = ExchangeDependencies(
             router=router_client,

@@ -129,8 +129,8 @@ async def test_every_form_of_input_passes(edge: Edge, embedded: object) -> None:
         ({"dimensions": 0}, 400, "invalid_request", "dimensions"),
         ({"dimensions": "3"}, 400, "invalid_request", "dimensions"),
         ({"user": 5}, 400, "invalid_request", "user"),
-        ({"input": ["a", "x" * 4001]}, 400, "prompt_too_long", "input"),
-        ({"input": [1] * 1001}, 400, "prompt_too_long", "input"),
+        ({"input": ["a", "x" * 4001]}, 400, "context_length_exceeded", "input"),
+        ({"input": [1] * 1001}, 400, "context_length_exceeded", "input"),
     ],
 )
 async def test_a_wrong_request_is_refused_and_named(

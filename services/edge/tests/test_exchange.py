@@ -240,7 +240,7 @@ async def test_a_rejected_request_leaves_no_event(edge: Edge) -> None:
     ]
     codes = [(await visit.done()).json["error"]["code"] for visit in visits]
 
-    assert ["model_not_found", "prompt_too_long", "unknown_field", "invalid_request"] == codes
+    assert ["model_not_found", "context_length_exceeded", "unknown_field", "invalid_request"] == codes
     assert 0 == await edge.redis.xlen(COST_EVENTS)
     assert [] == edge.router.requests
 

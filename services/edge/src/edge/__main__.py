@@ -24,6 +24,7 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
+from edge.conversation import Counts
 from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.events.redis import RedisStore
 from edge.events.spool import Spool, SpoolInUse
@@ -33,13 +34,14 @@ from edge.exchange.settlement import Settlement
 from edge.expectation import Expectation
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
+from edge.guard.check import Check
 from edge.guard.follow_keys import FOLLOW_INTERVAL_SECONDS, KeyFollower
 from edge.guard.guard import Guard
 from edge.guard.identify import Identify
 from edge.guard.key_watch import KEYS_INTERVAL_SECONDS, KeyWatch
 from edge.guard.keys import KeysError
 from edge.guard.recorded_keys import RecordedKeys
-from edge.guard.size import PromptLimit
+from edge.guard.size import CountsLimit, PromptLimit
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.policy import PolicyError
 from edge.guardrails.policy_watch import POLICY_INTERVAL_SECONDS, PolicyWatch
@@ -60,6 +62,7 @@ from edge.limits.check import Limits
 from edge.limits.edges import PRESENCE_INTERVAL_SECONDS, Edges
 from edge.limits.leases import RENEW_INTERVAL_SECONDS, Leases
 from edge.limits.rules import DEFAULT_RULES, LimitsError, Rule, Rules, parse_limits
+from edge.limits.sizes import Sizes
 from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.reports.endpoints import ReportEndpoints
@@ -133,7 +136,10 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     admission = Admission(store, emitter, [budgets, limits], metrics)
     readers = BodyReaders(mother, metrics)
     guardrails = Guardrails(policy, readers.inspect, metrics)
-    guard = Guard(models, settings.default_model, [PromptLimit(settings.max_prompt_tokens)], admission, guardrails)
+    sizes = Sizes(rules, readers.shorten, metrics)
+    counts = Counts(settings.max_messages, settings.max_tools, settings.max_images)
+    checks: list[Check] = [PromptLimit(settings.max_prompt_tokens), CountsLimit(counts), sizes]
+    guard = Guard(models, settings.default_model, checks, admission, guardrails, [sizes])
     exchanges = ExchangeDependencies(
         router=router,
         settlement=Settlement(emitter, quotes, expectation, metrics),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -28,6 +28,9 @@ WITHOUT_EFFECT = frozenset(
 )
 
 
+# How a chat body says how long an answer may be; the first is what is added to one that does not.
+_MAX_OUTPUT = ("max_completion_tokens", "max_tokens")
+
 # How a body says whether another target may carry on an answer that broke off.
 ContinuationOption = Literal["allow", "never"]
 CONTINUATIONS: dict[ContinuationOption | None, routerpb.Continuation.ValueType] = {
@@ -50,9 +53,18 @@ class PromptSize:
     tokens: int
     """By estimate."""
     what: str
-    """What is that long, for the person who reads the error."""
+    """What is that long, as vendors call it when they refuse it."""
     param: str
     """The field of the body that it is from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of what a request has, whatever its length."""
+
+    messages: int = 1
+    tools: int = 0
+    images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +101,14 @@ class Conversation:
     """Whether another target may carry on an answer that broke off."""
     messages_form: MessagesForm | None = None
     """The native form of a request to `/v1/messages`; `encoded_body` is then its translation."""
+    counts: Counts = Counts()
+    max_output_tokens: int | None = None
+    """How long the client lets an answer be; None: it does not say."""
 
     @property
     def longest(self) -> PromptSize:
         """The size that the limit on prompts goes by."""
-        return PromptSize(self.estimated_input_tokens, "the prompt", "messages")
+        return PromptSize(self.estimated_input_tokens, "prompt", "messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +151,51 @@ def encode_body(body: dict[str, Any]) -> bytes:
     except TypeError as error:
         raise Problem("invalid_request", "the body is nested too deeply") from error
     return encoded
+
+
+# Anthropic's least budget of thinking.
+_MIN_THINKING_TOKENS = 1024
+
+
+def max_output_of(body: dict[str, Any]) -> int | None:
+    """Return how long the answers to a chat body may be; None: it does not say."""
+    given = [body[name] for name in _MAX_OUTPUT if isinstance(body.get(name), int)]
+    return max(given, default=None)
+
+
+def with_max_output(conversation: Conversation, tokens: int) -> Conversation:
+    """Return the request with an answer of at most `tokens`, whatever it has asked for.
+
+    Problem (400) when it wants to think for longer than that. Takes time in proportion to its length.
+    """
+    body = orjson.loads(conversation.encoded_body)
+    given = [name for name in _MAX_OUTPUT if body.get(name) is not None] or _MAX_OUTPUT[:1]
+    body |= {name: min(body.get(name, tokens), tokens) for name in given}
+    form = conversation.messages_form
+    if form is None:
+        digest = digest_of(body)
+    else:
+        native = orjson.loads(form.body)
+        native["max_tokens"] = tokens
+        _shorten_thinking(native, tokens)
+        form, digest = replace(form, body=encode_body(native)), digest_of(native, "messages", form.beta)
+    return replace(
+        conversation, encoded_body=encode_body(body), digest=digest, messages_form=form, max_output_tokens=tokens
+    )
+
+
+def _shorten_thinking(native: dict[str, Any], max_tokens: int) -> None:
+    """Leave half of the answer to a budget that no longer fits into it: Anthropic refuses one that does not."""
+    thinking = native.get("thinking")
+    if not isinstance(thinking, dict):
+        return
+    budget = thinking.get("budget_tokens")
+    if not isinstance(budget, int) or budget < max_tokens:
+        return
+    if max_tokens // 2 < _MIN_THINKING_TOKENS:
+        raise Problem(
+            "invalid_request",
+            f"thinking.budget_tokens: answers have at most {max_tokens} tokens here, which is too few to think",
+            param="thinking.budget_tokens",
+        )
+    native["thinking"] = {**thinking, "budget_tokens": max_tokens // 2}

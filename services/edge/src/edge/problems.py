@@ -29,7 +29,6 @@ KINDS: Mapping[str, Kind] = {
     "invalid_request": Kind(400, "invalid_request_error", False, _REJECTED),
     "unknown_field": Kind(400, "invalid_request_error", False, _REJECTED),
     "unsupported_parameter": Kind(400, "invalid_request_error", False, _REJECTED),
-    "prompt_too_long": Kind(400, "invalid_request_error", False, _REJECTED),
     "content_blocked": Kind(400, "invalid_request_error", False, _REJECTED),
     "context_length_exceeded": Kind(400, "invalid_request_error", False, _REJECTED),
     "invalid_api_key": Kind(401, "authentication_error", False, _REJECTED),
@@ -70,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
 CONNECTION_ERRORS = ("request_timeout", "misdirected_request", "headers_too_large", "too_many_connections")
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
-    *("invalid_json", "invalid_request", "prompt_too_long", "content_blocked", "context_length_exceeded"),
+    *("invalid_json", "invalid_request", "content_blocked", "context_length_exceeded"),
     *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
     *("request_in_progress", "conflict", "idempotency_key_reused"),
     *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "internal_error", "all_targets_failed"),

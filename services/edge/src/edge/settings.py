@@ -70,6 +70,12 @@ class Settings(RedisSettings):
     """The bodies of all of them together; one more is refused with 503 meanwhile. Each is in memory twice."""
     max_prompt_tokens: PositiveInt = 100_000
     """Longest prompt, by estimate, checked after parsing."""
+    max_messages: PositiveInt = 10_000
+    """Most messages of a request, checked after parsing. What a tier may have: `max_input_tokens` in the limits."""
+    max_tools: PositiveInt = 1000
+    """Most tools."""
+    max_images: PositiveInt = 500
+    """Most images, wherever they are in it: as many as OpenAI takes; Anthropic takes 100 or 600, by the model."""
     max_answer_bytes: PositiveInt = 16 * 1024 * 1024
     """Longest answer in one piece; a longer one is stopped with an error. Streams have no such limit."""
     request_timeout_seconds: PositiveFloat = 120.0

@@ -33,6 +33,13 @@ class Check(Protocol):
         """Return headers for the response, or none; Problem when the request may not run."""
 
 
+class Change(Protocol):
+    """Makes of a request what may run."""
+
+    async def change(self, asked: Asked) -> tuple[Content, Mapping[str, str]]:
+        """Return what it asks for from now on, and headers for the response; Problem when it may not run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A question to a function of `admission.lua`."""

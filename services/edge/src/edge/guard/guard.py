@@ -10,7 +10,7 @@ from edge.cache.cache import Hit, LookUp
 from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
 from edge.guard.admission import Admission, Admittance
-from edge.guard.check import Asked, Check, Exhausted
+from edge.guard.check import Asked, Change, Check, Exhausted
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.input import Inspected
 from edge.problems import Problem
@@ -54,6 +54,7 @@ class Guard:
         checks: Sequence[Check],
         admission: Admission,
         guardrails: Guardrails | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         """`default_model` is what a request runs with that names none. Without `guardrails` nothing is looked for."""
         self._models = models
@@ -61,6 +62,7 @@ class Guard:
         self._checks = checks
         self._admission = admission
         self._guardrails = guardrails
+        self._changes = changes
 
     async def admit(self, asked: Asked, steps: Steps) -> Verdict:
         """Decide; `steps` learns how long the checks and the round trip to Redis take."""
@@ -72,6 +74,10 @@ class Guard:
                 asked = replace(asked, facts=replace(asked.facts, requested_model=requested_model))
                 for check in self._checks:
                     headers |= await check.check(asked)
+                for change in self._changes:
+                    content, told = await change.change(asked)
+                    asked = replace(asked, content=content)
+                    headers |= told
                 inspected = await self._inspect(asked)
                 asked = replace(asked, content=inspected.content)
             with steps.step("cache"):

@@ -1,9 +1,10 @@
-"""The check of the prompt's size."""
+"""The checks of a request's size that concern everybody."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge.conversation import Conversation, Counts
 from edge.guard.check import Asked
 from edge.problems import Problem
 
@@ -18,9 +19,38 @@ class PromptLimit:
         """Problem (400) when the prompt, or one of the inputs, is longer than allowed."""
         longest = asked.content.longest
         if longest.tokens > self._max_prompt_tokens:
-            raise Problem(
-                "prompt_too_long",
-                f"{longest.what} has about {longest.tokens} tokens; at most {self._max_prompt_tokens} are allowed",
-                param=longest.param,
-            )
+            raise too_long(longest.what, longest.tokens, self._max_prompt_tokens, longest.param)
         return {}
+
+
+class CountsLimit:
+    """Refuses requests with too many messages, tools or images."""
+
+    def __init__(self, most: Counts) -> None:
+        self._most = most
+
+    async def check(self, asked: Asked) -> Mapping[str, str]:
+        """Problem (400) that says of what there is too much."""
+        if isinstance(asked.content, Conversation):
+            counts, most = asked.content.counts, self._most
+            _refuse_above("messages", counts.messages, most.messages, "messages")
+            _refuse_above("tools", counts.tools, most.tools, "tools")
+            _refuse_above("images", counts.images, most.images, "messages")
+        return {}
+
+
+def _refuse_above(what: str, count: int, most: int, param: str) -> None:
+    if count > most:
+        raise Problem("invalid_request", f"the request has {count} {what}; at most {most} are allowed", param=param)
+
+
+def too_long(what: str, tokens: int, most: int, param: str, whose: str = "") -> Problem:
+    """Return the refusal in the words by which clients know that they have to shorten a conversation.
+
+    Anthropic's go by the text and read the two numbers; OpenAI's go by the code.
+    """
+    return Problem(
+        "context_length_exceeded",
+        f"{what} is too long: {tokens} tokens > {most} maximum (by estimate{whose})",
+        param=param,
+    )

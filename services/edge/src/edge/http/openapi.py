@@ -66,6 +66,10 @@ def contract_route(contract: Contract) -> Json:
             "description": "What the guardrails found in the request: `email;action=redact, jwt;action=flag`.",
             "schema": {"type": "string"},
         },
+        "x-max-output-tokens": {
+            "description": "How long the answer may be by the limits, where the request allowed more or did not say.",
+            "schema": {"type": "string"},
+        },
         "x-guardrails-output": {
             "description": "To which character an answer in one piece was looked at, and what was found: "
             "`checked=1204, email;action=redact`. Streams have it as a comment before their end.",

@@ -20,14 +20,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
-from edge.conversation import Content, Conversation
-from edge.guardrails.input import Inspected, inspect
+from edge.conversation import Content, Conversation, with_max_output
+from edge.guardrails.input import Inspected, inspect, size_of
 from edge.guardrails.policy import RuleSet
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -59,8 +59,8 @@ class _Reading(NamedTuple):
     headers: Mapping[str, str]
 
 
-class _Inspecting(NamedTuple):
-    """The bytes are a request and the rules for it, pickled."""
+class _Calling(NamedTuple):
+    """The bytes are a function of ours and what it is called with, pickled."""
 
 
 class Refusal(NamedTuple):
@@ -141,14 +141,25 @@ class BodyReaders:
 
     async def inspect(self, content: Content, rules: RuleSet) -> Inspected:
         """Look at a long request; Problem (503) when too many wait already, Problem (400) when it takes too long."""
-        job = None if self._mother is None else _Inspecting()
-        raw = b"" if job is None else pickle.dumps((content, rules), protocol=pickle.HIGHEST_PROTOCOL)
-        result = await self._in_turn(job, raw, partial(inspect, content, rules))
+        result = await self._call(inspect, content, rules)
         assert isinstance(result, Inspected)  # noqa: S101 - what was asked for
         return result
 
+    async def shorten(self, conversation: Conversation, tokens: int) -> Conversation:
+        """Do `with_max_output`: a short request at once, a long one as `inspect`."""
+        if size_of(conversation) <= _LONG_BYTES:
+            return with_max_output(conversation, tokens)
+        result = await self._call(with_max_output, conversation, tokens)
+        assert isinstance(result, Conversation)  # noqa: S101 - what was asked for
+        return result
+
+    async def _call(self, function: Callable[..., Content | Inspected], *arguments: Any) -> Content | Inspected:
+        job = None if self._mother is None else _Calling()
+        raw = b"" if job is None else pickle.dumps((function, arguments), protocol=pickle.HIGHEST_PROTOCOL)
+        return await self._in_turn(job, raw, partial(function, *arguments))
+
     async def _in_turn(
-        self, job: _Reading | _Inspecting | None, raw: bytes, here: Callable[[], Content | Inspected]
+        self, job: _Reading | _Calling | None, raw: bytes, here: Callable[[], Content | Inspected]
     ) -> Content | Inspected:
         """Have something done when a reader is free."""
         if self._waiting >= _MOST_WAITING:
@@ -164,7 +175,7 @@ class BodyReaders:
             self._free.release()
 
     async def _do_long(
-        self, job: _Reading | _Inspecting | None, raw: bytes, here: Callable[[], Content | Inspected]
+        self, job: _Reading | _Calling | None, raw: bytes, here: Callable[[], Content | Inspected]
     ) -> Content | Inspected:
         """Have it done by a reader, or in a thread when there is none."""
         if self._mother is not None and job is not None:
@@ -181,7 +192,7 @@ class BodyReaders:
         self._metrics.bodies_read_here.inc()
         return await asyncio.to_thread(here)
 
-    async def _do_elsewhere(self, mother: Mother, job: _Reading | _Inspecting, raw: bytes) -> Content | Inspected:
+    async def _do_elsewhere(self, mother: Mother, job: _Reading | _Calling, raw: bytes) -> Content | Inspected:
         """Have it done. Cancelled, or after a failure, the reader is given up: it ends with its socket."""
         reader = await self._reader(mother)
         try:
@@ -321,11 +332,12 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
         os._exit(1)
 
 
-def _reply(contracts: Sequence[Contract], job: _Reading | _Inspecting, raw: bytes) -> bytes:
+def _reply(contracts: Sequence[Contract], job: _Reading | _Calling, raw: bytes) -> bytes:
     result: Content | Inspected | Refusal
     try:
-        if isinstance(job, _Inspecting):
-            result = inspect(*pickle.loads(raw))  # noqa: S301 - as above
+        if isinstance(job, _Calling):
+            function, arguments = pickle.loads(raw)  # noqa: S301 - as above
+            result = function(*arguments)
         else:
             result = _without_body(read_content(contracts[job.contract], job.path, raw, job.headers), raw)
     except Problem as problem:

@@ -5,12 +5,14 @@ limits:
     tier: free                  # whom it is for: tenant, team, user, key, tier, model; `*` stands for anything
     each: [user]                # who counts apart: key, user, team, tenant, tier, model; empty: all count together
     requests_per_minute: 10     # and requests_per_day, tokens_per_minute, tokens_per_day, concurrent_streams
+    max_input_tokens: 32000     # of one request: a longer one is refused
+    max_output_tokens: 4096     # of one answer: a request that lets it be longer is changed
     shadow: false               # true: nothing is refused, only counted and logged
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,6 +41,8 @@ _KINDS: dict[str, tuple[Unit, int]] = {
     "tokens_per_day": ("tokens", DAY_MS),
     "concurrent_streams": ("streams", 0),
 }
+# What one request may have, which nobody counts.
+_SIZES = ("max_input_tokens", "max_output_tokens")
 _WORDS = {MINUTE_MS: "a minute", DAY_MS: "a day", 0: "at once"}
 
 
@@ -64,13 +68,19 @@ class Rule(BaseModel):
     tokens_per_minute: _Amount | None = None
     tokens_per_day: _Amount | None = None
     concurrent_streams: _Amount | None = None
+    max_input_tokens: _Amount | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=10**12)] | None = None
     shadow: bool = False
 
     @model_validator(mode="after")
     def _limits_something(self) -> Rule:
-        if all(getattr(self, kind) is None for kind in _KINDS):
-            raise ValueError(f"it limits nothing; give one of {', '.join(_KINDS)}")
+        if all(getattr(self, kind) is None for kind in (*_KINDS, *_SIZES)):
+            raise ValueError(f"it limits nothing; give one of {', '.join((*_KINDS, *_SIZES))}")
         return self
+
+    def concerns(self, own: Mapping[Subject, str]) -> bool:
+        """Tell whether it is for a request of these."""
+        return all(_matches(getattr(self, name), value) for name, value in own.items())
 
 
 class _File(BaseModel):
@@ -127,20 +137,22 @@ class Rules:
         """Put others in force."""
         self._rules = rules
 
+    def sizes_of(self, facts: RequestFacts) -> list[Rule]:
+        """Return the rules that say how large a request may be."""
+        own = _subjects(facts)
+        return [
+            rule
+            for rule in self._rules
+            if (rule.max_input_tokens is not None or rule.max_output_tokens is not None) and rule.concerns(own)
+        ]
+
     def limits_of(self, facts: RequestFacts) -> list[Limit]:
         """Return what a request counts against, in the order of the rules."""
         identity = facts.identity
-        own: dict[Subject, str] = {
-            "key": identity.key_id,
-            "user": identity.user,
-            "team": identity.team,
-            "tenant": identity.tenant,
-            "tier": identity.tier,
-            "model": facts.requested_model,
-        }
+        own = _subjects(facts)
         found: list[Limit] = []
         for rule in self._rules:
-            if not all(_matches(getattr(rule, name), value) for name, value in own.items()):
+            if not rule.concerns(own):
                 continue
             if "team" in rule.each and not identity.team:
                 continue  # those of no team are none together
@@ -156,6 +168,18 @@ class Rules:
                 key = f"{{{tag}}}:limit:{rule.name}:{kind}:{subject}"
                 found.append(Limit(rule.name, key, unit, window_ms, amount, whose, rule.shadow))
         return found
+
+
+def _subjects(facts: RequestFacts) -> dict[Subject, str]:
+    identity = facts.identity
+    return {
+        "key": identity.key_id,
+        "user": identity.user,
+        "team": identity.team,
+        "tenant": identity.tenant,
+        "tier": identity.tier,
+        "model": facts.requested_model,
+    }
 
 
 def _matches(pattern: str, value: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edge.contracts.counts import counts_of
 from edge.contracts.validation import Items
 from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
 from pricing.estimate import estimate_prompt_tokens
@@ -70,6 +71,8 @@ class ChatRequest(BaseModel):
             estimated_input_tokens=estimate_prompt_tokens(body),
             is_streaming=self.stream,
             continuation=CONTINUATIONS[self.continuation],
+            counts=counts_of(body),
+            max_output_tokens=self.max_tokens,
         )
 
     def _messages(self) -> list[Json]:

@@ -6,8 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge.contracts.counts import counts_of
 from edge.contracts.validation import Items
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
+from edge.conversation import (
+    CONTINUATIONS,
+    ContinuationOption,
+    Conversation,
+    digest_of,
+    encode_body,
+    max_output_of,
+)
 from edge.problems import Problem
 from pricing.estimate import estimate_prompt_tokens
 
@@ -94,4 +102,6 @@ class CompletionRequest(BaseModel):
             choices=self.n or 1,
             include_usage=bool(self.stream_options and self.stream_options.include_usage),
             continuation=CONTINUATIONS[self.continuation],
+            counts=counts_of(body),
+            max_output_tokens=max_output_of(body),
         )

@@ -86,6 +86,6 @@ class EmbeddingRequest(BaseModel):
             requested_model=self.model,
             encoded_body=encode_body({n: value for n, value in raw.items() if n not in own and value is not None}),
             estimated_input_tokens=sum(tokens),
-            longest=PromptSize(max(tokens), "an input", "input"),
+            longest=PromptSize(max(tokens), "input", "input"),
             encoding_format=self.encoding_format or "float",
         )

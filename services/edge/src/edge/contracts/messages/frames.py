@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge.answer import Answer
 from edge.assembly import MalformedChunk
+from edge.contracts.counts import counts_of
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.extra_work import refuse_extra_work
 from edge.contracts.messages.request import translate
@@ -113,6 +114,8 @@ class MessagesRequest(BaseModel):
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
             messages_form=MessagesForm(encoded, beta, translation.untranslatable),
+            counts=counts_of(raw),
+            max_output_tokens=self.max_tokens,
         )
 
 

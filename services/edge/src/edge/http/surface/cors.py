@@ -17,7 +17,7 @@ _MAX_CLIENT_HEADERS = 32
 _ANSWER_HEADERS = ", ".join(
     (
         *("x-request-id", "x-client-request-id", "request-id", "cache-status", "server-timing", "retry-after"),
-        *("retry-after-ms", "x-should-retry", "x-guardrails", "idempotency-replayed"),
+        *("retry-after-ms", "x-should-retry", "x-guardrails", "x-max-output-tokens", "idempotency-replayed"),
         *(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("requests", "tokens")),
     )
 )
