@@ -187,6 +187,7 @@ def _said(*parts: Json) -> Json:
         ("/v1/messages", {"messages": [_said(_RESULT)]}, "2 images; at most 1", "messages"),
         ("/v1/messages", {"messages": [_said(_DOCUMENT, _NATIVE)]}, "2 images; at most 1", "messages"),
         ("/v1/messages", {"messages": [_said(_NATIVE)], "tools": [_TOOL] * 2}, "", ""),
+        ("/v1/chat/completions", {"messages": [_said({"type": {}, "content": 1, "source": 2}, {})]}, "", ""),
         ("/chat", {"tools": [_FUNCTION] * 3}, "3 tools; at most 2", "tools"),
         ("/chat", {"tools": [_FUNCTION] * 2}, "", ""),
     ],

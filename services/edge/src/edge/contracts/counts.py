@@ -24,7 +24,8 @@ def _images(contents: list[Any]) -> int:
         for part in pending.pop():
             if not isinstance(part, dict):
                 continue
-            images += part.get("type") in _IMAGES
+            kind = part.get("type")
+            images += isinstance(kind, str) and kind in _IMAGES
             source = part.get("source")
             inner = [part.get("content"), source.get("content") if isinstance(source, dict) else None]
             pending += [each for each in inner if isinstance(each, list)]
