@@ -103,6 +103,17 @@ def test_arguments_stay_json(place: str) -> None:
     assert expected == orjson.loads(said([write(sign) for sign in text], rules))
 
 
+def test_arguments_that_are_no_json_are_redacted_too() -> None:
+    """Whatever a model writes where JSON should stand."""
+    text = f"Sorry, ask {ADDRESS}: he knows {CARD}, or so: {{'a': '{ADDRESS}'}}"
+    out = said([call("function", arguments=text[at : at + 9]) for at in range(0, len(text), 9)])
+
+    assert 2 == out.count("[redacted:email]")
+    assert "lovelace" not in out
+    assert "4111" not in out
+    assert "Sorry, ask " == out[:11]
+
+
 def test_a_number_that_may_go_on_waits() -> None:
     """In the place of half a number nothing can stand."""
     rules = [RuleInForce(PatternRule("code", "custom", ["123"]), Action.REDACT)]

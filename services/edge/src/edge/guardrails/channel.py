@@ -22,7 +22,10 @@ _CONTEXT_CHARACTERS = 8
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt])|u[0-9a-fA-F]{0,3}\Z|\Z)')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _QUOTE = re.compile(r'\\.|"', re.DOTALL)
+# What stands outside of strings, between the signs that hold JSON together.
+_BARE = re.compile(r'[^\s{}\[\]:,"]+')
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
+_LITERALS = frozenset({"true", "false", "null"})
 
 
 @dataclass(slots=True)
@@ -206,7 +209,10 @@ class _Strings:
         return self._starts_inside ^ bool(len(self._quotes) & 1)
 
     def parts(self, start: int, end: int) -> list[tuple[int, int, bool]]:
-        """Return what may be replaced so that JSON remains: parts of strings, and whole numbers."""
+        """Return what is replaced, and whether it is a number: parts of strings, whole numbers; JSON remains JSON.
+
+        What is neither was no JSON before.
+        """
         first = bisect_left(self._quotes, start)
         is_inside = self._starts_inside ^ bool(first & 1)
         parts: list[tuple[int, int, bool]] = []
@@ -218,16 +224,20 @@ class _Strings:
                 if is_inside:
                     parts.append((begin, stop, False))
                 else:
-                    parts += self._numbers(begin, stop, self._quotes[number - 1] + 1 if number else 0, quote)
+                    parts += self._bare(begin, stop, self._quotes[number - 1] + 1 if number else 0, quote)
             if quote >= end:
                 break
             begin, is_inside = quote + 1, not is_inside
         return parts
 
-    def _numbers(self, begin: int, stop: int, least: int, most: int) -> Iterator[tuple[int, int, bool]]:
-        for found in _NUMBER.finditer(self._raw, least, most):
-            if found.start() < stop and found.end() > begin:
+    def _bare(self, begin: int, stop: int, least: int, most: int) -> Iterator[tuple[int, int, bool]]:
+        for found in _BARE.finditer(self._raw, least, most):
+            if found.start() >= stop or found.end() <= begin or found.group() in _LITERALS:
+                continue
+            if _NUMBER.fullmatch(found.group()):
                 yield found.start(), found.end(), True
+            else:
+                yield max(found.start(), begin), min(found.end(), stop), False
 
 
 def unescaped(text: str) -> str:
