@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from .scripted_edge import Edge, running_edge
 from .scripted_router import STOP, attempted, started, texts
 
 GOOD = [started(), texts("Paris"), attempted(), STOP]
-_SECONDS = 0.5
+_SECONDS = 25
 
 
 def says(document: object, status: str = "200 OK", more: str = "") -> bytes:
@@ -43,6 +42,8 @@ class Hook:
     """None: it says nothing, for ever."""
     heads: list[str] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """When it is set, who has said nothing closes."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
@@ -52,7 +53,10 @@ class Hook:
             self.heads.append(head)
             self.asked.append(orjson.loads(await reader.readexactly(int(length.split(":")[1]))))
             if self.reply is None:
-                await reader.read()
+                await asyncio.wait(
+                    [asyncio.ensure_future(reader.read()), asyncio.ensure_future(self.gone.wait())],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
             else:
                 writer.write(self.reply)
                 await writer.drain()
@@ -83,10 +87,12 @@ async def _starts(
     """Start an edge with the webhook in its policy."""
     contexts: list[Any] = []
 
-    async def start(action: str = "block", on_failure: str = "open", more: str = "", rules: str = "") -> Edge:
+    async def start(
+        action: str = "block", on_failure: str = "open", more: str = "", rules: str = "", seconds: float = _SECONDS
+    ) -> Edge:
         policy = (
             f"version: '4'\ninput: {{reviewer: {action}{rules}}}\nwebhooks:\n"
-            f"  - {{name: reviewer, url: '{hook.url}', timeout_seconds: {_SECONDS}, on_failure: {on_failure}{more}}}\n"
+            f"  - {{name: reviewer, url: '{hook.url}', timeout_seconds: {seconds}, on_failure: {on_failure}{more}}}\n"
         )
         context = running_edge(tmp_path, redis_url, spool, registry, policy=policy)
         edge = await context.__aenter__()
@@ -177,8 +183,8 @@ async def test_one_that_is_lame_does_what_the_policy_says(
     starts: Starts, hook: Hook, what: str, on_failure: str, counted: Callable[..., float]
 ) -> None:
     """Open: the request goes on. Closed: 503, and a client may come again. Both are counted, with the reason."""
-    edge = await starts(on_failure=on_failure)
     hook.reply, reason = LAME[what]
+    edge = await starts(on_failure=on_failure, seconds=0.5 if hook.reply is None else _SECONDS)
     visit = await edge.chat().done()
 
     assert (200 if on_failure == "open" else 503) == visit.status
@@ -219,7 +225,7 @@ async def test_one_that_is_down_is_left_alone_and_tried_again(
     starts: Starts, hook: Hook, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., float]
 ) -> None:
     """Then requests do not wait for it; one of them tries it, and when it has come back it is asked as before."""
-    edge = await starts()
+    edge = await starts(seconds=0.3)
     hook.reply = None
     monkeypatch.setattr(webhooks_module, "REST_SECONDS", 60.0)
     for _ in range(MOST_FAILURES - 1):
@@ -240,7 +246,7 @@ async def test_one_that_is_down_is_left_alone_and_tried_again(
 
 async def test_after_a_rest_it_is_asked_as_before(starts: Starts, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer is enough; while the first one waits for it, others do not."""
-    edge = await starts()
+    edge = await starts(seconds=5)
     monkeypatch.setattr(webhooks_module, "REST_SECONDS", 0.0)
     hook.reply = b""
     for _ in range(MOST_FAILURES):
@@ -277,22 +283,20 @@ async def test_it_is_shown_the_secret_that_is_in_the_file_now(
     assert b"s3cret" not in failed.content
 
 
-@asynccontextmanager
-async def _crowd(edge: Edge, number: int) -> AsyncIterator[list[Any]]:
-    app = edge.app()
-    visits = [edge.visit("/chat", {"query": f"{each}", "stream": False}, app=app) for each in range(number)]
-    yield visits
-    await asyncio.gather(*(visit.done() for visit in visits))
-
-
 async def test_who_waits_for_it_holds_up_nobody(starts: Starts, hook: Hook) -> None:
     """More requests than may begin at once wait for it together, and none is refused."""
     edge = await starts()
     hook.reply = None
-    async with _crowd(edge, 60) as visits:
+    app = edge.app()
+    visits = []
+    for number in range(24):
+        visits.append(edge.visit("/chat", {"query": f"{number}", "stream": False}, app=app))
         async with asyncio.timeout(60):
-            while len(hook.asked) < 60:
-                await asyncio.sleep(0.01)
+            while len(hook.asked) <= number and not visits[-1].content:
+                await asyncio.sleep(0.005)
+    assert 24 == len(hook.asked)
+    hook.gone.set()
+    await asyncio.gather(*(visit.done() for visit in visits))
 
     assert {200} == {visit.status for visit in visits}
 

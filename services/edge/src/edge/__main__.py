@@ -147,6 +147,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         open_output_stage=lambda conversation: (
             PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
         ),
+        fits_elsewhere=readers.check_format,
     )
     issuers = _follow_issuers(settings.jwt_issuers, metrics)
     identify = Identify(keys.ring, None if issuers is None else issuers[0])

@@ -47,6 +47,10 @@ class Answer:
         """The text of choice 0, from the chunks of the fast path."""
         return "".join(chunk for chunk in self.chunks if isinstance(chunk, str))
 
+    def drop_choices(self) -> None:
+        """Forget the choices, because the chunks are others now."""
+        self._choices = None
+
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices of a whole answer, put together once: `{"message": ..., "logprobs": ...}` by index.
 

@@ -144,6 +144,12 @@ class Metrics(MetricTable):
         "action",
         "side",
     )
+    guardrail_format_unchecked = counter(
+        "edge_guardrail_format_unchecked_total",
+        "Answers that went out although nobody could say whether they fit the schema of their request.",
+        "reason",
+        present=("schema", "busy", "too_long"),
+    )
     guardrail_webhook_failures = counter(
         "edge_guardrail_webhook_failures_total",
         "Requests about which a webhook of the guardrails said nothing, by what became of them.",

@@ -8,6 +8,7 @@ from typing import Any
 from edge.cache.cache import LookUp
 from edge.guardrails.input import Finding, Inspected
 from edge.guardrails.output import Checked
+from edge.guardrails.policy import FORMAT
 from pricing.usage import FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.router.v1 import router_pb2 as routerpb
@@ -23,7 +24,7 @@ def guardrails_object(inspected: Inspected, checked: Checked | None) -> dict[str
         "output": None
         if checked is None
         else {
-            "rules": [each.rule.name for each in inspected.output],
+            "rules": [each.rule.name for each in inspected.output] + ([FORMAT.name] if inspected.has_format else []),
             "checked_characters": checked.characters,
             "stopped": checked.is_stopped,
             "found": [_finding_object(each) for each in checked.told],

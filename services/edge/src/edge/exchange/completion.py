@@ -21,6 +21,7 @@ from edge.conversation import Conversation
 from edge.exchange.attempt_log import AttemptLog
 from edge.exchange.output_stage import OutputStage
 from edge.facts import RequestFacts
+from edge.guardrails.format_guard import FormatGuard
 from edge.guardrails.output import ContentStopped
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -58,14 +59,18 @@ class Completion:
         stage: OutputStage,
         metrics: Metrics,
         has_begun: Callable[[], None],
+        format_guard: FormatGuard | None = None,
     ) -> None:
-        """`has_begun` is called when the router begins with an attempt."""
+        """`has_begun` is called when the router begins with an attempt; `format_guard` looks at the whole answer."""
         self._router = router
         self._facts = facts
         self._conversation = conversation
         self._stage = stage
         self._metrics = metrics
         self._has_begun = has_begun
+        self._format_guard = format_guard
+        # What goes out when it has looked; None: nothing waits for it.
+        self._held: list[str | bytes] | None = [] if format_guard is not None and format_guard.holds else None
         self._early_stop: EarlyStop | None = None
         self._stopped_by: Problem | None = None
         self._is_abandoned = False
@@ -87,6 +92,7 @@ class Completion:
         try:
             await self._give(self._pass(stored.chunks), reader)
             await self._give(self._end(), reader)
+            await self._look_at_format(reader)
         except ContentStopped:
             self._end_filtered()
         self.is_whole = True
@@ -196,9 +202,20 @@ class Completion:
     async def _give(self, chunks: list[str | bytes], reader: Reader) -> None:
         if not chunks:
             return
+        if self._held is not None:
+            self._held += chunks
+            return
         if self.first_content is None:
             self.first_content = time.monotonic()
         await reader.content(chunks)
+
+    async def _look_at_format(self, reader: Reader) -> None:
+        """Look at a whole answer, and let out what has waited for it; ContentStopped when it must not go out."""
+        if self._format_guard is not None:
+            await self._format_guard.look(self.answer)
+        held, self._held = self._held, None
+        if held:
+            await self._give(held, reader)
 
     def _keep(self, chunks: list[str | bytes]) -> None:
         """Keep what a stream gives: for the response cache, and to see at its end that it makes an answer.
@@ -212,6 +229,8 @@ class Completion:
             self._kept_bytes += sum(map(len, chunks))
             if self._kept_bytes <= self._max_kept_bytes:
                 return
+            if self._held is not None:
+                raise Problem("answer_too_long", "the answer is too long to be looked at whole, and it was stopped")
             chunks, answer.chunks = answer.chunks, []
             answer.is_kept, self._kept_bytes = False, 0
         for chunk in chunks:
@@ -250,6 +269,11 @@ class Completion:
             await asyncio.to_thread(self.answer.choices)
         else:
             self.answer.choices()
+        try:
+            await self._look_at_format(reader)
+        except ContentStopped:
+            self.is_filtered = True
+            return
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint
         self.answer.response_fields = orjson.loads(finished.response_fields) if finished.response_fields else {}
@@ -260,6 +284,9 @@ class Completion:
         """Make what went out an answer that ends with `content_filter`; nobody shall run a call that it was to make."""
         answer = self.answer
         answer.chunks = [chunk for chunk in answer.chunks if isinstance(chunk, str) or not _CALL.search(chunk)]
+        if self._held is not None:  # nothing of it has gone out
+            answer.chunks = []
+        answer.drop_choices()
         answer.finish_reasons = [routerpb.FINISH_REASON_CONTENT_FILTER] * self._conversation.choices
         answer.choices()
         if answer.usage is None:

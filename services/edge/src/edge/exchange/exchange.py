@@ -18,6 +18,8 @@ from edge.exchange.embedding import Embedding
 from edge.exchange.output_stage import Both, OutputStage
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
+from edge.guardrails.format import fits
+from edge.guardrails.format_guard import FitsElsewhere, FormatGuard
 from edge.guardrails.input import Inspected
 from edge.guardrails.output import Checked, OutputGuard
 from edge.guardrails.redaction import Restorer
@@ -29,6 +31,10 @@ from spillway.router.v1 import router_pb2 as routerpb
 log = structlog.get_logger()
 
 
+async def _fits_here(texts: Sequence[str], schema: bytes) -> bool | None:
+    return fits(texts, schema)
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeDependencies:
     """What every exchange uses."""
@@ -38,6 +44,8 @@ class ExchangeDependencies:
     metrics: Metrics
     open_output_stage: Callable[[Conversation], OutputStage]
     """Makes the output stage of the answer to a conversation."""
+    fits_elsewhere: FitsElsewhere = _fits_here
+    """Looks whether texts fit a schema of anybody's, beside the event loop."""
 
 
 class Exchange:
@@ -61,10 +69,11 @@ class Exchange:
         self._dependencies = dependencies
         self._cache = cache
         self._has_begun = has_begun
-        self.checked = Checked() if inspected.output else None
+        self.checked = Checked() if inspected.output or inspected.has_format else None
         """What was looked for in the answer so far; None: nothing is."""
         self._work = _work(dependencies, facts, inspected, self.checked, has_begun)
         self._originals = inspected.originals
+        self._has_json = inspected.wanted is not None
         self._reservations = reservations
         self.facts = facts
         self.inspected = inspected
@@ -91,7 +100,7 @@ class Exchange:
         """Steps 4 to 7: answer, giving the content to `reader` as it comes, and settle. Fails in no other way."""
         problem: Problem | None = None
         if self._originals:
-            reader = _RestoringReader(reader, Restorer(self._originals))
+            reader = _RestoringReader(reader, self._restorer())
         self._dependencies.metrics.open_streams.inc()
         try:
             if isinstance(self.look_up, Hit):
@@ -134,8 +143,11 @@ class Exchange:
         if not self._originals:
             return receipt
         # Cache, log and ledger have seen the redacted text; the client's own values are put back for the client alone.
-        restored = await asyncio.to_thread(Restorer(self._originals).answer, work.answer)
+        restored = await asyncio.to_thread(self._restorer().answer, work.answer)
         return replace(receipt, ending=replace(ending, answer=restored))
+
+    def _restorer(self) -> Restorer:
+        return Restorer(self._originals, is_json=self._has_json)
 
     def _tell_findings(self) -> None:
         """Count and log what was found in the answer."""
@@ -180,7 +192,11 @@ def _work(
     content = inspected.content
     if isinstance(content, Conversation):
         stage = dependencies.open_output_stage(content)
-        if checked is not None:
-            stage = Both(OutputGuard(inspected.output, checked), stage)
-        return Completion(dependencies.router, facts, content, stage, dependencies.metrics, has_begun)
+        format_guard = None
+        if checked is not None and inspected.output:
+            stage = Both(OutputGuard(inspected.output, checked, is_json=inspected.wanted is not None), stage)
+        if checked is not None and inspected.has_format and inspected.wanted is not None:
+            fits_elsewhere, metrics = dependencies.fits_elsewhere, dependencies.metrics
+            format_guard = FormatGuard(inspected.wanted, inspected.format, checked, fits_elsewhere, metrics)
+        return Completion(dependencies.router, facts, content, stage, dependencies.metrics, has_begun, format_guard)
     return Embedding(dependencies.router, facts, content, has_begun)

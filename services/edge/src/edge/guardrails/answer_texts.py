@@ -47,13 +47,15 @@ class Piece(NamedTuple):
 class AnswerTexts:
     """Reads the chunks of one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_json: bool) -> None:
+        """`is_json`: the words are JSON as well, as the request wants it."""
+        self._is_json = is_json
         self._block = 0
 
     def read(self, chunk: str | bytes) -> tuple[Any, list[Piece]]:
         """Return what a chunk says as JSON, and the texts in it; None when it is a text itself."""
         if isinstance(chunk, str):
-            return None, [Piece(0, "content", chunk)]
+            return None, [Piece(0, "content", chunk, self._is_json)]
         document = orjson.loads(bytes(chunk))
         if isinstance(chunk, MessagesEvent):
             return document, list(self._of_event(document)) if isinstance(document, dict) else []
@@ -64,7 +66,7 @@ class AnswerTexts:
         for name, value in delta.items():
             if name in _TEXTS and isinstance(value, str):
                 channel = (name, self._block) if name in THOUGHTS else name  # no thought goes on in the next one
-                yield Piece(index, channel, value, False, delta, name)
+                yield Piece(index, channel, value, self._is_json and name == "content", delta, name)
             elif name == "tool_calls" and isinstance(value, list):
                 for fragment in value:
                     yield from _of_call(index, fragment)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import re2
 
-Kind: TypeAlias = Literal["pii", "secrets", "injection", "classifier", "commands", "custom", "webhook"]
+Kind: TypeAlias = Literal["pii", "secrets", "injection", "classifier", "commands", "custom", "webhook", "format"]
 Refine: TypeAlias = Callable[[bytes, int, int], tuple[int, int] | None]
 """Given a text and the span of a match: the span that counts, or None for a match that is nothing."""
 

@@ -26,6 +26,11 @@ Elsewhere = Callable[[Content, RuleSet], Awaitable[Inspected]]
 """Does `inspect` beside the event loop."""
 
 
+def _has_format(content: Content) -> bool:
+    """Tell whether a request may ask for a format, without reading it."""
+    return b'"response_format"' in content.encoded_body
+
+
 class HasPolicy(Protocol):
     """Follows the policy."""
 
@@ -58,7 +63,7 @@ class Guardrails:
         if rules is None:
             return Inspected(content)
         inspected = Inspected(content, rules.policy)
-        if rules.rules:
+        if rules.rules or (_has_format(content) and (rules.output or rules.format is not Action.OFF)):
             own = replace(rules, output=(), webhooks=())
             is_long = size_of(content) > _LONG_BYTES
             inspected = await self._elsewhere(content, own) if is_long else inspect(content, own)
@@ -68,7 +73,8 @@ class Guardrails:
             inspected = replace(inspected, findings=[*inspected.findings, *told])
         if inspected.findings:
             self._tell(facts, inspected)
-        return replace(inspected, output=rules.output)
+        action = Action.OFF if inspected.wanted is None else rules.format
+        return replace(inspected, output=rules.output, format=action)
 
     def _tell(self, facts: RequestFacts, inspected: Inspected) -> None:
         for finding in inspected.findings:

@@ -12,6 +12,7 @@ import orjson
 
 from edge.conversation import Content, Conversation, digest_of, encode_body
 from edge.guardrails.detector import BETWEEN
+from edge.guardrails.format import WantedFormat, wanted_format
 from edge.guardrails.policy import Action, RuleInForce, RuleSet
 from edge.guardrails.redaction import Placeholders
 
@@ -53,6 +54,15 @@ class Inspected:
     """What was redacted, by placeholder."""
     output: Sequence[RuleInForce] = ()
     """What is looked for in the answer."""
+    wanted: WantedFormat | None = None
+    """The format that the answer shall have, where anything is looked for in it; None: any."""
+    format: Action = Action.OFF
+    """What is done about an answer that has another one."""
+
+    @property
+    def has_format(self) -> bool:
+        """Whether the format of the answer is looked at."""
+        return self.format is not Action.OFF
 
     @property
     def told(self) -> list[Finding]:
@@ -74,8 +84,9 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     # A target reads the one or the other.
     texts = list(dict.fromkeys(texts_of([body, native])))
     findings, spans = _find(texts, rules)
+    wanted = wanted_format(body)
     if not spans:
-        return Inspected(content, rules.policy, findings)
+        return Inspected(content, rules.policy, findings, wanted=wanted)
     placeholders = Placeholders("\n".join(texts))
     redacted = {number: _redacted(texts[number], found, placeholders) for number, found in sorted(spans.items())}
     changes = {texts[number]: text for number, text in redacted.items()}
@@ -89,7 +100,7 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
         changed: Content = replace(content, encoded_body=encode_body(body), digest=digest, messages_form=form)
     else:
         changed = replace(content, encoded_body=encode_body(body))
-    return Inspected(changed, rules.policy, findings, placeholders.originals)
+    return Inspected(changed, rules.policy, findings, placeholders.originals, wanted=wanted)
 
 
 def texts_of(value: Any) -> Iterator[str]:

@@ -76,11 +76,11 @@ class OutputGuard:
     None is changed but where something is redacted.
     """
 
-    def __init__(self, rules: Sequence[RuleInForce], checked: Checked) -> None:
-        """`checked` is kept up to date."""
+    def __init__(self, rules: Sequence[RuleInForce], checked: Checked, *, is_json: bool = False) -> None:
+        """`checked` is kept up to date; `is_json`: the request asks for JSON, which redaction leaves whole."""
         self._rules = rules
         self._redacts = any(each.action is Action.REDACT for each in rules)
-        self._texts = AnswerTexts()
+        self._texts = AnswerTexts(is_json=is_json)
         self._choices: dict[int, _Choice] = {}
         self._waiting: deque[_Waiting] = deque()
         self._waiting_characters = 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import re2
@@ -28,7 +28,7 @@ _BUILT_IN: Mapping[str, Rule] = {
 }
 _KINDS = {
     "input": ("pii", "secrets", "injection", "classifier", "custom", "webhook"),
-    "output": ("pii", "secrets", "commands", "custom"),
+    "output": ("pii", "secrets", "commands", "custom", "format"),
 }
 _ALL_KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 
@@ -53,6 +53,22 @@ class RuleInForce:
 
     rule: Rule
     action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRule:
+    """Whether an answer is the JSON that its request asked for; see `format.py`."""
+
+    name: str = "format"
+    version: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """Of its own."""
+        return "format"
+
+
+FORMAT = FormatRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,9 @@ class Webhook:
         return secret
 
 
+_AnyRule: TypeAlias = Rule | Webhook | FormatRule
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookInForce:
     """A webhook, and what is done about what it finds."""
@@ -102,6 +121,8 @@ class RuleSet:
     """For the answer."""
     webhooks: Sequence[WebhookInForce] = ()
     """Asked about what is asked, once the rules have let it pass."""
+    format: Action = Action.OFF
+    """For an answer that is not in the format that was asked for."""
 
 
 def _off(value: object) -> object:
@@ -174,7 +195,7 @@ class Policy:
     """A policy that was read and found valid."""
 
     _file: _File
-    _rules: Mapping[str, Rule | Webhook]
+    _rules: Mapping[str, _AnyRule]
     _by_overrides: dict[tuple[int, ...], RuleSet | None] = field(default_factory=dict)
 
     @property
@@ -197,9 +218,10 @@ class Policy:
         if not asked and not answered:
             return None
         webhooks = [WebhookInForce(rule, action) for rule, action in asked if isinstance(rule, Webhook)]
-        return RuleSet(self._file.version, _patterns(asked), _patterns(answered), webhooks)
+        form = next((action for rule, action in answered if rule is FORMAT), Action.OFF)
+        return RuleSet(self._file.version, _patterns(asked), _patterns(answered), webhooks, form)
 
-    def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[tuple[Rule | Webhook, Action]]:
+    def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[tuple[_AnyRule, Action]]:
         """Put together what holds: a later override goes before an earlier one, a rule before its kind."""
         actions = dict(given)
         for override in overrides:
@@ -214,9 +236,9 @@ class Policy:
         ]
 
 
-def _patterns(rules: Sequence[tuple[Rule | Webhook, Action]]) -> list[RuleInForce]:
-    """Return the rules that need nobody else."""
-    return [RuleInForce(rule, action) for rule, action in rules if not isinstance(rule, Webhook)]
+def _patterns(rules: Sequence[tuple[_AnyRule, Action]]) -> list[RuleInForce]:
+    """Return the rules that find something in a text."""
+    return [RuleInForce(rule, action) for rule, action in rules if not isinstance(rule, Webhook | FormatRule)]
 
 
 NO_POLICY = Policy(_File(version="none"), {})
@@ -239,7 +261,7 @@ def parse_policy(path: Path, content: bytes) -> Policy:
         raise PolicyError(f"{path}: {where}: {fault['msg']}") from error
     classifier = ClassifierRule(file.classifier_threshold)
     patterns = {**_BUILT_IN, classifier.name: classifier, **_custom_rules(path, file.custom)}
-    rules: Mapping[str, Rule | Webhook] = {**patterns, **_webhooks(path, file.webhooks, patterns)}
+    rules: Mapping[str, _AnyRule] = {**patterns, FORMAT.name: FORMAT, **_webhooks(path, file.webhooks, patterns)}
     _check_actions(f"{path}: ", file, rules)
     for number, override in enumerate(file.overrides):
         _check_actions(f"{path}: overrides.{number}.", override, rules)
@@ -287,12 +309,12 @@ def _webhooks(path: Path, webhooks: Sequence[_Webhook], taken: Mapping[str, Rule
     return found
 
 
-def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, Rule | Webhook]) -> None:
+def _check_actions(where: str, given: _File | _Override, rules: Mapping[str, _AnyRule]) -> None:
     for side, actions in (("input", given.input), ("output", given.output)):
         kinds = _KINDS[side]
         for name, action in actions.items():
             kind = rules[name].kind if name in rules else name
             if kind not in kinds:
                 raise PolicyError(f"{where}{side}.{name}: no such rule; the kinds are {', '.join(kinds)}")
-            if action is Action.REDACT and kind in {"injection", "classifier", "webhook"}:
+            if action is Action.REDACT and kind in {"injection", "classifier", "webhook", "format"}:
                 raise PolicyError(f"{where}{side}.{name}: this cannot be redacted; choose block, flag or observe")

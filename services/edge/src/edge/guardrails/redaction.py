@@ -56,7 +56,9 @@ class Restorer:
     What may be the beginning of a placeholder waits, at most as long as one is, until the next text of its kind comes.
     """
 
-    def __init__(self, originals: Mapping[str, str]) -> None:
+    def __init__(self, originals: Mapping[str, str], *, is_json: bool = False) -> None:
+        """`is_json`: the words of the answer are JSON, in which a value is written with its escapes."""
+        self._words_are_json = is_json
         self._originals = originals
         self._in_json = {name: orjson.dumps(value).decode()[1:-1] for name, value in originals.items()}
         # By choice: the field whose text waits, and the text.
@@ -67,7 +69,7 @@ class Restorer:
         restored: list[str | bytes] = []
         for chunk in chunks:
             if isinstance(chunk, str):
-                text = self._text((0, "content"), chunk, restored)
+                text = self._text((0, "content"), chunk, restored, is_json=self._words_are_json)
                 if text:
                     restored.append(text)
             elif isinstance(chunk, MessagesEvent):
@@ -102,7 +104,8 @@ class Restorer:
     def _delta(self, index: object, delta: Json, before: list[str | bytes]) -> None:
         for name in _TEXTS:
             if isinstance(delta.get(name), str) and delta[name]:
-                delta[name] = self._text((index, name), delta[name], before)
+                is_json = self._words_are_json and name == "content"
+                delta[name] = self._text((index, name), delta[name], before, is_json=is_json)
         audio = delta.get("audio")
         if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
             audio["transcript"] = self._text((index, "audio"), audio["transcript"], before)

@@ -26,7 +26,8 @@ import structlog
 
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
-from edge.conversation import Content, Conversation, with_max_output
+from edge.conversation import Content, Conversation, EmbeddingInput, with_max_output
+from edge.guardrails.format import fits
 from edge.guardrails.input import Inspected, inspect, size_of
 from edge.guardrails.policy import RuleSet
 from edge.metrics import Metrics
@@ -40,6 +41,7 @@ _READERS = 2
 # A body of 4 MB takes two tenths of a second.
 _MOST_WAITING = 16
 _CPU_SECONDS = 10
+_CHECK_CPU_SECONDS = 1
 _TIMEOUT_SECONDS = 30.0
 # A reader ends after a body of this length: what it has left in memory goes with it.
 _LAST_BYTES = 4 * 1024 * 1024
@@ -62,6 +64,11 @@ class _Reading(NamedTuple):
 class _Calling(NamedTuple):
     """The bytes are a function of ours and what it is called with, pickled."""
 
+    cpu_seconds: int = _CPU_SECONDS
+
+
+_Job = _Reading | _Calling
+
 
 class Refusal(NamedTuple):
     """A `Problem` on its way from a reader."""
@@ -69,6 +76,9 @@ class Refusal(NamedTuple):
     code: str
     message: str
     param: str | None
+
+
+_Result = Content | Inspected | bool | None
 
 
 class _ReaderLost(Exception):
@@ -136,7 +146,7 @@ class BodyReaders:
         else:
             job = None
         result = await self._in_turn(job, raw, partial(read_content, contract, path, raw, headers))
-        assert not isinstance(result, Inspected)  # noqa: S101 - what was asked for
+        assert isinstance(result, Conversation | EmbeddingInput)  # noqa: S101 - what was asked for
         return _with_body(result, raw)
 
     async def inspect(self, content: Content, rules: RuleSet) -> Inspected:
@@ -153,14 +163,28 @@ class BodyReaders:
         assert isinstance(result, Conversation)  # noqa: S101 - what was asked for
         return result
 
-    async def _call(self, function: Callable[..., Content | Inspected], *arguments: Any) -> Content | Inspected:
+    async def check_format(self, texts: Sequence[str], schema: bytes) -> bool | None:
+        """Tell whether texts are JSON that fits a schema; None: it cannot be used, or takes too long.
+
+        Problem (503) when too many wait, or there is no process for it: the schema is anybody's, and a thread cannot be
+        stopped.
+        """
+        raw = pickle.dumps((fits, (texts, schema)), protocol=pickle.HIGHEST_PROTOCOL)
+        try:
+            result = await self._in_turn(_Calling(_CHECK_CPU_SECONDS), raw, _refuse)
+        except Problem as problem:
+            if problem.code == "overloaded":
+                raise
+            return None
+        assert result is None or isinstance(result, bool)  # noqa: S101 - what was asked for
+        return result
+
+    async def _call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         job = None if self._mother is None else _Calling()
         raw = b"" if job is None else pickle.dumps((function, arguments), protocol=pickle.HIGHEST_PROTOCOL)
         return await self._in_turn(job, raw, partial(function, *arguments))
 
-    async def _in_turn(
-        self, job: _Reading | _Calling | None, raw: bytes, here: Callable[[], Content | Inspected]
-    ) -> Content | Inspected:
+    async def _in_turn(self, job: _Job | None, raw: bytes, here: Callable[[], _Result]) -> _Result:
         """Have something done when a reader is free."""
         if self._waiting >= _MOST_WAITING:
             raise Problem("overloaded", "too many long bodies come at once; try again in a moment")
@@ -174,9 +198,7 @@ class BodyReaders:
         finally:
             self._free.release()
 
-    async def _do_long(
-        self, job: _Reading | _Calling | None, raw: bytes, here: Callable[[], Content | Inspected]
-    ) -> Content | Inspected:
+    async def _do_long(self, job: _Job | None, raw: bytes, here: Callable[[], _Result]) -> _Result:
         """Have it done by a reader, or in a thread when there is none."""
         if self._mother is not None and job is not None:
             try:
@@ -192,7 +214,7 @@ class BodyReaders:
         self._metrics.bodies_read_here.inc()
         return await asyncio.to_thread(here)
 
-    async def _do_elsewhere(self, mother: Mother, job: _Reading | _Calling, raw: bytes) -> Content | Inspected:
+    async def _do_elsewhere(self, mother: Mother, job: _Job, raw: bytes) -> _Result:
         """Have it done. Cancelled, or after a failure, the reader is given up: it ends with its socket."""
         reader = await self._reader(mother)
         try:
@@ -204,7 +226,7 @@ class BodyReaders:
             reader.close()
         else:
             self._idle.append(reader)
-        result: Content | Inspected | Refusal = pickle.loads(reply)  # noqa: S301 - our own child has written it
+        result: _Result | Refusal = pickle.loads(reply)  # noqa: S301 - our own child has written it
         if isinstance(result, Refusal):
             raise Problem(result.code, result.message, param=result.param)
         return result
@@ -320,8 +342,9 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
         while not is_last:
             job_length, raw_length = _JOB.unpack(_exactly(edge, _JOB.size))
             job, raw = _exactly(edge, job_length), _exactly(edge, raw_length)
-            _limit_cpu()
-            reply = _reply(contracts, pickle.loads(job), raw)  # noqa: S301 - from the process that has made this one
+            what: _Job = pickle.loads(job)  # noqa: S301 - from the process that has made this one
+            _limit_cpu(what.cpu_seconds if isinstance(what, _Calling) else _CPU_SECONDS)
+            reply = _reply(contracts, what, raw)
             del job, raw
             is_last = raw_length >= _LAST_BYTES
             edge.sendall(_REPLY.pack(is_last, len(reply)))
@@ -332,8 +355,12 @@ def _be_reader(edge: socket.socket, contracts: Sequence[Contract]) -> NoReturn:
         os._exit(1)
 
 
-def _reply(contracts: Sequence[Contract], job: _Reading | _Calling, raw: bytes) -> bytes:
-    result: Content | Inspected | Refusal
+def _refuse() -> _Result:
+    raise Problem("overloaded", "there is no process for it")
+
+
+def _reply(contracts: Sequence[Contract], job: _Job, raw: bytes) -> bytes:
+    result: _Result | Refusal
     try:
         if isinstance(job, _Calling):
             function, arguments = pickle.loads(raw)  # noqa: S301 - as above
@@ -345,10 +372,10 @@ def _reply(contracts: Sequence[Contract], job: _Reading | _Calling, raw: bytes) 
     return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _limit_cpu() -> None:
-    """Have the kernel end this process when the next body takes too long."""
+def _limit_cpu(seconds: int) -> None:
+    """Have the kernel end this process when what it is to do takes longer."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + _CPU_SECONDS
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
