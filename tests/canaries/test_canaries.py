@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
+import jwt
 import orjson
 import pytest
 import yaml
@@ -26,6 +28,7 @@ from edge.guard.keys import add_key
 from kit.front_door.edge_client import Behind, Provider
 from kit.front_door.local_system import started_local_system, stores_of
 from spillway_local import processes
+from spillway_local.ports import free_port
 
 from .places import Finding, find, find_in_command_lines, find_in_files, find_in_metrics, find_in_stores
 
@@ -42,6 +45,18 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "key of the ledger": [],
     "restricted key": [],
     "wrong key": [],
+    "key of an operator": [],
+    "key made over HTTP": ["making it"],
+    "key that took its place": ["making it"],
+    "imported key": [],
+    "token secret": ["file token-secret"],
+    "token": [],
+    "claim of a token": [],
+    "user of a token": [
+        *("file postgres/", "file valkey/", "postgres requests.user_id", "postgres spend_daily.user_id"),
+        *("redis spillway:cost-events", "redis spillway:limits"),
+    ],
+    "forged token": [],
     "rpc token": ["file rpc-token"],
     "rpc token of the second start": ["file rpc-token"],
     "postgres password": ["file postgres/password"],
@@ -70,9 +85,17 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "wrong value": [],
     "broken body": [],
     "long body": [],
+    "name of an account": [
+        *("admin answers", "file postgres/", "file valkey/", "postgres api_keys.name", "postgres audit_log.after"),
+        *("postgres audit_log.before", "postgres tenants.name", "postgres users.name", "redis spillway:keys"),
+    ],
 }
 # The console shows the last log lines of a process that has died; an event is gone once the ledger has it.
-_SOMETIMES = {("client request id", "console"), ("client request id", "redis spillway:cost-events")}
+_SOMETIMES = {
+    ("client request id", "console"),
+    ("client request id", "redis spillway:cost-events"),
+    ("user of a token", "redis spillway:cost-events"),
+}
 _THREATS = Path(__file__).parents[2] / "docs/threat-model.md"
 
 _MAX_BODY_BYTES = 20_000
@@ -80,6 +103,7 @@ _SETTINGS = {
     **{f"{service}_LOG_LEVEL": "DEBUG" for service in ("EDGE", "LLM_ROUTER", "COST_LEDGER", "LOCAL_MODEL")},
     "EDGE_MAX_BODY_BYTES": str(_MAX_BODY_BYTES),
 }
+_ISSUER = "https://login.example.com/"
 _LIMITS = {"limits": [{"name": "narrow", "user": "narrow", "requests_per_minute": 1}]}
 ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "default": [("openai", "ok?test=canary")],
@@ -119,6 +143,7 @@ class Planted:
                 "unknown field",
             ),
             *("wrong value", "broken body", "long body", "end user", "metadata", "unknown model", "client request id"),
+            *("token secret", "claim of a token", "user of a token", "name of an account"),
         )
         self.values = {name: _canary(name) for name in names}
         self.found: set[Finding] = set()
@@ -134,12 +159,20 @@ class Planted:
 class Client:
     """Sends requests with canaries in headers, and looks at everything that comes back."""
 
-    def __init__(self, url: str, planted: Planted) -> None:
+    def __init__(self, url: str, planted: Planted, answers: str = "answers") -> None:
+        """`answers` is what their place is called."""
         self._http = httpx2.AsyncClient(base_url=url, timeout=_PATIENCE_SECONDS)
         self._planted = planted
+        self._answers = answers
 
     async def send(self, method: str, path: str, key: str | None, content: bytes | None = None, **headers: str) -> int:
         """Send a request; return the status."""
+        return (await self.exchange(method, path, key, content, **headers)).status_code
+
+    async def exchange(
+        self, method: str, path: str, key: str | None, content: bytes | None = None, **headers: str
+    ) -> httpx2.Response:
+        """Send a request; return the response."""
         planted = self._planted
         own = {
             "content-type": "application/json",
@@ -152,9 +185,9 @@ class Client:
         }
         response = await self._http.request(method, path, content=content, headers=own)
         planted.look(
-            "answers" if response.is_success else "errors", repr(response.headers.raw).encode() + response.content
+            self._answers if response.is_success else "errors", repr(response.headers.raw).encode() + response.content
         )
-        return response.status_code
+        return response
 
     async def ask(self, path: str, key: str | None, body: Json, **headers: str) -> int:
         """Post a body."""
@@ -286,6 +319,47 @@ async def _failed(client: Client, planted: Planted, key: str) -> None:
     await client.leave("/chat", key, _chat(planted, "slow"))
 
 
+async def _kept_accounts(admin: Client, planted: Planted, operator: str, others: Sequence[str], home: Path) -> str:
+    """Keep accounts over HTTP, and try what is refused; return a key that was made and works."""
+
+    async def change(path: str, body: Json, method: str = "POST") -> Json:
+        response = await admin.exchange(method, f"/admin/v1{path}", operator, orjson.dumps(body))
+        assert response.is_success, response.text
+        return cast("Json", response.json())
+
+    named = {"name": planted["name of an account"]}
+    await change("/tenants", {"tenant": "http", **named})
+    await change("/tenants/http/users", {"user": "ada", **named})
+    made = (await change("/keys", {"tenant": "http", "user": "ada", **named}))["secret_key"]
+    planted.values["key made over HTTP"] = made.split("-", 3)[3]
+    planted.look("making it", made.encode())
+    rotated = await change(f"/keys/{made.split('-')[2]}/rotate", {"grace_seconds": 600})
+    planted.values["key that took its place"] = rotated["secret_key"].split("-", 3)[3]
+    planted.look("making it", rotated["secret_key"].encode())
+    imported = add_key(home / "other-keys.yaml", "http", "ada", "free")
+    planted.values["imported key"] = imported.split("-", 3)[3]
+    await change("/keys/import", yaml.safe_load((home / "other-keys.yaml").read_text()))
+    for path in ("/tenants", "/tenants/http/users", "/keys", "/audit", "/budgets"):
+        assert 200 == await admin.send("GET", f"/admin/v1{path}", operator)
+    for body in ({planted["unknown field"]: 1}, {"tenant": {"x": planted["wrong value"]}}):
+        assert 400 == await admin.ask("/admin/v1/tenants", operator, body)
+    assert 400 == await admin.send("POST", "/admin/v1/keys", operator, f'{{"{planted["broken body"]}"'.encode())
+    assert 413 == await admin.ask("/admin/v1/keys", operator, {"name": planted["long body"] * 100_000})
+    assert 404 == await admin.send("GET", f"/admin/v1/keys/{planted['path']}", operator)
+    assert 400 == await admin.send("GET", f"/admin/v1/keys?limit={planted['query string']}", operator)
+    for other in others:
+        assert await admin.ask("/admin/v1/tenants", other, {"tenant": "x", **named}) in {401, 403}
+    return str(rotated["secret_key"])
+
+
+def _token(planted: Planted, name: str, secret: str) -> str:
+    """Return a token; its signature becomes a canary."""
+    about = {"sub": planted["user of a token"], "note": planted["claim of a token"], "exp": int(time.time()) + 3600}
+    token = jwt.encode({"iss": _ISSUER, "aud": "spillway", **about}, secret, "HS256")
+    planted.values[name] = token.rpartition(".")[2]
+    return token
+
+
 def _spillway(behind: Behind, *arguments: str) -> str:
     """Run a command of `spillway` on the system; return what it prints."""
     command = [sys.executable, "-m", "spillway_local", *arguments]
@@ -336,7 +410,19 @@ async def test_nothing_is_where_it_does_not_belong(home: Path, fault_provider_ur
     planted.values["key in the key file"] = key.split("-", 3)[3]
     limits = home / "limits.yaml"
     limits.write_text(yaml.safe_dump(_LIMITS))
-    start = {**_SETTINGS, "EDGE_LIMITS_FILE": str(limits)}
+    (home / "token-secret").write_text(planted["token secret"])
+    issuer = {"name": "own", "issuer": _ISSUER, "audience": ["spillway"], "algorithms": ["HS256"]}
+    issuer |= {"secret_file": str(home / "token-secret"), "tenant": "blue", "roles": ["user"]}
+    (home / "issuers.yaml").write_text(yaml.safe_dump({"issuers": [issuer]}))
+    token = _token(planted, "token", planted["token secret"])
+    forged = _token(planted, "forged token", "x" * 40)
+    admin_port = free_port()
+    start = {
+        **_SETTINGS,
+        "EDGE_LIMITS_FILE": str(limits),
+        "EDGE_JWT_ISSUERS": str(home / "issuers.yaml"),
+        "EDGE_ADMIN_PORT": str(admin_port),
+    }
     provider_key = f"sk-{planted['provider key']}"
 
     with started_local_system(home, fault_provider_url, ROUTES, provider_key, **start) as (process, behind):
@@ -345,11 +431,20 @@ async def test_nothing_is_where_it_does_not_belong(home: Path, fault_provider_ur
         _spillway(behind, "users", "create", "acme", "ada")
         made = _made_key(planted, behind, "key of the ledger", "--user", "ada")
         restricted = _made_key(planted, behind, "restricted key", "--user", "ada", "--endpoint", "/v1/embeddings")
+        operator = _made_key(planted, behind, "key of an operator", "--user", "ada", "--role", "operator")
         client = Client(behind.run["url"], planted)
+        await _until_known(client, operator)
         await _until_known(client, made)
         await _until_known(client, restricted)
         await _answered(client, planted, key)
         await _answered(client, planted, made)
+        await _answered(client, planted, token)
+        assert 401 == await client.ask("/chat", forged, _chat(planted, "default"))
+        admin = Client(f"http://127.0.0.1:{admin_port}", planted, "admin answers")
+        over_http = await _kept_accounts(admin, planted, operator, (made, key, token, forged), home)
+        await admin.close()
+        await _until_known(client, over_http)
+        await _answered(client, planted, over_http)
         await _refused(client, planted, key, narrow, restricted)
         await _failed(client, planted, key)
         await _look_everywhere(planted, behind, process.pid)
