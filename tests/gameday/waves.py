@@ -70,6 +70,7 @@ class Waves:
             self._valkey("xadd", _STREAM, "*", "event", "rubbish")
             self._routes("routes: [this is no file of routes\n")
             self._limits("limits: [this is no file of limits\n")
+            self._issuers(self._good_issuers.replace("/etc/spillway/keys/keys.yaml", "/etc/spillway/nowhere"))
 
         def mends() -> None:
             traffic.end()
@@ -78,6 +79,7 @@ class Waves:
             del routes["targets"]["gpu"], routes["routes"]["gpu"]
             self._routes(yaml.safe_dump(routes))
             self._limits("limits: [{name: wide, each: [tenant], requests_per_minute: 1000000}]\n")
+            self._issuers(self._good_issuers)
             for budget in ("tenant", "nearly"):
                 self._ledger("budgets", "remove", budget)
             for model in ("sick", "refused", "missing"):
@@ -86,6 +88,9 @@ class Waves:
 
         self._good_routes = self._cluster.kubectl(
             "get", "configmap", f"{RELEASE}-llm-router-routes", "-o", r"jsonpath={.data.routes\.yaml}"
+        )
+        self._good_issuers = self._cluster.kubectl(
+            "get", "configmap", f"{RELEASE}-edge-jwt-issuers", "-o", r"jsonpath={.data.issuers\.yaml}"
         )
         return Wave(
             "providers that fail, refuse, are slow or dear; broken routes; rubbish among the cost events",
@@ -107,6 +112,7 @@ class Waves:
                 "SpillwayDeadLetters": "an event that is no event",
                 "SpillwayRoutesStale": "a routes file that is no YAML",
                 "SpillwayEdgeFilesStale": "a limits file that is no YAML",
+                "SpillwayTokenKeysUnread": "an issuer of tokens whose file is not there",
                 "SpillwayGpuPoolEmpty": "a vLLM target without an engine",
                 "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
             },
@@ -310,8 +316,14 @@ class Waves:
         self._touch("llm-router")
 
     def _limits(self, text: str) -> None:
-        patch = json.dumps({"data": {"limits.yaml": text}})
-        self._cluster.kubectl("patch", "configmap", f"{RELEASE}-edge-limits", "--type", "merge", "-p", patch)
+        self._change_file("limits", "limits.yaml", text)
+
+    def _issuers(self, text: str) -> None:
+        self._change_file("jwt-issuers", "issuers.yaml", text)
+
+    def _change_file(self, name: str, key: str, text: str) -> None:
+        patch = json.dumps({"data": {key: text}})
+        self._cluster.kubectl("patch", "configmap", f"{RELEASE}-edge-{name}", "--type", "merge", "-p", patch)
         self._touch("edge")
 
     def _touch(self, component: str) -> None:
