@@ -253,7 +253,7 @@ async def test_a_receipt_says_which_rules_have_found_something(guarded: Edge, co
         {"rule": "ip", "version": 1, "action": "flag", "count": 2},
         {"rule": "ignore_instructions", "version": 1, "action": "flag", "count": 1},
     ]
-    assert {"policy": "7", "input": found, "output": None} == visit.events[-1][1]["guardrails"]
+    assert {"policy": "7", "input": found, "marked": 0, "output": None} == visit.events[-1][1]["guardrails"]
     assert "ip;action=flag, ignore_instructions;action=flag" == visit.headers["x-guardrails"]
     assert 1 == counted("edge_guardrail_findings_total", rule="phone", action="observe", side="input")
 

@@ -40,6 +40,9 @@ CONTINUATIONS: dict[ContinuationOption | None, routerpb.Continuation.ValueType] 
 }
 
 
+CHAT_CONTEXT = "Answer from this context:\n\n"
+"""Stands before what a request of `/chat` has retrieved."""
+
 # JSON can be read deeper than it can be written, and the router wraps the body in some more levels.
 _SPARE_LEVELS = 10
 # A body with no more objects and lists than this has no more levels either.

@@ -144,6 +144,10 @@ class Metrics(MetricTable):
         "action",
         "side",
     )
+    guardrail_data_marked = counter(
+        "edge_guardrail_data_marked_total",
+        "Requests in which results of tools or documents were marked as data.",
+    )
     guardrail_format_unchecked = counter(
         "edge_guardrail_format_unchecked_total",
         "Answers that went out although nobody could say whether they fit the schema of their request.",

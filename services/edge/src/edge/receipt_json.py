@@ -21,6 +21,7 @@ def guardrails_object(inspected: Inspected, checked: Checked | None) -> dict[str
     return {
         "policy": inspected.policy,
         "input": [_finding_object(each) for each in inspected.told],
+        "marked": inspected.marked,
         "output": None
         if checked is None
         else {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
@@ -26,9 +27,16 @@ Elsewhere = Callable[[Content, RuleSet], Awaitable[Inspected]]
 """Does `inspect` beside the event loop."""
 
 
-def _has_format(content: Content) -> bool:
-    """Tell whether a request may ask for a format, without reading it."""
-    return b'"response_format"' in content.encoded_body
+def _has_work(rules: RuleSet, content: Content) -> bool:
+    """Tell whether a request has to be read: there is something to look for, or something to be known of the answer."""
+    if rules.rules or rules.marking_key is not None:
+        return True
+    return bool(rules.output or rules.format is not Action.OFF) and b'"response_format"' in content.encoded_body
+
+
+def _own_key(key: bytes, facts: RequestFacts) -> bytes:
+    """Return the key for the marks of one user, which tell nothing of anybody else's."""
+    return hmac.digest(key, f"{facts.identity.tenant}\n{facts.identity.user}".encode(), "sha256")
 
 
 class HasPolicy(Protocol):
@@ -63,8 +71,9 @@ class Guardrails:
         if rules is None:
             return Inspected(content)
         inspected = Inspected(content, rules.policy)
-        if rules.rules or (_has_format(content) and (rules.output or rules.format is not Action.OFF)):
-            own = replace(rules, output=(), webhooks=())
+        if _has_work(rules, content):
+            key = None if rules.marking_key is None else _own_key(rules.marking_key, facts)
+            own = replace(rules, output=(), webhooks=(), marking_key=key)
             is_long = size_of(content) > _LONG_BYTES
             inspected = await self._elsewhere(content, own) if is_long else inspect(content, own)
         if rules.webhooks and not any(finding.action is Action.BLOCK for finding in inspected.findings):
@@ -73,6 +82,8 @@ class Guardrails:
             inspected = replace(inspected, findings=[*inspected.findings, *told])
         if inspected.findings:
             self._tell(facts, inspected)
+        if inspected.marked:
+            self._metrics.guardrail_data_marked.inc()
         action = Action.OFF if inspected.wanted is None else rules.format
         return replace(inspected, output=rules.output, format=action)
 

@@ -13,8 +13,11 @@ import orjson
 from edge.conversation import Content, Conversation, digest_of, encode_body
 from edge.guardrails.detector import BETWEEN
 from edge.guardrails.format import WantedFormat, wanted_format
+from edge.guardrails.marking import Marker
 from edge.guardrails.policy import Action, RuleInForce, RuleSet
 from edge.guardrails.redaction import Placeholders
+
+Json = dict[str, Any]
 
 # Bytes in base64 (images, sound, signatures) are no text. Nothing else is that long without a space.
 _BINARY = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/=_-]+")
@@ -27,6 +30,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 _FIELD = re.compile(r"[a-z_]{1,60}")
 # A shorter number is no card and no telephone.
 _LEAST_NUMBER = 10**8
+# Only there it is known what was retrieved.
+_CHAT_PATHS = frozenset({"/chat", "/v1/chat"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,9 @@ class Inspected:
     format: Action = Action.OFF
     """What is done about an answer that has another one."""
 
+    marked: int = 0
+    """How many results of tools and documents are marked as data."""
+
     @property
     def has_format(self) -> bool:
         """Whether the format of the answer is looked at."""
@@ -85,8 +93,10 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     texts = list(dict.fromkeys(texts_of([body, native])))
     findings, spans = _find(texts, rules)
     wanted = wanted_format(body)
+    changed: Content
     if not spans:
-        return Inspected(content, rules.policy, findings, wanted=wanted)
+        changed, marked = _marked(content, body, native, rules)
+        return Inspected(changed, rules.policy, findings, wanted=wanted, marked=marked)
     placeholders = Placeholders("\n".join(texts))
     redacted = {number: _redacted(texts[number], found, placeholders) for number, found in sorted(spans.items())}
     changes = {texts[number]: text for number, text in redacted.items()}
@@ -97,10 +107,27 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
             native = with_changes(native, changes)
             form = replace(form, body=encode_body(native))
             digest = digest_of(native, "messages", form.beta)
-        changed: Content = replace(content, encoded_body=encode_body(body), digest=digest, messages_form=form)
+        changed = replace(content, encoded_body=encode_body(body), digest=digest, messages_form=form)
     else:
         changed = replace(content, encoded_body=encode_body(body))
-    return Inspected(changed, rules.policy, findings, placeholders.originals, wanted=wanted)
+    changed, marked = _marked(changed, body, native, rules)
+    return Inspected(changed, rules.policy, findings, placeholders.originals, wanted=wanted, marked=marked)
+
+
+def _marked(content: Content, body: Json, native: Json | None, rules: RuleSet) -> tuple[Content, int]:
+    """Return the request with data marked, and how much that is; the cache's key is that of the one without marks."""
+    if rules.marking_key is None or not isinstance(content, Conversation) or not body["messages"]:
+        return content, 0
+    marker = Marker(rules.marking_key, body)
+    if content.endpoint in _CHAT_PATHS:
+        marker.mark_context()
+    marker.mark(native)
+    if not marker.count:
+        return content, 0
+    form = content.messages_form
+    if form is not None:
+        form = replace(form, body=encode_body(native or {}))
+    return replace(content, encoded_body=encode_body(body), messages_form=form), marker.count
 
 
 def texts_of(value: Any) -> Iterator[str]:

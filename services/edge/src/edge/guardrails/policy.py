@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from secrets import token_bytes
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -121,6 +122,8 @@ class RuleSet:
     """For the answer."""
     webhooks: Sequence[WebhookInForce] = ()
     """Asked about what is asked, once the rules have let it pass."""
+    marking_key: bytes | None = None
+    """With which what tools and documents say is marked as data; None: it is not."""
     format: Action = Action.OFF
     """For an answer that is not in the format that was asked for."""
 
@@ -173,6 +176,7 @@ class _Override(_Model):
     model: _Text | None = None
     input: _Actions = {}
     output: _Actions = {}
+    mark_data: bool | None = None
 
     def applies(self, identity: Identity, model: str) -> bool:
         """Tell whether it is for this caller and this model."""
@@ -184,6 +188,7 @@ class _File(_Model):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:+-]{1,60}$")]
     input: _Actions = {}
     output: _Actions = {}
+    mark_data: bool = False
     classifier_threshold: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_THRESHOLD
     custom: Annotated[list[_CustomRule], Field(max_length=_MAX_CUSTOM_RULES)] = []
     webhooks: Annotated[list[_Webhook], Field(max_length=_MAX_WEBHOOKS)] = []
@@ -197,6 +202,7 @@ class Policy:
     _file: _File
     _rules: Mapping[str, _AnyRule]
     _by_overrides: dict[tuple[int, ...], RuleSet | None] = field(default_factory=dict)
+    _marking_key: bytes = field(default_factory=lambda: token_bytes(32))
 
     @property
     def version(self) -> str:
@@ -215,11 +221,13 @@ class Policy:
         overrides = [self._file.overrides[number] for number in applying]
         asked = self._in_force(self._file.input, [each.input for each in overrides])
         answered = self._in_force(self._file.output, [each.output for each in overrides])
-        if not asked and not answered:
+        marks = ([self._file.mark_data] + [each.mark_data for each in overrides if each.mark_data is not None])[-1]
+        if not asked and not answered and not marks:
             return None
         webhooks = [WebhookInForce(rule, action) for rule, action in asked if isinstance(rule, Webhook)]
         form = next((action for rule, action in answered if rule is FORMAT), Action.OFF)
-        return RuleSet(self._file.version, _patterns(asked), _patterns(answered), webhooks, form)
+        key = self._marking_key if marks else None
+        return RuleSet(self._file.version, _patterns(asked), _patterns(answered), webhooks, key, form)
 
     def _in_force(self, given: _Actions, overrides: Sequence[_Actions]) -> list[tuple[_AnyRule, Action]]:
         """Put together what holds: a later override goes before an earlier one, a rule before its kind."""

@@ -18,6 +18,7 @@ _DONE: dict[str, Any] = {
     "guardrails": {
         "policy": "2026-11-29",
         "input": [{"rule": "email", "version": 1, "action": "redact", "count": 1}],
+        "marked": 0,
         "output": {"rules": ["email", "phone"], "checked_characters": 31, "stopped": False, "found": []},
     },
     "economy": None,

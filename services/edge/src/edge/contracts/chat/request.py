@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge.contracts.counts import counts_of
 from edge.contracts.validation import Items
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
+from edge.conversation import CHAT_CONTEXT, CONTINUATIONS, ContinuationOption, Conversation, digest_of, encode_body
 from pricing.estimate import estimate_prompt_tokens
 
 Json = dict[str, Any]
@@ -79,6 +79,6 @@ class ChatRequest(BaseModel):
         system = [self.system_prompt] if self.system_prompt else []
         if self.retrieved_context:
             texts = [self.retrieved_context] if isinstance(self.retrieved_context, str) else self.retrieved_context
-            system.append("Answer from this context:\n\n" + "\n\n".join(texts))
+            system.append(CHAT_CONTEXT + "\n\n".join(texts))
         messages: list[Json] = [{"role": "system", "content": "\n\n".join(system)}] if system else []
         return [*messages, {"role": "user", "content": self.query}]
