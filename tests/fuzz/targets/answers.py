@@ -31,7 +31,10 @@ from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.exchange.output_stage import PassOn
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
+from edge.guardrails import pii, secrets
 from edge.guardrails.input import Inspected
+from edge.guardrails.output import Checked, ContentStopped, OutputGuard
+from edge.guardrails.policy import Action, RuleInForce
 from edge.identity import Identity
 from edge.metrics import Metrics
 from llm_router.providers.provider import MessagesEvent as RouterEvent
@@ -228,6 +231,31 @@ def check_chunks(data: bytes) -> None:
         pass
 
 
+_REDACTING = [RuleInForce(rule, Action.REDACT) for rule in (*pii.RULES, *secrets.RULES)]
+
+
+def check_guarded(data: bytes) -> None:
+    """Whatever passes the guardrails of answers is redacted without a fault, and forms choices as it did before."""
+    try:
+        document = loads(data)
+    except ValueError:
+        return
+    if not isinstance(document, list):
+        return
+    chunks = [_chunk_of(each) for each in document]
+    for is_json in (False, True):
+        stage = OutputGuard(_REDACTING, Checked(), is_json=is_json)
+        try:
+            passed = [out for chunk in chunks for out in stage.take([chunk])] + stage.end()
+        except ContentStopped:
+            continue
+        try:
+            assemble(chunks, 2)
+        except MalformedChunk:
+            continue
+        assemble(passed, 2)
+
+
 def _chunk_of(value: Any) -> str | bytes:
     if isinstance(value, str):
         return value
@@ -290,6 +318,7 @@ def _choices_of(content: Content) -> int:
 TARGETS = [
     Target("cache_entry", check_entry, in_json),
     Target("chunks", check_chunks, in_json),
+    Target("guarded_chunks", check_guarded, in_json),
     Target("openai_answer", _answer_checker(make_openai_wire, keeps_events=False), in_events),
     Target("anthropic_answer", _answer_checker(make_anthropic_wire, keeps_events=True), in_events),
 ]
