@@ -9,6 +9,9 @@ from kit.load.provider import Seen
 from kit.load.reading import Transcript, read
 from kit.load.records import LedgerAttempt, LedgerRequest, describe, gaps_of
 
+# In OpenAI's contract and in Anthropic's.
+_OVERLOADED = frozenset({"overloaded", "overloaded_error"})
+
 
 def faults_of_records(
     transcripts: Sequence[Transcript], ledger: Mapping[str, LedgerRequest], seen: Mapping[str, Sequence[Seen]]
@@ -34,9 +37,18 @@ def faults_of_records(
     return {tag: found for tag, found in faults.items() if found}
 
 
+def is_refused(transcript: Transcript) -> bool:
+    """Return whether a busy edge may have refused the request at once: then nothing is spent, and nothing recorded."""
+    return transcript.status == 503 and read(transcript).error_code in _OVERLOADED
+
+
 def _fault_of_request(transcript: Transcript, entry: LedgerRequest | None) -> str:
     if entry is None:
-        return "" if transcript.status == 0 else f"answered with {transcript.status} and not in the ledger"
+        return (
+            ""
+            if transcript.status == 0 or is_refused(transcript)
+            else f"answered with {transcript.status} and not in the ledger"
+        )
     if entry.state != "settled":
         return f"in the ledger as {entry.state}"
     reading = read(transcript)

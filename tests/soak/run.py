@@ -27,7 +27,7 @@ from kit.load.records import LedgerRequest
 
 from .growth import Sample, max_additional_sockets, max_memory_growth, memory_growth
 from .judge import budget_faults, faults_of
-from .records import faults_of_records
+from .records import faults_of_records, is_refused
 from .system import System, running_system
 
 CLIENTS, LOAD_CLIENTS = 50, 100
@@ -88,8 +88,8 @@ class Findings:
         kinds = ", ".join(f"{self.kinds[kind]} {kind}" for kind in KINDS)
         unseen = f"{self.attempts_maybe_unseen} of them perhaps unread by the provider"
         return (
-            f"{self.name}: {kinds}; attempts: the provider saw {self.attempts_seen},"
-            f" the ledger has {self.attempts_recorded}, {unseen}"
+            f"{self.name}: {kinds}, {self.kinds['refused']} refused by a busy edge;"
+            f" attempts: the provider saw {self.attempts_seen}, the ledger has {self.attempts_recorded}, {unseen}"
         )
 
     @property
@@ -170,6 +170,7 @@ class Soak:
             ended = reading.error_code or reading.finish_reason or "no end"
             findings.ends[f"{transcript.end}: {ended}{' (continued)' if reading.continuations else ''}"] += 1
             findings.kinds.update(kinds_of(transcript, reading))
+            findings.kinds["refused"] += is_refused(transcript)
             if transcript.end == "hung":
                 findings.hung += 1
                 findings.report("hung", tag, f"no end after {transcript.seconds:.0f} s, {transcript.question}")
@@ -208,7 +209,7 @@ class Soak:
     async def _quiet_ledger(self, transcripts: list[Transcript]) -> dict[str, LedgerRequest]:
         """Wait until the ledger has settled every answered request and no more rows arrive."""
         deadline = time.monotonic() + _QUIET_WITHIN_SECONDS
-        answered = {transcript.request_id for transcript in transcripts if transcript.status}
+        answered = {each.request_id for each in transcripts if each.status and not is_refused(each)}
         before = 0
         while True:
             ledger = await self._system.ledger([transcript.request_id for transcript in transcripts])
@@ -242,7 +243,7 @@ def kinds_of(transcript: Transcript, reading: Reading) -> list[str]:
     found = {
         "hits": transcript.is_hit,
         "misses": is_miss and reading.is_success,
-        "faults": bool(reading.error_code),
+        "faults": bool(reading.error_code) and not is_refused(transcript),
         "tools": bool(reading.tool_arguments) or reading.finish_reason == "tool_calls",
         "cancels": transcript.end == "left",
     }

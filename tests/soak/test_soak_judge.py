@@ -276,6 +276,16 @@ def test_a_request_that_never_arrived_may_be_missing() -> None:
     assert {} == faults_of_records([replace(TRANSCRIPT, status=0, content=b"", end="left")], {}, {})
 
 
+def test_what_a_busy_edge_refuses_may_be_missing() -> None:
+    """Unless the provider was asked; and any other answer is missed."""
+    refused = whole(COMPLETIONS, {"error": {"code": "overloaded", "type": "server_error"}}, 503)
+    failed = whole(COMPLETIONS, {"error": {"code": "all_targets_failed", "type": "server_error"}}, 503)
+
+    assert {} == faults_of_records([refused], {}, {})
+    assert ["t1"] == list(faults_of_records([refused], {}, {"t1": [OK]}))
+    assert ["t1"] == list(faults_of_records([failed], {}, {}))
+
+
 @pytest.mark.parametrize(
     ("transcript", "kinds"),
     [
@@ -284,9 +294,10 @@ def test_a_request_that_never_arrived_may_be_missing() -> None:
         (stream(CHAT, failure(CHAT)), ["faults"]),
         (stream(MESSAGES, success(MESSAGES, "tool_calls")), ["misses", "tools"]),
         (stream(CHAT, words(CHAT, "a"), end="left"), ["cancels"]),
-        (whole(CHAT, {"error": {"code": "overloaded"}}, 503), ["faults"]),
+        (whole(CHAT, {"error": {"code": "all_targets_failed"}}, 502), ["faults"]),
+        (whole(CHAT, {"error": {"code": "overloaded"}}, 503), []),
     ],
-    ids=["hit", "miss", "fault", "tool", "cancel", "refusal"],
+    ids=["hit", "miss", "fault", "tool", "cancel", "failure", "refusal"],
 )
 def test_a_load_without_one_of_its_kinds_is_no_load(transcript: Transcript, kinds: list[str]) -> None:
     """`make load` knows what each response is, and notices that the others are missing."""
