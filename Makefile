@@ -57,6 +57,10 @@ nightly: setup ## All tests, also those that take long, with many more generated
 soak: setup ## Fifty clients, all faults, for SECONDS=600; ends with a verdict (SEED=N repeats the questions)
 	@$(BIN)/python -m tests.soak.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
+.PHONY: load
+load: setup ## A hundred clients with hits, misses, faults, tools and cancels for SECONDS=300; ends with a verdict (SEED=N)
+	@$(BIN)/python -m tests.soak.run --load --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
 .PHONY: torture
 torture: setup ## Kill everything under fifty clients for SECONDS=600, compare the books, end with a verdict (SEED=N)
 	@$(BIN)/python -m tests.torture.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
@@ -101,6 +105,10 @@ e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAM
 .PHONY: bench
 bench: setup ## What an answer costs beside LiteLLM and Envoy, into bench/results (BENCH_ARGS="--cells 20ms-20" a part)
 	@$(BIN)/python -m bench $(or $(BENCH_ARGS),--out bench/results)
+
+.PHONY: bench-check
+bench-check: setup ## Status 1 when an answer costs more CPU, in multiples of a reference in the same run, than it may
+	@$(BIN)/python -m bench --check
 
 .PHONY: bench-ledger
 bench-ledger: setup ## How many cost events the ledger records, and how soon (status 1 below its goals)

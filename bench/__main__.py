@@ -13,18 +13,19 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-import orjson
-
 from bench.cells import DEFAULT_CELLS, Cell, cell_of, models_of
+from bench.check import BOUNDS, ROUNDS, SECONDS, judge
 from bench.environments import NotInstalled
 from bench.measure import Measurement, measure
+from bench.record import Results, write
 from bench.report import figure, markdown, rows
 from bench.subjects import (
     DIRECT,
@@ -56,27 +57,38 @@ def main() -> int:
     _allow_many_files()
     signal.signal(signal.SIGTERM, _interrupt)
     cells = [cell_of(name) for name in arguments.cells.split(",")]
-    began = datetime.now(UTC)
+    found: list[Measurement] = []
     try:
         with tempfile.TemporaryDirectory(prefix="spillway-bench-") as name, ExitStack() as stack:
             folder = Path(name)
             provider = stack.enter_context(running_provider(folder))
             subjects = list(_started(arguments, stack, folder, provider, cells))
-            found = _measure_all(subjects, provider, cells, arguments.rounds, arguments.seconds)
+            for found in _rounds(subjects, provider, cells, arguments.rounds, arguments.seconds):
+                # Whoever stops a long run has what was found until then.
+                if arguments.out is not None:
+                    write(_results(arguments, subjects, found), arguments.out)
     except KeyboardInterrupt:
         say("bench: stopped")
         return 130
-    table = markdown(rows(found))
-    say("\n" + table)
-    if arguments.out is not None:
-        _write(arguments.out, began, subjects, found, arguments.rounds)
+    say("\n" + markdown(rows(found)))
+    is_cheap = _check(found) if arguments.check else True
     faults = [
         f"{each.subject} {each.cell}: {count} x {fault}" for each in found for fault, count in each.faults.items()
     ]
     for fault in faults[:40]:
         say(f"bench: not whole: {fault}")
     is_ours_whole = not any(each.faults for each in found if each.subject not in (LITELLM, ENVOY))
-    return 0 if is_ours_whole else 1
+    return 0 if is_ours_whole and is_cheap else 1
+
+
+def _check(found: Sequence[Measurement]) -> bool:
+    """Say what each part costs in multiples of the reference; return whether that is within its bounds."""
+    judgements = judge(found, BOUNDS)
+    for judgement in judgements:
+        say(f"bench-check: {judgement}")
+    too_much = [judgement for judgement in judgements if not judgement.is_good]
+    say(f"bench-check: {len(judgements)} costs, {len(too_much)} above their bounds")
+    return not too_much
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,8 +105,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long each cell is asked (default: %(default)s)")
     parser.add_argument("--setting", action="append", default=[], help="NAME=VALUE for Spillway's processes")
-    parser.add_argument("--out", type=Path, default=None, help="write results.json and table.md into this folder")
+    parser.add_argument("--out", type=Path, default=None, help="write results, table and plot into this folder")
+    parser.add_argument("--check", action="store_true", help="`make bench-check`: Spillway alone, against its bounds")
     arguments = parser.parse_args()
+    if arguments.check:
+        arguments.subjects, arguments.cells = SPILLWAY, ",".join(BOUNDS)
+        arguments.rounds, arguments.seconds = ROUNDS, SECONDS
     try:
         for name in arguments.cells.split(","):
             cell_of(name)
@@ -138,12 +154,27 @@ def _started(
         yield subject
 
 
-def _measure_all(
+def _results(arguments: argparse.Namespace, subjects: Sequence[Subject], found: Sequence[Measurement]) -> Results:
+    """Return what is known after some rounds."""
+    return Results(
+        f"{datetime.now(UTC):%Y-%m-%d}",
+        Counter((each.cell, each.subject) for each in found).most_common(1)[0][1],
+        arguments.seconds,
+        machine(),
+        {subject.name: subject.version for subject in subjects if subject.version},
+        found,
+    )
+
+
+def _rounds(
     subjects: Sequence[Subject], provider: Subject, cells: Sequence[Cell], rounds: int, seconds: float
-) -> list[Measurement]:
+) -> Iterator[list[Measurement]]:
+    """Measure all cells of all subjects in each round; yield after each what was found so far, in order."""
     found: list[Measurement] = []
     # Where there is no cache, there is no hit.
     pairs = [(cell, subject) for cell in cells for subject in subjects if not cell.is_hit or subject.hit_headers]
+    order = {subject.name: place for place, subject in enumerate(subjects)}
+    places = {cell.name: place for place, cell in enumerate(cells)}
     for number in range(1, rounds + 1):
         for cell in cells:
             present = [subject for each, subject in pairs if each is cell]
@@ -152,9 +183,7 @@ def _measure_all(
                 measured = asyncio.run(measure(subject, provider, cell, seconds))
                 found.append(measured)
                 say(f"bench: round {number}/{rounds}, {len(found)}/{rounds * len(pairs)}: {_line(measured)}")
-    order = {subject.name: place for place, subject in enumerate(subjects)}
-    places = {cell.name: place for place, cell in enumerate(cells)}
-    return sorted(found, key=lambda each: (places[each.cell], order[each.subject]))
+        yield sorted(found, key=lambda each: (places[each.cell], order[each.subject]))
 
 
 def _line(measured: Measurement) -> str:
@@ -168,22 +197,6 @@ def _line(measured: Measurement) -> str:
         f" {figure(measured.answers_per_second)}/s{first}{refused}; CPU ms: {parts};"
         f" others {measured.others_cores:.2f} cores{lost}"
     )
-
-
-def _write(
-    folder: Path, began: datetime, subjects: Sequence[Subject], found: Sequence[Measurement], rounds: int
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "date": f"{began:%Y-%m-%d}",
-        "rounds": rounds,
-        "machine": machine(),
-        "versions": {subject.name: subject.version for subject in subjects if subject.version},
-    }
-    document = {**about, "measurements": [asdict(each) for each in found]}
-    (folder / "results.json").write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-    (folder / "table.md").write_text(markdown(rows(found)))
-    say(f"bench: written to {folder}")
 
 
 def _allow_many_files() -> None:

@@ -25,6 +25,8 @@ def environment_of(package: str) -> Path:
     folder = cache / f"{package}-{hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
     if (folder / _READY).exists():
         return folder
+    sys.stdout.write(f"bench: installing {package} into {folder}\n")
+    sys.stdout.flush()
     shutil.rmtree(folder, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
     uv = str(Path(sys.executable).parent / "uv")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.cells import IDLE, cell_of
 from bench.measure import CLIENT, PROVIDER, Measurement
 
+_OURS, _THEIRS = "spillway", "litellm"
 _BACKGROUND = {"cost-ledger": "ledger", "valkey": "stores", "postgres": "stores"}
 
 
@@ -83,6 +84,27 @@ def _row(group: Sequence[Measurement]) -> Row:
         median(lambda each: each.cpu_ms[CLIENT]),
         median(lambda each: each.others_cores),
     )
+
+
+def summary(found: Sequence[Row]) -> str:
+    """Return CPU time alone: a row for each cell, a column for each subject, and how the others compare."""
+    cells: dict[str, dict[str, Row]] = {}
+    for row in found:
+        if row.cell != IDLE and row.cpu_ms > 0:
+            cells.setdefault(row.cell, {})[row.subject] = row
+    subjects = list(dict.fromkeys(subject for of_subject in cells.values() for subject in of_subject))
+    with_ratio = {_OURS, _THEIRS} <= set(subjects)
+    lines = [
+        f"| CPU ms of an answer | {' | '.join(subjects)} |{' LiteLLM / Spillway |' if with_ratio else ''}",
+        f"|---|{'---:|' * (len(subjects) + with_ratio)}",
+    ]
+    for cell, of_subject in cells.items():
+        figures = [figure(of_subject[subject].cpu_ms) if subject in of_subject else "-" for subject in subjects]
+        if with_ratio:
+            both = (of_subject.get(_THEIRS), of_subject.get(_OURS))
+            figures.append(f"{both[0].cpu_ms / both[1].cpu_ms:.1f}" if both[0] and both[1] else "-")
+        lines.append(f"| {cell_of(cell).says} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown(found: Sequence[Row]) -> str:
