@@ -43,6 +43,7 @@ class Findings:
     """The findings so far."""
 
     name: str = "soak"
+    clients: int = CLIENTS
     streams: int = 0
     hung: int = 0
     dishonest: int = 0
@@ -101,7 +102,8 @@ class Findings:
     def is_good(self) -> bool:
         """Whether nothing is wrong."""
         memory_grows = memory_growth(self.memory) > max_memory_growth(self.memory)
-        sockets_grow = self.additional_sockets > max_additional_sockets(self.memory)
+        # Pools keep as many more as there are more clients.
+        sockets_grow = self.additional_sockets > max_additional_sockets(self.memory) * self.clients / CLIENTS
         grows = memory_grows or sockets_grow
         return self.streams > 0 and not (self.hung or self.dishonest or self.unrecorded or grows)
 
@@ -121,7 +123,7 @@ class Soak:
         self._seconds = seconds
         self._started = time.monotonic()
         self._under_load = 0.0
-        self.findings = Findings(name)
+        self.findings = Findings(name, clients)
 
     async def run(self) -> None:
         """Run all rounds."""

@@ -286,6 +286,17 @@ def test_what_a_busy_edge_refuses_may_be_missing() -> None:
     assert ["t1"] == list(faults_of_records([failed], {}, {}))
 
 
+def test_twice_the_clients_may_keep_twice_the_sockets() -> None:
+    """And no more."""
+    memory = samples(*[100.0] * 200)
+    soak = Findings(streams=1, memory=memory, sockets=[50, 80])
+    load = Findings("load", 100, streams=1, memory=memory, sockets=[50, 80])
+
+    assert (False, True) == (soak.is_good, load.is_good)
+    load.sockets.append(110)
+    assert not load.is_good
+
+
 @pytest.mark.parametrize(
     ("transcript", "kinds"),
     [
