@@ -93,6 +93,22 @@ def test_what_is_there_can_be_shown_and_changed(run: Run) -> None:
         assert [line for line in logged if change in line], change
 
 
+def test_a_list_is_of_one_tenant_and_who_is_enabled_again_is(run: Run) -> None:
+    """Nobody takes another tenant's users for their own."""
+    first, second = f"t-{uuid.uuid4()}", f"t-{uuid.uuid4()}"
+    for tenant, user in ((first, "ada"), (second, "bob")):
+        assert 0 == run("tenants", "create", tenant).returncode
+        assert 0 == run("users", "create", tenant, user).returncode
+    listed = run("users", "list", "--tenant", first).stdout
+    assert 0 == run("users", "disable", first, "ada").returncode
+    disabled = run("users", "show", first, "ada").stdout
+    assert 0 == run("users", "enable", first, "ada").returncode
+    enabled = run("users", "show", first, "ada").stdout
+
+    assert (True, False) == ("ada" in listed, second in listed)
+    assert (True, False) == ("disabled_at" in disabled, "disabled_at" in enabled)
+
+
 def without_gaps(text: str) -> str:
     """Return lines whose words have one space in between."""
     return "".join(" ".join(line.split()) + "\n" for line in text.splitlines())

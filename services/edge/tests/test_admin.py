@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
+import yaml
 
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -20,6 +24,8 @@ from spillway.accounts.v1 import accounts_pb2 as accountspb
 from spillway_local.ports import free_port
 
 pytestmark = pytest.mark.integration
+
+_SECRET = "a secret of at least thirty-two bytes"
 
 
 class Admin:
@@ -61,6 +67,16 @@ def _pepper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def _issuers(folder: Path) -> Path:
+    """Return the file of an issuer of tokens whose users have every role."""
+    (folder / "token-secret").write_text(_SECRET)
+    issuer = {"name": "own", "issuer": "https://login.example.com/", "audience": ["spillway"], "tenant": "acme"}
+    issuer |= {"algorithms": ["HS256"], "secret_file": str(folder / "token-secret"), "roles": ["admin"]}
+    file = folder / "issuers.yaml"
+    file.write_text(yaml.safe_dump({"issuers": [issuer]}))
+    return file
+
+
 @pytest.fixture(scope="module", name="admin")
 async def _admin(
     postgres_url: str, redis_url: str, pepper: Path, tmp_path_factory: pytest.TempPathFactory
@@ -74,6 +90,7 @@ async def _admin(
             EDGE_LEDGER_ADDRESS=ledger.address,
             EDGE_KEY_PEPPER_FILE=str(pepper),
             EDGE_ADMIN_PORT=str(port),
+            EDGE_JWT_ISSUERS=str(_issuers(folder)),
         ) as edge:
             admin = Admin(edge, f"http://127.0.0.1:{port}", ledger)
             await admin.until_known(admin.keys["auditor"])
@@ -163,6 +180,31 @@ async def test_keys_of_a_file_are_taken_over(admin: Admin) -> None:
     assert {"imported": 0, "known": 1, "differing": [entry["key_id"]]} == again
     shown = await admin.done("GET", f"/keys/{entry['key_id']}")
     assert (["auditor"], None) == (shown["roles"], shown["tier"])
+
+
+async def test_what_is_made_is_what_was_asked_for(admin: Admin, tenant: str) -> None:
+    """Endpoints, the grace of a rotation, tier and actor of an import; and no answer is kept on its way."""
+    answer = await admin.ask("POST", "/keys", {"tenant": tenant, "endpoints": ["/chat", "/v1/*"]})
+    made = answer.json()["key"]
+    rotated = await admin.done("POST", f"/keys/{made['key_id']}/rotate", {"grace_seconds": 600})
+    entry = {"key_id": uuid.uuid4().hex, "tenant": tenant, "user": "eve", "tier": "premium"}
+    await admin.done("POST", "/keys/import", {"keys": [{**entry, "salt": "0" * 32, "sha256": "a" * 64}]})
+    entries = (await admin.done("GET", f"/audit?tenant={tenant}"))["data"]
+
+    assert "no-store" == answer.headers["cache-control"]
+    assert ["/chat", "/v1/*"] == made["endpoints"]
+    assert datetime.fromisoformat(rotated["replaced"]["expires_at"]) > datetime.now(UTC) + timedelta(seconds=300)
+    assert "premium" == (await admin.done("GET", f"/keys/{entry['key_id']}"))["tier"]
+    assert {f"key:{admin.key.split('-')[2]}"} == {each["actor"] for each in entries}
+
+
+async def test_a_token_makes_nobody_an_operator(admin: Admin) -> None:
+    """It is no key here, though the same edge takes it on its public port: an issuer is for its own tenants."""
+    claims = {"iss": "https://login.example.com/", "aud": "spillway", "sub": "ada", "exp": int(time.time()) + 600}
+    token = jwt.encode(claims, _SECRET, "HS256")
+
+    assert 401 != await asyncio.to_thread(admin.edge.status_of, token)
+    assert 401 == (await admin.ask("GET", "/tenants", key=token)).status_code
 
 
 async def test_a_budget_from_its_making_to_its_end(admin: Admin) -> None:
