@@ -263,7 +263,7 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
         b'{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"' + b"x" * 500_000 + b'"}]}',
         400,
         "invalid_request_error",
-        "about 125000 tokens",
+        "prompt is too long: 125000 tokens > 100000 maximum",
     ),
 }
 
