@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import math
 
 import httpx2
 import pytest
 
 from llm_router.errors import ProviderError, StreamBroken
+from llm_router.providers.http.metronome import Metronome
+from llm_router.providers.http.pace import FruitlessReading
+from llm_router.providers.http.reply import Reply
+from llm_router.providers.http.transport import REPLY
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream, Content
 
@@ -21,24 +26,19 @@ NAMELESS = (
 )
 
 
-class Body(httpx2.AsyncByteStream):
-    """A body that comes in these chunks."""
-
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        self.chunks = chunks
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give one after the other."""
-        for chunk in self.chunks:
-            yield chunk
-
-
 async def read(*chunks: bytes) -> tuple[list[Content], ProviderError | None]:
     """Read as the chain does, up to the end marker; return what was content and what failed."""
-    stream = AnswerStream(httpx2.Response(200, stream=Body(chunks)), OpenAIWire(1), "")
+    reply = Reply(asyncio.Transport(), Metronome(0.0), FruitlessReading())
+    stream = AnswerStream(httpx2.Response(200, stream=reply, extensions={REPLY: reply}), OpenAIWire(1), "")
+    waiting = iter(chunks)
     contents: list[Content] = []
     try:
-        while not stream.answer.has_ended and (more := await stream.read()) is not None:
+        while not stream.answer.has_ended:
+            chunk = next(waiting, None)
+            reply.end() if chunk is None else reply.add(chunk)
+            more = await stream.read(math.inf)
+            if more is None:
+                break
             contents += more
     except ProviderError as error:
         return contents, error

@@ -42,7 +42,6 @@ async def failing_request(pod: Pod, pauses: random.Random, error: ProviderError 
         allowances=HedgeAllowances(),
         metrics=pod.metrics,
         rng=pauses,
-        frame_interval_seconds=0.01,
         router_address="",
     )
     attempts: Attempts[EmbedAttempt] = Attempts([target], Limits(4, deadline), dependencies, records.append)

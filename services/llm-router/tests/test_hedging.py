@@ -131,6 +131,9 @@ async def test_cancelled_call_ends_both_attempts(router: Router, seen: Seen) -> 
         started += message.HasField("started")
         if started == 2:
             break
+    async with asyncio.timeout(20):
+        while not seen.attempts("hl-2"):  # it is announced before it is made
+            await asyncio.sleep(0.02)
     call.cancel()
 
     assert "client_closed" == await ended(seen, "hl-1")

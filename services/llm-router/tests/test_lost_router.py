@@ -27,7 +27,7 @@ from llm_router.chain.outbox import Outbox
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider
 from llm_router.providers.chat_body import ChatBody
-from llm_router.providers.transport import Network
+from llm_router.providers.http.transport import Network
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import load_routes
 from llm_router.strategies.hedging import HedgeAllowances
@@ -160,10 +160,9 @@ async def _chain(file: Path, outbox: Outbox) -> AsyncIterator[Chain]:
         allowances=HedgeAllowances(),
         metrics=metrics,
         rng=rng,
-        frame_interval_seconds=0.0,
         router_address="",
     )
-    fleets = Fleets(partial(create_provider, network=Network()))
+    fleets = Fleets(partial(create_provider, network=Network(0.0)))
     await fleets.replace(load_routes(file))
     with fleets.borrow() as fleet:
         route = fleet.routes["r"]

@@ -19,7 +19,7 @@ from llm_router.capacity import Capacity
 from llm_router.chain.attempts import ChainDependencies
 from llm_router.metrics import Metrics
 from llm_router.providers.catalogue import create_provider, forget_sdk_environment
-from llm_router.providers.transport import Network
+from llm_router.providers.http.transport import Network
 from llm_router.routes.fleet import Fleets
 from llm_router.routes.load import RoutesError, load_routes
 from llm_router.routes.sources import Sources
@@ -58,7 +58,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     sources = Sources()
     routes = load_routes(settings.routes_file, sources)
-    fleets = Fleets(partial(create_provider, network=Network()))
+    fleets = Fleets(partial(create_provider, network=Network(settings.frame_interval_ms / 1000)))
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
@@ -123,7 +123,6 @@ def _chain_dependencies(
         allowances=HedgeAllowances(),
         metrics=metrics,
         rng=rng,
-        frame_interval_seconds=settings.frame_interval_ms / 1000,
         router_address=_own_address(settings.host, settings.port),
     )
 

@@ -36,7 +36,8 @@ class Settings(RedisSettings):
     """The maximum of bytes that the bodies of all running calls may have together; a body needs up to four times its
     size while its call runs."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
-    """After its first content a stream is read, and its content sent on, once per interval; 0: as chunks arrive."""
+    """After its first content a stream is read, and its content sent on, once per interval, all streams together; 0: as
+    chunks arrive."""
     redis_url: str | None = None
     """The Redis over which routers share their breakers; without it each has its own."""
     breaker_lease_timeout_seconds: PositiveFloat = 0.05

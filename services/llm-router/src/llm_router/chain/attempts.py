@@ -45,8 +45,6 @@ class ChainDependencies:
     allowances: HedgeAllowances
     metrics: Metrics
     rng: random.Random
-    frame_interval_seconds: float
-    """After the first content a target is read once in this time."""
     router_address: str
     """Where this router takes the request to stop a chain; empty when it does not know."""
 

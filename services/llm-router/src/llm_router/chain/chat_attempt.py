@@ -43,15 +43,10 @@ class ChatAttempt(Attempt):
         deadline: float,
         input_tokens: int,
         splice: Splice | None,
-        frame_interval: float,
     ) -> None:
-        """An attempt that continues an answer has a `splice`, and its content begins behind that.
-
-        After the first content the target is read once in `frame_interval` seconds.
-        """
+        """An attempt that continues an answer has a `splice`, and its content begins behind that."""
         super().__init__(number, target, permit, deadline=deadline, input_tokens=input_tokens)
         self._splice = splice
-        self._frame_interval = frame_interval
         self._opening = AsyncExitStack()
         self._stream: AnswerStream | None = None
         self._pending: list[Content] = []
@@ -109,7 +104,7 @@ class ChatAttempt(Attempt):
         assert self._stream is not None  # noqa: S101 - it was opened
         try:
             await self.commit(outbox, delivered)
-            self._stream.read_at_most_every(self._frame_interval)
+            self._stream.pace()
             while not self._is_whole:
                 contents = await self._read(self._stream)
                 if contents:
@@ -130,7 +125,7 @@ class ChatAttempt(Attempt):
             return []
         self._expect_end(stream.answer)
         try:
-            contents = await self.timers.limit(stream.read())
+            contents = await self._read_in_time(stream)
         except (ProviderTimeout, ConnectionLost):
             if not self._has_ended_silently(stream.answer):
                 raise
@@ -139,6 +134,12 @@ class ChatAttempt(Attempt):
             return self._take(contents) if contents else []
         self._is_over = contents is None or stream.answer.has_ended
         return self._take(contents) if contents else []
+
+    async def _read_in_time(self, stream: AnswerStream) -> list[Content] | None:
+        try:
+            return await stream.read(self.timers.due)
+        except TimeoutError as error:
+            raise self.timers.timeout() from error
 
     def _expect_end(self, answer: Answer) -> None:
         """Shorten the wait for the rest of an answer that may be complete already."""
@@ -197,7 +198,7 @@ class ChatAttempt(Attempt):
 
 async def _read_to_end(stream: AnswerStream) -> None:
     """Read what follows the end marker, which is nothing; if it takes long, the connection is given up."""
+    due = asyncio.get_running_loop().time() + _LINGER_SECONDS
     with suppress(TimeoutError, ProviderError):
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while await stream.read() is not None:
-                pass
+        while await stream.read(due) is not None:
+            pass

@@ -59,12 +59,18 @@ class Timers:
     async def limit(self, awaitable: Awaitable[T], message: str = "") -> T:
         """Await until the first timer ends; then ProviderTimeout, by default with the `message` that fits the state."""
         try:
-            async with asyncio.timeout_at(min(self._content_due, self._end_due, self._deadline)):
+            async with asyncio.timeout_at(self.due):
                 return await awaitable
         except TimeoutError as error:
-            raise self._timeout(message) from error
+            raise self.timeout(message) from error
 
-    def _timeout(self, message: str) -> ProviderTimeout:
+    @property
+    def due(self) -> float:
+        """When the first timer ends, on the loop's clock."""
+        return min(self._content_due, self._end_due, self._deadline)
+
+    def timeout(self, message: str = "") -> ProviderTimeout:
+        """Return the error for the timer that has ended."""
         if self._end_due < self._content_due:
             message = "the answer took longer than this target may take"
         elif not message:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llm_router.providers.http.transport import Network
 from llm_router.providers.provider import Provider
-from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ import orjson
 
 from llm_router.errors import ConnectionLost, ProviderError, StreamBroken
 from llm_router.providers.chat_body import ChatBody
-from llm_router.providers.client import READS_IN_A_ROW, is_plain
 from llm_router.providers.events import LARGE_EVENT_BYTES, MAX_NAME_CHARACTERS, parse_event
+from llm_router.providers.http.client import READS_IN_A_ROW, is_plain
+from llm_router.providers.http.transport import reply_of
 from llm_router.providers.stream_error import read_stream_error
-from llm_router.providers.transport import PacedStream
 from llm_router.providers.usage import Counting
 from pricing.usage import Usage
 from servicekit.sse import MAX_EVENT_BYTES, EventTooLong, ServerSentEvent, SseDecoder
@@ -178,14 +177,12 @@ class AnswerStream:
         """StreamBroken when the reply is compressed, which nobody has asked for."""
         if not is_plain(response):
             raise StreamBroken("the answer is compressed although it was asked for as it is", http_status=200)
-        self._chunks: AsyncIterator[bytes] = response.aiter_raw()
+        self._reply = reply_of(response)
         self._reads = 0
         self._bytes_without_content = 0  # since the last content
         self._decoder: SseDecoder | _JsonDecoder | None = None  # the first byte tells which; many label it wrongly
         self._wire = wire
         self._failure: ProviderError | None = None
-        connection = response.extensions.get("network_stream")
-        self._paced = connection if isinstance(connection, PacedStream) else None  # a proxy's connection is not one
         self.http_status = response.status_code
         self.provider_request_id = provider_request_id[:MAX_NAME_CHARACTERS]
 
@@ -194,16 +191,15 @@ class AnswerStream:
         """What is known of the answer so far."""
         return self._wire.answer
 
-    def read_at_most_every(self, seconds: float) -> None:
-        """From now on let chunks gather for `seconds` between two reads of the network."""
-        if self._paced is not None:
-            self._paced.read_at_most_every(seconds)
+    def pace(self) -> None:
+        """From now on let chunks gather for a frame before they are read."""
+        self._reply.pace()
 
-    async def read(self) -> list[Content] | None:
+    async def read(self, deadline: float) -> list[Content] | None:
         """Wait for bytes and return their content, possibly none; None at the end of the stream.
 
-        ProviderError when the connection breaks, a chunk is malformed or too much came that was no content; do not
-        call it again after that.
+        TimeoutError when nothing came by `deadline`, on the loop's clock. ProviderError when the connection breaks, a
+        chunk is malformed or too much came that was no content; do not call it again after that.
         Content before the error is returned first, however the network has split the bytes.
         """
         if self._failure is not None:
@@ -211,10 +207,9 @@ class AnswerStream:
         self._reads += 1
         if self._reads % READS_IN_A_ROW == 0:
             await asyncio.sleep(0)
-            if self._paced is not None:
-                self._paced.look_again()
+            self._reply.look_again()
         try:
-            chunk = await anext(self._chunks, None)
+            chunk = await self._reply.take(deadline)
         except httpx2.HTTPError as error:
             raise ConnectionLost("the connection broke") from error
         if chunk is None:
@@ -224,8 +219,7 @@ class AnswerStream:
             contents = await self._read_aside(events)
         else:
             contents = self._read(events) if events else []
-            if self._paced is not None:
-                self._paced.brought(content=bool(contents))
+            self._reply.brought(content=bool(contents))
         self._bytes_without_content = 0 if contents else self._bytes_without_content + len(chunk)
         if self._bytes_without_content > _MAX_BYTES_WITHOUT_CONTENT:
             raise StreamBroken("the stream brought too much that is no content")
@@ -270,9 +264,8 @@ class AnswerStream:
         try:
             return await asyncio.get_running_loop().run_in_executor(_large_events, read)
         finally:
-            if self._paced is not None:  # most of the time of that thread is none of the others
-                self._paced.add_fruitless(seconds)
-                self._paced.look_again()
+            self._reply.add_fruitless(seconds)  # most of the time of that thread is none of the others
+            self._reply.look_again()
 
     def _read(self, events: list[ServerSentEvent]) -> list[Content]:
         contents: list[Content] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from openai import Omit
 
+from llm_router.providers.http.transport import Network
 from llm_router.providers.openai.provider import OpenAIProvider
-from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 

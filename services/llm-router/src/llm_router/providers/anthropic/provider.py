@@ -13,10 +13,10 @@ from llm_router.providers.anthropic.request import to_messages_body, without_uns
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.chat_body import ChatBody, Json
-from llm_router.providers.client import ProviderHttpClient
+from llm_router.providers.http.client import ProviderHttpClient
+from llm_router.providers.http.transport import Network
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
-from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 

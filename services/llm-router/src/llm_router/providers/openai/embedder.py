@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import httpx2
 
 from llm_router.errors import StreamBroken
-from llm_router.providers.client import READS_IN_A_ROW, is_plain
 from llm_router.providers.events import MAX_NAME_CHARACTERS
+from llm_router.providers.http.client import READS_IN_A_ROW, is_plain
 
 
 class EmbeddingsReply:

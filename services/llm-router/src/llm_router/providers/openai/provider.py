@@ -11,14 +11,14 @@ from openai import AsyncOpenAI
 
 from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
 from llm_router.providers.chat_body import ChatBody
-from llm_router.providers.client import ProviderHttpClient
+from llm_router.providers.http.client import ProviderHttpClient
+from llm_router.providers.http.transport import Network
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.provider import AnswerStream
 from llm_router.providers.refusal import read_refusal
-from llm_router.providers.transport import Network
 from llm_router.target import Target
 
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from llm_router.providers.transport import CONNECTIONS, IDLE_CONNECTIONS, Network, PacedStream, PacedTransport
+from llm_router.providers.http.transport import Network, PushedTransport
 
 # So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
 READS_IN_A_ROW = 256
@@ -36,9 +36,7 @@ class ProviderHttpClient(httpx2.AsyncClient):
     def __init__(self, network: Network) -> None:
         """`network` is the same for all targets."""
         super().__init__(
-            transport=PacedTransport(network),
-            # For the connections to a proxy that the environment names.
-            limits=httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=IDLE_CONNECTIONS),
+            transport=PushedTransport(network),
             follow_redirects=False,
             # Compressed, a small reply may become one of any size.
             headers={"accept-encoding": "identity"},
@@ -48,9 +46,6 @@ class ProviderHttpClient(httpx2.AsyncClient):
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Return a good reply as it is, to be streamed, and of any other what counts."""
         response = await super().send(request, stream=True, **{**options, "follow_redirects": False})
-        connection = response.extensions.get("network_stream")
-        if isinstance(connection, PacedStream):  # a proxy's connection is not one
-            connection.head_came()
         if response.is_success:
             return response
         try:

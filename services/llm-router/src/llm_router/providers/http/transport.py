@@ -1,0 +1,160 @@
+"""The HTTP transport below the SDKs: HTTP/1.1 whose bytes are pushed to who reads them.
+
+Reading through httpx's own pool costs more than everything else that is done for a chunk: several tasks' worth of
+waking up. Here `data_received` parses and keeps, and a reply is taken from what was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import aiohappyeyeballs
+import httpx2
+
+from llm_router.providers.http.connection import Connection
+from llm_router.providers.http.metronome import Metronome
+from llm_router.providers.http.pace import FruitlessReading
+from llm_router.providers.http.reply import Reply
+
+# As the SDKs have them; this process talks to few hosts with many streams each.
+_IDLE_CONNECTIONS = 100
+_IDLE_SECONDS = 5.0
+# The second address of a name is tried when the first has not answered for so long (RFC 8305).
+_NEXT_ADDRESS_SECONDS = 0.25
+# The event loop takes at once what the kernel has, before a reader can say that it is enough; the kernel's own limit is
+# megabytes. Answers need kilobytes a second.
+_RECEIVE_BUFFER_BYTES = 128 * 1024
+_READ_BYTES = 64 * 1024
+_PORTS = {"http": 80, "https": 443}
+# The place of the `Reply` among the extensions of a response.
+REPLY = "reply"
+
+
+class Network:
+    """What the connections to all providers share."""
+
+    def __init__(self, frame_seconds: float) -> None:
+        """Load the trusted certificates, which is slow. See `Metronome` for `frame_seconds`."""
+        self.ssl_context: ssl.SSLContext = httpx2.create_ssl_context()
+        self.ssl_context.set_alpn_protocols(["http/1.1"])
+        self.fruitless = FruitlessReading()
+        self.metronome = Metronome(frame_seconds)
+        self.buffer = memoryview(bytearray(_READ_BYTES))  # what is read is looked at before anything else is read
+
+
+class PushedTransport(httpx2.AsyncBaseTransport):
+    """The connections to one target. The calls that run bound their number."""
+
+    def __init__(self, network: Network) -> None:
+        """`network` is the same for all targets."""
+        self._network = network
+        self._idle: list[tuple[httpx2.URL, Connection]] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Write `request` and wait for the head of its reply; an httpx2.HTTPError when it does not come."""
+        written = _head_of(request) + await request.aread()
+        origin = request.url.copy_with(raw_path=b"/", fragment=None, username=None, password=None)
+        connection = self._idle_connection(origin) or await self._connect(origin, request)
+        reply = connection.ask(written)
+        try:
+            await reply.head
+        except BaseException:
+            await reply.aclose()
+            raise
+        return httpx2.Response(reply.status, headers=reply.headers, stream=reply, extensions={REPLY: reply})
+
+    async def aclose(self) -> None:
+        """Close idle connections."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for _, connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _idle_connection(self, origin: httpx2.URL) -> Connection | None:
+        for place in reversed(range(len(self._idle))):
+            if self._idle[place][0] == origin:
+                connection = self._idle.pop(place)[1]
+                if not connection.is_closed:
+                    return connection
+        return None
+
+    async def _connect(self, origin: httpx2.URL, request: httpx2.Request) -> Connection:
+        try:
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
+                return await self._connected(origin)
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout("the connection took too long", request=request) from error
+        except OSError as error:
+            raise httpx2.ConnectError("no connection", request=request) from error
+
+    async def _connected(self, origin: httpx2.URL) -> Connection:
+        loop, network = asyncio.get_running_loop(), self._network
+        host = origin.raw_host.decode("ascii")
+        port = origin.port or _PORTS[origin.scheme]
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        opened = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
+        )
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        is_encrypted = origin.scheme == "https"
+
+        def release(connection: Connection) -> None:
+            self._keep(origin, connection)
+
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(network.buffer, network.metronome, network.fruitless, release),
+                sock=opened,
+                ssl=network.ssl_context if is_encrypted else None,
+                server_hostname=host if is_encrypted else None,
+            )
+        except BaseException:
+            opened.close()
+            raise
+        return connection
+
+    def _keep(self, origin: httpx2.URL, connection: Connection) -> None:
+        if len(self._idle) >= _IDLE_CONNECTIONS:
+            connection.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append((origin, connection))
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what was idle for too long."""
+        loop = asyncio.get_running_loop()
+        kept = []
+        for origin, connection in self._idle:
+            if connection.is_closed:
+                continue
+            if loop.time() - connection.idle_since >= _IDLE_SECONDS:
+                connection.close()
+            else:
+                kept.append((origin, connection))
+        self._idle = kept
+        self._sweeper = loop.call_later(_IDLE_SECONDS / 2, self._sweep) if kept else None
+
+
+def reply_of(response: httpx2.Response) -> Reply:
+    """Return what the body of a response comes in."""
+    reply: Reply = response.extensions[REPLY]
+    return reply
+
+
+def _head_of(request: httpx2.Request) -> bytes:
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    head = b"\r\n".join([*lines, b"", b""])
+    # Nothing that comes from outside may begin a line of its own.
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
+        raise httpx2.LocalProtocolError("a header has characters that no header may have", request=request)
+    if "transfer-encoding" in request.headers:
+        raise httpx2.LocalProtocolError("the body of a request has to have a length", request=request)
+    return head
