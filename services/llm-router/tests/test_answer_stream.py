@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-
-import httpx2
 import pytest
 
+from kit.router.answers import read_answer
 from llm_router.errors import ProviderError, StreamBroken
-from llm_router.providers.http.metronome import Metronome
-from llm_router.providers.http.pace import FruitlessReading
-from llm_router.providers.http.reply import Reply
-from llm_router.providers.http.transport import REPLY
 from llm_router.providers.openai.wire import OpenAIWire
-from llm_router.providers.provider import AnswerStream, Content
+from llm_router.providers.provider import Content
 
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":%b}]}\n\n'
 FIRST, LAST = TEXT % (b"a", b"null"), TEXT % (b"b", b'"stop"')
@@ -27,22 +20,8 @@ NAMELESS = (
 
 
 async def read(*chunks: bytes) -> tuple[list[Content], ProviderError | None]:
-    """Read as the chain does, up to the end marker; return what was content and what failed."""
-    reply = Reply(asyncio.Transport(), Metronome(0.0), FruitlessReading())
-    stream = AnswerStream(httpx2.Response(200, stream=reply, extensions={REPLY: reply}), OpenAIWire(1), "")
-    waiting = iter(chunks)
-    contents: list[Content] = []
-    try:
-        while not stream.answer.has_ended:
-            chunk = next(waiting, None)
-            reply.end() if chunk is None else reply.add(chunk)
-            more = await stream.read(math.inf)
-            if more is None:
-                break
-            contents += more
-    except ProviderError as error:
-        return contents, error
-    return contents, None
+    """Return what was content and what failed."""
+    return await read_answer(chunks, OpenAIWire(1))
 
 
 def ways(*parts: bytes) -> list[list[bytes]]:

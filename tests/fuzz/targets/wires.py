@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import httpx2
 import orjson
 
+from kit.router import answers
 from llm_router.chain.recordable import recordable_text, recordable_usage
 from llm_router.errors import ProviderError, all_targets_failed, callers_error, interrupted
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
-from llm_router.providers.http.metronome import Metronome
-from llm_router.providers.http.pace import FruitlessReading
-from llm_router.providers.http.reply import Reply
-from llm_router.providers.http.transport import REPLY
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
-from llm_router.providers.provider import Answer, AnswerStream, Content, MessagesEvent, Wire
+from llm_router.providers.provider import Answer, Content, MessagesEvent, Wire
 from llm_router.strategies.continuation import Delivered
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -33,29 +27,8 @@ _MADE_UP = re.compile(r"(?:call|toolu)_[0-9a-f]{24}")
 
 
 def read_answer(chunks: Sequence[bytes], wire: Wire) -> tuple[list[Content], ProviderError | None]:
-    """Read an answer to its end as the chain does; return its content, and what went wrong if something did."""
-    return finish_in_loop(_read_answer(chunks, wire))
-
-
-async def _read_answer(chunks: Sequence[bytes], wire: Wire) -> tuple[list[Content], ProviderError | None]:
-    reply = Reply(asyncio.Transport(), Metronome(0.0), FruitlessReading())
-    stream = AnswerStream(httpx2.Response(200, stream=reply, extensions={REPLY: reply}), wire, "")
-    waiting = iter(chunks)
-    contents: list[Content] = []
-    try:
-        while not stream.answer.has_ended:
-            chunk = next(waiting, None)
-            if chunk is None:
-                reply.end()
-            else:
-                reply.add(chunk)
-            more = await stream.read(math.inf)
-            if more is None:
-                break
-            contents += more
-    except ProviderError as error:
-        return contents, error
-    return contents, None
+    """See `kit.router.answers`."""
+    return finish_in_loop(answers.read_answer(chunks, wire))
 
 
 def _checker(make_wire: Callable[[], Wire], choices: int) -> Callable[[bytes], None]:
