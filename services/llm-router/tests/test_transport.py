@@ -172,7 +172,7 @@ async def test_words_before_a_break_are_given_first(
     async with serving(script(*pieces, resets=resets)) as url:
         response = await ask(client, url)
         if paced:
-            reply_of(response).pace()
+            reply_of(response).gather()
         body, error = await body_of(response)
 
     assert b"hello" == body
@@ -407,7 +407,7 @@ async def test_no_stream_misses_its_frame(client: ProviderHttpClient, network: N
         writer.write(b"0\r\n\r\n")
 
     async def read(reply: Reply) -> bytes:
-        reply.pace()
+        reply.gather()
         body, count = b"", 0
         while (data := await reply.take(asyncio.get_running_loop().time() + 10)) is not None:
             body, count = body + data, count + 1
@@ -443,7 +443,7 @@ async def test_a_stream_whose_reader_was_cancelled_between_frames_goes_on(
     async with serving(serve) as url:
         replies = [reply_of(await ask(client, url)) for _ in range(4)]
         for reply in replies:
-            reply.pace()
+            reply.gather()
         body = b""
         while True:
             reading = asyncio.create_task(replies[0].take())

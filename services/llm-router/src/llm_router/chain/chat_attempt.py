@@ -104,7 +104,7 @@ class ChatAttempt(Attempt):
         assert self._stream is not None  # noqa: S101 - it was opened
         try:
             await self.commit(outbox, delivered)
-            self._stream.pace()
+            self._stream.gather()
             while not self._is_whole:
                 contents = await self._read(self._stream)
                 if contents:

@@ -191,9 +191,9 @@ class AnswerStream:
         """What is known of the answer so far."""
         return self._wire.answer
 
-    def pace(self) -> None:
+    def gather(self) -> None:
         """From now on let chunks gather for a frame before they are read."""
-        self._reply.pace()
+        self._reply.gather()
 
     async def read(self, deadline: float) -> list[Content] | None:
         """Wait for bytes and return their content, possibly none; None at the end of the stream.
@@ -207,7 +207,7 @@ class AnswerStream:
         self._reads += 1
         if self._reads % READS_IN_A_ROW == 0:
             await asyncio.sleep(0)
-            self._reply.look_again()
+            self._reply.pace.look()
         try:
             chunk = await self._reply.take(deadline)
         except httpx2.HTTPError as error:
@@ -219,7 +219,7 @@ class AnswerStream:
             contents = await self._read_aside(events)
         else:
             contents = self._read(events) if events else []
-            self._reply.brought(content=bool(contents))
+            self._reply.pace.brought(content=bool(contents))
         self._bytes_without_content = 0 if contents else self._bytes_without_content + len(chunk)
         if self._bytes_without_content > _MAX_BYTES_WITHOUT_CONTENT:
             raise StreamBroken("the stream brought too much that is no content")
@@ -264,8 +264,8 @@ class AnswerStream:
         try:
             return await asyncio.get_running_loop().run_in_executor(_large_events, read)
         finally:
-            self._reply.add_fruitless(seconds)  # most of the time of that thread is none of the others
-            self._reply.look_again()
+            self._reply.pace.add_fruitless(seconds)  # most of the time of that thread is none of the others
+            self._reply.pace.look()
 
     def _read(self, events: list[ServerSentEvent]) -> list[Content]:
         contents: list[Content] = []

@@ -168,11 +168,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _rest(self, reply: Reply, seconds: float) -> None:
         """Read a head no faster than what is no content may be read."""
-        reply.add_fruitless(seconds)
-        pause = reply.rests_for
-        if pause > 0:
+        reply.pace.add_fruitless(seconds)
+        if reply.pace.is_resting:
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(pause, self._go_on)
+            asyncio.get_running_loop().call_at(reply.pace.rests_until, self._go_on)
 
     def _go_on(self) -> None:
         if not self._transport.is_closing():

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator
 
 import httpx2
 
 from llm_router.providers.http.metronome import Metronome
-from llm_router.providers.http.pace import CONTENT_SHARE, FREE_SECONDS, FruitlessReading
+from llm_router.providers.http.pace import SHORT_SECONDS, FruitlessReading, Pace
 
 # More than this is not kept for a reader who does not come: the connection is read no further.
 _MAX_KEPT_BYTES = 64 * 1024
-# A timer cannot wait for less.
-_SHORT_SECONDS = 0.001
 
 
 class Reply(httpx2.AsyncByteStream):
@@ -26,7 +23,8 @@ class Reply(httpx2.AsyncByteStream):
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._metronome = metronome
-        self._fruitless = fruitless
+        self.pace = Pace(fruitless)
+        """Told by whoever reads what comes of it."""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.head: asyncio.Future[None] = self._loop.create_future()
@@ -39,12 +37,8 @@ class Reply(httpx2.AsyncByteStream):
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None  # of a deadline, maybe of one that was put off since
         self._will_look = False  # `_look` is going to be called
-        self._is_paced = False
+        self._gathers = False  # pieces, for a frame
         self._read_at = 0.0
-        self._rests_until = 0.0
-        self._looked_at: float | None = None  # the thread's time when what was taken was there to be looked at
-        self._reading_seconds = 0.0  # of the thread, that the connection needed for what was not taken yet
-        self._fruitless_seconds = 0.0  # of the thread, since the last content
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Learn the head."""
@@ -59,7 +53,7 @@ class Reply(httpx2.AsyncByteStream):
 
     def notice(self, seconds: float) -> None:
         """Learn that the connection was read, which took `seconds` of the thread."""
-        self._reading_seconds += seconds
+        self.pace.read(seconds)
         if self._kept_bytes > _MAX_KEPT_BYTES:
             self._transport.pause_reading()
         if self._waiter is not None:
@@ -79,10 +73,10 @@ class Reply(httpx2.AsyncByteStream):
         if self._waiter is not None:
             self._call()
 
-    def pace(self) -> None:
+    def gather(self) -> None:
         """From now on let pieces gather for a frame of the metronome."""
-        if not self._is_paced:
-            self._is_paced = True
+        if not self._gathers:
+            self._gathers = True
             self._metronome.streams += 1
             self._read_at = self._loop.time()
 
@@ -91,8 +85,6 @@ class Reply(httpx2.AsyncByteStream):
 
         TimeoutError at `deadline`, on the loop's clock; httpx2.HTTPError when the body broke off, after all that came.
         """
-        if self._fruitless_seconds > FREE_SECONDS:
-            self._rests_until = max(self._rests_until, self._fruitless.next_turn)
         if not self._may_take():
             await self._wait(deadline)
         if self._pieces:
@@ -100,38 +92,6 @@ class Reply(httpx2.AsyncByteStream):
         if self._error is not None:
             raise self._error
         return None
-
-    def brought(self, *, content: bool) -> None:
-        """Learn, at once, what came of what was taken. Nobody else has had the thread since."""
-        if self._looked_at is None:
-            return
-        now = time.thread_time()
-        spent = now - self._looked_at + self._reading_seconds
-        self._reading_seconds = 0.0
-        self._looked_at = None if content else now
-        if not content:
-            self.add_fruitless(spent)
-            return
-        self._fruitless_seconds = 0.0
-        if spent > _SHORT_SECONDS:
-            self._rests_until = self._loop.time() + spent / CONTENT_SHARE
-
-    def look_again(self) -> None:
-        """Learn that others had the thread, and the same bytes are looked at further."""
-        self._looked_at = time.thread_time()
-
-    def add_fruitless(self, seconds: float) -> None:
-        """Count time of the thread that went into bytes from here without content."""
-        self._fruitless_seconds += seconds
-        if self._fruitless_seconds > FREE_SECONDS:
-            self._fruitless.add(seconds)
-
-    @property
-    def rests_for(self) -> float:
-        """How many seconds what brings no content has to rest."""
-        if self._fruitless_seconds <= FREE_SECONDS:
-            return 0.0
-        return self._fruitless.next_turn - self._loop.time()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Take until the end."""
@@ -143,8 +103,8 @@ class Reply(httpx2.AsyncByteStream):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_paced:
-            self._is_paced = False
+        if self._gathers:
+            self._gathers = False
             self._metronome.streams -= 1
         if not self._has_ended:
             self._transport.abort()
@@ -155,8 +115,8 @@ class Reply(httpx2.AsyncByteStream):
 
     def _may_take(self) -> bool:
         is_over = self._has_ended or self._error is not None  # nothing more would gather
-        is_due = is_over or (bool(self._pieces) and not self._is_paced)
-        return is_due and self._rests_until <= self._loop.time() + _SHORT_SECONDS
+        is_due = is_over or (bool(self._pieces) and not self._gathers)
+        return is_due and not self.pace.is_resting
 
     def _take(self) -> bytes:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -165,7 +125,7 @@ class Reply(httpx2.AsyncByteStream):
             self._transport.resume_reading()
         self._kept_bytes = 0
         self._read_at = self._loop.time()
-        self._looked_at = time.thread_time()
+        self.pace.look()
         return data
 
     async def _wait(self, deadline: float) -> None:
@@ -187,9 +147,9 @@ class Reply(httpx2.AsyncByteStream):
         if self._will_look or not self._has_more:
             return
         self._will_look = True
-        if self._rests_until > self._loop.time() + _SHORT_SECONDS:
-            self._loop.call_at(self._rests_until, self._look)
-        elif self._is_paced and not self._has_ended:
+        if self.pace.is_resting:
+            self._loop.call_at(self.pace.rests_until, self._look)
+        elif self._gathers and not self._has_ended:
             self._metronome.call(self._look, self._read_at)
         else:
             self._look()
@@ -198,7 +158,7 @@ class Reply(httpx2.AsyncByteStream):
         self._will_look = False
         if self._waiter is None or self._waiter.done() or not self._has_more:
             return
-        if self._rests_until > self._loop.time() + _SHORT_SECONDS:
+        if self.pace.is_resting:
             self._call()
         else:
             self._waiter.set_result(None)
@@ -207,7 +167,7 @@ class Reply(httpx2.AsyncByteStream):
         self._timer = None
         if self._waiter is None or self._waiter.done():
             return
-        if self._deadline > self._loop.time() + _SHORT_SECONDS:
+        if self._deadline > self._loop.time() + SHORT_SECONDS:
             self._timer = self._loop.call_at(self._deadline, self._on_deadline)
         else:
             self._waiter.set_exception(TimeoutError())
