@@ -297,8 +297,11 @@ def test_nothing_is_fetched_for_a_schema() -> None:
 IN_A_READER = """
 import asyncio, sys
 from prometheus_client import CollectorRegistry
+from edge.http import readers as readers_module
 from edge.http.readers import BodyReaders, Mother
 from edge.metrics import Metrics
+
+readers_module._TIMEOUT_SECONDS = 600.0  # it is the kernel that ends them, however busy the machine is
 
 async def main(mother):
     readers = BodyReaders(mother, Metrics(CollectorRegistry()))
@@ -316,9 +319,8 @@ asyncio.run(main(Mother([])))
 def test_a_schema_that_takes_for_ever_is_given_up() -> None:
     """It runs in a process that the kernel ends; the next one is looked at as before."""
     schemas = [chain("allOf", "object"), chain("anyOf", "string")]
-    # Two seconds; without the kernel it would be the edge that gives up, after thirty.
     said = subprocess.run(
-        [sys.executable, "-c", IN_A_READER, *schemas], capture_output=True, text=True, timeout=27, check=False
+        [sys.executable, "-c", IN_A_READER, *schemas], capture_output=True, text=True, timeout=120, check=False
     )
 
     assert "[True, False, None, None, False]" == said.stdout.strip(), said.stderr
