@@ -86,7 +86,7 @@ guard-train: setup ## Train the guardrails' classifier on labelled sets (DATA=fo
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-guardrails
 	@VIRTUAL_ENV=.venv-guardrails $(BIN)/uv pip sync --quiet --require-hashes locks/guardrails.txt
 	@PYTHONPATH=services/edge/src .venv-guardrails/bin/python ml/guardrails/train.py $(or $(DATA),../shared/data/guardrails) \
-		services/edge/src/edge/guardrails/classifier.bin docs/guardrails.md
+		services/edge/src/edge/guardrails/rules/classifier.bin docs/guardrails.md
 
 .PHONY: gameday
 gameday: setup ## Break a system on a cluster in each way there is an alert for; do what the pages say (GAMEDAY_ARGS)

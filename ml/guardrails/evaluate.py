@@ -14,9 +14,9 @@ from pathlib import Path
 
 from figures import Line, put_between, read, share
 
-from edge.guardrails import injection, pii, secrets
-from edge.guardrails.classifier import ClassifierRule
-from edge.guardrails.detector import Rule
+from edge.guardrails.rules import injection, pii, secrets
+from edge.guardrails.rules.classifier import ClassifierRule
+from edge.guardrails.rules.detector import Rule
 
 _BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
 # What the sets call the types of our rules.

@@ -22,8 +22,8 @@ from figures import put_between, read, share
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from edge.guardrails.classifier import Model, write_model
-from edge.guardrails.ngrams import BUCKETS, NEAR, PAIR_FACTOR, WORD, places_of
+from edge.guardrails.rules.classifier import Model, write_model
+from edge.guardrails.rules.ngrams import BUCKETS, NEAR, PAIR_FACTOR, WORD, places_of
 
 VERSION = 1
 _ATTEMPTS, _HARMLESS = 6000, 14000

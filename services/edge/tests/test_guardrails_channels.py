@@ -17,13 +17,13 @@ from edge.contracts.messages.contract import MessagesContract
 from edge.contracts.reading import read_content
 from edge.conversation import Content, Conversation
 from edge.facts import RequestFacts
-from edge.guardrails.detector import PatternRule, whole_words
+from edge.guardrails.answers.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.input import inspect, texts_of
-from edge.guardrails.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.policy import Action, RuleInForce, RuleSet, parse_policy
 from edge.guardrails.policy_watch import PolicyWatch
 from edge.guardrails.redaction import Restorer
+from edge.guardrails.rules.detector import PatternRule, whole_words
 from edge.http.readers import BodyReaders
 from edge.identity import Identity
 from edge.metrics import Metrics

@@ -13,9 +13,16 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
 from edge.events.spool import Spool
-from edge.guardrails import classifier
-from edge.guardrails.classifier import DEFAULT_THRESHOLD, MODEL, ClassifierRule, ModelError, read_model, write_model
 from edge.guardrails.policy import parse_policy
+from edge.guardrails.rules import classifier
+from edge.guardrails.rules.classifier import (
+    DEFAULT_THRESHOLD,
+    MODEL,
+    ClassifierRule,
+    ModelError,
+    read_model,
+    write_model,
+)
 from edge.identity import Identity
 
 from .guardrails_lines import ATTACKS, HARMLESS

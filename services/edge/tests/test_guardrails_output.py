@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from edge.events.spool import Spool
 from edge.exchange.output_stage import PassOn
-from edge.guardrails import commands
-from edge.guardrails.channel import HELD_CHARACTERS
-from edge.guardrails.output import Checked, ContentStopped, OutputGuard
+from edge.guardrails.answers.channel import HELD_CHARACTERS
+from edge.guardrails.answers.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.policy import Action, RuleInForce
+from edge.guardrails.rules import commands
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from edge.assembly import MessagesEvent
 from edge.events.spool import Spool
-from edge.guardrails import pii, secrets
-from edge.guardrails.detector import PatternRule
-from edge.guardrails.output import Checked, ContentStopped, OutputGuard
+from edge.guardrails.answers.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.policy import Action, RuleInForce
+from edge.guardrails.rules import pii, secrets
+from edge.guardrails.rules.detector import PatternRule
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.guardrails import commands, injection, pii, secrets
-from edge.guardrails.detector import Rule
+from edge.guardrails.rules import commands, injection, pii, secrets
+from edge.guardrails.rules.detector import Rule
 
 from .guardrails_lines import ATTACKS, HARMLESS
 

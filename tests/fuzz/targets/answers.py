@@ -31,10 +31,10 @@ from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.exchange.output_stage import PassOn
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
-from edge.guardrails import pii, secrets
+from edge.guardrails.answers.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.input import Inspected
-from edge.guardrails.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.policy import Action, RuleInForce
+from edge.guardrails.rules import pii, secrets
 from edge.identity import Identity
 from edge.metrics import Metrics
 from llm_router.providers.provider import MessagesEvent as RouterEvent

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from edge.cache.cache import LookUp
+from edge.guardrails.answers.output import Checked
 from edge.guardrails.input import Finding, Inspected
-from edge.guardrails.output import Checked
 from edge.guardrails.policy import FORMAT
 from pricing.usage import FIELDS, Usage
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb

@@ -21,8 +21,8 @@ from edge.conversation import Conversation
 from edge.exchange.attempt_log import AttemptLog
 from edge.exchange.output_stage import OutputStage
 from edge.facts import RequestFacts
-from edge.guardrails.format_guard import FormatGuard
-from edge.guardrails.output import ContentStopped
+from edge.guardrails.answers.format_guard import FormatGuard
+from edge.guardrails.answers.output import ContentStopped
 from edge.metrics import Metrics
 from edge.problems import Problem
 from edge.router.client import RouterClient, is_stopped, problem_of

@@ -18,10 +18,10 @@ from edge.exchange.embedding import Embedding
 from edge.exchange.output_stage import Both, OutputStage
 from edge.exchange.settlement import Ending, Receipt, Settlement
 from edge.facts import RequestFacts
+from edge.guardrails.answers.format_guard import FitsElsewhere, FormatGuard
+from edge.guardrails.answers.output import Checked, OutputGuard
 from edge.guardrails.format import fits
-from edge.guardrails.format_guard import FitsElsewhere, FormatGuard
 from edge.guardrails.input import Inspected
-from edge.guardrails.output import Checked, OutputGuard
 from edge.guardrails.redaction import Restorer
 from edge.metrics import Metrics
 from edge.problems import Problem

@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from edge.conversation import Content, Conversation, digest_of, encode_body
-from edge.guardrails.detector import BETWEEN
 from edge.guardrails.format import WantedFormat, wanted_format
 from edge.guardrails.marking import Marker
 from edge.guardrails.policy import Action, RuleInForce, RuleSet
 from edge.guardrails.redaction import Placeholders
+from edge.guardrails.rules.detector import BETWEEN
 
 Json = dict[str, Any]
 

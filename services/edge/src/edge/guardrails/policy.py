@@ -15,9 +15,9 @@ import re2
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from edge.guardrails import commands, injection, pii, secrets
-from edge.guardrails.classifier import DEFAULT_THRESHOLD, ClassifierRule
-from edge.guardrails.detector import Kind, PatternError, PatternRule, Rule, compiled_pattern, whole_words
+from edge.guardrails.rules import commands, injection, pii, secrets
+from edge.guardrails.rules.classifier import DEFAULT_THRESHOLD, ClassifierRule
+from edge.guardrails.rules.detector import Kind, PatternError, PatternRule, Rule, compiled_pattern, whole_words
 from edge.identity import Identity
 
 _MAX_FILE_BYTES = 256 * 1024

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from edge.answer import Answer
+from edge.guardrails.answers.output import Checked, ContentStopped
 from edge.guardrails.format import WantedFormat, are_objects
 from edge.guardrails.input import Finding
-from edge.guardrails.output import Checked, ContentStopped
 from edge.guardrails.policy import FORMAT, Action
 from edge.metrics import Metrics
 from edge.problems import Problem

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from edge.assembly import MessagesEvent
-from edge.guardrails.answer_texts import AnswerTexts, Piece, choice_number
-from edge.guardrails.channel import HELD_CHARACTERS, PIECE_CHARACTERS, Channel
+from edge.guardrails.answers.channel import HELD_CHARACTERS, PIECE_CHARACTERS, Channel
+from edge.guardrails.answers.texts import AnswerTexts, Piece, choice_number
 from edge.guardrails.input import Finding, with_changes
 from edge.guardrails.policy import Action, RuleInForce
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import orjson
 
-from edge.guardrails.detector import BETWEEN, Kind, Span
-from edge.guardrails.ngrams import BUCKETS, NEAR, PAIR_FACTOR, WORD, places_of
+from edge.guardrails.rules.detector import BETWEEN, Kind, Span
+from edge.guardrails.rules.ngrams import BUCKETS, NEAR, PAIR_FACTOR, WORD, places_of
 
 _FILE = Path(__file__).with_name("classifier.bin")
 DEFAULT_THRESHOLD = 0.9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.guardrails.detector import PatternRule
+from edge.guardrails.rules.detector import PatternRule
 
 _ROOTS = r"(?:/(?:bin|boot|dev|etc|home|lib|opt|root|sbin|srv|sys|usr|var)?|~|\$HOME|\$\{HOME\})"
 

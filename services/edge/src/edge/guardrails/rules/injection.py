@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from edge.guardrails.detector import PatternRule
+from edge.guardrails.rules.detector import PatternRule
 
 _BEFORE = r"(?:previous|prior|preceding|above|earlier|foregoing|original|initial|existing|former|past|given)"
 _ORDERS = r"(?:instructions?|directions?|directives?|guidelines|commands?|orders|prompts?|rules|training|programming)"

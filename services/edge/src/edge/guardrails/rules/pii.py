@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from edge.guardrails.detector import PatternRule, in_middle_of_word
+from edge.guardrails.rules.detector import PatternRule, in_middle_of_word
 
 # Longer endings than two letters of which there are files and attributes too: only those that mail uses.
 _TOP_LEVELS = frozenset(

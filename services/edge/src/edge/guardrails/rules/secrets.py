@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from edge.guardrails.detector import PatternRule
+from edge.guardrails.rules.detector import PatternRule
 
 _LEAST_BITS = 2.5
 
