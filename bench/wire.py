@@ -10,6 +10,7 @@ import orjson
 EMBEDDING_MODEL = "mock-embedding"
 EMBEDDING_SIZE = 1536
 MAX_CHUNKS = 4096
+_LETTERS = 4
 _MODEL = re.compile(r"mock-(\d+)-(\d+)")
 _EVENT = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 # Proxies may write JSON anew, with spaces in it.
@@ -52,8 +53,12 @@ def plan_of(model: str) -> Plan | None:
 
 
 def piece(number: int) -> str:
-    """Return the text of one chunk."""
-    return f"{number:04} "
+    """Return the text of one chunk: its number in letters, as digits might be the number of a card or a telephone."""
+    letters = ""
+    for _ in range(_LETTERS):
+        number, letter = divmod(number, 26)
+        letters = chr(ord("a") + letter) + letters
+    return f"{letters} "
 
 
 def has_content(data: bytes) -> bool:
