@@ -106,6 +106,13 @@ e2e: setup ## Install on a cluster and test it there: KUBE_CONTEXT=kind-kind NAM
 bench: setup ## What an answer costs beside LiteLLM and Envoy, into bench/results (BENCH_ARGS="--cells 20ms-20" a part)
 	@$(BIN)/python -m bench $(or $(BENCH_ARGS),--out bench/results)
 
+FEATURES := spillway,spillway+limits,spillway+input-guardrails,spillway+guardrails,spillway+all
+
+.PHONY: bench-features
+bench-features: setup ## What limits, budgets and guardrails add to an answer, into bench/results/features (BENCH_ARGS)
+	@$(BIN)/python -m bench --subjects $(FEATURES) --cells one-1,one-20,long-1,long-20,20ms-20 \
+		--out bench/results/features $(BENCH_ARGS)
+
 .PHONY: bench-check
 bench-check: setup ## Status 1 when an answer costs more CPU, in multiples of a reference in the same run, than it may
 	@$(BIN)/python -m bench --check

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from bench.added import added
 from bench.cells import DEFAULT_CELLS, Cell, cell_of, models_of
 from bench.check import BOUNDS, ROUNDS, SECONDS, judge
 from bench.environments import NotInstalled
@@ -41,6 +42,7 @@ from bench.subjects import (
     running_provider,
     running_spillway,
 )
+from bench.variants import VARIANTS
 from spillway_local.processes import StartFailed
 
 _OPEN_FILES = 8192
@@ -71,6 +73,8 @@ def main() -> int:
         say("bench: stopped")
         return 130
     say("\n" + markdown(rows(found)))
+    if difference := added(found):
+        say(difference)
     is_cheap = _check(found) if arguments.check else True
     faults = [
         f"{each.subject} {each.cell}: {count} x {fault}" for each in found for fault, count in each.faults.items()
@@ -93,7 +97,7 @@ def _check(found: Sequence[Measurement]) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"of {','.join(SUBJECTS)} (default: all)")
+    parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"of {_names()} (default: {','.join(SUBJECTS)})")
     parser.add_argument(
         "--checkout",
         type=Path,
@@ -116,10 +120,14 @@ def _arguments() -> argparse.Namespace:
             cell_of(name)
     except ValueError as error:
         parser.error(f"--cells: {error}")
-    unknown = set(arguments.subjects.split(",")) - {*SUBJECTS, ""}
+    unknown = set(arguments.subjects.split(",")) - {*SUBJECTS, *VARIANTS, ""}
     if unknown:
-        parser.error(f"--subjects: {', '.join(sorted(unknown))}: there are {', '.join(SUBJECTS)}")
+        parser.error(f"--subjects: {', '.join(sorted(unknown))}: there are {_names()}")
     return arguments
+
+
+def _names() -> str:
+    return ",".join((*SUBJECTS, *VARIANTS))
 
 
 def _started(
@@ -143,7 +151,8 @@ def _started(
                     subject = stack.enter_context(running_litellm(home, provider.url, models))
                 case _:
                     checkout = checkouts.get(name, ROOT)
-                    started = running_spillway(name, checkout, home, provider.url, models, settings)
+                    variant = VARIANTS.get(name)
+                    started = running_spillway(name, checkout, home, provider.url, models, settings, variant)
                     subject = stack.enter_context(started)
         except (NotInstalled, StartFailed) as error:
             if name.startswith(SPILLWAY):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.client import Question, messages
+from bench.prompt import LONG
 from bench.wire import EMBEDDING_MODEL, Plan, check_completion, check_embedding, check_stream
 
 CHUNKS = 64
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 _INTERVALS_MS, _CLIENTS = (2, 20, 50), (1, 20, 100, 500)
 _STREAM = re.compile(r"(\d+)ms-(\d+)")
-_KIND = re.compile(r"(one|hit|whole|embeddings)-(\d+)")
+_KIND = re.compile(r"(one|long|hit|whole|embeddings)-(\d+)")
 IDLE = "idle"
 
 
@@ -39,6 +40,7 @@ class Cell:
         kind = self.name.partition("-")[0]
         return {
             "one": f"one chunk, {clients}",
+            "long": f"one chunk, prompt of 1,000 tokens, {clients}",
             "hit": f"exact cache hit of {CHUNKS} chunks, {clients}",
             "whole": f"not streamed, {clients}",
             "embeddings": f"embeddings, {clients}",
@@ -47,7 +49,7 @@ class Cell:
 
 
 def cell_of(name: str) -> Cell:
-    """Return the cell of this name: `20ms-100`, `one-20`, `hit-1`, `whole-20`, `embeddings-20`, `idle`."""
+    """Return the cell of this name: `20ms-100`, `one-20`, `long-20`, `hit-1`, `whole-20`, `embeddings-20`, `idle`."""
     if name == IDLE:
         return Cell(IDLE, 0, None)
     if found := _STREAM.fullmatch(name):
@@ -59,6 +61,8 @@ def cell_of(name: str) -> Cell:
     match kind:
         case "one":
             return Cell(name, clients, _streamed(Plan(1, 0)))
+        case "long":
+            return Cell(name, clients, replace(_streamed(Plan(1, 0)), prompt=f"\n{LONG}"))
         case "hit":
             return Cell(name, clients, _streamed(Plan(CHUNKS, 0), is_repeated=True), CHUNKS, is_hit=True)
         case "whole":

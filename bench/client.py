@@ -37,6 +37,8 @@ class Question:
     check: Callable[[bytes], None]
     """Raises NotWhole for another answer."""
     headers: dict[str, str] = field(default_factory=dict)
+    prompt: str = ""
+    """What is asked about, behind the number that makes each question a new one."""
     spread_seconds: float = 0.0
     """The clients begin one after the other over this time, so that they do not ask in step."""
     is_repeated: bool = False
@@ -250,7 +252,7 @@ class Crowd:
     def _request(self, question: Question) -> bytes:
         body = question.body
         if not question.is_repeated:
-            asked = f"question {next(self._numbers)}"
+            asked = f"question {next(self._numbers)}{question.prompt}"
             body = {**body, **({"input": asked} if "input" in body else {"messages": messages(asked)})}
         encoded = orjson.dumps(body)
         headers = {

@@ -1,26 +1,33 @@
 """What a run found: results.json, and from it the table, the plot and the figures in docs/performance.md.
 
-`python -m bench.record` writes them anew from bench/results/results.json.
+`python -m bench.record` writes them anew from the files in bench/results.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from bench.added import added
 from bench.measure import Measurement
 from bench.plot import svg
 from bench.report import markdown, rows, summary
 
 _ROOT = Path(__file__).parents[1]
 FOLDER = _ROOT / "bench/results"
+FEATURES = FOLDER / "features"
 _DOCUMENT = _ROOT / "docs/performance.md"
-_BEGIN, _END = "<!-- make bench writes this table -->", "<!-- until here -->"
+_TABLES: Mapping[Path, tuple[str, Callable[[Sequence[Measurement]], str]]] = {
+    FOLDER: ("make bench", lambda measurements: summary(rows(measurements))),
+    FEATURES: ("make bench-features", added),
+}
+"""What the document has of the results in a folder, and the command that writes them."""
+_END = "<!-- until here -->"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Results:
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write results, table and plot into a folder; the document as well when it is the one of the repository."""
+    """Write results, table and plot into a folder; the document as well when it is one of the repository's."""
     folder.mkdir(parents=True, exist_ok=True)
     encoded = _encoded(results)
     (folder / "results.json").write_bytes(encoded)
@@ -53,10 +60,14 @@ def write(results: Results, folder: Path) -> None:
     found = rows(results.measurements)
     others = statistics.median(row.others_cores for row in found)
     remark = f"{results.about}. Other work took {others:.1f} of the cores meanwhile (median over the cells)."
-    (folder / "table.md").write_text(f"# What an answer costs\n\n{remark}\n\n{markdown(found)}")
+    more = added(results.measurements)
+    tables = "\n".join(filter(None, (more, markdown(found))))
+    (folder / "table.md").write_text(f"# What an answer costs\n\n{remark}\n\n{tables}")
     (folder / "cpu.svg").write_text(svg(found, results.about))
-    if folder.resolve() == FOLDER:
-        _DOCUMENT.write_text(with_table(_DOCUMENT.read_text(), f"{summary(found)}\n{remark}\n"))
+    if folder.resolve() in _TABLES:
+        command, table = _TABLES[folder.resolve()]
+        text = f"{table(results.measurements)}\n{remark}\n"
+        _DOCUMENT.write_text(with_table(_DOCUMENT.read_text(), command, text))
 
 
 def _encoded(results: Results) -> bytes:
@@ -85,14 +96,16 @@ def _decoded(encoded: bytes) -> Results:
     return Results(**document, measurements=measurements)
 
 
-def with_table(document: str, table: str) -> str:
-    """Return a document with another table between its marks; ValueError when it has none."""
-    before, begin, rest = document.partition(_BEGIN)
+def with_table(document: str, command: str, table: str) -> str:
+    """Return a document with another table between the marks of a command; ValueError when it has none."""
+    mark = f"<!-- {command} writes this table -->"
+    before, begin, rest = document.partition(mark)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"the document has no {_BEGIN} ... {_END}")
-    return f"{before}{_BEGIN}\n{table}{_END}{after}"
+        raise ValueError(f"the document has no {mark} ... {_END}")
+    return f"{before}{mark}\n{table}{_END}{after}"
 
 
 if __name__ == "__main__":
-    write(read(FOLDER), FOLDER)
+    for each in _TABLES:
+        write(read(each), each)

@@ -20,6 +20,7 @@ import orjson
 import yaml
 
 from bench.environments import environment_of, version_of
+from bench.variants import Variant
 from bench.wire import EMBEDDING_MODEL
 from spillway_local import processes
 from spillway_local.ports import LOOPBACK, free_port
@@ -66,25 +67,36 @@ def running_provider(folder: Path) -> Iterator[Subject]:
 
 @contextmanager
 def running_spillway(
-    name: str, checkout: Path, folder: Path, provider_url: str, models: Sequence[str], settings: Mapping[str, str]
+    name: str,
+    checkout: Path,
+    folder: Path,
+    provider_url: str,
+    models: Sequence[str],
+    settings: Mapping[str, str],
+    variant: Variant | None = None,
 ) -> Iterator[Subject]:
     """Run a checkout as `spillway up` does: edge, router, ledger, Valkey, PostgreSQL and the local model."""
     folder.mkdir()
     (folder / "provider-key").write_text("sk-bench")
     routes = folder / "bench-routes.yaml"
     routes.write_text(yaml.safe_dump(spillway_routes(provider_url, folder / "provider-key", models)))
+    prices = folder / "prices.yaml"
+    prices.write_text(yaml.safe_dump(price_book(models)))
     own = {
         **_SPILLWAY_SETTINGS,
+        "COST_LEDGER_PRICE_BOOK_FILE": str(prices),
+        **(variant.settings(folder) if variant else {}),
         **settings,
         "SPILLWAY_HOME": str(folder),
         "SPILLWAY_PORT": str(free_port()),
         "SPILLWAY_ROUTES": str(routes),
     }
     log = folder / "up.log"
-    command = [str(checkout / ".venv/bin/python"), "-m", "spillway_local", "up"]
-    with _running(command, log, lambda: "is up after" in log.read_text(), own, signal.SIGINT):
+    spillway = [str(checkout / ".venv/bin/python"), "-m", "spillway_local"]
+    with _running([*spillway, "up"], log, lambda: "is up after" in log.read_text(), own, signal.SIGINT):
         run = orjson.loads((folder / "run.json").read_bytes())
-        key = (folder / "development-key").read_text().strip()
+        recorded = variant.key(spillway, _environment(own)) if variant else None
+        key = recorded or (folder / "development-key").read_text().strip()
         yield Subject(
             name,
             _revision(checkout),
@@ -108,6 +120,13 @@ def spillway_routes(provider_url: str, credential: Path, models: Sequence[str]) 
         for model in models
     }
     return {"targets": targets, "routes": {model: {"targets": [model]} for model in models}}
+
+
+def price_book(models: Sequence[str]) -> dict[str, Any]:
+    """Return a price for each model, so low that no run comes near the budgets that hold from the start."""
+    price = {"provider": "openai", "effective_from": "2026-01-01", "source": "made up", "source_date": "2026-01-01"}
+    rates = {"input": "0.001", "output": "0.001"}
+    return {"prices": [{**price, "target_model": model, "rates": rates} for model in models]}
 
 
 @contextmanager
@@ -210,9 +229,7 @@ def machine() -> dict[str, str]:
 def _running(
     command: list[str], log: Path, is_ready: Callable[[], bool], settings: Mapping[str, str], stop_by: signal.Signals
 ) -> Iterator[int]:
-    # Nothing of this checkout's Python reaches another one.
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    process = processes.start(command, log, environment={**environment, **settings})
+    process = processes.start(command, log, environment=_environment(settings))
     try:
         processes.wait_until_ready(process, is_ready, log, _START_SECONDS)
         yield process.pid
@@ -222,6 +239,11 @@ def _running(
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
         processes.stop(process, stop_by, _STOP_SECONDS)
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return ours with these settings; nothing of this checkout's Python reaches another one."""
+    return {**{name: os.environ[name] for name in os.environ if name not in ("PYTHONPATH", "PYTHONHOME")}, **settings}
 
 
 def _answers(url: str) -> bool:

@@ -8,8 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench.added import added
 from bench.measure import Measurement
-from bench.record import FOLDER, Results, read, with_table, write
+from bench.record import FEATURES, FOLDER, Results, read, with_table, write
 from bench.report import markdown, rows, summary
 
 
@@ -94,15 +95,19 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_a_document_keeps_what_stands_around_its_table() -> None:
     """Only what is between the marks is another one."""
     begin, end = "<!-- make bench writes this table -->", "<!-- until here -->"
-    assert f"a\n{begin}\nnew\n{end}\nb" == with_table(f"a\n{begin}\nold\n{end}\nb", "new\n")
+    assert f"a\n{begin}\nnew\n{end}\nb" == with_table(f"a\n{begin}\nold\n{end}\nb", "make bench", "new\n")
     with pytest.raises(ValueError, match="has no"):
-        with_table("a", "new")
+        with_table(f"a\n{begin}\nold\n{end}\nb", "make bench-features", "new")
 
 
 def test_the_document_has_the_figures_of_the_results() -> None:
     """docs/performance.md, table and plot are those of results.json: nobody has edited a figure by hand."""
-    results = read(FOLDER)
-    found = rows(results.measurements)
+    document = (FOLDER.parents[1] / "docs/performance.md").read_text()
+    found = rows(read(FOLDER).measurements)
+    features = read(FEATURES).measurements
 
-    assert summary(found) in (FOLDER.parents[1] / "docs/performance.md").read_text()
+    assert summary(found) in document
     assert markdown(found) in (FOLDER / "table.md").read_text()
+    assert added(features)
+    assert added(features) in document
+    assert added(features) in (FEATURES / "table.md").read_text()
