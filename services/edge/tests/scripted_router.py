@@ -207,6 +207,8 @@ class Visit:
         self.headers: dict[str, str] = {}
         self.content = b""
         self.is_complete = False
+        self.before_content: Callable[[bytes], Awaitable[None]] | None = None
+        """Called with each piece of the body before the client has it."""
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -274,6 +276,8 @@ class Visit:
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
             return
         assert self.status
+        if self.before_content is not None:
+            await self.before_content(message["body"])
         self.content += message["body"]
         self.is_complete = not message.get("more_body", False)
 

@@ -67,7 +67,7 @@ async def test_a_request_that_still_runs_is_409_and_another_body_or_path_422(edg
     go_on.set()
     await first.done()
 
-    assert (409, "request_in_progress", "1") == (same.status, same.json["error"]["code"], same.headers["retry-after"])
+    assert (409, "request_in_progress") == (same.status, same.json["error"]["code"])
     assert (422, "idempotency_key_reused") == (body.status, body.json["error"]["code"])
     assert 422 == path.status
     assert 1 == len(edge.router.requests)
@@ -130,6 +130,46 @@ async def test_the_key_of_an_edge_that_died_is_free_when_its_lease_ends(edge: Ed
         async with asyncio.timeout(20):
             while (await edge.complete(headers=ONCE).done()).status != 200:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("left_seconds", "told"), [(0.2, "1"), (17.5, "18"), (3600, "60")])
+async def test_who_is_too_early_is_told_when_the_lease_ends(edge: Edge, left_seconds: float, told: str) -> None:
+    """Nobody knows whether its edge lives; no client is told to wait for longer than vendors' clients do."""
+    edge.router.script = [started(), texts("Pa"), waits_for(edge.router.stopped), attempted(), STOP]
+    first = edge.complete(headers=ONCE)
+    await first.until(lambda visit: b"Pa" in visit.content)
+    (key,) = [key async for key in edge.redis.scan_iter("spillway:idempotency:*")]
+    await edge.redis.pexpire(key, int(left_seconds * 1000))
+    same = await edge.complete(headers=ONCE).done()
+    first.gone()
+    await first.done()
+
+    assert (409, told) == (same.status, same.headers["retry-after"])
+
+
+@pytest.mark.parametrize("script", [GOOD, [started(), texts("Pa"), dies]])
+@pytest.mark.parametrize("how", ["chat", "complete", "message"])
+async def test_nothing_is_open_when_the_terminal_frame_goes_out(edge: Edge, script: Any, how: str) -> None:
+    """Then an answer is kept and the key of a failure is free, whatever becomes of the connection."""
+    edge.router.script = script
+    if how == "message":
+        body = {"model": "default", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Who?"}]}
+        visit = edge.visit("/v1/messages", body, ONCE)
+    else:
+        visit = getattr(edge, how)(headers=ONCE)
+    states: list[Any] = []
+
+    async def look(content: bytes) -> None:
+        values = [await edge.redis.get(key) async for key in edge.redis.scan_iter("spillway:idempotency:*")]
+        states.append((content, [value[:1] for value in values if value]))
+
+    visit.before_content = look
+    await visit.done()
+
+    assert all([b"r"] == state for _, state in states[:-1])
+    content, last = states[-1]
+    assert any(end in content for end in (b"event: done", b"[DONE]", b"message_stop", b"error"))
+    assert ([b"k"] if script is GOOD else []) == last
 
 
 @pytest.mark.parametrize("how", ["long", "no-store"])

@@ -82,11 +82,11 @@ class StreamResponse(Response):
             names = {name: value for name, value in self._reply_headers.items() if name.endswith("request-id")}
             await _error(self._contract, exchange, receipt.problem, names)(scope, receive, send)
             return end
+        last = self._frames.end(receipt)
         if exchange.checked is not None:
-            await writer.write(b": guardrails %b\n\n" % checked_text(exchange.checked).encode())
-        await writer.write(self._frames.end(receipt))
+            last = b": guardrails %b\n\n" % checked_text(exchange.checked).encode() + last
         self.is_whole = receipt.problem is None
-        await writer.close()
+        await writer.end(last)
         return end
 
 
@@ -161,15 +161,19 @@ class _Writer:
         self.last_written = time.monotonic()
 
     async def write(self, frames: bytes) -> None:
+        await self._write(frames, more_body=True)
+
+    async def end(self, frames: bytes) -> None:
+        """Write the last frames and the end of the response in one: what has to be done before it is done before both."""
+        await self._write(frames, more_body=False)
+
+    async def _write(self, frames: bytes, *, more_body: bool) -> None:
         async with self.between_frames:
             if not self.is_open:
                 self.is_open = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             self.last_written = time.monotonic()
-            await self._send({"type": "http.response.body", "body": frames, "more_body": True})
-
-    async def close(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send({"type": "http.response.body", "body": frames, "more_body": more_body})
 
 
 class _StreamReader:

@@ -21,7 +21,11 @@ from edge.problems import Problem
 
 TTL_SECONDS = 24 * 60 * 60
 MAX_KEPT_BYTES = 1024 * 1024
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 30.0
+# So often is a lease renewed before it would end: what Redis or this edge misses is made up for.
+_RENEWALS = 6
+# Vendors' clients do not wait for longer; an edge of another version may have longer leases.
+MAX_RETRY_AFTER_SECONDS = 60.0
 _HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _RUNNING, _KEPT, _NOT_KEPT = b"r", b"k", b"n"
@@ -29,7 +33,7 @@ _DIGEST_BYTES = 32
 # A value is a letter of its state, the digest of the request, and then its owner or the answer.
 _CLAIM = """
 local known = redis.call('GET', KEYS[1])
-if known then return known end
+if known then return {known, redis.call('PTTL', KEYS[1])} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
 """
@@ -57,7 +61,7 @@ class Idempotency:
         self.lease_seconds = lease_seconds
         self.metrics = metrics
         self._claim = store.script(_CLAIM)
-        self.renew, self.free = map(store.script, (_RENEW, _FREE))
+        self.free = store.script(_FREE)
 
     async def claim(self, keys: Sequence[str], identity: Identity, path: str, body: bytes) -> Response | Claim | None:
         """Claim the key of a request; return the answer that there is already, or None: Redis is away.
@@ -71,21 +75,26 @@ class Idempotency:
         digest = hashlib.sha256(path.encode() + b"\0" + body).digest()
         claim = Claim(self, key, digest)
         try:
-            known: bytes | None = await self.store.evaluate(
+            known: tuple[bytes, int] | None = await self.store.evaluate(
                 self._claim, [key], [claim.value, int(self.lease_seconds * 1000)]
             )
         except RedisAway:
             self.metrics.idempotency_skipped.inc()
             return None
-        return claim if known is None else _answer(known, digest)
+        return claim if known is None else _answer(*known, digest)
 
 
-def _answer(known: bytes, digest: bytes) -> Response:
+def _answer(known: bytes, left_ms: int, digest: bytes) -> Response:
     state, of, rest = known[:1], known[1 : 1 + _DIGEST_BYTES], known[1 + _DIGEST_BYTES :]
     if of != digest:
         raise Problem("idempotency_key_reused", f"this {_HEADER} was sent with another request; take a new one")
     if state == _RUNNING:
-        raise Problem("request_in_progress", f"the request with this {_HEADER} is still running", retry_after_seconds=1)
+        # Whether its edge lives is known when the lease ends: a client that comes twice and then gives up comes then.
+        raise Problem(
+            "request_in_progress",
+            f"the request with this {_HEADER} is still running",
+            retry_after_seconds=min(left_ms / 1000, MAX_RETRY_AFTER_SECONDS),
+        )
     if state != _KEPT:
         raise Problem(
             "conflict",
@@ -132,9 +141,9 @@ class Claim:
     async def _renew(self) -> None:
         keys = self._keys
         while True:
-            await asyncio.sleep(keys.lease_seconds / 3)
+            await asyncio.sleep(keys.lease_seconds / _RENEWALS)
             with suppress(RedisAway):  # it is tried again before it ends
-                await keys.store.evaluate(keys.renew, [self._key], [self.value, int(keys.lease_seconds * 1000)])
+                await keys.store.run([("EVAL", _RENEW, 1, self._key, self.value, int(keys.lease_seconds * 1000))])
 
 
 class OnceResponse(Response):
@@ -151,25 +160,29 @@ class OnceResponse(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a client that has its whole answer finds it kept."""
-        is_kept = False
+        """Answer; a client that has the last byte of an answer finds it kept, or after a failure the key free."""
+        is_done = False
 
         async def keeping(message: Message) -> None:
-            nonlocal is_kept
+            nonlocal is_done
             self._note(message)
-            is_end = message["type"] == "http.response.body" and not message.get("more_body")
-            if is_end and self._status == 200 and self._is_whole():
-                body = None if self._body is None else bytes(self._body)
-                await self._claim.keep(self._content_type, body)
-                is_kept = True
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                await self._end()
+                is_done = True
             await send(message)
 
         try:
             async with self._claim.renewed():
                 await self._response(scope, receive, keeping)
         finally:
-            if not is_kept:
+            if not is_done:
                 await self._claim.free()
+
+    async def _end(self) -> None:
+        if self._status == 200 and self._is_whole():
+            await self._claim.keep(self._content_type, None if self._body is None else bytes(self._body))
+        else:
+            await self._claim.free()
 
     def _note(self, message: Any) -> None:
         if message["type"] == "http.response.start":
