@@ -73,9 +73,11 @@ STOP = finished(routerpb.FINISH_REASON_STOP)
 GOOD: Script = [started(), texts("Pa"), texts("ris", "."), attempted(), STOP]
 
 
-def fails(code: str, status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, *, retry_after: float = 0) -> Any:
+def fails(
+    code: str, status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, *, retry_after: float = 0, message: str = ""
+) -> Any:
     """End with the router's own error."""
-    detail = routerpb.CompletionError(code=code, message=f"reported: {code}")
+    detail = routerpb.CompletionError(code=code, message=message or f"reported: {code}")
     if retry_after:
         detail.retry_after.FromMilliseconds(int(retry_after * 1000))
 

@@ -247,7 +247,7 @@ def check_guarded(data: bytes) -> None:
         stage = OutputGuard(_REDACTING, Checked(), is_json=is_json)
         try:
             passed = [out for chunk in chunks for out in stage.take([chunk])] + stage.end()
-        except ContentStopped:
+        except (ContentStopped, MalformedChunk):
             continue
         try:
             assemble(chunks, 2)

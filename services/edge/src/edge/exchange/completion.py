@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_bytes
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 import orjson
@@ -34,6 +34,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 _MAX_TOOL_CALL_BYTES = 16 * 1024 * 1024
 _STOP_SECRET_BYTES = 16
 _CALL = re.compile(rb'"(?:tool_calls|function_call)"')
+_HIDDEN = "the provider reports an error, in words that the policy of this gateway does not let out"
 # To put a longer answer together takes a while.
 _LONG_BYTES = 256 * 1024
 
@@ -88,11 +89,13 @@ class Completion:
 
     async def replay(self, stored: Answer, reader: Reader) -> None:
         """Give a stored answer; Problem when the output stage stops it."""
-        self.answer = replace(stored, chunks=[], _choices=None)
+        self.answer = replace(stored, chunks=[], response_fields={}, _choices=None)
         try:
             await self._give(self._pass(stored.chunks), reader)
+            fields = self._stage.fields(stored.response_fields)
             await self._give(self._end(), reader)
             await self._look_at_format(reader)
+            self.answer.response_fields = fields
         except ContentStopped:
             self._end_filtered()
         self.is_whole = True
@@ -258,6 +261,7 @@ class Completion:
         if not self.log.answering and self.log.last_reported:
             self._answer_from(self.log.last_reported)  # it said nothing, and that was its answer
         try:
+            fields = self._stage.fields(orjson.loads(finished.response_fields) if finished.response_fields else {})
             rest = self._end()
         except ContentStopped:
             self.is_filtered = True
@@ -276,7 +280,7 @@ class Completion:
             return
         self.answer.response_model = finished.response_model
         self.answer.system_fingerprint = finished.system_fingerprint
-        self.answer.response_fields = orjson.loads(finished.response_fields) if finished.response_fields else {}
+        self.answer.response_fields = fields
         self.answer.usage = Usage.from_proto(finished.usage)
         self.is_whole = True
 
@@ -298,4 +302,14 @@ class Completion:
         if (self.answer.chunks or not self.answer.is_kept) and problem.code != "stream_interrupted":
             length = self._dropped_characters + len(self.answer.text)
             return Problem("stream_interrupted", f"the answer broke off after {length} characters; it is incomplete")
+        return self._without_findings(problem)
+
+    def _without_findings(self, problem: Problem) -> Problem:
+        """Return a problem as it may be told: what a provider says of its fault may quote what it has written."""
+        texts: dict[str, Any] = {"message": problem.message, "param": problem.param, "code": problem.client_code}
+        try:
+            texts = self._stage.fields(texts)
+        except ContentStopped:
+            texts = {"message": _HIDDEN, "param": None, "code": problem.code}
+        problem.message, problem.param, problem.client_code = texts["message"], texts["param"], texts["code"]
         return problem

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge.problems import Problem
+
+Json = dict[str, Any]
 
 
 class OutputStage(Protocol):
@@ -19,6 +21,9 @@ class OutputStage(Protocol):
     def end(self) -> list[str | bytes]:
         """Return what was held back of an answer that is whole; Problem or ContentStopped as above."""
 
+    def fields(self, fields: Json) -> Json:
+        """Return what may go out of texts that stand beside an answer, by name; Problem or ContentStopped as above."""
+
 
 class PassOn:
     """Lets everything pass."""
@@ -30,6 +35,10 @@ class PassOn:
     def end(self) -> list[str | bytes]:
         """Nothing is held back."""
         return []
+
+    def fields(self, fields: Json) -> Json:
+        """Leave them as they are."""
+        return fields
 
 
 class Both:
@@ -46,6 +55,10 @@ class Both:
     def end(self) -> list[str | bytes]:
         """Return what the first has held back, as far as the second lets it pass, and what that has held back."""
         return [*self._second.take(self._first.end()), *self._second.end()]
+
+    def fields(self, fields: Json) -> Json:
+        """Return what both let pass."""
+        return self._second.fields(self._first.fields(fields))
 
 
 class SizeLimit:
@@ -67,3 +80,7 @@ class SizeLimit:
     def end(self) -> list[str | bytes]:
         """Nothing is held back."""
         return []
+
+    def fields(self, fields: Json) -> Json:
+        """Leave them as they are: they are no part of the answer."""
+        return fields

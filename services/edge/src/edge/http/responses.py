@@ -164,7 +164,7 @@ class _Writer:
         await self._write(frames, more_body=True)
 
     async def end(self, frames: bytes) -> None:
-        """Write the last frames and the end of the response in one: what has to be done before it is done before both."""
+        """Write the last frames and the end of the response in one: what comes before the one comes before both."""
         await self._write(frames, more_body=False)
 
     async def _write(self, frames: bytes, *, more_body: bool) -> None:

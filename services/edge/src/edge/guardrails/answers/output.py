@@ -12,7 +12,7 @@ import orjson
 from edge.assembly import MessagesEvent
 from edge.guardrails.answers.channel import HELD_CHARACTERS, PIECE_CHARACTERS, Channel
 from edge.guardrails.answers.texts import AnswerTexts, Piece, choice_number
-from edge.guardrails.input import Finding, with_changes
+from edge.guardrails.input import Finding, texts_of, with_changes
 from edge.guardrails.policy import Action, RuleInForce
 
 Json = dict[str, Any]
@@ -104,6 +104,17 @@ class OutputGuard:
             self._release(self._waiting.popleft(), rest)
         return rest
 
+    def fields(self, fields: Json) -> Json:
+        """Return what stands beside an answer without what is redacted; ContentStopped when it must not go out."""
+        changes: dict[str, str] = {}
+        for text in texts_of(fields):
+            channel = Channel(is_json=False, redacts=self._redacts)
+            channel.add(text)
+            self._look_at(channel, is_end=True)
+            changes[text] = channel.rewritten(0, text)
+        changed: Json = with_changes(fields, changes)
+        return changed
+
     def _add(self, chunk: str | bytes) -> None:
         document, pieces = self._texts.read(chunk)
         marks: dict[int, int] = {}
@@ -179,11 +190,11 @@ class OutputGuard:
             return
         document, is_changed = waiting.document, self._redact(waiting.slots)
         if isinstance(waiting.chunk, MessagesEvent):
-            if not isinstance(document, dict) or self._may_go(document, is_changed=is_changed):
+            if self._may_go(document, is_changed=is_changed):
                 into.append(MessagesEvent(orjson.dumps(document)) if is_changed else waiting.chunk)
             return
-        for choice in document if isinstance(document, list) else ():
-            is_changed |= isinstance(choice, dict) and self._strip(choice)
+        for choice in document:
+            is_changed |= self._strip(choice)
         into.append(orjson.dumps(document) if is_changed else waiting.chunk)
 
     def _redact(self, slots: Sequence[_Slot]) -> bool:
