@@ -18,6 +18,7 @@ import trustme
 import uvloop
 
 from llm_router.providers.http.client import ProviderHttpClient
+from llm_router.providers.http.metronome import Metronome
 from llm_router.providers.http.reply import Reply
 from llm_router.providers.http.transport import Network, reply_of
 
@@ -424,6 +425,23 @@ async def test_no_stream_misses_its_frame(client: ProviderHttpClient, network: N
     assert {b"".join(b"%03d" % number for number in range(pieces))} == set(bodies)
     assert max(reads) < pieces
     assert 0 == network.metronome.streams
+
+
+@on_uvloop
+async def test_frames_grow_with_the_number_of_streams() -> None:
+    """Forty streams are read a third as often as three would be."""
+    metronome = Metronome(FRAME_SECONDS)
+    metronome.streams = 40
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 30 * FRAME_SECONDS
+    turns = 0
+    while loop.time() < end:
+        turn = asyncio.Event()
+        metronome.call(turn.set, loop.time())
+        await turn.wait()
+        turns += 1
+
+    assert 1 < turns <= 11
 
 
 @on_uvloop
