@@ -1,4 +1,4 @@
-"""The HTTP transport below the SDKs, over real sockets and on the event loop of production."""
+"""The HTTP transport to providers, over real sockets and on the event loop of production."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import trustme
 import uvloop
 
 from llm_router.providers.http.client import ProviderHttpClient
+from llm_router.providers.http.form import RequestForm
 from llm_router.providers.http.metronome import Metronome
 from llm_router.providers.http.reply import Reply
 from llm_router.providers.http.transport import Network, reply_of
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.integration
 
 MEGABYTE = 1024 * 1024
 FRAME_SECONDS = 0.02
+CONNECT_SECONDS = 5.0
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -39,9 +41,12 @@ def on_uvloop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     async def run(given: dict[str, Any]) -> None:
         network = Network(FRAME_SECONDS)
-        async with ProviderHttpClient(network) as client:
-            made = {"client": client, "network": network}
+        client = ProviderHttpClient(network, CONNECT_SECONDS)
+        made = {"client": client, "network": network}
+        try:
             await test(**given, **{name: made[name] for name in own})
+        finally:
+            await client.aclose()
 
     def test_on_uvloop(**given: Any) -> None:
         uvloop.run(run(given))
@@ -100,12 +105,12 @@ async def asked(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(int(length[0].split(b":")[1]) if length else 0)
 
 
-async def ask(client: httpx2.AsyncClient, url: str, content: bytes = b"{}") -> httpx2.Response:
+async def ask(client: ProviderHttpClient, url: str, content: bytes = b"{}") -> httpx2.Response:
     """Send a request; the body of its response is still to come."""
-    return await client.send(client.build_request("POST", url, content=content), stream=True)
+    return await client.post(RequestForm(httpx2.URL(url), ()), content)
 
 
-async def read_whole(client: httpx2.AsyncClient, url: str) -> bytes:
+async def read_whole(client: ProviderHttpClient, url: str) -> bytes:
     """Ask and read to the end."""
     body, error = await body_of(await ask(client, url))
     if error is not None:
@@ -484,9 +489,9 @@ async def test_a_stream_whose_reader_was_cancelled_between_frames_goes_on(
 @on_uvloop
 async def test_no_header_begins_a_line_of_its_own(client: ProviderHttpClient, value: str) -> None:
     """Nothing is sent."""
-    request = client.build_request("POST", "http://127.0.0.1:9/", headers={"x": value}, content=b"")
+    form = RequestForm(httpx2.URL("http://127.0.0.1:9/"), ())
     with pytest.raises(httpx2.LocalProtocolError):
-        await client.send(request)
+        await client.post(form, b"", [(b"x", value.encode())])
 
 
 @on_uvloop

@@ -1,17 +1,14 @@
-"""The HTTP client below the SDKs. It goes nowhere but to its target, and lets in no more of a refusal than can be used.
-
-The SDKs read the whole body of a refusal, whatever its size and encoding, and would follow a redirect with the
-credential. So they get what is left of it here: the status, the headers that count, and the beginning of the body.
-"""
+"""Posts to a target: nowhere else, and it lets in no more of a refusal than can be used."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import httpx2
 
+from llm_router.providers.http.form import RequestForm
 from llm_router.providers.http.transport import Network, PushedTransport
 
 # So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
@@ -23,37 +20,38 @@ _REFUSAL_SECONDS = 1.0
 _REFUSAL_HEADERS = ("retry-after", "retry-after-ms")
 
 
-class _NoCookies(httpx2.Cookies):
-    """Keeps nothing: cookies would tie the requests of all tenants together, and there is no end of them."""
+class ProviderHttpClient:
+    """Calls one target. Cookies would tie the requests of all tenants together, so there are none."""
 
-    def extract_cookies(self, response: httpx2.Response) -> None:
-        pass
-
-
-class ProviderHttpClient(httpx2.AsyncClient):
-    """Calls one target."""
-
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, connect_seconds: float) -> None:
         """`network` is the same for all targets."""
-        super().__init__(
-            transport=PushedTransport(network),
-            follow_redirects=False,
-            # Compressed, a small reply may become one of any size.
-            headers={"accept-encoding": "identity"},
-        )
-        self._cookies = _NoCookies()
+        self._transport = PushedTransport(network)
+        self._extensions = {"timeout": {"connect": connect_seconds}}
 
-    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
-        """Return a good reply as it is, to be streamed, and of any other what counts."""
-        response = await super().send(request, stream=True, **{**options, "follow_redirects": False})
+    async def post(
+        self, form: RequestForm, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> httpx2.Response:
+        """Send `body` with more `headers`; return a good reply, to be streamed, and of any other what counts.
+
+        An httpx2.HTTPError when no head of a reply comes. A redirect is not followed: it would take the credential
+        along.
+        """
+        request = httpx2.Request(
+            "POST", form.url, headers=[*form.headers, *headers], content=body, extensions=self._extensions
+        )
+        response = await self._transport.handle_async_request(request)
         if response.is_success:
             return response
         try:
-            body = await _beginning_of(response)
+            beginning = await _beginning_of(response)
         finally:
             await response.aclose()
-        headers = {name: response.headers[name] for name in _REFUSAL_HEADERS if name in response.headers}
-        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+        kept = {name: response.headers[name] for name in _REFUSAL_HEADERS if name in response.headers}
+        return httpx2.Response(response.status_code, headers=kept, content=beginning)
+
+    async def aclose(self) -> None:
+        """Close idle connections."""
+        await self._transport.aclose()
 
 
 async def _beginning_of(response: httpx2.Response) -> bytes:

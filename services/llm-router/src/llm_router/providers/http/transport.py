@@ -1,4 +1,4 @@
-"""The HTTP transport below the SDKs: HTTP/1.1 whose bytes are pushed to who reads them.
+"""The HTTP transport to providers: HTTP/1.1 whose bytes are pushed to who reads them.
 
 Reading through httpx's own pool costs more than everything else that is done for a chunk: several tasks' worth of
 waking up. Here `data_received` parses and keeps, and a reply is taken from what was kept.
