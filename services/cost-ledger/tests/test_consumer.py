@@ -48,6 +48,23 @@ async def test_what_is_recorded_leaves_the_stream(parts: Parts) -> None:
     assert [] == await parts.dead()
 
 
+async def test_events_that_come_one_by_one_are_recorded_together(parts: Parts) -> None:
+    """Ten batches a second at most, as long as they are short: a transaction costs more than an event."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def are_recorded() -> bool:
+        return 100 == parts.counted("cost_ledger_settled_events_total", outcome="recorded")
+
+    async with running(parts.consumer("one")):
+        for _ in range(100):
+            await parts.send(settled(request()))
+            await asyncio.sleep(0.01)
+        await until(are_recorded)
+
+    assert parts.counted("cost_ledger_batch_events_count") <= (loop.time() - began) / 0.1 + 1
+
+
 async def test_what_an_exchange_left_that_failed_just_before_the_end_is_recorded(parts: Parts) -> None:
     """Redis has given the entries to this member, which was told to stop before it knew: it leaves none to claim."""
     stop, asked = asyncio.Event(), [request() for _ in range(3)]
