@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 import structlog
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -40,8 +41,8 @@ async def client(key: tuple[str, KeyRing], capacity: Capacity) -> AsyncIterator[
     identify = Identify(key[1])
     contracts, reports, probes = APIRouter(), APIRouter(dependencies=[Depends(identify)]), APIRouter()
 
-    async def answer(request: Request) -> dict[str, str]:
-        return {"user": identify.identity_of(request).user, "path": request.url.path}
+    async def answer(request: Request) -> Response:
+        return JSONResponse({"user": identify.identity_of(request).user, "path": request.url.path})
 
     async def report(caller: Caller, name: str = "") -> dict[str, str]:
         return {"user": caller.user, "name": name}

@@ -6,19 +6,21 @@ Unknown paths, wrong methods and missing keys; and what is asked with a key whil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from re import Pattern
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.contracts.contract import Contract
 from edge.guard.capacity import Capacity
 from edge.guard.identify import Identify
 from edge.http.connection.connections import group_of
+from edge.http.direct import DirectEndpoint
+from edge.http.errors import Errors
 from edge.http.responses import json_response
 from edge.http.stranger_pace import StrangerPace
 from edge.problems import Problem
@@ -33,12 +35,15 @@ class _Place:
     needs_key: bool
     takes_api_key_header: bool
     needs_turn: bool
+    app: ASGIApp
+    """Who answers there."""
 
 
 class Doorway:
     """ASGI middleware around an application with these routes; `identify` is what some of them depend on.
 
-    FastAPI does the same, in a quarter of a millisecond, and would redirect to wherever the client's `Host` says.
+    FastAPI does the same, in a quarter of a millisecond, and would redirect to wherever the client's `Host` says. What
+    is asked in one of the contracts goes to its endpoint directly.
     """
 
     def __init__(
@@ -48,17 +53,14 @@ class Doorway:
         contracts: Iterable[Contract],
         identify: Identify | None,
         capacity: Capacity | None,
-        answer: Callable[[Request, Problem], Response],
+        errors: Errors,
     ) -> None:
-        """`capacity` is for the requests in one of the `contracts`.
-
-        `answer` writes an error as the contract at its path has it.
-        """
+        """`capacity` is for the requests in one of the `contracts`."""
         self._app = app
         self._contracts = {path: contract for contract in contracts for path in contract.paths}
         self._identify = identify
         self._capacity = capacity
-        self._answer = answer
+        self._errors = errors
         self._log = LimitedLog()
         self._pace = StrangerPace()
         self._places: dict[str, _Place] = {}
@@ -78,7 +80,8 @@ class Doorway:
         contract = self._contracts.get(route.path)
         takes_header = contract is not None and contract.takes_api_key_header
         needs_turn = self._capacity is not None and contract is not None
-        place = _Place(frozenset(route.methods or ()), needs_key, takes_header, needs_turn)
+        app = self._app if contract is None else DirectEndpoint(route.endpoint, self._errors)
+        place = _Place(frozenset(route.methods or ()), needs_key, takes_header, needs_turn, app)
         if route.param_convertors:
             known = next((each for pattern, each in self._patterns if pattern == route.path_regex), None)
             if known is None:
@@ -104,7 +107,7 @@ class Doorway:
                 await asyncio.sleep(delay)
         elif place is not None and place.needs_turn:
             refusal = self._refuse_crowd(Request(scope))
-        await (refusal or self._app)(scope, receive, send)
+        await (refusal or (self._app if place is None else place.app))(scope, receive, send)
 
     def _refuse_crowd(self, request: Request) -> Response | None:
         assert self._capacity is not None  # noqa: S101 - of a place that needs a turn
@@ -112,7 +115,7 @@ class Doorway:
             self._capacity.require_room()
         except Problem as problem:
             self._log.info("request_rejected", problem.code)
-            return self._answer(request, problem)
+            return self._errors.answer(request, problem)
         return None
 
     async def _read_token(self, request: Request, place: _Place | None) -> Response | None:
@@ -123,7 +126,7 @@ class Doorway:
             await self._identify.read_token(request, takes_api_key_header=place.takes_api_key_header)
         except Problem as problem:
             self._log.info("request_rejected", problem.code)
-            return self._answer(request, problem)
+            return self._errors.answer(request, problem)
         return None
 
     def _refuse(self, request: Request, path: str, place: _Place | None) -> Response | None:
@@ -134,7 +137,7 @@ class Doorway:
             return self._nothing_at(request, path)
         if request.method not in place.methods:
             allowed = ", ".join(sorted(place.methods))
-            response = self._answer(request, Problem("method_not_allowed", f"{path} takes {allowed} only"))
+            response = self._errors.answer(request, Problem("method_not_allowed", f"{path} takes {allowed} only"))
             response.headers["allow"] = allowed
             return response
         if place.needs_key:
@@ -143,7 +146,7 @@ class Doorway:
                 self._identify.identity_of(request, takes_api_key_header=place.takes_api_key_header)
             except Problem as problem:
                 self._log.info("request_rejected", problem.code)
-                return self._answer(request, problem)
+                return self._errors.answer(request, problem)
         return None
 
     def _nothing_at(self, request: Request, path: str) -> Response | None:
@@ -152,7 +155,7 @@ class Doorway:
         bare = path.rstrip("/")
         meant = bare if bare != path and (bare in self._places or self._match(bare)) else "/docs"
         hint = f"; see {meant}" if meant in self._places or self._match(meant) else ""
-        return self._answer(request, Problem("not_found", f"there is nothing at {path}{hint}"))
+        return self._errors.answer(request, Problem("not_found", f"there is nothing at {path}{hint}"))
 
     def _match(self, path: str) -> _Place | None:
         return next((place for pattern, place in self._patterns if pattern.match(path)), None)
