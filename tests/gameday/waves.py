@@ -15,6 +15,8 @@ from .cluster import PARTS, RELEASE, Cluster, Prometheus
 from .traffic import Traffic
 
 _STREAM = "spillway:cost-events"
+# Behind a policy whose only rule is the one for this webhook's kind.
+_AWAY = "\nwebhooks: [{name: reviewer, url: 'http://127.0.0.1:9/', on_failure: open}]\n"
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Waves:
             self._valkey("xadd", _STREAM, "*", "event", "rubbish")
             self._routes("routes: [this is no file of routes\n")
             self._limits("limits: [this is no file of limits\n")
+            self._guardrails(f"{self._good_guardrails}{_AWAY}")
             self._issuers(self._good_issuers.replace("/etc/spillway/keys/keys.yaml", "/etc/spillway/nowhere"))
 
         def mends() -> None:
@@ -80,6 +83,7 @@ class Waves:
             self._routes(yaml.safe_dump(routes))
             self._limits("limits: [{name: wide, each: [tenant], requests_per_minute: 1000000}]\n")
             self._issuers(self._good_issuers)
+            self._guardrails(self._good_guardrails)
             for budget in ("tenant", "nearly"):
                 self._ledger("budgets", "remove", budget)
             for model in ("sick", "refused", "missing"):
@@ -91,6 +95,9 @@ class Waves:
         )
         self._good_issuers = self._cluster.kubectl(
             "get", "configmap", f"{RELEASE}-edge-jwt-issuers", "-o", r"jsonpath={.data.issuers\.yaml}"
+        )
+        self._good_guardrails = self._cluster.kubectl(
+            "get", "configmap", f"{RELEASE}-edge-guardrails", "-o", r"jsonpath={.data.guardrails\.yaml}"
         )
         return Wave(
             "providers that fail, refuse, are slow or dear; broken routes; rubbish among the cost events",
@@ -113,6 +120,7 @@ class Waves:
                 "SpillwayRoutesStale": "a routes file that is no YAML",
                 "SpillwayEdgeFilesStale": "a limits file that is no YAML",
                 "SpillwayTokenKeysUnread": "an issuer of tokens whose file is not there",
+                "SpillwayGuardrailWebhookFails": "a webhook of the guardrails at whose address nobody listens",
                 "SpillwayGpuPoolEmpty": "a vLLM target without an engine",
                 "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
             },
@@ -320,6 +328,9 @@ class Waves:
 
     def _issuers(self, text: str) -> None:
         self._change_file("jwt-issuers", "issuers.yaml", text)
+
+    def _guardrails(self, text: str) -> None:
+        self._change_file("guardrails", "guardrails.yaml", text)
 
     def _change_file(self, name: str, key: str, text: str) -> None:
         patch = json.dumps({"data": {key: text}})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from edge.guard.capacity import Capacity
 from edge.guardrails import webhooks as webhooks_module
 from edge.guardrails.policy import PolicyError, parse_policy
 from edge.guardrails.webhooks import MAX_REQUEST_BYTES, MOST_FAILURES
+from kit.tls_secret import Authority
 
 from .scripted_edge import Edge, running_edge
 from .scripted_router import STOP, attempted, started, texts
@@ -197,6 +200,114 @@ async def test_one_that_is_lame_does_what_the_policy_says(
         assert [] == edge.router.requests
 
 
+@pytest.fixture(name="authority")
+def _authority(tmp_path: Path) -> Authority:
+    """Return who signs the webhook's certificate, and whom the policy trusts."""
+    authority = Authority()
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    return authority
+
+
+def _server_context(tmp_path: Path, certificate_and_key: tuple[bytes, bytes]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for name, content in zip(("tls.crt", "tls.key"), certificate_and_key, strict=True):
+        (tmp_path / name).write_bytes(content)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    return context
+
+
+@asynccontextmanager
+async def with_tls(hook: Hook, tmp_path: Path, certificate_and_key: tuple[bytes, bytes]) -> AsyncIterator[None]:
+    """Let the webhook speak TLS with a certificate."""
+    context = _server_context(tmp_path, certificate_and_key)
+    server = await asyncio.start_server(hook.serve, "127.0.0.1", 0, ssl=context)
+    hook.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/look"
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def test_one_with_a_certificate_that_the_policy_trusts_is_asked(
+    starts: Starts, hook: Hook, tmp_path: Path, authority: Authority
+) -> None:
+    """Over TLS; what it says counts as over plain HTTP."""
+    async with with_tls(hook, tmp_path, authority.sign("127.0.0.1")):
+        edge = await starts(on_failure="closed", more=f", ca_file: '{tmp_path}/ca.crt'")
+        passed = await edge.chat().done()
+        hook.reply = says({"found": True})
+        blocked = await edge.chat().done()
+
+    assert (200, 400) == (passed.status, blocked.status)
+    assert 2 == len(hook.asked)
+
+
+UNTRUSTED: dict[str, Callable[[Authority], tuple[bytes, bytes]]] = {
+    "of another host": lambda authority: authority.sign("guard.example.com"),
+    "that has expired": lambda authority: authority.sign("127.0.0.1", days=-1),
+    "of somebody else": lambda _: Authority().sign("127.0.0.1"),
+}
+
+
+@pytest.mark.parametrize("on_failure", ["open", "closed"])
+@pytest.mark.parametrize("what", [*UNTRUSTED, "that only this policy trusts"])
+async def test_one_that_does_not_show_who_it_is_gets_nothing(
+    starts: Starts,
+    hook: Hook,
+    tmp_path: Path,
+    authority: Authority,
+    what: str,
+    on_failure: str,
+    counted: Callable[..., float],
+) -> None:
+    """It is a failure as any other; the request's words and the secret stay here."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret", encoding="ascii")
+    trusts = "" if what == "that only this policy trusts" else f", ca_file: '{tmp_path}/ca.crt'"
+    certificate = UNTRUSTED[what](authority) if what in UNTRUSTED else authority.sign("127.0.0.1")
+    async with with_tls(hook, tmp_path, certificate):
+        edge = await starts(on_failure=on_failure, more=f", secret_file: '{secret}'{trusts}", seconds=5)
+        visit = await edge.chat().done()
+
+    assert (200 if on_failure == "open" else 503) == visit.status
+    became = {"open": "passed", "closed": "refused"}[on_failure]
+    assert 1 == counted("edge_guardrail_webhook_failures_total", rule="reviewer", reason="tls", request=became)
+    assert ([], []) == (hook.heads, hook.asked)
+
+
+async def test_whom_it_trusts_is_read_again(
+    starts: Starts, hook: Hook, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new authority is in force within seconds, and the last one while the file has none or is gone."""
+    monkeypatch.setattr(webhooks_module, "_FILES_SECONDS", 0.0)
+    file, other = tmp_path / "ca.crt", Authority()
+    async with with_tls(hook, tmp_path, other.sign("127.0.0.1")):
+        edge = await starts(on_failure="closed", more=f", ca_file: '{file}'")
+        statuses = [(await edge.chat().done()).status]
+        for content in (other.certificate, b"", b"-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n"):
+            file.write_bytes(content)
+            statuses.append((await edge.chat().done()).status)
+        file.unlink()
+        statuses.append((await edge.chat().done()).status)
+
+    assert [503, 200, 200, 200, 200] == statuses
+
+
+async def test_one_whose_authority_is_gone_before_it_was_asked_is_not_asked(
+    starts: Starts, hook: Hook, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the system trusts do not take its place."""
+    async with with_tls(hook, tmp_path, authority.sign("127.0.0.1")):
+        edge = await starts(on_failure="closed", more=f", ca_file: '{tmp_path}/ca.crt'")
+        (tmp_path / "ca.crt").unlink()
+        systems = ssl.create_default_context(cadata=authority.certificate.decode())
+        monkeypatch.setattr("edge.fetch._tls_context", lambda: systems)
+        visit = await edge.chat().done()
+
+    assert 503 == visit.status
+    assert [] == hook.asked
+
+
 @pytest.mark.parametrize("action", ["flag", "observe"])
 async def test_one_that_does_not_block_never_refuses(starts: Starts, hook: Hook, action: str) -> None:
     """Whatever the policy says of failures."""
@@ -265,7 +376,7 @@ async def test_it_is_shown_the_secret_that_is_in_the_file_now(
     """And the last one when the file is gone or has none; neither log nor error has it."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret-one\n", encoding="ascii")
-    monkeypatch.setattr(webhooks_module, "_SECRET_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks_module, "_FILES_SECONDS", 0.0)
     edge = await starts(on_failure="closed", more=f", secret_file: '{secret}'")
     with structlog.testing.capture_logs() as logs:
         await edge.chat().done()
@@ -324,6 +435,9 @@ async def test_a_turn_is_given_back_and_taken_again() -> None:
         ('- {name: w, url: "http://a/\\r\\nx: y", on_failure: open}', "webhooks.0.url"),
         ("- {name: w, url: 'http://a/', on_failure: open, timeout_seconds: 31}", "webhooks.0.timeout_seconds"),
         ("- {name: w, url: 'http://a/', on_failure: open, secret_file: /nowhere}", "webhooks.0.secret_file"),
+        ("- {name: w, url: 'https://a/', on_failure: open, ca_file: /nowhere}", "webhooks.0.ca_file"),
+        ("- {name: w, url: 'https://a/', on_failure: open, ca_file: /dev/null}", "webhooks.0.ca_file"),
+        ("- {name: w, url: 'http://a/', on_failure: open, ca_file: /dev/null}", "webhooks.0.ca_file: only"),
         ("- {name: email, url: 'http://a/', on_failure: open}", "webhooks.0.name"),
         ("- {name: w, url: 'http://a/', on_failure: open}\ninput: {w: redact}", "input.w"),
         ("- {name: w, url: 'http://a/', on_failure: open}\noutput: {w: block}", "output.w"),

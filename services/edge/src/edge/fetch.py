@@ -40,24 +40,29 @@ async def fetch(
     body: bytes | None = None,
     headers: Mapping[str, str] = _NOTHING,
     max_bytes: int = MAX_DOCUMENT_BYTES,
+    trust: ssl.SSLContext | None = None,
 ) -> bytes:
-    """Return what is at `url`; FetchFailed when that is not 200, too long, late or no HTTP.
+    """Return what is at `url`; FetchFailed when that is not 200, too long, late or no HTTP, or not who it says it is.
 
-    With a `body`, which is JSON, it is a POST.
+    With a `body`, which is JSON, it is a POST. `trust` says whose certificates are good; None: what the system trusts.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await _fetch(url, body, headers, max_bytes)
+            return await _fetch(url, body, headers, max_bytes, trust)
     except TimeoutError as error:
         raise FetchFailed("timeout") from error
-    except (OSError, ssl.SSLError, httptools.HttpParserError, UnicodeError) as error:
+    except ssl.SSLError as error:  # before OSError, of which it is one
+        raise FetchFailed("tls") from error
+    except (OSError, httptools.HttpParserError, UnicodeError) as error:
         raise FetchFailed(type(error).__name__) from error
 
 
-async def _fetch(url: str, body: bytes | None, headers: Mapping[str, str], max_bytes: int) -> bytes:
+async def _fetch(
+    url: str, body: bytes | None, headers: Mapping[str, str], max_bytes: int, trust: ssl.SSLContext | None
+) -> bytes:
     parts = urlsplit(url)
     has_tls = parts.scheme == "https"
-    context = _tls_context() if has_tls else None
+    context = (trust or _tls_context()) if has_tls else None
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if has_tls else 80), ssl=context)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,11 +84,23 @@ class Webhook:
     """Whether a request that it blocks is refused when it does not answer."""
     secret_file: str | None = None
     version: int = 1
+    ca_file: str | None = None
+    """Who signs its certificate, in PEM; None: whom the system trusts."""
 
     @property
     def kind(self) -> Kind:
         """With which others it is switched on and off."""
         return "webhook"
+
+    def trust(self) -> ssl.SSLContext | None:
+        """Return whose certificates are good as the file has it now; OSError or ValueError when it has none."""
+        if self.ca_file is None:
+            return None
+        with Path(self.ca_file).open(encoding="ascii") as file:
+            authorities = file.read(_MAX_FILE_BYTES)
+        if "-----BEGIN CERTIFICATE-----" not in authorities:  # with an empty text everybody of the system's is trusted
+            raise ValueError("no certificate")
+        return ssl.create_default_context(cadata=authorities)
 
     def secret(self) -> str | None:
         """Return what it shall be shown, as it is now in the file; OSError or ValueError when that has none."""
@@ -157,6 +170,7 @@ class _Webhook(_Model):
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 1.0
     on_failure: Literal["open", "closed"]
     secret_file: str | None = None
+    ca_file: str | None = None
     version: Annotated[int, Field(ge=1)] = 1
 
     @field_validator("url")
@@ -308,11 +322,19 @@ def _webhooks(path: Path, webhooks: Sequence[_Webhook], taken: Mapping[str, Rule
         if each.name in taken or each.name in _ALL_KINDS or each.name in found:
             raise PolicyError(f"{where}.name: {each.name!r} is taken")
         is_closed = each.on_failure == "closed"
-        webhook = Webhook(each.name, each.url, each.timeout_seconds, is_closed, each.secret_file, each.version)
+        webhook = Webhook(
+            each.name, each.url, each.timeout_seconds, is_closed, each.secret_file, each.version, each.ca_file
+        )
         try:
             webhook.secret()
         except (OSError, ValueError) as error:
             raise PolicyError(f"{where}.secret_file: {type(error).__name__}: no secret can be read there") from error
+        if each.ca_file is not None and urlsplit(each.url).scheme != "https":
+            raise PolicyError(f"{where}.ca_file: only an address of https has a certificate")
+        try:
+            webhook.trust()
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"{where}.ca_file: {type(error).__name__}: no certificate can be read there") from error
         found[each.name] = webhook
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ _MOST_AT_ONCE = 64
 # After so many failures in a row it is left alone for a while, and then asked about one request.
 MOST_FAILURES = 5
 REST_SECONDS = 5.0
-_SECRET_SECONDS = 5.0
+_FILES_SECONDS = 5.0
 _MOST_KNOWN = 100
 
 
@@ -54,7 +55,8 @@ class _State:
     is_tried: bool = False
     """Whether a request tries it after a rest."""
     secret: str | None = None
-    secret_until: float = -math.inf
+    trust: ssl.SSLContext | None = None
+    files_until: float = -math.inf
 
 
 class Webhooks:
@@ -131,10 +133,12 @@ async def _called(webhook: Webhook, state: _State, body: bytes) -> bool:
     except TimeoutError as error:
         raise _Failed("busy", is_its_fault=False) from error
     try:
-        secret = _secret(webhook, state)
-        headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
+        _read_files(webhook, state)
+        if webhook.ca_file is not None and state.trust is None:
+            raise _Failed("tls")
+        headers = {} if state.secret is None else {"authorization": f"Bearer {state.secret}"}
         left = max(ends - time.monotonic(), 0.001)
-        reply = await fetch(webhook.url, left, body, headers, _MAX_ANSWER_BYTES)
+        reply = await fetch(webhook.url, left, body, headers, _MAX_ANSWER_BYTES, state.trust)
     except FetchFailed as failure:
         raise _Failed(_reason(str(failure))) from failure
     finally:
@@ -150,22 +154,26 @@ async def _called(webhook: Webhook, state: _State, body: bytes) -> bool:
 
 
 def _reason(failure: str) -> str:
-    if failure in {"timeout", "too_large"}:
+    if failure in {"timeout", "too_large", "tls"}:
         return failure
     if failure.startswith("status_"):
         return "status"
     return "malformed" if failure.startswith("Http") else "unreachable"
 
 
-def _secret(webhook: Webhook, state: _State) -> str | None:
-    """Return what is in the file, read again after a while; the last one stays while it cannot be read."""
-    if webhook.secret_file is not None and time.monotonic() >= state.secret_until:
-        state.secret_until = time.monotonic() + _SECRET_SECONDS
-        try:
-            state.secret = webhook.secret()
-        except (OSError, ValueError):
-            log.warning("guardrail_webhook_secret_unreadable", rule=webhook.name)
-    return state.secret
+def _read_files(webhook: Webhook, state: _State) -> None:
+    """Read its files again after a while; what they had last stays while they cannot be read."""
+    if time.monotonic() < state.files_until:
+        return
+    state.files_until = time.monotonic() + _FILES_SECONDS
+    try:
+        state.secret = webhook.secret()
+    except (OSError, ValueError):
+        log.warning("guardrail_webhook_secret_unreadable", rule=webhook.name)
+    try:
+        state.trust = webhook.trust()
+    except (OSError, ValueError):
+        log.warning("guardrail_webhook_ca_unreadable", rule=webhook.name)
 
 
 def _body(facts: RequestFacts, content: Content) -> bytes:
