@@ -26,6 +26,7 @@ from edge.guardrails.rules.classifier import (
 from edge.identity import Identity
 
 from .guardrails_lines import ATTACKS, HARMLESS
+from .guardrails_roles import FREED, HARMLESS_ROLES
 from .scripted_edge import Edge, running_edge
 
 JAILBREAK = (
@@ -55,12 +56,19 @@ def test_nothing_harmless_is_found() -> None:
     assert [] == [text for text in HARMLESS if found(text)]
 
 
+def test_harmless_roles_letters_and_prohibitions_are_far_from_the_threshold() -> None:
+    """Characters, consoles, system prompts that forbid much and mails about rules, in fifteen languages."""
+    assert len(HARMLESS_ROLES) >= 75
+    assert [] == [text for text in HARMLESS_ROLES if score(text) >= DEFAULT_THRESHOLD / 2]
+
+
 def test_what_puts_a_model_into_a_role_without_rules_is_found() -> None:
     """Although the patterns are made for short attempts, and find those."""
     (window,) = found(JAILBREAK)
 
     assert "broken free" in window
-    assert sum(bool(found(text)) for text in ATTACKS) >= 12
+    assert sum(bool(found(text)) for text in FREED) >= len(FREED) // 2
+    assert sum(score(text) for text in FREED) > len(FREED) / 2
     assert sum(score(text) for text in ATTACKS) / len(ATTACKS) > 2 * sum(map(score, HARMLESS)) / len(HARMLESS)
 
 
