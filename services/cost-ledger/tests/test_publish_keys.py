@@ -6,11 +6,12 @@ import uuid
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
-from cost_ledger.accounts.kinds import KEY, TENANT
-from cost_ledger.accounts.publish_keys import RECORDS, REVISIONS, KeyPublisher
+from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER
+from cost_ledger.accounts.publish_keys import FORMAT, RECORDS, REVISIONS, KeyPublisher
 from kit.ledger.process import Parts
 from servicekit.pepper import Pepper
 from spillway.accounts.v1 import accounts_pb2 as accountspb
@@ -68,6 +69,47 @@ async def test_what_changed_is_published(setting: Setting) -> None:
     assert not before[one].key.HasField("disabled_at")
     assert after[one].key.HasField("disabled_at")
     assert before[two] == after[two]
+
+
+async def test_what_is_for_people_is_not_published(setting: Setting) -> None:
+    """No name of anybody, nor what tells keys apart: an edge decides by none of it. What an edge needs is there."""
+    names = [f"The name of {uuid.uuid4()}" for _ in range(4)]
+    await setting.accounts.update(TENANT, ME, accountspb.Tenant(tenant=setting.tenant, name=names[0]), ["name"])
+    team = accountspb.Team(tenant=setting.tenant, team="red", name=names[1])
+    await setting.accounts.create(TEAM, ME, team)
+    user = accountspb.User(tenant=setting.tenant, user="ada", name=names[2], team="red")
+    await setting.accounts.create(USER, ME, user)
+    asked = accountspb.Key(tenant=setting.tenant, user="ada", name=names[3], models=["fast*"], endpoints=["/chat"])
+    asked.expires_at.FromJsonString("2100-01-01T00:00:00Z")
+    first = (await setting.keys.create(ME, asked)).key.key_id
+    made, _ = await setting.keys.rotate(ME, first, Duration(seconds=60))
+    await setting.publisher.publish()
+
+    client: Any = setting.parts.client
+    assert not [name for name in names for value in await client.hvals(RECORDS) if name.encode() in value]
+    key = (await setting.published())[made.key.key_id].key
+    told = {field.name for field, _ in key.ListFields()}
+    assert {
+        *("key_id", "tenant", "user", "team", "tier", "roles", "models", "endpoints", "expires_at", "revision")
+    } == told
+    assert (names[3], first) == (made.key.name, made.key.replaces)
+
+
+async def test_what_an_older_ledger_has_published_is_published_anew(setting: Setting) -> None:
+    """Its records have names; after the first turn there are none, and later turns leave what is there."""
+    key_id = await setting.make()
+    await setting.publisher.publish()
+    client: Any = setting.parts.client
+    record = (await setting.published())[key_id]
+    record.key.name = "Ada's laptop"
+    await client.hset(RECORDS, key_id, record.SerializeToString())
+    await client.delete(FORMAT)
+    await setting.publisher.publish()
+    assert "" == (await setting.published())[key_id].key.name
+    await client.hset(RECORDS, key_id, record.SerializeToString())
+    await setting.publisher.publish()
+
+    assert "Ada's laptop" == (await setting.published())[key_id].key.name
 
 
 async def test_many_keys_take_several_pages(setting: Setting) -> None:

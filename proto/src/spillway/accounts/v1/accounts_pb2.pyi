@@ -293,7 +293,7 @@ Global___Key: _TypeAlias = Key  # noqa: Y015
 
 @_typing.final
 class KeyRecord(_message.Message):
-    """All that an edge needs to know a key by."""
+    """All that an edge needs to know a key by, and nothing that is for people only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -309,7 +309,7 @@ class KeyRecord(_message.Message):
     """Names the pepper of the hash: one that an edge does not have is noticed."""
     @_builtins.property
     def key(self) -> Global___Key:
-        """With the team and the tier of its owner where it has none of its own, and disabled when its owner is."""
+        """Without name, created_at, last_characters and replaces. With the team and the tier of its owner where it has none of its own, and disabled when its owner is."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import asyncpg
 from google.protobuf.duration_pb2 import Duration
@@ -26,6 +26,13 @@ _MAX_IMPORT = 1000
 _DEFAULT_CHANGES, _MAX_CHANGES = 1000, 5000
 _SALT_BYTES, _HASH_BYTES = (16, 32), 32
 _SHOWN = ", ".join(f"k.{column}" for column in KEY.columns if column not in {"team", "tier", "disabled_at"})
+# What no edge decides by: it stays in the database, and neither Redis nor an edge's memory has it.
+_FOR_PEOPLE: Sequence[Literal["name", "created_at", "last_characters", "replaces"]] = (
+    "name",
+    "created_at",
+    "last_characters",
+    "replaces",
+)
 _RECORDS = f"""
 SELECT {_SHOWN}, coalesce(k.team, u.team) AS team, coalesce(k.tier, u.tier, t.tier, 'free') AS tier,
     least(k.disabled_at, u.disabled_at, g.disabled_at, t.disabled_at) AS disabled_at,
@@ -150,6 +157,8 @@ def _record(row: Mapping[str, Any]) -> accountspb.KeyRecord:
         scheme=SCHEME.number(row["scheme"]), salt=row["salt"], hash=row["hash"], pepper_id=row["pepper_id"]
     )
     fill(record.key, row)
+    for field in _FOR_PEOPLE:
+        record.key.ClearField(field)
     return record
 
 

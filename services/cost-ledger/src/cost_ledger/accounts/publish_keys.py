@@ -2,8 +2,9 @@
 
     {spillway:keys}:records      a hash: KEY_ID -> a `spillway.accounts.v1.KeyRecord`
     {spillway:keys}:revisions    a sorted set: KEY_ID by the revision of its last change
+    {spillway:keys}:format       what the records have; of another one than this ledger's they are published anew
 
-Both are on one node of a Redis Cluster. They are written in the order of revisions, so the largest one in Redis tells
+All are on one node of a Redis Cluster. They are written in the order of revisions, so the largest one in Redis tells
 what is missing there: all of it after Redis was emptied. Any number of ledgers may write: no record takes the place of
 a newer one. There is no secret in a record, and its hash is worth nothing without the pepper.
 """
@@ -27,11 +28,15 @@ log = structlog.get_logger()
 
 RECORDS = "{spillway:keys}:records"
 REVISIONS = "{spillway:keys}:revisions"
+FORMAT = "{spillway:keys}:format"
+# 2: without what is for people only, as names.
+_FORMAT = "2"
 _DEADLINE_SECONDS = 10.0
 # In one script: Redis serves others between two of them.
 _PAGE = 500
 _WRITE = """
-for at = 1, #ARGV, 3 do
+redis.call('SET', KEYS[3], ARGV[1])
+for at = 2, #ARGV, 3 do
     local known = redis.call('ZSCORE', KEYS[2], ARGV[at])
     if not known or tonumber(known) < tonumber(ARGV[at + 1]) then
         redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 2])
@@ -42,6 +47,7 @@ end
 _STATE = """
 local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
 if redis.call('HLEN', KEYS[1]) ~= redis.call('ZCARD', KEYS[2]) then return '-1' end
+if last[2] and redis.call('GET', KEYS[3]) ~= ARGV[1] then return '-1' end
 return last[2] or '0'
 """
 
@@ -69,8 +75,8 @@ class KeyPublisher:
         while True:
             changes = await self._changes(max(published, 0))
             if published < 0 or published > changes.revision:
-                # Half of it is gone, or the database is one from a backup.
-                await self._client.delete(RECORDS, REVISIONS)
+                # Half of it is gone, the database is one from a backup, or another version has written it.
+                await self._client.delete(RECORDS, REVISIONS, FORMAT)
                 log.warning("keys_published_anew", published=published, revision=changes.revision)
                 published = 0
                 continue
@@ -98,5 +104,5 @@ class KeyPublisher:
 
     async def _evaluate(self, script: str, *arguments: str | bytes | int) -> Any:
         # The client's types omit that the result is awaitable.
-        evaluated: Any = self._client.eval(script, 2, RECORDS, REVISIONS, *arguments)
+        evaluated: Any = self._client.eval(script, 3, RECORDS, REVISIONS, FORMAT, _FORMAT, *arguments)
         return await evaluated
