@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -107,6 +108,103 @@ def test_a_list_is_of_one_tenant_and_who_is_enabled_again_is(run: Run) -> None:
 
     assert (True, False) == ("ada" in listed, second in listed)
     assert (True, False) == ("disabled_at" in disabled, "disabled_at" in enabled)
+
+
+def test_a_key_may_be_a_teams_or_its_tenants(run: Run) -> None:
+    """The owner is the one that was named, and never two; without one it is the tenant."""
+    tenant = f"t-{uuid.uuid4()}"
+    for arguments in (
+        ("tenants", "create", tenant),
+        ("teams", "create", tenant, "red"),
+        ("users", "create", tenant, "ada"),
+    ):
+        assert 0 == run(*arguments).returncode
+    shown = {}
+    for owner in ("--team=red", "--user=ada", ""):
+        made = run("keys", "create", "--tenant", tenant, *filter(None, [owner]))
+        shown[owner] = without_gaps(run("keys", "show", made.stdout.split("-")[2]).stdout)
+    both = run("keys", "create", "--tenant", tenant, "--team", "red", "--user", "ada")
+
+    assert {"--team=red": (True, False), "--user=ada": (False, True), "": (False, False)} == {
+        owner: ("team: red\n" in text, "user: ada\n" in text) for owner, text in shown.items()
+    }
+    assert all(f"tenant: {tenant}\n" in text for text in shown.values())
+    assert 2 == both.returncode
+    assert "not allowed with" in both.stderr
+
+
+def test_a_key_expires_after_so_many_days(run: Run) -> None:
+    """Counted from the command, at its creation and at a change; a hundred years are the longest."""
+    tenant = f"t-{uuid.uuid4()}"
+    assert 0 == run("tenants", "create", tenant).returncode
+    key_id = run("keys", "create", "--tenant", tenant, "--days", "9").stdout.split("-")[2]
+
+    def is_left() -> timedelta:
+        (line,) = [line for line in run("keys", "show", key_id).stdout.splitlines() if line.startswith("expires_at:")]
+        return datetime.strptime(line.split(maxsplit=1)[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC) - datetime.now(UTC)
+
+    def is_about(days: int) -> bool:
+        return timedelta(days=days, minutes=-10) < is_left() <= timedelta(days=days)
+
+    assert is_about(9)
+    assert 0 == run("keys", "update", key_id, "--days", "36500").returncode
+    assert is_about(36_500)
+    refused = run("keys", "update", key_id, "--days", "36501")
+    assert 0 != refused.returncode
+    assert "cost_ledger: --days must be from 0 to 36500\n" == refused.stderr
+
+
+def test_the_log_names_who_ran_each_command(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Whatever they changed."""
+    pepper = tmp_path / "pepper"
+    pepper.write_text("0123456789-0123456789-0123456789")
+    values = environment(database_url, redis_url, KEY_PEPPER_FILE=pepper)
+    tenant, key_id = f"t-{uuid.uuid4()}", ""
+    commands = [
+        ("tenants", "create", tenant),
+        ("tenants", "update", tenant, "--name", "Acme"),
+        ("users", "create", tenant, "ada"),
+        ("keys", "create", "--tenant", tenant, "--user", "ada"),
+        ("users", "disable", tenant, "ada"),
+        ("users", "enable", tenant, "ada"),
+        ("keys", "rotate", "KEY_ID"),
+    ]
+    for number, arguments in enumerate(commands):
+        named = {**values, "LOGNAME": f"operator{number}"}
+        done = run_ledger_command(named, *(key_id if word == "KEY_ID" else word for word in arguments))
+        assert 0 == done.returncode
+        if arguments[:2] == ("keys", "create"):
+            key_id = done.stdout.split("-")[2]
+    logged = run_ledger_command(values, "audit", "list").stdout
+    told = [(line.split()[3], line.split()[2]) for line in reversed(logged.splitlines()) if tenant in line]
+
+    assert [
+        *(("create", "cli:operator0"), ("update", "cli:operator1"), ("create", "cli:operator2")),
+        *(("create", "cli:operator3"), ("disable", "cli:operator4"), ("enable", "cli:operator5")),
+        *(("create", "cli:operator6"), ("rotate", "cli:operator6")),
+    ] == told
+
+
+def test_a_long_key_file_is_taken_over_in_parts(run: Run, tmp_path: Path) -> None:
+    """More than the ledger takes at once: none is left out at a border, counts are of all, and differing ones told."""
+    tenant = f"t-{uuid.uuid4()}"
+    entry = {"tenant": tenant, "user": "ada", "tier": "free", "salt": "0" * 32, "sha256": "a" * 64}
+    entries = [{"key_id": uuid.uuid4().hex, **entry} for _ in range(1001)]
+    file = tmp_path / "keys.yaml"
+    file.write_text(yaml.safe_dump({"keys": entries}))
+    first = run("keys", "import", str(file))
+    changed = [entries[0]["key_id"], entries[500]["key_id"], entries[1000]["key_id"]]
+    for number in (0, 500, 1000):
+        entries[number]["sha256"] = "b" * 64
+    file.write_text(yaml.safe_dump({"keys": entries}))
+    second = run("keys", "import", str(file))
+    listed = run("keys", "list", "--tenant", tenant).stdout.splitlines()
+
+    assert "imported 1001 keys; 0 were known\n" == first.stdout
+    assert {each["key_id"] for each in entries} == {line.split()[0] for line in listed[1:]}
+    told = second.stdout.splitlines()
+    assert "imported 0 keys; 1001 were known" == told[0]
+    assert changed == [line.split()[1].strip("'") for line in told[1:]]
 
 
 def without_gaps(text: str) -> str:

@@ -197,6 +197,42 @@ async def test_a_tier_is_inherited(stub: Stub, tenant: str) -> None:
     }
 
 
+async def test_a_key_has_the_team_of_its_user(stub: Stub, tenant: str) -> None:
+    """As it is now: edges learn of a new team, and of none, as of a change of the key; no other key is concerned."""
+    made = await make_key(stub, tenant, user="bob")
+    await make_key(stub, tenant, user="ada")
+    for team in ("red", ""):
+        before = await revision(stub)
+        moved = accountspb.User(tenant=tenant, user="bob", team=team)
+        await stub.UpdateUser(accountspb.UpdateUserRequest(actor=ME, user=moved, mask=FieldMask(paths=["team"])))
+        [record] = await changes(stub, before)
+        assert (made.key.key_id, "bob", team) == (record.key.key_id, record.key.user, record.key.team)
+
+
+async def test_a_team_is_one_of_its_tenant(stub: Stub, tenant: str) -> None:
+    """Another tenant may have one of the same name, with users of the same names: neither concerns the other."""
+    other = f"tenant-{uuid.uuid4()}"
+    await stub.CreateTenant(accountspb.CreateTenantRequest(actor=ME, tenant=accountspb.Tenant(tenant=other)))
+    await stub.CreateTeam(accountspb.CreateTeamRequest(actor=ME, team=accountspb.Team(tenant=other, team="red")))
+    ada = accountspb.User(tenant=other, user="ada", team="red", tier=accountspb.TIER_PREMIUM)
+    await stub.CreateUser(accountspb.CreateUserRequest(actor=ME, user=ada))
+    at = await revision(stub)
+    owners: list[dict[str, Any]] = [{"user": "ada"}, {"team": "red"}]
+    ours = {(await make_key(stub, tenant, **owner)).key.key_id for owner in owners}
+    theirs = {(await make_key(stub, other, **owner)).key.key_id for owner in owners}
+    made = [(record.key.key_id, record.key.tenant, record.key.tier) for record in await changes(stub, at)]
+    before = await revision(stub)
+    await stub.DisableTeam(accountspb.DisableTeamRequest(actor=ME, tenant=tenant, team="red"))
+
+    assert ours | theirs == {key_id for key_id, _, _ in made}
+    assert 4 == len(made)
+    assert {accountspb.TIER_FREE} == {tier for _, owner, tier in made if owner == tenant}
+    assert {accountspb.TIER_PREMIUM, accountspb.TIER_FREE} == {tier for _, owner, tier in made if owner == other}
+    assert ours == {record.key.key_id for record in await changes(stub, before)}
+    for record in await changes(stub, at):
+        assert (record.key.key_id in ours) == record.key.HasField("disabled_at")
+
+
 async def test_a_rotated_key_ends_at_once_or_after_its_grace(stub: Stub, tenant: str) -> None:
     """The new one is like it in all but id and secret; one that has ended is not rotated again."""
     old = await make_key(stub, tenant, user="ada", name="ci", models=["fast"], roles=[accountspb.ROLE_ADMIN])
