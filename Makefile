@@ -8,7 +8,8 @@ PYTHON ?= python3
 PACKAGES := proto libs/servicekit libs/pricing services/edge services/llm-router services/cost-ledger \
             services/local-model local tests/fault-provider tests/kit
 MANIFESTS := $(addsuffix /pyproject.toml,$(PACKAGES))
-PROTOS := spillway/router/v1/router.proto spillway/ledger/v1/ledger.proto spillway/accounts/v1/accounts.proto
+PROTOS := spillway/router/v1/router.proto spillway/ledger/v1/ledger.proto spillway/accounts/v1/accounts.proto \
+          spillway/captures/v1/captures.proto
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            $(addprefix --no-emit-package spillway-,cost-ledger fault-provider llm-router local pricing proto servicekit) \
            --custom-compile-command 'make lock' $(LOCK_ARGS)

@@ -113,10 +113,13 @@ class Tenant(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     DISABLED_AT_FIELD_NUMBER: _builtins.int
+    CAPTURE_DAYS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     name: _builtins.str
     """For people."""
     tier: Global___Tier.ValueType
+    capture_days: _builtins.int
+    """How many days the texts of its requests are kept, at most 365; 0: they are not captured. See captures.proto."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -129,10 +132,11 @@ class Tenant(_message.Message):
         tier: Global___Tier.ValueType = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         disabled_at: _timestamp_pb2.Timestamp | None = ...,
+        capture_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at", "name", b"name", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_days", b"capture_days", "created_at", b"created_at", "disabled_at", b"disabled_at", "name", b"name", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,9 +351,9 @@ class AuditEntry(_message.Message):
     actor: _builtins.str
     """Who did it, as the caller said, e.g. `cli:ada`."""
     action: _builtins.str
-    """`create`, `update`, `disable`, `enable`, `rotate`, `import`."""
+    """`create`, `update`, `disable`, `enable`, `rotate`, `import`, `remove`; of captures `list`, `read`, `delete`."""
     kind: _builtins.str
-    """`tenant`, `team`, `user`, `key`, `budget`."""
+    """`tenant`, `team`, `user`, `key`, `budget`, `capture`."""
     tenant: _builtins.str
     id: _builtins.str
     before: _builtins.str
@@ -693,7 +697,7 @@ class UpdateTenantRequest(_message.Message):
     def tenant(self) -> Global___Tenant: ...
     @_builtins.property
     def mask(self) -> _field_mask_pb2.FieldMask:
-        """`name`, `tier`."""
+        """`name`, `tier`, `capture_days`."""
 
     def __init__(
         self,
@@ -1644,7 +1648,7 @@ class ListAuditRequest(_message.Message):
     page_token: _builtins.str
     tenant: _builtins.str
     kind: _builtins.str
-    """`tenant`, `team`, `user` or `key`; with an id only."""
+    """`tenant`, `team`, `user`, `key`, `budget` or `capture`."""
     id: _builtins.str
     def __init__(
         self,
