@@ -20,6 +20,7 @@ LEDGER_COMMANDS = {
     "keys": "API keys: create, list, show, update, disable, enable, rotate, import",
     "audit": "changes of tenants, teams, users, keys and budgets: list",
     "budgets": "who may spend how much: list, set, remove, verify",
+    "captures": "captured texts of requests: list, show, delete",
 }
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cost_ledger.__main__ import SERVICES
-from cost_ledger.connections import ACCOUNTS_POOL_SIZE
+from cost_ledger.connections import ACCOUNTS_POOL_SIZE, CAPTURES_POOL_SIZE
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.migrate import migrate
 from cost_ledger.settings import Settings
@@ -224,10 +224,10 @@ async def test_connections_are_bounded(own: Parts, server: Server, redis_url: st
             await connection.execute("LOCK TABLE requests IN ACCESS EXCLUSIVE MODE")
             calls = [ledger.stub.GetRequest(question, timeout=30) for _ in range(40)]
             await until(lambda: _is_crowded(connection, 3))
-            assert 5 + ACCOUNTS_POOL_SIZE >= await _connections(connection) - own.pool.get_size()
+            assert 5 + ACCOUNTS_POOL_SIZE + CAPTURES_POOL_SIZE >= await _connections(connection) - own.pool.get_size()
         answers = await asyncio.gather(*calls)
         assert {asked.request_id} == {answer.record.request.request_id for answer in answers}
-        assert 5 + ACCOUNTS_POOL_SIZE >= await _connections(own.pool) - own.pool.get_size()
+        assert 5 + ACCOUNTS_POOL_SIZE + CAPTURES_POOL_SIZE >= await _connections(own.pool) - own.pool.get_size()
 
 
 async def test_a_postgres_that_hangs_does_not_keep_the_process(

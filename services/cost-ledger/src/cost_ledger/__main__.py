@@ -15,9 +15,12 @@ from cost_ledger.accounts.publish_keys import KeyPublisher
 from cost_ledger.accounts.service import AccountsService
 from cost_ledger.budgets.budgets import Budgets
 from cost_ledger.budgets.publish import BudgetPublisher
+from cost_ledger.captures.captures import Captures
+from cost_ledger.captures.expiry import EXPIRY_INTERVAL_SECONDS, CaptureExpiry
+from cost_ledger.captures.service import CaptureService
 from cost_ledger.commands.cli import run_command
 from cost_ledger.commands.migrate import parse_migrate
-from cost_ledger.connections import STATEMENT_TIMEOUT_SECONDS, accounts_pool, closing, write_pool
+from cost_ledger.connections import STATEMENT_TIMEOUT_SECONDS, accounts_pool, captures_pool, closing, write_pool
 from cost_ledger.errors import LedgerError
 from cost_ledger.metrics import Metrics
 from cost_ledger.prices.price_list import PriceList
@@ -42,11 +45,16 @@ from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
 from spillway.accounts.v1 import accounts_pb2_grpc
+from spillway.captures.v1 import captures_pb2_grpc
 from spillway.ledger.v1 import ledger_pb2_grpc
 
 log = structlog.get_logger()
 
-SERVICES = ("spillway.ledger.v1.LedgerService", "spillway.accounts.v1.AccountsService")
+SERVICES = (
+    "spillway.ledger.v1.LedgerService",
+    "spillway.accounts.v1.AccountsService",
+    "spillway.captures.v1.CaptureService",
+)
 _SOCKET_TIMEOUT_SECONDS = 5.0
 _REDIS_CONNECTIONS = 16
 _KEYS_INTERVAL_SECONDS = 1.0
@@ -64,6 +72,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     # No connection is made here: the ledger starts, and answers that Postgres is away, while it is.
     pool, readers, accounts = write_pool(settings), read_pool(settings), accounts_pool(settings)
+    texts = captures_pool(settings)
     keys = Keys(accounts, read_pepper(settings.key_pepper_file))
     client = open_redis(
         settings.redis_url,
@@ -73,7 +82,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     with ExitStack() as stack:
         stack.enter_context(serve_metrics(registry, health, settings.host, settings.metrics_port))
-        async with closing(pool), closing(readers), closing(accounts):
+        async with closing(pool), closing(readers), closing(accounts), closing(texts):
             store = Store(pool, STATEMENT_TIMEOUT_SECONDS)
             prices = PriceList(pool, STATEMENT_TIMEOUT_SECONDS)
             budgets = BudgetPublisher(pool, client, metrics)
@@ -94,9 +103,12 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             service = LedgerService(Reader(readers), prices, metrics)
             account_service = AccountsService(Accounts(accounts), keys, Budgets(accounts), metrics)
 
+            captures = Captures(texts)
+
             def register(server: grpc.aio.Server) -> None:
                 ledger_pb2_grpc.add_LedgerServiceServicer_to_server(service, server)
                 accounts_pb2_grpc.add_AccountsServiceServicer_to_server(account_service, server)
+                captures_pb2_grpc.add_CaptureServiceServicer_to_server(CaptureService(captures, metrics), server)
 
             server = RpcServer(
                 f"{settings.host}:{settings.port}",
@@ -111,6 +123,8 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             chores = Chores(settings, client, store, prices, budgets, partitions, metrics).start()
             publisher = KeyPublisher(accounts, client, metrics)
             chores.append(asyncio.create_task(repeat("publish_keys", _KEYS_INTERVAL_SECONDS, publisher.turn)))
+            expiry = CaptureExpiry(captures, metrics)
+            chores.append(asyncio.create_task(repeat("expire_captures", EXPIRY_INTERVAL_SECONDS, expiry.turn)))
             chores.append(asyncio.create_task(transport.watch()))
             chores.append(asyncio.create_task(watch_loop_lag(metrics.loop_lag)))
             log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)

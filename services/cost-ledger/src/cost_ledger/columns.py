@@ -23,6 +23,7 @@ Columns = Mapping[str, str]
 _POSTGRES_TYPES = {
     UUID: "uuid",
     str: "text",
+    bytes: "bytea",
     bool: "bool",
     # The tables have some of them as integer; PostgreSQL refuses what is too large for that.
     int: "int8",

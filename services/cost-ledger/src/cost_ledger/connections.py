@@ -31,6 +31,7 @@ LOCK_TIMEOUT_MS = 800
 STATEMENT_TIMEOUT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 ACCOUNTS_POOL_SIZE = 2
+CAPTURES_POOL_SIZE = 2
 
 
 def write_pool(settings: Settings) -> asyncpg.Pool:
@@ -41,6 +42,11 @@ def write_pool(settings: Settings) -> asyncpg.Pool:
 def accounts_pool(settings: Settings) -> asyncpg.Pool:
     """Return connections for accounts: changes wait for each other, and recording must not wait for them."""
     return _write_pool(settings, ACCOUNTS_POOL_SIZE, "cost-ledger-accounts")
+
+
+def captures_pool(settings: Settings) -> asyncpg.Pool:
+    """Return connections for captured texts: nothing else must wait for these."""
+    return _write_pool(settings, CAPTURES_POOL_SIZE, "cost-ledger-captures")
 
 
 def _write_pool(settings: Settings, max_size: int, name: str) -> asyncpg.Pool:

@@ -10,7 +10,7 @@ LedgerError
 ├── UsageExportInvalid  a provider's usage export that cannot be compared
 ├── CommandRefused      an operator's command that cannot be run as it was given
 ├── MigrationFailed     a database that could not be brought up to date
-└── AccountError        what cannot be done with a tenant, team, user, key or budget
+└── AccountError        what cannot be done with a tenant, team, user, key, budget or capture
     ├── FieldInvalid        a field holds what it may not
     ├── AccountUnknown      there is none
     ├── AccountExists       it is there already

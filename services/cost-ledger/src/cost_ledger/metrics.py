@@ -83,6 +83,15 @@ class Metrics(MetricTable):
         "cost_ledger_key_publish_failures_total",
         "Failed publications of API keys to Redis; what they lack is published by the next one.",
     )
+    captures = counter(
+        "cost_ledger_captures_total",
+        "Captured texts that edges sent, by what became of them; those of tenants that do not want it are not stored.",
+        "outcome",
+        present=("recorded", "duplicates", "unwanted"),
+    )
+    captures_expired = counter(
+        "cost_ledger_captures_expired_total", "Captured texts deleted because their time was over."
+    )
     partitions_ahead = gauge("cost_ledger_partitions_ahead", "Months after the current one that have their partitions.")
     oldest_partition = gauge(
         "cost_ledger_oldest_partition_timestamp_seconds", "When the oldest month that is kept began, in Unix time."

@@ -16,7 +16,7 @@ from cost_ledger.errors import FieldInvalid
 from spillway.accounts.v1 import accounts_pb2 as accountspb
 
 _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 1000
-_KINDS = ("tenant", "team", "user", "key", "budget")
+_KINDS = ("tenant", "team", "user", "key", "budget", "capture")
 # What a key inherits; a change of anything else concerns no key.
 _INHERITED = frozenset({"team", "tier"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,6 +11,7 @@ import asyncpg
 
 from cost_ledger.accounts.fields import identifier
 from cost_ledger.accounts.kinds import Kind
+from cost_ledger.audit_log import note
 from cost_ledger.connections import Connection, borrowed
 from cost_ledger.errors import AccountExists, AccountUnknown
 
@@ -97,17 +97,9 @@ class Change:
         self, kind: Kind[Any], action: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]
     ) -> None:
         """Write the audit entry."""
-        await self.connection.execute(
-            "INSERT INTO audit_log (actor, action, kind, tenant, id, before, after) "
-            "VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)",
-            self._actor,
-            action,
-            kind.name,
-            after["tenant"],
-            after[kind.id_columns[-1]],
-            None if before is None else _json(before),
-            _json(after),
-        )
+        plain = [None if row is None else _plain(row) for row in (before, after)]
+        subject = after[kind.id_columns[-1]]
+        await note(self.connection, self._actor, action, kind.name, after["tenant"], subject, *plain)
 
     async def _set_revision(self, revision: int) -> None:
         await self.connection.execute("UPDATE key_revision SET revision = $1", revision)
@@ -138,9 +130,9 @@ def _where(kind: Kind[Any]) -> str:
     return " AND ".join(f"{column} = ${number}" for number, column in enumerate(kind.id_columns, 1))
 
 
-def _json(row: Mapping[str, Any]) -> str:
-    return json.dumps({name: _plain(value) for name, value in row.items() if name != "revision"})
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if name != "revision"
+    }

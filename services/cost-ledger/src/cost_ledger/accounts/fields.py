@@ -21,6 +21,7 @@ SCHEME = Vocabulary(accountspb.Scheme.DESCRIPTOR, "SCHEME_")
 KEY_PREFIX = "key:"
 MAX_NAME = 200
 _MAX_PATTERNS = 100
+MAX_CAPTURE_DAYS = 365
 _LAST_YEAR = 9998
 # `user` is a word of SQL.
 _COLUMNS = {"user": "user_id"}
@@ -46,7 +47,7 @@ def row_of(message: Message, fields: Iterable[str], required: Sequence[str]) -> 
         if field in required:
             row[column_of(field)] = identifier(field, value)
         elif field == "expires_at":
-            row[field] = _moment(field, value) if message.HasField("expires_at") else None
+            row[field] = moment(field, value) if message.HasField("expires_at") else None
         else:
             row[column_of(field)] = _CHECKS[field](field, value)
     if str(row.get("user_id") or "").startswith(KEY_PREFIX):
@@ -112,14 +113,21 @@ def _paths(name: str, values: Sequence[str]) -> list[str]:
     return patterns
 
 
-def _moment(name: str, value: Timestamp) -> datetime:
+def _days(name: str, value: int) -> int:
+    if value > MAX_CAPTURE_DAYS:
+        raise FieldInvalid(f"{name} must be at most {MAX_CAPTURE_DAYS}")
+    return value
+
+
+def moment(name: str, value: Timestamp) -> datetime:
+    """Return a time; FieldInvalid when it is none, or none of a year that anything here has."""
     try:
-        moment = value.ToDatetime(tzinfo=UTC)
+        found = value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise FieldInvalid(f"{name} must be a time") from error
-    if not 1970 <= moment.year <= _LAST_YEAR:
+    if not 1970 <= found.year <= _LAST_YEAR:
         raise FieldInvalid(f"{name} must be a time from 1970 to {_LAST_YEAR}")
-    return moment
+    return found
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -131,4 +139,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "roles": _roles,
     "models": _patterns,
     "endpoints": _paths,
+    "capture_days": _days,
 }

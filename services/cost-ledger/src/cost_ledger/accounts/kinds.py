@@ -63,7 +63,7 @@ class Kind(Generic[MessageT]):
         return ids
 
 
-TENANT = Kind("tenant", "tenants", accountspb.Tenant, ("tenant",), ("name", "tier"), "tenant = $2")
+TENANT = Kind("tenant", "tenants", accountspb.Tenant, ("tenant",), ("name", "tier", "capture_days"), "tenant = $2")
 TEAM = Kind(
     "team",
     "teams",

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
-
-import grpc
-import structlog
-
 from cost_ledger.accounts.accounts import Accounts
 from cost_ledger.accounts.keys import Keys
 from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER
-from cost_ledger.answering import MAX_OPEN_CALLS, CallContext, end_too_many, end_unavailable, timeout_of
+from cost_ledger.answering import CallContext, Calls
 from cost_ledger.budgets.budgets import Budget, Budgets, budget_in, message_of
-from cost_ledger.connections import OUTAGES
-from cost_ledger.errors import AccountError, AccountExists, AccountStateForbids, AccountUnknown, FieldInvalid
 from cost_ledger.metrics import Metrics
-from servicekit.tracing import bind_call_trace
 from spillway.accounts.v1 import accounts_pb2 as accountspb
 from spillway.accounts.v1 import accounts_pb2_grpc
-
-log = structlog.get_logger()
-
-ResultT = TypeVar("ResultT")
-
-_STATUS: Mapping[type[AccountError], grpc.StatusCode] = {
-    FieldInvalid: grpc.StatusCode.INVALID_ARGUMENT,
-    AccountUnknown: grpc.StatusCode.NOT_FOUND,
-    AccountExists: grpc.StatusCode.ALREADY_EXISTS,
-    AccountStateForbids: grpc.StatusCode.FAILED_PRECONDITION,
-}
 
 
 class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
@@ -40,29 +19,28 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self._accounts = accounts
         self._budgets = budgets
         self._keys = keys
-        self._metrics = metrics
-        self._open_calls = 0
+        self._calls = Calls(metrics)
 
     async def CreateTenant(  # noqa: N802
         self, request: accountspb.CreateTenantRequest, context: CallContext
     ) -> accountspb.CreateTenantResponse:
         """Record a tenant."""
         work = self._accounts.create(TENANT, request.actor, request.tenant)
-        return accountspb.CreateTenantResponse(tenant=await self._run(context, work))
+        return accountspb.CreateTenantResponse(tenant=await self._calls.answer(context, work))
 
     async def GetTenant(  # noqa: N802
         self, request: accountspb.GetTenantRequest, context: CallContext
     ) -> accountspb.GetTenantResponse:
         """Show a tenant."""
         work = self._accounts.get(TENANT, request.tenant)
-        return accountspb.GetTenantResponse(tenant=await self._run(context, work))
+        return accountspb.GetTenantResponse(tenant=await self._calls.answer(context, work))
 
     async def ListTenants(  # noqa: N802
         self, request: accountspb.ListTenantsRequest, context: CallContext
     ) -> accountspb.ListTenantsResponse:
         """Return a page of the tenants."""
         work = self._accounts.list(TENANT, request.page_size, request.page_token)
-        page = await self._run(context, work)
+        page = await self._calls.answer(context, work)
         return accountspb.ListTenantsResponse(tenants=page.items, next_page_token=page.next_token)
 
     async def UpdateTenant(  # noqa: N802
@@ -70,28 +48,28 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.UpdateTenantResponse:
         """Change a tenant."""
         work = self._accounts.update(TENANT, request.actor, request.tenant, request.mask.paths)
-        return accountspb.UpdateTenantResponse(tenant=await self._run(context, work))
+        return accountspb.UpdateTenantResponse(tenant=await self._calls.answer(context, work))
 
     async def DisableTenant(  # noqa: N802
         self, request: accountspb.DisableTenantRequest, context: CallContext
     ) -> accountspb.DisableTenantResponse:
         """Disable a tenant, or enable it again."""
         work = self._accounts.set_disabled(TENANT, request.actor, request.tenant, disabled=not request.enable)
-        return accountspb.DisableTenantResponse(tenant=await self._run(context, work))
+        return accountspb.DisableTenantResponse(tenant=await self._calls.answer(context, work))
 
     async def CreateTeam(  # noqa: N802
         self, request: accountspb.CreateTeamRequest, context: CallContext
     ) -> accountspb.CreateTeamResponse:
         """Record a team."""
         work = self._accounts.create(TEAM, request.actor, request.team)
-        return accountspb.CreateTeamResponse(team=await self._run(context, work))
+        return accountspb.CreateTeamResponse(team=await self._calls.answer(context, work))
 
     async def GetTeam(  # noqa: N802
         self, request: accountspb.GetTeamRequest, context: CallContext
     ) -> accountspb.GetTeamResponse:
         """Show a team."""
         return accountspb.GetTeamResponse(
-            team=await self._run(context, self._accounts.get(TEAM, request.tenant, request.team))
+            team=await self._calls.answer(context, self._accounts.get(TEAM, request.tenant, request.team))
         )
 
     async def ListTeams(  # noqa: N802
@@ -99,7 +77,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.ListTeamsResponse:
         """Return a page of the teams."""
         work = self._accounts.list(TEAM, request.page_size, request.page_token, {"tenant": request.tenant})
-        page = await self._run(context, work)
+        page = await self._calls.answer(context, work)
         return accountspb.ListTeamsResponse(teams=page.items, next_page_token=page.next_token)
 
     async def UpdateTeam(  # noqa: N802
@@ -107,7 +85,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.UpdateTeamResponse:
         """Change a team."""
         work = self._accounts.update(TEAM, request.actor, request.team, request.mask.paths)
-        return accountspb.UpdateTeamResponse(team=await self._run(context, work))
+        return accountspb.UpdateTeamResponse(team=await self._calls.answer(context, work))
 
     async def DisableTeam(  # noqa: N802
         self, request: accountspb.DisableTeamRequest, context: CallContext
@@ -116,21 +94,21 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         work = self._accounts.set_disabled(
             TEAM, request.actor, request.tenant, request.team, disabled=not request.enable
         )
-        return accountspb.DisableTeamResponse(team=await self._run(context, work))
+        return accountspb.DisableTeamResponse(team=await self._calls.answer(context, work))
 
     async def CreateUser(  # noqa: N802
         self, request: accountspb.CreateUserRequest, context: CallContext
     ) -> accountspb.CreateUserResponse:
         """Record a user."""
         work = self._accounts.create(USER, request.actor, request.user)
-        return accountspb.CreateUserResponse(user=await self._run(context, work))
+        return accountspb.CreateUserResponse(user=await self._calls.answer(context, work))
 
     async def GetUser(  # noqa: N802
         self, request: accountspb.GetUserRequest, context: CallContext
     ) -> accountspb.GetUserResponse:
         """Show a user."""
         return accountspb.GetUserResponse(
-            user=await self._run(context, self._accounts.get(USER, request.tenant, request.user))
+            user=await self._calls.answer(context, self._accounts.get(USER, request.tenant, request.user))
         )
 
     async def ListUsers(  # noqa: N802
@@ -138,7 +116,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.ListUsersResponse:
         """Return a page of the users."""
         work = self._accounts.list(USER, request.page_size, request.page_token, {"tenant": request.tenant})
-        page = await self._run(context, work)
+        page = await self._calls.answer(context, work)
         return accountspb.ListUsersResponse(users=page.items, next_page_token=page.next_token)
 
     async def UpdateUser(  # noqa: N802
@@ -146,7 +124,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.UpdateUserResponse:
         """Change a user."""
         work = self._accounts.update(USER, request.actor, request.user, request.mask.paths)
-        return accountspb.UpdateUserResponse(user=await self._run(context, work))
+        return accountspb.UpdateUserResponse(user=await self._calls.answer(context, work))
 
     async def DisableUser(  # noqa: N802
         self, request: accountspb.DisableUserRequest, context: CallContext
@@ -155,13 +133,13 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         work = self._accounts.set_disabled(
             USER, request.actor, request.tenant, request.user, disabled=not request.enable
         )
-        return accountspb.DisableUserResponse(user=await self._run(context, work))
+        return accountspb.DisableUserResponse(user=await self._calls.answer(context, work))
 
     async def CreateKey(  # noqa: N802
         self, request: accountspb.CreateKeyRequest, context: CallContext
     ) -> accountspb.CreateKeyResponse:
         """Make a key."""
-        made = await self._run(context, self._keys.create(request.actor, request.key))
+        made = await self._calls.answer(context, self._keys.create(request.actor, request.key))
         return accountspb.CreateKeyResponse(key=made.key, secret_key=made.secret_key)
 
     async def GetKey(  # noqa: N802
@@ -169,7 +147,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.GetKeyResponse:
         """Show a key."""
         work = self._accounts.get(KEY, request.key_id)
-        return accountspb.GetKeyResponse(key=await self._run(context, work))
+        return accountspb.GetKeyResponse(key=await self._calls.answer(context, work))
 
     async def ListKeys(  # noqa: N802
         self, request: accountspb.ListKeysRequest, context: CallContext
@@ -178,7 +156,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         work = self._accounts.list(
             KEY, request.page_size, request.page_token, {"tenant": request.tenant, "user": request.user}
         )
-        page = await self._run(context, work)
+        page = await self._calls.answer(context, work)
         return accountspb.ListKeysResponse(keys=page.items, next_page_token=page.next_token)
 
     async def UpdateKey(  # noqa: N802
@@ -186,27 +164,27 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> accountspb.UpdateKeyResponse:
         """Change a key."""
         work = self._accounts.update(KEY, request.actor, request.key, request.mask.paths)
-        return accountspb.UpdateKeyResponse(key=await self._run(context, work))
+        return accountspb.UpdateKeyResponse(key=await self._calls.answer(context, work))
 
     async def DisableKey(  # noqa: N802
         self, request: accountspb.DisableKeyRequest, context: CallContext
     ) -> accountspb.DisableKeyResponse:
         """Disable a key, or enable it again."""
         work = self._accounts.set_disabled(KEY, request.actor, request.key_id, disabled=not request.enable)
-        return accountspb.DisableKeyResponse(key=await self._run(context, work))
+        return accountspb.DisableKeyResponse(key=await self._calls.answer(context, work))
 
     async def RotateKey(  # noqa: N802
         self, request: accountspb.RotateKeyRequest, context: CallContext
     ) -> accountspb.RotateKeyResponse:
         """Replace a key."""
-        new, old = await self._run(context, self._keys.rotate(request.actor, request.key_id, request.grace))
+        new, old = await self._calls.answer(context, self._keys.rotate(request.actor, request.key_id, request.grace))
         return accountspb.RotateKeyResponse(key=new.key, secret_key=new.secret_key, replaced=old)
 
     async def ImportKeys(  # noqa: N802
         self, request: accountspb.ImportKeysRequest, context: CallContext
     ) -> accountspb.ImportKeysResponse:
         """Take over keys with their hashes."""
-        taken = await self._run(context, self._keys.take_over(request.actor, request.records))
+        taken = await self._calls.answer(context, self._keys.take_over(request.actor, request.records))
         known = len(request.records) - taken.imported
         return accountspb.ImportKeysResponse(imported=taken.imported, known=known, differing=taken.differing)
 
@@ -214,27 +192,27 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: accountspb.ListKeyChangesRequest, context: CallContext
     ) -> accountspb.ListKeyChangesResponse:
         """Tell an edge which keys changed."""
-        return await self._run(context, self._keys.changes_since(request.since_revision, request.limit))
+        return await self._calls.answer(context, self._keys.changes_since(request.since_revision, request.limit))
 
     async def ListAudit(  # noqa: N802
         self, request: accountspb.ListAuditRequest, context: CallContext
     ) -> accountspb.ListAuditResponse:
         """Return a page of the changes."""
-        page = await self._run(context, self._accounts.audit(request))
+        page = await self._calls.answer(context, self._accounts.audit(request))
         return accountspb.ListAuditResponse(entries=page.items, next_page_token=page.next_token)
 
     async def ListBudgets(  # noqa: N802
         self, request: accountspb.ListBudgetsRequest, context: CallContext
     ) -> accountspb.ListBudgetsResponse:
         """Return all budgets."""
-        budgets = await self._run(context, self._budgets.list())
+        budgets = await self._calls.answer(context, self._budgets.list())
         return accountspb.ListBudgetsResponse(budgets=map(message_of, budgets))
 
     async def PutBudget(  # noqa: N802
         self, request: accountspb.PutBudgetRequest, context: CallContext
     ) -> accountspb.PutBudgetResponse:
         """Create or replace a budget."""
-        budget = await self._run(context, self._put_budget(request))
+        budget = await self._calls.answer(context, self._put_budget(request))
         return accountspb.PutBudgetResponse(budget=message_of(budget))
 
     async def _put_budget(self, request: accountspb.PutBudgetRequest) -> Budget:
@@ -246,24 +224,5 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: accountspb.RemoveBudgetRequest, context: CallContext
     ) -> accountspb.RemoveBudgetResponse:
         """Remove a budget."""
-        await self._run(context, self._budgets.remove(request.actor, request.name))
+        await self._calls.answer(context, self._budgets.remove(request.actor, request.name))
         return accountspb.RemoveBudgetResponse()
-
-    async def _run(self, context: CallContext, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Do the work as long as the caller waits; end the call with its status when it cannot be done."""
-        if self._open_calls >= MAX_OPEN_CALLS:
-            work.close()
-            await end_too_many(context)
-        bind_call_trace(context.invocation_metadata())
-        self._open_calls += 1
-        try:
-            async with asyncio.timeout(timeout_of(context)):
-                return await work
-        except AccountError as error:
-            await context.abort(_STATUS[type(error)], str(error))
-        except OUTAGES as error:
-            self._metrics.database_errors.inc()
-            log.warning("question_not_answered", cause=type(error).__name__)
-            await end_unavailable(context)
-        finally:
-            self._open_calls -= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import asyncpg
 
+from cost_ledger.audit_log import note
 from cost_ledger.connections import Connection, borrowed
 from cost_ledger.errors import AccountStateForbids, AccountUnknown, FieldInvalid
 from spillway.accounts.v1 import accounts_pb2 as accountspb
@@ -170,11 +170,5 @@ async def _known(connection: Connection) -> dict[str, Budget]:
 async def _note(
     connection: Connection, actor: str, action: str, name: str, before: Budget | None, after: Budget | None
 ) -> None:
-    await connection.execute(
-        "INSERT INTO audit_log (actor, action, kind, tenant, id, before, after) "
-        "VALUES ($1, $2, 'budget', '', $3, $4::jsonb, $5::jsonb)",
-        actor,
-        action,
-        name,
-        *(None if budget is None else json.dumps(budget.plain()) for budget in (before, after)),
-    )
+    plain = [None if budget is None else budget.plain() for budget in (before, after)]
+    await note(connection, actor, action, "budget", "", name, *plain)

@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from cost_ledger.accounts.accounts import Accounts
-from cost_ledger.accounts.fields import ROLE, TIER
+from cost_ledger.accounts.fields import MAX_CAPTURE_DAYS, ROLE, TIER
 from cost_ledger.accounts.keys import Keys, MadeKey
 from cost_ledger.accounts.kinds import KEY, TEAM, TENANT, USER, Kind
 from cost_ledger.commands.command_line import Status, actor, say
@@ -103,6 +103,9 @@ def _add_fields(parser: argparse.ArgumentParser, kind: Kind[Any]) -> None:
             parser.add_argument(f"--{option}", dest=field, action="append", choices=choices, help=text)
         elif field == "expires_at":
             parser.add_argument("--days", dest=field, type=int, help="it expires after so many; 0: never")
+        elif field == "capture_days":
+            text = f"keep texts of requests for so long, at most {MAX_CAPTURE_DAYS}; 0: do not capture them (default)"
+            parser.add_argument("--capture-days", type=int, help=text)
         else:
             text = "for people" if field == "name" else 'the team that it is of; "": none'
             parser.add_argument(f"--{field}", help=text)
@@ -123,6 +126,8 @@ def _fields_of(arguments: argparse.Namespace, kind: Kind[Any]) -> dict[str, Any]
             if not 0 <= value <= _MAX_DAYS:
                 raise CommandRefused(f"--days must be from 0 to {_MAX_DAYS}")
             value = datetime.now(UTC) + timedelta(days=value) if value else None
+        elif field == "capture_days" and not 0 <= value <= MAX_CAPTURE_DAYS:
+            raise CommandRefused(f"--capture-days must be from 0 to {MAX_CAPTURE_DAYS}")
         values[field] = value
     return values
 
@@ -235,6 +240,8 @@ def _cell(item: Message, name: str) -> str:
         return ", ".join(map(ROLE.word, value))
     if name.endswith("_at"):
         return f"{value.ToDatetime():%Y-%m-%d %H:%M}" if item.HasField(name) else ""
+    if isinstance(value, int):
+        return str(value or "")
     return value if isinstance(value, str) else ", ".join(value)
 
 

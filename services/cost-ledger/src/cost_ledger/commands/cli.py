@@ -1,4 +1,4 @@
-"""The operator's commands: prices, reprice, verify, reconcile, dead-letters, accounts, budgets; a file each.
+"""The operator's commands: prices, reprice, verify, reconcile, dead-letters, accounts, budgets, captures; a file each.
 
 They end with a `Status`; what it is about is in the output, or a line on standard error.
 """
@@ -15,6 +15,7 @@ import asyncpg
 
 from cost_ledger.commands.accounts import add_accounts
 from cost_ledger.commands.budgets import add_budgets
+from cost_ledger.commands.captures import add_captures
 from cost_ledger.commands.command_line import Status
 from cost_ledger.commands.dead_letters import add_dead_letters
 from cost_ledger.commands.prices import add_prices
@@ -81,4 +82,5 @@ def _parser() -> argparse.ArgumentParser:
     add_dead_letters(commands.add_parser("dead-letters", help="events that could not be recorded: list, show, replay"))
     add_accounts(commands)
     add_budgets(commands.add_parser("budgets", help="who may spend how much: list, set, remove, verify"))
+    add_captures(commands.add_parser("captures", help="captured texts of requests: list, show, delete"))
     return parser

@@ -27,6 +27,7 @@ from cost_ledger.recording.consumer import DEAD_LETTERS, GROUP, STREAM, Consumer
 from cost_ledger.recording.store import Store
 from servicekit.rpc import create_channel
 from spillway.accounts.v1 import accounts_pb2_grpc
+from spillway.captures.v1 import captures_pb2_grpc
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 from spillway.ledger.v1 import ledger_pb2_grpc
 from spillway_local import processes
@@ -104,6 +105,11 @@ class LedgerProcess:
     def accounts(self) -> accounts_pb2_grpc.AccountsServiceAsyncStub:
         """Return a client of the RPCs about tenants, users and keys."""
         return accounts_pb2_grpc.AccountsServiceStub(self.channel)
+
+    @property
+    def captures(self) -> captures_pb2_grpc.CaptureServiceAsyncStub:
+        """Return a client of the RPCs about captured texts."""
+        return captures_pb2_grpc.CaptureServiceStub(self.channel)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return what it has logged."""
