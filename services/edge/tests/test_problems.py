@@ -42,6 +42,7 @@ def test_every_code_is_documented_where_it_is_sent() -> None:
         "method_not_allowed",
         "request_not_found",
         "ledger_unavailable",
+        "capture_unreadable",
         *CONNECTION_ERRORS,
     }
 

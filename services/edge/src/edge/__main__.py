@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.types import ASGIApp
 
+from edge.admin.captures import CaptureEndpoints
 from edge.admin.endpoints import AdminEndpoints
 from edge.budgets.check import FOLLOW_INTERVAL_SECONDS as BUDGETS_INTERVAL_SECONDS
 from edge.budgets.check import Budgets
 from edge.cache.cache import NoCache
 from edge.cache.exact import ExactCache
+from edge.capture.captures import SEND_INTERVAL_SECONDS, Captures
+from edge.capture.keys import CAPTURE_KEYS_INTERVAL_SECONDS, CaptureKeys
+from edge.capture.tenants import FOLLOW_INTERVAL_SECONDS as CAPTURING_INTERVAL_SECONDS
+from edge.capture.tenants import CapturingTenants
 from edge.contracts.chat.contract import ChatContract
 from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
@@ -55,6 +60,7 @@ from edge.http.surface.proxies import TrustedProxies
 from edge.http.surface.surface import SurfaceRules
 from edge.idempotency.idempotency import Idempotency
 from edge.ledger.accounts import AccountsClient
+from edge.ledger.captures import LedgerCaptures
 from edge.ledger.client import LedgerClient
 from edge.ledger.key_changes import LedgerKeyChanges, RedisKeyChanges
 from edge.ledger.quotes import Quotes
@@ -81,9 +87,12 @@ from servicekit.pepper import PepperUnusable, read_pepper
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
 from servicekit.rpc_token import RpcTokenUnusable, read_rpc_tokens, refusal_in
+from servicekit.sealing import SealingKeysUnusable
 from servicekit.settings import load_settings
 from servicekit.tls_files import TlsFilesUnusable
 from servicekit.transport import open_transport
+from spillway.accounts.v1 import accounts_pb2_grpc
+from spillway.captures.v1 import captures_pb2_grpc
 
 if TYPE_CHECKING:
     from edge.tokens.tokens import Tokens
@@ -93,7 +102,10 @@ log = structlog.get_logger()
 _MODELS_INTERVAL_SECONDS = 5.0
 _LIMITS_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
-_UNUSABLE = (KeysError, LimitsError, IssuersError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable)
+_UNUSABLE = (
+    *(KeysError, LimitsError, IssuersError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable),
+    SealingKeysUnusable,
+)
 
 
 async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
@@ -112,6 +124,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     recorded_keys = RecordedKeys(read_pepper(settings.key_pepper_file), metrics)
     keys = KeyWatch(settings.keys_file, metrics, recorded_keys)
     policy = PolicyWatch(settings.guardrails, metrics)
+    capture_keys = CaptureKeys(settings.capture_key_file, metrics)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
@@ -134,7 +147,11 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     limits = Limits(rules, leases, edges.count, expectation, metrics)
     budgets = Budgets(store, leases, expectation, metrics)
     admission = Admission(store, emitter, [budgets, limits], metrics)
-    readers = BodyReaders(mother, metrics)
+    # Captures have readers of their own: no request waits for one of theirs.
+    readers, capture_readers = BodyReaders(mother, metrics), BodyReaders(mother, metrics)
+    ledger_captures = LedgerCaptures(ledger_channel)
+    capturing = CapturingTenants(ledger_captures, metrics)
+    captures = Captures(capturing, capture_keys, capture_readers.read_texts, ledger_captures, metrics)
     guardrails = Guardrails(policy, readers.inspect, metrics)
     sizes = Sizes(rules, readers.shorten, metrics)
     counts = Counts(settings.max_messages, settings.max_tools, settings.max_images)
@@ -148,6 +165,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             PassOn() if conversation.is_streaming else SizeLimit(settings.max_answer_bytes)
         ),
         fits_elsewhere=readers.check_format,
+        captures=captures,
     )
     issuers = _follow_issuers(settings.jwt_issuers, metrics)
     identify = Identify(keys.ring, None if issuers is None else issuers[0])
@@ -181,12 +199,16 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     if settings.admin_port is not None:
         # Keys only: an issuer of tokens for one tenant must not make operators of all tenants.
         operators = Identify(keys.ring)
-        admin = AdminEndpoints(operators, AccountsClient(ledger_channel))
-        apps.append((create_app([admin.router()], [], metrics, operators), settings.admin_port))
+        admin = AdminEndpoints(operators, AccountsClient(accounts_pb2_grpc.AccountsServiceStub(ledger_channel)))
+        captured = AccountsClient(captures_pb2_grpc.CaptureServiceStub(ledger_channel))
+        texts = CaptureEndpoints(operators, captured, capture_keys)
+        apps.append((create_app([admin.router(), texts.router()], [], metrics, operators), settings.admin_port))
     report = partial(health.report_from_thread, asyncio.get_running_loop())
     # Before the port opens: a key that is known must not be refused by an edge that has just started, and a budget that
     # is used up must not be spent from.
-    await asyncio.gather(account_keys.turn(), budgets.follow(), *([issuers[0].prepare()] if issuers else []))
+    prepared = [issuers[0].prepare()] if issuers else []
+    await asyncio.gather(account_keys.turn(), budgets.follow(), capturing.turn(), *prepared)
+    sending = asyncio.create_task(repeat("send_captures", SEND_INTERVAL_SECONDS, captures.turn))
     background = [
         asyncio.create_task(repeat("refresh_models", _MODELS_INTERVAL_SECONDS, lambda: _refresh(models))),
         asyncio.create_task(quotes.keep_fresh()),
@@ -195,6 +217,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         asyncio.create_task(repeat("follow_keys", FOLLOW_INTERVAL_SECONDS, account_keys.turn)),
         asyncio.create_task(repeat("watch_keys", KEYS_INTERVAL_SECONDS, keys.check)),
         asyncio.create_task(repeat("watch_guardrails", POLICY_INTERVAL_SECONDS, policy.check)),
+        asyncio.create_task(repeat("follow_capturing", CAPTURING_INTERVAL_SECONDS, capturing.turn)),
+        asyncio.create_task(repeat("watch_capture_keys", CAPTURE_KEYS_INTERVAL_SECONDS, capture_keys.check)),
         asyncio.create_task(repeat("renew_leases", RENEW_INTERVAL_SECONDS, leases.renew)),
         asyncio.create_task(repeat("follow_budgets", BUDGETS_INTERVAL_SECONDS, budgets.follow)),
         asyncio.create_task(repeat("be_present", PRESENCE_INTERVAL_SECONDS, edges.be_present)),
@@ -214,6 +238,8 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             await _serve_http(apps, settings, stop, proxies, metrics)
     finally:
         await emitter.close()
+        await captures.close(sending)
+        capture_readers.close()
         readers.close()
         for task in background:
             task.cancel()

@@ -164,6 +164,25 @@ class Metrics(MetricTable):
     guardrails_stale = gauge(
         "edge_guardrails_stale", "1 while the guardrail policy on disk is refused and an older one is in force."
     )
+    captures = counter(
+        "edge_captures_total",
+        "Captured texts that the ledger was sent; those of tenants that have just turned it off are not stored.",
+        "outcome",
+        present=("recorded", "unwanted"),
+    )
+    captures_dropped = counter(
+        "edge_captures_dropped_total",
+        "Texts that were to be captured and are not, by what was missing: a key, room, time, the ledger.",
+        "reason",
+        present=("no_key", "queue_full", "unreadable", "ledger_unavailable", "refused", "shutdown"),
+    )
+    capture_tenants_unknown = counter(
+        "edge_capture_tenants_unknown_total",
+        "Times that the ledger did not say whose texts are captured; what it said last stays.",
+    )
+    capture_keys_stale = gauge(
+        "edge_capture_keys_stale", "1 while the file of the capture keys is refused and an older one is in force."
+    )
     keys_stale = gauge(
         "edge_keys_stale", "1 while the key file on disk is refused and the keys of an older one are in force."
     )

@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "model_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "request_not_found": Kind(404, "invalid_request_error", False, _REJECTED),
     "conflict": Kind(409, "invalid_request_error", False, _REJECTED),
+    "capture_unreadable": Kind(409, "invalid_request_error", False, _REJECTED),
     "request_in_progress": Kind(409, "invalid_request_error", True, _REJECTED),
     "idempotency_key_reused": Kind(422, "invalid_request_error", False, _REJECTED),
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),

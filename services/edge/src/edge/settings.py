@@ -47,6 +47,9 @@ class Settings(RedisSettings):
     key_pepper_file: Path | None = None
     """A file with the pepper of the ledger's API keys, the same as `COST_LEDGER_KEY_PEPPER_FILE`; read at the start.
     Keys that were imported from a key file need none."""
+    capture_key_file: Path | None = None
+    """The keys that seal texts of tenants that have them captured, see docs/capture.md. Followed like the keys
+    (`edge_capture_keys_stale`). Unset: no text is captured, which is counted when a tenant wants it."""
     jwt_issuers: Path | None = None
     """Whose tokens (JWT) are taken in the place of API keys: a YAML file, see docs/identity.md. Followed like the keys
     (`edge_jwt_issuers_stale`). Unset: nobody's."""

@@ -39,6 +39,7 @@ class TenantChanges(Changes):
 
     name: Text = ""
     tier: Tier | None = None
+    capture_days: Annotated[int, Field(ge=0, le=365)] = 0
 
 
 class TeamChanges(Changes):

@@ -9,33 +9,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from edge.admin import account_json
 from edge.admin.account_json import Json, fill, read_body, to_json
+from edge.admin.operation import PREFIX, PageQuery, actor_of, answer, described
 from edge.guard.identify import Caller, Identify, requires
 from edge.http.body import read_bytes
-from edge.http.openapi import BEARER, errors, json_answer
-from edge.http.responses import json_response
 from edge.identity import Identity
 from edge.ledger.accounts import AccountsClient
 from edge.problems import Problem
 from spillway.accounts.v1 import accounts_pb2 as accountspb
 
-_PREFIX = "/admin/v1"
 # A thousand keys of an import take half of it.
 _MAX_BODY_BYTES = 1024 * 1024
-_MAX_ACTOR = 200
-_ERRORS = ("invalid_json", "invalid_request", "unknown_field", "invalid_api_key", "permission_denied", "not_found")
-
-
-class PageQuery(BaseModel):
-    """Which part of a list."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 50
-    cursor: str = ""
 
 
 class KeysQuery(PageQuery):
@@ -49,7 +36,7 @@ class AuditQuery(PageQuery):
     """Which changes; an id is one of a kind."""
 
     tenant: str = ""
-    kind: Literal["", "tenant", "team", "user", "key", "budget"] = ""
+    kind: Literal["", "tenant", "team", "user", "key", "budget", "capture"] = ""
     id: str = ""
 
 
@@ -86,10 +73,10 @@ class AdminEndpoints:
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(prefix=_PREFIX, tags=["admin"], dependencies=[Depends(self.identify), requires("admin")])
+        router = APIRouter(prefix=PREFIX, tags=["admin"], dependencies=[Depends(self.identify), requires("admin")])
         # Before the key of any id.
         router.add_api_route(
-            "/keys/import", self.import_keys, methods=["POST"], **_about("import_keys", account_json.Import)
+            "/keys/import", self.import_keys, methods=["POST"], **described("import_keys", account_json.Import)
         )
         for kind in _KINDS:
             self._add(router, kind)
@@ -97,14 +84,14 @@ class AdminEndpoints:
             "/keys/{key_id}/rotate",
             self.rotate,
             methods=["POST"],
-            **_about("rotate_key", account_json.Rotation, ("key_id",)),
+            **described("rotate_key", account_json.Rotation, ("key_id",)),
         )
-        router.add_api_route("/budgets", self.budgets, methods=["GET"], **_about("list_budgets"))
-        put = _about("put_budget", account_json.NewBudget, ("name",))
+        router.add_api_route("/budgets", self.budgets, methods=["GET"], **described("list_budgets"))
+        put = described("put_budget", account_json.NewBudget, ("name",))
         router.add_api_route("/budgets/{name}", self.put_budget, methods=["PUT"], **put)
-        remove = _about("remove_budget", None, ("name",))
+        remove = described("remove_budget", None, ("name",))
         router.add_api_route("/budgets/{name}", self.remove_budget, methods=["DELETE"], **remove)
-        router.add_api_route("/audit", self.audit, methods=["GET"], **_about("list_audit"))
+        router.add_api_route("/audit", self.audit, methods=["GET"], **described("list_audit"))
         return router
 
     def _add(self, router: APIRouter, kind: _Kind) -> None:
@@ -130,24 +117,24 @@ class AdminEndpoints:
         def switch(*, enable: bool) -> Callable[[Request, Identity], Awaitable[Response]]:
             async def switched(request: Request, caller: Caller) -> Response:
                 ids = _path_ids(request, kind.ids)
-                asked = _request("Disable", name, actor=_actor(caller), enable=enable, **ids)
+                asked = _request("Disable", name, actor=actor_of(caller), enable=enable, **ids)
                 return _one(await self.accounts.call(f"Disable{name.title()}", asked, changes=True), name)
 
             return switched
 
         for path, work, method, about in (
-            (kind.path, listed, "GET", _about(f"list_{name}s", None, owners)),
-            (kind.path, create, "POST", _about(f"create_{name}", kind.new, owners, created=True)),
-            (kind.path_of_one, show, "GET", _about(f"show_{name}", None, kind.ids)),
-            (kind.path_of_one, update, "PATCH", _about(f"update_{name}", kind.changes, kind.ids)),
-            (f"{kind.path_of_one}/disable", switch(enable=False), "POST", _about(f"disable_{name}", None, kind.ids)),
-            (f"{kind.path_of_one}/enable", switch(enable=True), "POST", _about(f"enable_{name}", None, kind.ids)),
+            (kind.path, listed, "GET", described(f"list_{name}s", None, owners)),
+            (kind.path, create, "POST", described(f"create_{name}", kind.new, owners, created=True)),
+            (kind.path_of_one, show, "GET", described(f"show_{name}", None, kind.ids)),
+            (kind.path_of_one, update, "PATCH", described(f"update_{name}", kind.changes, kind.ids)),
+            (f"{kind.path_of_one}/disable", switch(enable=False), "POST", described(f"disable_{name}", None, kind.ids)),
+            (f"{kind.path_of_one}/enable", switch(enable=True), "POST", described(f"enable_{name}", None, kind.ids)),
         ):
             router.add_api_route(path, work, methods=[method], **about)
 
     async def _create(self, request: Request, caller: Identity, kind: _Kind) -> Response:
         body = read_body(await _content(request), kind.new)
-        asked = _request("Create", kind.name, actor=_actor(caller))
+        asked = _request("Create", kind.name, actor=actor_of(caller))
         fill(getattr(asked, kind.name), body.model_dump(exclude_unset=True) | _path_ids(request, kind.ids[:-1]))
         made = await self.accounts.call(f"Create{kind.name.title()}", asked, changes=True)
         return _one(made, kind.name, 201)
@@ -156,7 +143,7 @@ class AdminEndpoints:
         values = read_body(await _content(request), kind.changes).model_dump(exclude_unset=True)
         if not values:
             raise Problem("invalid_request", "nothing to change: name at least one field")
-        asked = _request("Update", kind.name, actor=_actor(caller), mask=FieldMask(paths=[*values]))
+        asked = _request("Update", kind.name, actor=actor_of(caller), mask=FieldMask(paths=[*values]))
         fill(getattr(asked, kind.name), values | _path_ids(request, kind.ids))
         return _one(await self.accounts.call(f"Update{kind.name.title()}", asked, changes=True), kind.name)
 
@@ -164,37 +151,37 @@ class AdminEndpoints:
         """Make a key like this one, which ends at once or after a grace."""
         body = read_body(await _content(request), account_json.Rotation)
         asked = accountspb.RotateKeyRequest(
-            actor=_actor(caller), grace=Duration(seconds=body.grace_seconds), **_path_ids(request, ("key_id",))
+            actor=actor_of(caller), grace=Duration(seconds=body.grace_seconds), **_path_ids(request, ("key_id",))
         )
         done = await self.accounts.call("RotateKey", asked, changes=True)
         made = {"key": to_json(done.key), "secret_key": done.secret_key, "replaced": to_json(done.replaced)}
-        return _answer(made, 201)
+        return answer(made, 201)
 
     async def import_keys(self, request: Request, caller: Caller) -> Response:
         """Take over keys of a key file; all or none."""
         body = read_body(await _content(request), account_json.Import)
         records = [account_json.imported(entry) for entry in body.keys]
-        asked = accountspb.ImportKeysRequest(actor=_actor(caller), records=records)
+        asked = accountspb.ImportKeysRequest(actor=actor_of(caller), records=records)
         done = await self.accounts.call("ImportKeys", asked, changes=True)
-        return _answer({"imported": done.imported, "known": done.known, "differing": [*done.differing]})
+        return answer({"imported": done.imported, "known": done.known, "differing": [*done.differing]})
 
     async def budgets(self) -> Response:
         """List all budgets."""
         found = await self.accounts.call("ListBudgets", accountspb.ListBudgetsRequest(), changes=False)
-        return _answer({"object": "list", "data": [to_json(each) for each in found.budgets]})
+        return answer({"object": "list", "data": [to_json(each) for each in found.budgets]})
 
     async def put_budget(self, request: Request, caller: Caller) -> Response:
         """Create a budget, or replace the one of this name."""
         body = read_body(await _content(request), account_json.NewBudget)
-        asked = accountspb.PutBudgetRequest(actor=_actor(caller))
+        asked = accountspb.PutBudgetRequest(actor=actor_of(caller))
         fill(asked.budget, {**body.model_dump(), **_path_ids(request, ("name",))})
         return _one(await self.accounts.call("PutBudget", asked, changes=True), "budget")
 
     async def remove_budget(self, request: Request, caller: Caller) -> Response:
         """Remove a budget; the log of changes keeps it."""
-        asked = accountspb.RemoveBudgetRequest(actor=_actor(caller), **_path_ids(request, ("name",)))
+        asked = accountspb.RemoveBudgetRequest(actor=actor_of(caller), **_path_ids(request, ("name",)))
         await self.accounts.call("RemoveBudget", asked, changes=True)
-        return _answer({"name": asked.name, "removed": True})
+        return answer({"name": asked.name, "removed": True})
 
     async def audit(self, query: Annotated[AuditQuery, Query()]) -> Response:
         """List the changes, the newest first."""
@@ -205,7 +192,7 @@ class AdminEndpoints:
         request = getattr(accountspb, f"{method}Request")(page_size=query.limit, page_token=query.cursor, **filters)
         page = await self.accounts.call(method, request, changes=False)
         data = [to_json(each) for each in getattr(page, field)]
-        return _answer({"object": "list", "data": data, "next_cursor": page.next_page_token or None})
+        return answer({"object": "list", "data": data, "next_cursor": page.next_page_token or None})
 
 
 def _request(verb: str, name: str, **fields: Any) -> Any:
@@ -216,36 +203,10 @@ def _path_ids(request: Request, names: Sequence[str]) -> dict[str, str]:
     return {name: request.path_params[name] for name in names}
 
 
-def _actor(caller: Identity) -> str:
-    return f"key:{caller.key_id}"[:_MAX_ACTOR]
-
-
 async def _content(request: Request) -> bytes:
     return await read_bytes(request, _MAX_BODY_BYTES, lambda _: None)
 
 
 def _one(reply: Any, name: str, status: int = 200) -> Response:
     shown = to_json(getattr(reply, name))
-    return _answer({"key": shown, "secret_key": reply.secret_key} if hasattr(reply, "secret_key") else shown, status)
-
-
-def _answer(body: Json, status: int = 200) -> Response:
-    # A new key must not stay anywhere on its way.
-    return json_response(body, status, {"cache-control": "no-store"})
-
-
-def _about(name: str, body: type[BaseModel] | None = None, ids: Sequence[str] = (), *, created: bool = False) -> Json:
-    """Return what the OpenAPI document says of an endpoint whose body and path are read by hand."""
-    extra: Json = {"security": BEARER}
-    extra["parameters"] = [{"name": each, "in": "path", "required": True, "schema": {"type": "string"}} for each in ids]
-    if body is not None:
-        schema = body.model_json_schema()
-        extra["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    codes = (*_ERRORS, "ledger_unavailable", *(("conflict", "body_too_large") if body is not None else ()))
-    return {
-        "operation_id": f"admin_{name}",
-        "summary": name.replace("_", " ").capitalize(),
-        "status_code": 201 if created else 200,
-        "responses": {201 if created else 200: json_answer("Done.", {}), **errors(*codes)},
-        "openapi_extra": extra,
-    }
+    return answer({"key": shown, "secret_key": reply.secret_key} if hasattr(reply, "secret_key") else shown, status)

@@ -11,8 +11,10 @@ import structlog
 from edge.answer import Answer
 from edge.assembly import MalformedChunk
 from edge.cache.cache import Hit, LookUp, ResponseCache
-from edge.conversation import Conversation
+from edge.capture.captures import Captures
+from edge.conversation import Content, Conversation
 from edge.events.reservation import Reservation
+from edge.exchange.capturing import Capturing
 from edge.exchange.completion import Completion, Reader
 from edge.exchange.embedding import Embedding
 from edge.exchange.output_stage import Both, OutputStage
@@ -46,6 +48,8 @@ class ExchangeDependencies:
     """Makes the output stage of the answer to a conversation."""
     fits_elsewhere: FitsElsewhere = _fits_here
     """Looks whether texts fit a schema of anybody's, beside the event loop."""
+    captures: Captures | None = None
+    """Keeps the texts of tenants that want it; None: nobody's."""
 
 
 class Exchange:
@@ -73,6 +77,7 @@ class Exchange:
         """What was looked for in the answer so far; None: nothing is."""
         self._work = _work(dependencies, facts, inspected, self.checked, has_begun)
         self._originals = inspected.originals
+        self._capturing = _capturing(dependencies.captures, facts, inspected.content)
         self._has_json = inspected.wanted is not None
         self._reservations = reservations
         self.facts = facts
@@ -101,13 +106,14 @@ class Exchange:
         problem: Problem | None = None
         if self._originals:
             reader = _RestoringReader(reader, self._restorer())
+        passed_on = reader if self._capturing is None else self._capturing.reading(reader)
         self._dependencies.metrics.open_streams.inc()
         try:
             if isinstance(self.look_up, Hit):
                 self._has_begun()
-                await self._work.replay(self.look_up.answer, reader)
+                await self._work.replay(self.look_up.answer, passed_on)
             else:
-                await self._work.fetch(reader)
+                await self._work.fetch(passed_on)
             if isinstance(reader, _RestoringReader) and not self.is_client_gone:
                 await reader.end()
         except Problem as failure:
@@ -137,9 +143,13 @@ class Exchange:
             outcome, problem, work.answer, attempts, work.continuations, work.first_content, work.is_filtered
         )
         self._tell_findings()
-        receipt = await self._dependencies.settlement.settle(
-            self.facts, self.look_up, ending, self._cache, self._reservations
-        )
+        try:
+            receipt = await self._dependencies.settlement.settle(
+                self.facts, self.look_up, ending, self._cache, self._reservations
+            )
+        finally:
+            if self._capturing is not None:
+                self._capturing.end(ending)
         if not self._originals:
             return receipt
         # Cache, log and ledger have seen the redacted text; the client's own values are put back for the client alone.
@@ -158,6 +168,11 @@ class Exchange:
         if told := self.checked.told:
             rules = [f"{finding.rule}:{finding.action}" for finding in told]
             log.info("guardrails_found_in_answer", rules=rules, policy=self.inspected.policy)
+
+
+def _capturing(captures: Captures | None, facts: RequestFacts, content: Content) -> Capturing | None:
+    wants = captures is not None and captures.wants(facts.identity.tenant)
+    return Capturing(captures, facts, content) if captures is not None and wants else None
 
 
 class _RestoringReader:

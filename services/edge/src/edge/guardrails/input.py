@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,8 +20,8 @@ from edge.guardrails.rules.detector import BETWEEN
 Json = dict[str, Any]
 
 # Bytes in base64 (images, sound, signatures) are no text. Nothing else is that long without a space.
-_BINARY = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/=_-]+")
-_LEAST_BINARY = 1024
+BINARY = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/=_-]+")
+LEAST_BINARY = 1024
 # Names that tie a call to its result must stay as they are, and words of the contract are no text.
 _TIES = frozenset({"tool_call_id", "tool_use_id"})
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
@@ -29,7 +29,7 @@ _WORDS = frozenset({"type", "role", "model"})
 _WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 _FIELD = re.compile(r"[a-z_]{1,60}")
 # A shorter number is no card and no telephone.
-_LEAST_NUMBER = 10**8
+LEAST_NUMBER = 10**8
 # Only there it is known what was retrieved.
 _CHAT_PATHS = frozenset({"/chat", "/v1/chat"})
 
@@ -91,14 +91,16 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
     native = orjson.loads(form.body) if form is not None else None
     # A target reads the one or the other.
     texts = list(dict.fromkeys(texts_of([body, native])))
-    findings, spans = _find(texts, rules)
+    findings, spans = find_spans(texts, rules)
     wanted = wanted_format(body)
     changed: Content
     if not spans:
         changed, marked = _marked(content, body, native, rules)
         return Inspected(changed, rules.policy, findings, wanted=wanted, marked=marked)
     placeholders = Placeholders("\n".join(texts))
-    redacted = {number: _redacted(texts[number], found, placeholders) for number, found in sorted(spans.items())}
+    redacted = {
+        number: with_placeholders(texts[number], found, placeholders.of) for number, found in sorted(spans.items())
+    }
     changes = {texts[number]: text for number, text in redacted.items()}
     body = with_changes(body, changes)
     if isinstance(content, Conversation):
@@ -133,7 +135,7 @@ def _marked(content: Content, body: Json, native: Json | None, rules: RuleSet) -
 def texts_of(value: Any) -> Iterator[str]:
     """Return every text, names of fields included: those of a schema and of a tool's input are read as well."""
     if isinstance(value, str):
-        if len(value) < _LEAST_BINARY or _BINARY.fullmatch(value) is None:
+        if len(value) < LEAST_BINARY or BINARY.fullmatch(value) is None:
             yield value
     elif isinstance(value, dict):
         for name, each in value.items():
@@ -144,7 +146,7 @@ def texts_of(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from texts_of(each)
-    elif isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
+    elif isinstance(value, int) and abs(value) >= LEAST_NUMBER:
         yield str(value)
 
 
@@ -157,7 +159,7 @@ def _is_contract(name: str, value: Any, beside: Mapping[str, Any]) -> bool:
     return name in _TIES or (name in _WORDS and _WORD.fullmatch(value) is not None)
 
 
-def _find(texts: Sequence[str], rules: RuleSet) -> tuple[list[Finding], dict[int, list[tuple[int, int, str]]]]:
+def find_spans(texts: Sequence[str], rules: RuleSet) -> tuple[list[Finding], dict[int, list[tuple[int, int, str]]]]:
     """Return what was found, and the spans to be redacted by text; all texts at once, as most are short."""
     encoded = [text.encode() for text in texts]
     starts = [0]
@@ -181,15 +183,18 @@ def _find(texts: Sequence[str], rules: RuleSet) -> tuple[list[Finding], dict[int
     return findings, spans
 
 
-def _redacted(text: str, spans: list[tuple[int, int, str]], placeholders: Placeholders) -> str:
-    """Put placeholders in place of spans; of those that overlap the longest counts, and all of them is covered."""
+def with_placeholders(text: str, spans: list[tuple[int, int, str]], placeholder_of: Callable[[str, str], str]) -> str:
+    """Put placeholders in place of spans; of those that overlap the longest counts, and all of them is covered.
+
+    `placeholder_of` is called with the name of a rule and the value that it has found.
+    """
     encoded = text.encode()
     pieces: list[str] = []
     done = 0
     for start, end, rule in _merged(spans):
         pieces += [
             encoded[done:start].decode(errors="ignore"),
-            placeholders.of(rule, encoded[start:end].decode(errors="ignore")),
+            placeholder_of(rule, encoded[start:end].decode(errors="ignore")),
         ]
         done = end
     return "".join(pieces) + encoded[done:].decode(errors="ignore")
@@ -223,6 +228,6 @@ def with_changes(value: Any, changes: Mapping[str, str]) -> Any:
         }
     if isinstance(value, list):
         return [with_changes(each, changes) for each in value]
-    if isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
+    if isinstance(value, int) and abs(value) >= LEAST_NUMBER:
         return changes.get(str(value), value)
     return value

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
+from edge.capture.texts import RedactedTexts, Source, read_texts
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
 from edge.conversation import Content, Conversation, EmbeddingInput, with_max_output
@@ -78,7 +79,7 @@ class Refusal(NamedTuple):
     param: str | None
 
 
-_Result = Content | Inspected | bool | None
+_Result = Content | Inspected | RedactedTexts | bool | None
 
 
 class _ReaderLost(Exception):
@@ -177,6 +178,12 @@ class BodyReaders:
                 raise
             return None
         assert result is None or isinstance(result, bool)  # noqa: S101 - what was asked for
+        return result
+
+    async def read_texts(self, source: Source) -> RedactedTexts:
+        """Do `read_texts`, however short it is; Problem as `inspect`."""
+        result = await self._call(read_texts, source)
+        assert isinstance(result, RedactedTexts)  # noqa: S101 - what was asked for
         return result
 
     async def _call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:

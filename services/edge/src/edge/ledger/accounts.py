@@ -1,4 +1,4 @@
-"""What operators ask the cost-ledger about tenants, teams, users and keys."""
+"""What operators ask the cost-ledger about tenants, teams, users, keys and captured texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from google.protobuf.message import Message
 
 from edge.problems import Problem
 from servicekit.tracing import trace_metadata
-from spillway.accounts.v1 import accounts_pb2_grpc
 
 _TIMEOUT_SECONDS = 10.0
 _CODES: Mapping[grpc.StatusCode, str] = {
@@ -22,10 +21,11 @@ _CODES: Mapping[grpc.StatusCode, str] = {
 
 
 class AccountsClient:
-    """Calls `AccountsService` over one channel."""
+    """Calls one service."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = accounts_pb2_grpc.AccountsServiceStub(channel)
+    def __init__(self, stub: object) -> None:
+        """`stub` is that of the service."""
+        self._stub = stub
 
     async def call(self, method: str, request: Message, *, changes: bool) -> Any:
         """Return the answer of a method; Problem when there is none. Whether it `changes` anything is for the error."""
