@@ -73,6 +73,7 @@ class Waves:
             self._routes("routes: [this is no file of routes\n")
             self._limits("limits: [this is no file of limits\n")
             self._guardrails(f"{self._good_guardrails}{_AWAY}")
+            self._ledger("tenants", "create", "default", "--capture-days=1")
             self._issuers(self._good_issuers.replace("/etc/spillway/keys/keys.yaml", "/etc/spillway/nowhere"))
 
         def mends() -> None:
@@ -84,6 +85,7 @@ class Waves:
             self._limits("limits: [{name: wide, each: [tenant], requests_per_minute: 1000000}]\n")
             self._issuers(self._good_issuers)
             self._guardrails(self._good_guardrails)
+            self._ledger("tenants", "update", "default", "--capture-days=0")
             for budget in ("tenant", "nearly"):
                 self._ledger("budgets", "remove", budget)
             for model in ("sick", "refused", "missing"):
@@ -121,6 +123,7 @@ class Waves:
                 "SpillwayEdgeFilesStale": "a limits file that is no YAML",
                 "SpillwayTokenKeysUnread": "an issuer of tokens whose file is not there",
                 "SpillwayGuardrailWebhookFails": "a webhook of the guardrails at whose address nobody listens",
+                "SpillwayCapturesDropped": "a tenant whose texts are to be captured, and no key for that",
                 "SpillwayGpuPoolEmpty": "a vLLM target without an engine",
                 "SpillwayGpuPoolQueueing": "the engine that the page then starts tells pretended figures",
             },
