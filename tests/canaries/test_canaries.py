@@ -7,6 +7,7 @@ level DEBUG. Whatever is found where the table `ALLOWED` does not have it is a l
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import secrets
 import signal
@@ -53,16 +54,18 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "token": [],
     "claim of a token": [],
     "user of a token": [
-        *("file postgres/", "file valkey/", "postgres requests.user_id", "postgres spend_daily.user_id"),
-        *("redis spillway:cost-events", "redis spillway:limits"),
+        *("file postgres/", "file valkey/", "postgres captured_texts.user_id", "postgres requests.user_id"),
+        *("postgres spend_daily.user_id", "redis spillway:cost-events", "redis spillway:limits"),
     ],
     "forged token": [],
+    "capture key": ["file capture-keys"],
     "rpc token": ["file rpc-token"],
     "rpc token of the second start": ["file rpc-token"],
     "postgres password": ["file postgres/password"],
     "redis password": ["file run.json", "file valkey/valkey.conf"],
     # what is asked, and answered
     "prompt": ["provider"],
+    "email in a prompt": ["provider"],
     "system prompt": ["provider"],
     "tool arguments": ["provider"],
     "tool result": ["provider"],
@@ -146,6 +149,8 @@ class Planted:
             *("token secret", "claim of a token", "user of a token", "name of an account"),
         )
         self.values = {name: _canary(name) for name in names}
+        self.values["email in a prompt"] = f"{_canary('email')}@example.org"
+        self.values["capture key"] = base64.b64encode(secrets.token_bytes(32)).decode()
         self.found: set[Finding] = set()
 
     def __getitem__(self, name: str) -> str:
@@ -207,7 +212,8 @@ class Client:
 
 
 def _chat(planted: Planted, model: str, **fields: Any) -> Json:
-    return {"query": planted["prompt"], "system_prompt": planted["system prompt"], "model": model, **fields}
+    query = f"{planted['prompt']} from {planted['email in a prompt']}"
+    return {"query": query, "system_prompt": planted["system prompt"], "model": model, **fields}
 
 
 def _completion(planted: Planted, model: str, **fields: Any) -> Json:
@@ -377,6 +383,28 @@ def _made_key(planted: Planted, behind: Behind, name: str, *arguments: str) -> s
     return key
 
 
+async def _captured(client: Client, planted: Planted, key: str, behind: Behind) -> None:
+    """Look at what was captured: the prompt without who is in it, of tenants that want it and of no other."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while len(of_blue := _captures_of(behind, "blue")) < 3:
+            await client.ask("/chat", key, _chat(planted, "default"))
+    texts = [_spillway_show(behind, "blue", request_id) for request_id in of_blue[:5]]
+    assert any(planted["prompt"] in text and "[EMAIL]" in text for text in texts)
+    assert not any(planted["email in a prompt"] in text for text in texts)
+    assert _captures_of(behind, "acme")
+    assert [] == _captures_of(behind, "http")
+
+
+def _captures_of(behind: Behind, tenant: str) -> list[str]:
+    lines = _spillway(behind, "captures", "list", "--tenant", tenant).splitlines()
+    return [line.split()[0] for line in lines[1:]]
+
+
+def _spillway_show(behind: Behind, tenant: str, request_id: str) -> str:
+    key_file = str(behind.home / "capture-keys")
+    return _spillway(behind, "captures", "show", request_id, "--tenant", tenant, "--key-file", key_file)
+
+
 def _own_secrets(planted: Planted, behind: Behind) -> None:
     """Take what the system has made for itself into the canaries."""
     home, run = behind.home, behind.run
@@ -422,12 +450,15 @@ async def test_nothing_is_where_it_does_not_belong(home: Path, fault_provider_ur
         "EDGE_LIMITS_FILE": str(limits),
         "EDGE_JWT_ISSUERS": str(home / "issuers.yaml"),
         "EDGE_ADMIN_PORT": str(admin_port),
+        "EDGE_CAPTURE_KEY_FILE": str(home / "capture-keys"),
     }
+    (home / "capture-keys").write_text(f"one: {planted['capture key']}\n")
     provider_key = f"sk-{planted['provider key']}"
 
     with started_local_system(home, fault_provider_url, ROUTES, provider_key, **start) as (process, behind):
         _own_secrets(planted, behind)
-        _spillway(behind, "tenants", "create", "acme")
+        for tenant in ("acme", "blue"):  # one has its keys in the ledger, one in the key file
+            _spillway(behind, "tenants", "create", tenant, "--capture-days", "7")
         _spillway(behind, "users", "create", "acme", "ada")
         made = _made_key(planted, behind, "key of the ledger", "--user", "ada")
         restricted = _made_key(planted, behind, "restricted key", "--user", "ada", "--endpoint", "/v1/embeddings")
@@ -445,6 +476,7 @@ async def test_nothing_is_where_it_does_not_belong(home: Path, fault_provider_ur
         await admin.close()
         await _until_known(client, over_http)
         await _answered(client, planted, over_http)
+        await _captured(client, planted, key, behind)
         await _refused(client, planted, key, narrow, restricted)
         await _failed(client, planted, key)
         await _look_everywhere(planted, behind, process.pid)
