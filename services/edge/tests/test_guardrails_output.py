@@ -145,7 +145,7 @@ async def test_the_receipt_says_how_far_was_looked_and_for_what(guarded: Edge) -
     told = visit.events[-1][1]["guardrails"]["output"]
     assert len(LONG) + 37 == told["checked_characters"]
     assert not told["stopped"]
-    assert {"rule": "email", "version": 1, "action": "flag", "count": 1} == told["found"][0]
+    assert {"rule": "email", "version": 2, "action": "flag", "count": 1} == told["found"][0]
     assert 1 == len(told["found"])
     assert {"email", "phone", "banned", "fork_bomb", "jwt"} <= set(told["rules"])
     assert b": guardrails checked=%d, email;action=flag\n\n" % (len(LONG) + 37) in other.content

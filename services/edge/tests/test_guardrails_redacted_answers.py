@@ -309,7 +309,7 @@ async def test_the_client_reads_placeholders(
     assert 1 == counted("edge_guardrail_findings_total", rule="email", action="redact", side="output")
     if path == "/chat":
         found = (visit.events[-1][1] if stream else visit.json)["guardrails"]["output"]["found"]
-        expected = {"rule": "email", "version": 1, "action": "redact", "count": 2}
+        expected = {"rule": "email", "version": 2, "action": "redact", "count": 2}
         assert expected in found
     elif not stream:
         assert "email;action=redact" in visit.headers["x-guardrails-output"]

@@ -86,10 +86,16 @@ def compiled_pattern(pattern: str) -> Any:
         raise PatternError(reason.decode() if isinstance(reason, bytes) else str(reason)) from error
 
 
-def in_middle_of_word(text: bytes, start: int, end: int, joiners: bytes = b"") -> bool:
-    """Tell whether a letter, a digit or one of the `joiners` stands directly before or behind a span."""
-    around = text[start - 1 : start] if start else b"", text[end : end + 1]
-    return any(sign and (sign.isalnum() or sign == b"_" or sign in joiners or sign >= b"\x80") for sign in around)
+def in_middle_of_word(text: bytes, start: int, end: int, joiners: bytes = b"", behind: bytes | None = None) -> bool:
+    """Tell whether a letter, a digit or one of the `joiners` stands directly before or behind a span.
+
+    `behind`: other joiners count there.
+    """
+    around = (
+        (text[start - 1 : start] if start else b"", joiners),
+        (text[end : end + 1], joiners if behind is None else behind),
+    )
+    return any(sign and (sign.isalnum() or sign == b"_" or sign in own or sign >= b"\x80") for sign, own in around)
 
 
 def whole_words(text: bytes, start: int, end: int) -> tuple[int, int] | None:
