@@ -284,3 +284,9 @@ def test_what_is_somebodys_is_found_in_the_forms_that_people_write(line: str) ->
     rule, _, text = line.partition("|")
     for frame in ("{}", "I got this today: {} Is that right?"):
         assert rule in found_in(frame.format(text))
+
+
+def test_groups_of_an_account_are_no_telephone() -> None:
+    """`0044` begins a call to London, and stands in the middle of an IBAN as well."""
+    assert {"iban"} == found_in("DE89 3704 0044 0532 0130 00")
+    assert {"phone"} == found_in("dial 0044 20 7946 0958")
