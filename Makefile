@@ -122,6 +122,10 @@ bench-check: setup ## Status 1 when an answer costs more CPU, in multiples of a 
 bench-ledger: setup ## How many cost events the ledger records, and how soon (status 1 below its goals)
 	@$(BIN)/python -m bench.ledger
 
+.PHONY: scale
+scale: setup ## What each stream, request, user and pod needs, and what larger systems would: docs/scale.md (SCALE_ARGS)
+	@$(BIN)/python -m bench.scale $(SCALE_ARGS)
+
 .PHONY: chart
 chart: setup ## The Helm chart: lint, unit tests, manifests, refused values, alerts (needs helm, kubeconform, promtool)
 	@./scripts/chart $(BIN)

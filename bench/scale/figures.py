@@ -1,0 +1,96 @@
+"""How long the ledger takes to publish the figures that budgets are decided by, with the ledger's own code.
+
+The sum of one user is read from all rows that the tenant has that day, so a figure costs more in a large tenant.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import orjson
+import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
+
+from bench.scale.slopes import Figures
+from cost_ledger.budgets.publish import ACTIVE, BudgetPublisher
+from cost_ledger.metrics import Metrics
+
+FIGURES, SMALL, LARGE, ENDED = 500, 100, 10_000, 5000
+_ROUNDS = 7
+_DAY_SECONDS = 24 * 60 * 60
+_ROWS = """
+INSERT INTO spend_daily (tenant, day, user_id, key_id, requested_model, provider, target_model, template, requests,
+    attempts, input_tokens, output_tokens, cost_usd, unpriced_attempts, cache_hits, cache_misses, cache_bypasses,
+    saved_cost_usd)
+SELECT $1 || number / $2, $3, 'user-' || number % $2, 'key-' || number % $2, 'm', 'p', 'm', '', 1, 1, 1, 1, 0.01, 0,
+    0, 1, 0, 0
+FROM generate_series(0, $4 - 1) AS number
+"""
+
+
+async def measure(postgres_url: str, client: redis.Redis, say: Callable[[str], None]) -> Figures:
+    """Publish figures of users of small tenants and of a large one, and one that all requests are charged to.
+
+    No ledger may run meanwhile: whoever publishes has a lock.
+    """
+    async with asyncpg.create_pool(postgres_url) as pool:
+        today = datetime.now(UTC).date()
+        await pool.execute(_ROWS, "small-", SMALL, today, FIGURES)
+        await pool.execute(_ROWS, "large-", LARGE, today, LARGE)
+        await pool.execute("ANALYZE spend_daily")
+        publisher = BudgetPublisher(pool, client, Metrics(CollectorRegistry()))
+        await publisher.publish()
+        small = await _seconds(publisher, client, "small-", SMALL)
+        large = await _seconds(publisher, client, "large-", LARGE)
+        taken = await _taken(publisher, client, pool)
+    row_us = max(large - small, 0.0) * 1e6 / FIGURES / (LARGE - SMALL)
+    found = Figures(small * 1000 / FIGURES - SMALL * row_us / 1000, row_us, taken)
+    say(
+        f"a budget's figure takes {found.figure_ms:.2f} ms, and {row_us:.2f} us for each row of its tenant's day; "
+        f"{taken} of {ENDED} ended requests are taken out at once"
+    )
+    return found
+
+
+async def _seconds(publisher: BudgetPublisher, client: redis.Redis, tenant: str, users: int) -> float:
+    members = {
+        _asked(f"{tenant}{number // users}", "user", f"user-{number % users}"): time.time() for number in range(FIGURES)
+    }
+    return statistics.median([await _published(publisher, client, members) for _ in range(_ROUNDS)])
+
+
+async def _published(publisher: BudgetPublisher, client: redis.Redis, members: dict[bytes, float]) -> float:
+    """Return how long it takes to publish figures that have all changed, as those of active users have."""
+    await client.delete(ACTIVE, *(orjson.loads(member)[0] for member in members))
+    await client.zadd(ACTIVE, members)
+    began = time.perf_counter()
+    await publisher.publish()
+    return time.perf_counter() - began
+
+
+async def _taken(publisher: BudgetPublisher, client: redis.Redis, pool: asyncpg.Pool[Any]) -> int:
+    """Let a figure have many requests that have ended and are recorded; return how many one publication takes out."""
+    rows = await pool.fetch("SELECT request_id FROM requests WHERE state = 'settled' LIMIT $1", ENDED)
+    ids = [str(row["request_id"]) for row in rows]
+    member = _asked("", "all", "")
+    key = orjson.loads(member)[0]
+    kept_until_ms = (time.time() + 3 * _DAY_SECONDS) * 1000
+    await client.hset(key, mapping={**dict.fromkeys(ids, 1000), "pending": 1000 * len(ids)})
+    await client.zadd(f"{key}:leases", dict.fromkeys(ids, kept_until_ms))
+    await client.delete(ACTIVE)
+    await client.zadd(ACTIVE, {member: time.time()})
+    await publisher.publish()
+    return len(ids) - int(await client.zcard(f"{key}:leases"))
+
+
+def _asked(tenant: str, each: str, subject: str) -> bytes:
+    """Return what an edge asks for: the figure of a day."""
+    first = int(time.time()) // _DAY_SECONDS * _DAY_SECONDS
+    tag = "spillway:cost-events" if each == "all" else f"spillway:limits:{tenant}"
+    key = f"{{{tag}}}:budget:{each}={subject}:day:{first}-{first + _DAY_SECONDS}"
+    return orjson.dumps([key, each, tenant, subject, first, first + _DAY_SECONDS])
