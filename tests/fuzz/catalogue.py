@@ -20,7 +20,7 @@ _TARGETS = {
         *("chat_request", "completions_request", "messages_request", "embeddings_request"),
         *("grpc_completion", "grpc_embed", "headers"),
     ),
-    "answers": ("cache_entry", "chunks", "guarded_chunks", "openai_answer", "anthropic_answer"),
+    "answers": ("cache_entry", "chunks", "guarded_chunks", "captured_texts", "openai_answer", "anthropic_answer"),
     "cost_events": ("cost_event",),
     "chat_client": ("chat_client",),
 }

@@ -40,7 +40,7 @@ from spillway.captures.v1 import captures_pb2_grpc
 from spillway.router.v1 import router_pb2 as routerpb
 
 from .scripted_edge import Edge, running_edge
-from .scripted_router import STOP, attempted, choices, dies, finished, is_silent, started, texts
+from .scripted_router import GOOD, STOP, attempted, choices, dies, finished, is_silent, started, texts, waits_for
 
 EMAIL = "ada.love@lovelace.org"
 _ME = "tests"
@@ -168,6 +168,7 @@ async def test_what_was_asked_and_answered_is_kept_redacted(capturing: Capturing
     assert EMAIL.encode() in visit.content or stream
     assert EMAIL not in found.prompt + found.answer
     assert "I am [EMAIL]. Who are you?" in found.prompt
+    assert (path != "/chat") is ('"max_tokens":9' in found.prompt)
     assert "Write to [EMAIL]." == content_of(found)
     assert ("ok", "stop", False, False) == (
         found.outcome,
@@ -257,10 +258,16 @@ async def test_nothing_is_kept_unless_the_tenant_wants_it(
     await set_days(ledger, 0)
     await edge.chat("late").done()
     await capturing.until_counted(counted, "edge_captures_total", 1, outcome="unwanted")
+    edge.router.script = [started(), texts("Be"), waits_for(turned_off := asyncio.Event()), attempted(), STOP]
     running = edge.chat("running")
+    await running.until(lambda visit: b"Be" in visit.content)
     await capturing.tenants.turn()
+    turned_off.set()
     await running.done()
+    edge.router.script = GOOD
     await edge.chat("off").done()
+    await asyncio.sleep(0.3)
+    assert 1 == counted("edge_captures_total", outcome="unwanted")
     assert not capturing.captures.wants("acme")
     assert before == await capturing.all_ids()
 

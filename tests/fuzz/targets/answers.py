@@ -19,6 +19,7 @@ from edge.answer import ENDS, Answer
 from edge.assembly import MalformedChunk, MessagesEvent, assemble
 from edge.cache.cache import CachePolicy, Hit, LookUp, NoCache, ResponseCache
 from edge.cache.exact import ExactCache
+from edge.capture.texts import MAX_TEXT_BYTES, Source, read_texts
 from edge.contracts.chat.contract import ChatContract
 from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
@@ -256,6 +257,20 @@ def check_guarded(data: bytes) -> None:
         assemble(passed, 2)
 
 
+def check_captured(data: bytes) -> None:
+    """Of whatever is asked and answered there are texts to keep, no longer than they may be."""
+    try:
+        document = loads(data)
+    except ValueError:
+        return
+    chunks = [_chunk_of(each) for each in document] if isinstance(document, list) else []
+    kept = read_texts(Source(orjson.dumps(document), chunks))
+    for text, is_cut in ((kept.prompt, kept.prompt_cut), (kept.answer, kept.answer_cut)):
+        assert len(text.encode()) <= MAX_TEXT_BYTES
+        if text and not is_cut:
+            orjson.loads(text)
+
+
 def _chunk_of(value: Any) -> str | bytes:
     if isinstance(value, str):
         return value
@@ -319,6 +334,7 @@ TARGETS = [
     Target("cache_entry", check_entry, in_json),
     Target("chunks", check_chunks, in_json),
     Target("guarded_chunks", check_guarded, in_json),
+    Target("captured_texts", check_captured, in_json),
     Target("openai_answer", _answer_checker(make_openai_wire, keeps_events=False), in_events),
     Target("anthropic_answer", _answer_checker(make_anthropic_wire, keeps_events=True), in_events),
 ]
