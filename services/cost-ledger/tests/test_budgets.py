@@ -257,6 +257,32 @@ async def test_a_request_counts_once_before_and_after_the_books_have_it(parts: P
     assert {"ledger": PLAIN, "pending": 12, late.request_id: 7, running.request_id: 5} == after
 
 
+async def test_however_many_have_ended_none_counts_twice(parts: Parts) -> None:
+    """All that the books have is taken out in one turn, and whoever looks meanwhile sees the same sum."""
+    key = "{t}:budget:x"
+    await ask(parts, "tenant", "acme", "")
+    await publisher_of(parts).publish()  # the figure has been published before
+    requests = [request() for _ in range(2300)]
+    await record(parts, *requests)
+    pipeline = parts.client.pipeline(transaction=False)
+    until = int(datetime.now(UTC).timestamp() * 1000) + 3 * 86_400_000
+    for each in requests:
+        pipeline.hset(key, each.request_id, PLAIN)
+        pipeline.hincrby(key, "pending", PLAIN)
+        pipeline.zadd(f"{key}:leases", {each.request_id: until})
+    await pipeline.execute()
+    seen: set[int] = set()
+    publishing = asyncio.create_task(publisher_of(parts).publish())
+    while not publishing.done():
+        known: Any = await parts.client.hmget(key, "ledger", "pending")
+        seen.add(sum(int(each or 0) for each in known))
+    await publishing
+
+    assert {2300 * PLAIN} == seen
+    assert {"ledger": 2300 * PLAIN, "pending": 0} == await figure(parts)
+    assert 0 == await parts.client.zcard(f"{key}:leases")
+
+
 async def test_a_charge_that_comes_after_the_books_is_taken_out(parts: Parts) -> None:
     """An edge may be slower than the ledger; the next publication finds it."""
     late = request()

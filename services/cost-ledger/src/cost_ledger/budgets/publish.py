@@ -13,6 +13,8 @@ second since 1970. The key is chosen by the edge, which also writes to it (edge/
 A request that has ended counts there until the books have it, so no spend is ever missing in between. In one snapshot
 the sum and the requests that are in it are read; in one step in Redis the sum is set and these requests are taken out.
 A figure is therefore right however often it is published, and after Redis lost everything with the next publication.
+So many requests that one step would keep Redis from others are moved to `ledger` part by part before it, each with its
+own amount: what edges decide by, the sum of both, stays what it was.
 """
 
 from __future__ import annotations
@@ -44,8 +46,10 @@ _DEADLINE_SECONDS = 10.0
 # Edges ask again every 20 s as long as requests come.
 _ACTIVE_SECONDS = 120
 _MAX_ACTIVE = 50_000
-# In one snapshot, and in one script.
-_PAGE, _MAX_MEMBERS = 500, 1000
+# In one snapshot.
+_PAGE = 500
+# Taken out of a figure in a turn, and in one script. What is over a turn's share counts twice until the next one.
+_MAX_MEMBERS, _MAX_MOVED = 50_000, 500
 _MAX_KEY = 1500
 # After the end of a period late requests may still settle.
 _KEPT_SECONDS = 3 * 24 * 60 * 60
@@ -60,6 +64,21 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000
 return {redis.call('HGET', KEYS[1], 'ledger'),
         redis.call('ZRANGEBYSCORE', KEYS[2], now + 86400000, '+inf', 'LIMIT', 0, ARGV[1])}
+"""
+_MOVE = """
+local gone = 0
+for index = 1, #ARGV do
+  local amount = redis.call('HGET', KEYS[1], ARGV[index])
+  if amount then
+    gone = gone + tonumber(amount)
+    redis.call('HDEL', KEYS[1], ARGV[index])
+  end
+  redis.call('ZREM', KEYS[2], ARGV[index])
+end
+if gone ~= 0 then
+  redis.call('HINCRBY', KEYS[1], 'pending', -gone)
+  redis.call('HINCRBY', KEYS[1], 'ledger', gone)
+end
 """
 _WRITE = """
 local gone = 0
@@ -139,10 +158,13 @@ class BudgetPublisher:
         for figure, (known, members), figure_sum in zip(figures, ended, sums, strict=True):
             counted = [member for member in members if ids.get(member) in settled]
             if known != b"%d" % figure_sum or counted:
+                keys = (figure.key, f"{figure.key}:leases")
+                # Before its first publication a figure has no sum that something could be moved to.
+                while known is not None and len(counted) > _MAX_MOVED:
+                    moved, counted = counted[:_MAX_MOVED], counted[_MAX_MOVED:]
+                    pipeline.eval(_MOVE, 2, *keys, *map(bytes.decode, moved))
                 seconds = str(_seconds_kept(figure.period))
-                pipeline.eval(
-                    _WRITE, 2, figure.key, f"{figure.key}:leases", str(figure_sum), seconds, *map(bytes.decode, counted)
-                )
+                pipeline.eval(_WRITE, 2, *keys, str(figure_sum), seconds, *map(bytes.decode, counted[:_MAX_MOVED]))
         if len(pipeline):
             await pipeline.execute()
 
