@@ -257,8 +257,12 @@ async def test_a_request_counts_once_before_and_after_the_books_have_it(parts: P
     assert {"ledger": PLAIN, "pending": 12, late.request_id: 7, running.request_id: 5} == after
 
 
-async def test_however_many_have_ended_none_counts_twice(parts: Parts) -> None:
+@pytest.mark.parametrize("at_once", [500, 1])  # one by one, so that somebody can look in between
+async def test_however_many_have_ended_none_counts_twice(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     """All that the books have is taken out in one turn, and whoever looks meanwhile sees the same sum."""
+    monkeypatch.setattr(publish, "_MAX_MOVED", at_once)
     key = "{t}:budget:x"
     await ask(parts, "tenant", "acme", "")
     await publisher_of(parts).publish()  # the figure has been published before
