@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import asyncpg
 import orjson
@@ -20,7 +19,7 @@ from bench.scale.slopes import Figures
 from cost_ledger.budgets.publish import ACTIVE, BudgetPublisher
 from cost_ledger.metrics import Metrics
 
-FIGURES, SMALL, LARGE, ENDED = 500, 100, 10_000, 5000
+FIGURES, SMALL, LARGE = 500, 100, 10_000
 _ROUNDS = 7
 _DAY_SECONDS = 24 * 60 * 60
 _ROWS = """
@@ -34,7 +33,7 @@ FROM generate_series(0, $4 - 1) AS number
 
 
 async def measure(postgres_url: str, client: redis.Redis, say: Callable[[str], None]) -> Figures:
-    """Publish figures of users of small tenants and of a large one, and one that all requests are charged to.
+    """Publish figures of users of small tenants and of a large one.
 
     No ledger may run meanwhile: whoever publishes has a lock.
     """
@@ -47,13 +46,9 @@ async def measure(postgres_url: str, client: redis.Redis, say: Callable[[str], N
         await publisher.publish()
         small = await _seconds(publisher, client, "small-", SMALL)
         large = await _seconds(publisher, client, "large-", LARGE)
-        taken = await _taken(publisher, client, pool)
     row_us = max(large - small, 0.0) * 1e6 / FIGURES / (LARGE - SMALL)
-    found = Figures(small * 1000 / FIGURES - SMALL * row_us / 1000, row_us, taken)
-    say(
-        f"a budget's figure takes {found.figure_ms:.2f} ms, and {row_us:.2f} us for each row of its tenant's day; "
-        f"{taken} of {ENDED} ended requests are taken out at once"
-    )
+    found = Figures(small * 1000 / FIGURES - SMALL * row_us / 1000, row_us)
+    say(f"a budget's figure takes {found.figure_ms:.2f} ms, and {row_us:.2f} us for each row of its tenant's day")
     return found
 
 
@@ -71,21 +66,6 @@ async def _published(publisher: BudgetPublisher, client: redis.Redis, members: d
     began = time.perf_counter()
     await publisher.publish()
     return time.perf_counter() - began
-
-
-async def _taken(publisher: BudgetPublisher, client: redis.Redis, pool: asyncpg.Pool[Any]) -> int:
-    """Let a figure have many requests that have ended and are recorded; return how many one publication takes out."""
-    rows = await pool.fetch("SELECT request_id FROM requests WHERE state = 'settled' LIMIT $1", ENDED)
-    ids = [str(row["request_id"]) for row in rows]
-    member = _asked("", "all", "")
-    key = orjson.loads(member)[0]
-    kept_until_ms = (time.time() + 3 * _DAY_SECONDS) * 1000
-    await client.hset(key, mapping={**dict.fromkeys(ids, 1000), "pending": 1000 * len(ids)})
-    await client.zadd(f"{key}:leases", dict.fromkeys(ids, kept_until_ms))
-    await client.delete(ACTIVE)
-    await client.zadd(ACTIVE, {member: time.time()})
-    await publisher.publish()
-    return len(ids) - int(await client.zcard(f"{key}:leases"))
 
 
 def _asked(tenant: str, each: str, subject: str) -> bytes:

@@ -115,8 +115,6 @@ class Figures:
     """For one of them, by the clock, one after the other."""
     row_us: float
     """For each row that the tenant has in `spend_daily` that day."""
-    taken: int
-    """Of requests that have ended: how many one publication takes out of a figure."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ def _measured(slopes: Slopes) -> Iterator[tuple[str, str, str]]:
         f"{spent.figure_ms:.2f} ms, {spent.row_us:.2f} µs",
         "a figure, and each row of its tenant in `spend_daily` that day",
     )
-    yield "ended requests that one publication takes out of a figure", f"{spent.taken:,}", "of 5,000 that were there"
     yield "Valkey's CPU, an exchange of a router", f"{shard.breakers_us:.0f} µs", "about four breakers, five a second"
     pods = ORDINARY.utilisation * 1e6 / (EXCHANGES_PER_SECOND * shard.breakers_us)
     yield "routers whose exchanges alone fill a core of Valkey to 70 %", f"{pods:,.0f}", "computed from the row above"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.scale.model import (
     MAX_ACTIVE_FIGURES,
     MAX_KEYS_PER_EDGE,
+    MAX_TAKEN,
     MONTH_DAYS,
     ORDINARY,
     POSTGRES_CONNECTIONS,
@@ -56,9 +57,9 @@ def walls(slopes: Slopes, work: Workload, sizes: Sizes = ORDINARY) -> list[Wall]
         ),
         Wall(
             "budget of all",
-            f"{slopes.figures.taken:,} requests between two turns",
+            f"{MAX_TAKEN:,} requests between two turns",
             False,
-            lambda need: need.uncounted_per_turn / slopes.figures.taken,
+            lambda need: need.uncounted_per_turn / MAX_TAKEN,
         ),
         Wall("API keys", f"{MAX_KEYS_PER_EDGE:,} in an edge", False, lambda need: need.keys / MAX_KEYS_PER_EDGE),
         Wall("ledger", "one core", True, lambda need: need.ledgers),

@@ -22,6 +22,7 @@ from bench.scale.model import (
     MAX_PAUSE_SECONDS,
     MAX_STREAMS_PER_EDGE,
     MAX_STREAMS_PER_ROUTER,
+    MAX_TAKEN,
     PAUSE_FACTOR,
     REASONING,
     RETENTION_MONTHS,
@@ -81,7 +82,7 @@ def some_slopes() -> Slopes:
             300.0, 200.0, 150, 1500, 110.0, 350, {"1": 400, "64": 904}, {"1": 1000, "64": 17000}, 270.0
         ),
         books=Books(10_000, 4000.0, 12_000.0, 30_000.0, 1300.0, 3000.0),
-        figures=Figures(0.5, 0.2, 1000),
+        figures=Figures(0.5, 0.2),
         idle={"edge": Idle(5.0, 10.0), "llm-router": Idle(70.0, 10.0), "cost-ledger": Idle(11.0, 20.0)},
         idle_valkey_cpu_us_per_command=40.0,
         edge_key_bytes=500.0,
@@ -112,6 +113,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert EdgeSettings().max_concurrent_requests == MAX_STREAMS_PER_EDGE
     assert RouterSettings().max_concurrent_calls == MAX_STREAMS_PER_ROUTER
     assert (publish._MAX_ACTIVE, publish._ACTIVE_SECONDS) == (MAX_ACTIVE_FIGURES, ACTIVE_SECONDS)
+    assert publish._MAX_MEMBERS == MAX_TAKEN
     assert MAX_KEYS == MAX_KEYS_PER_EDGE
     assert TTL_SECONDS == CACHE_SECONDS
     assert ledger.retention_months == RETENTION_MONTHS
