@@ -35,8 +35,11 @@ class Text(NamedTuple):
 
 
 def sets(folder: Path) -> Iterator[Text]:
-    """Return the labelled lines of others."""
-    for file in sorted(folder.glob("*.jsonl")):
+    """Return the labelled lines of others; FileNotFoundError when there are none."""
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no .jsonl file with labelled lines")
+    for file in files:
         for line in read(file):
             if "label" in line:
                 yield Text(file.stem, line["text"], line["label"] == "attack")

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -49,7 +50,8 @@ async def find_in_stores(canaries: Mapping[str, str], stores: Stores) -> set[Fin
 
 
 async def _redis_contents(url: str) -> AsyncIterator[tuple[str, bytes]]:
-    async with redis.Redis.from_url(url) as client:
+    opened: Any = redis.Redis.from_url(url)  # its types do not know that without decoding all replies are bytes
+    async with opened as client:
         async for key in client.scan_iter():
             # spillway:cache:..., {spillway:breaker}:...
             kind = ":".join(key.decode(errors="replace").replace("{", "").replace("}", "").split(":")[:2])

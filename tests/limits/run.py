@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -97,7 +98,7 @@ def _running(command: Sequence[str], log: Path, sign: str, environment: Mapping[
         processes.wait_until_ready(process, lambda: sign in log.read_text(), log, 120.0)
         yield
     finally:
-        processes.stop(process, 15, 60.0)
+        processes.stop(process, signal.SIGTERM, 60.0)
 
 
 @contextmanager
