@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import signal
+import subprocess
 import sys
 import tempfile
 import time
