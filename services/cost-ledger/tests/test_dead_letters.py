@@ -19,7 +19,7 @@ from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 _TEXTS = ("", "\0", "a\0b", "x" * 100_000, "ü" * 3_000, "🙂" * 700, "'; DROP TABLE requests; --", "\u202e\ufeff")
 # What says who asked or how often cannot be guessed; an enum's value comes from a newer edge. Two templates of the same
 # day, user and model are refused until the primary key of revision 0001 is gone (see `spend_daily`).
-_NOT_REPAIRABLE = {"tenant", "request_id", "attempt_number", "template"} | {
+_NOT_REPAIRABLE = {"tenant", "request_id", "attempt_number"} | {
     "outcome",
     "finish_reason",
     "usage_source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +133,8 @@ async def test_the_key_of_an_edge_that_died_is_free_when_its_lease_ends(edge: Ed
                 await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(("left_seconds", "told"), [(0.2, "1"), (17.5, "18"), (3600, "60")])
-async def test_who_is_too_early_is_told_when_the_lease_ends(edge: Edge, left_seconds: float, told: str) -> None:
+@pytest.mark.parametrize(("left_seconds", "most"), [(0.2, 1), (17.5, 18), (3600, 60)])
+async def test_who_is_too_early_is_told_when_the_lease_ends(edge: Edge, left_seconds: float, most: int) -> None:
     """Nobody knows whether its edge lives; no client is told to wait for longer than vendors' clients do."""
     edge.router.script = [started(), texts("Pa"), waits_for(edge.router.stopped), attempted(), STOP]
     first = edge.complete(headers=ONCE)
@@ -141,10 +142,12 @@ async def test_who_is_too_early_is_told_when_the_lease_ends(edge: Edge, left_sec
     (key,) = [key async for key in edge.redis.scan_iter("spillway:idempotency:*")]
     await edge.redis.pexpire(key, int(left_seconds * 1000))
     same = await edge.complete(headers=ONCE).done()
+    least = min(math.ceil(await edge.redis.pttl(key) / 1000), most)  # the time of the request itself has passed
     first.gone()
     await first.done()
 
-    assert (409, told) == (same.status, same.headers["retry-after"])
+    assert 409 == same.status
+    assert max(least, 1) <= int(same.headers["retry-after"]) <= most
 
 
 @pytest.mark.parametrize("script", [GOOD, [started(), texts("Pa"), dies]])
