@@ -13,10 +13,12 @@ ProviderError
 │   └── SpliceNotFound       asked to continue an answer, it wrote something else
 ├── HedgeLost                another target was quicker
 ├── CallerGone               the client no longer waits for the answer
-├── ContextTooLong           400 context_length_exceeded
+├── ContextTooLong           400 context_length_exceeded, 413
 ├── AnswerTooLarge           vectors that are more than one message may carry
 ├── RequestUntranslatable    this provider has no word for a field of the request
+├── TargetUnable             the server or its model lacks what the request needs
 └── RequestRejected          400 other, 404, 422: the caller's error
+    └── ModelMissing         404: the routes are wrong
 
 CompletionFailed             how the whole chain ended, for the caller
 """
@@ -200,6 +202,13 @@ class ContextTooLong(ProviderError):
     quotes_provider = True
     target_is_healthy = True
 
+    def __init__(
+        self, message: str, *, http_status: int = 0, param: str = "messages", max_tokens: int | None = None
+    ) -> None:
+        """`max_tokens` is how many the target takes, by its own words; None when it does not say."""
+        super().__init__(message, http_status=http_status, param=param)
+        self.max_tokens = max_tokens
+
 
 class AnswerTooLarge(ProviderError):
     """The vectors are more than can be sent on at once; fewer inputs make fewer."""
@@ -224,6 +233,22 @@ class RequestUntranslatable(ProviderError):
         return cls(f"the field {name!r} has no counterpart {where}", param=name)
 
 
+class TargetUnable(ProviderError):
+    """The server, or its model, lacks what the request needs. That is no fault of either; another target may have it."""
+
+    code = "unsupported_parameter"
+    outcome = routerpb.OUTCOME_REJECTED
+    target_is_healthy = True
+    quotes_provider = True
+
+    def __init__(
+        self, message: str, *, http_status: int = 0, param: str = "", unknown_fields: tuple[str, ...] = ()
+    ) -> None:
+        """`unknown_fields` are those of the body that the server says it does not know."""
+        super().__init__(message, http_status=http_status, param=param)
+        self.unknown_fields = unknown_fields
+
+
 class RequestRejected(ProviderError):
     """The provider finds fault with the request itself."""
 
@@ -235,10 +260,15 @@ class RequestRejected(ProviderError):
 
 
 class ModelMissing(RequestRejected):
-    """The provider does not know the model: our routes are wrong."""
+    """The provider does not know the model, or not even the address: our routes are wrong."""
 
     code = "target_model_not_found"
     needs_operator = True
+
+    def __init__(self, message: str, *, names_model: bool = True) -> None:
+        """`names_model` is False when nothing in the answer speaks of a model: maybe nothing is at this address."""
+        super().__init__(message, http_status=404)
+        self.names_model = names_model
 
 
 class CompletionFailed(Exception):
@@ -295,12 +325,31 @@ def no_embeddings(route: str) -> CompletionFailed:
     return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
 
 
-def callers_error(error: ProviderError) -> CompletionFailed:
-    """Every target would say the same, or the last one did: the request itself has to change."""
+def callers_error(error: ProviderError, message: str = "") -> CompletionFailed:
+    """Every target would say the same, or the last one did: the request itself has to change.
+
+    `message` is said instead of the error's own.
+    """
     detail = routerpb.CompletionError(
-        code=error.code, message=_sendable(str(error)), param=_sendable(error.param), provider_code=error.provider_code
+        code=error.code,
+        message=_sendable(message or str(error)),
+        param=_sendable(error.param),
+        provider_code=error.provider_code,
     )
     return CompletionFailed(grpc.StatusCode.INVALID_ARGUMENT, detail)
+
+
+def unable(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
+    """Every target that was asked cannot take this request as it is; `failures` are (target, error), not empty.
+
+    A client that is told of a prompt that is too long can do something about it, so that goes first, with the largest
+    context that there is.
+    """
+    too_long = [error for _, error in failures if isinstance(error, ContextTooLong)]
+    if too_long:
+        return callers_error(max(too_long, key=lambda error: error.max_tokens or 0))
+    reasons = "; ".join(f"{target}: {error}" for target, error in failures)
+    return callers_error(failures[0][1], f"no target of this model can do what the request asks ({reasons})")
 
 
 def all_targets_failed(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated
 
 import httpx2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from llm_router.vendors import Vendor, vendor_of
+from llm_router.vendors import PROVIDERS, AnswerLimit, Auth, Vendor, vendor_of
 
 # Each is recorded with every request; PostgreSQL takes no NUL.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -47,15 +49,41 @@ class Timeouts(StrictModel):
     """From the start of the attempt to its end."""
 
 
+class Quirks(StrictModel):
+    """In what a server on OpenAI's wire differs from its row in `vendors.py`; null: it does not."""
+
+    answer_limit: AnswerLimit | None = None
+    """The one name that it knows for the most tokens of an answer."""
+    stream_options: bool | None = None
+    """Whether it knows this field. Without it usage is what the server tells unasked, else an estimate."""
+    base64_vectors: bool | None = None
+    """Whether embeddings may be asked for as base64; otherwise they come as decimal numbers."""
+    reasoning_is_beside: bool | None = None
+    """Whether its `completion_tokens` leave reasoning out, where `total_tokens` does not show it."""
+
+
+_NO_QUIRKS = Quirks()
+
+
 class TargetSettings(StrictModel):
     """What a target and its entry in the routes file have in common."""
 
     provider: str
-    """The wire format to speak; `vllm` is any engine of our own that speaks OpenAI's."""
+    """Who is asked: a row of `vendors.py`, which says how. `openai` is any server on OpenAI's wire, `anthropic` any on
+    Anthropic's, `vllm` any engine of our own on OpenAI's."""
     model: Name
-    """The model's name at the provider."""
+    """The model's name at the provider; at Azure that of the deployment."""
     base_url: Annotated[str, AfterValidator(_checked_address)] | None = None
-    """The default is the vendor's own address; `vllm` has none."""
+    """The default is the vendor's own address; engines of our own, `azure` and `bedrock` have none."""
+    auth: Auth | None = None
+    """How the credential is sent on OpenAI's wire: `bearer`, `api-key` (a header) or `none`. The default is the
+    provider's: `api-key` at Azure, where a token of Entra ID needs `bearer`."""
+    quirks: Quirks = _NO_QUIRKS
+    """In what the server differs from what its provider or vendor is known for; only on OpenAI's wire."""
+    images: bool = True
+    """Whether the model takes pictures. Requests with pictures pass over a target that does not."""
+    tools: bool = True
+    """Whether the server takes tools: vLLM does not without a parser for its model's calls."""
     context_tokens: Annotated[int, Field(gt=0)] | None = None
     """The maximum of prompt and answer together; None when it is not known."""
     vendor: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")] | None = None
@@ -83,10 +111,21 @@ class Target(TargetSettings):
     @property
     def fingerprint(self) -> str:
         """Changes with where calls go and with which credential: what was learned of refusals before then is void."""
-        facts = "\0".join((self.provider, self.model, str(self.base_url), self.credential or ""))
+        facts = "\0".join((self.provider, self.model, str(self.base_url), self.credential or "", self.auth or ""))
         return hashlib.sha256(facts.encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
 
     @property
     def billed_by(self) -> Vendor:
-        """Who runs it; the vendor's name is the `provider` of all records."""
-        return vendor_of(self.provider, self.base_url, self.vendor)
+        """Who runs it, with its quirks; the vendor's name is the `provider` of all records."""
+        vendor = vendor_of(self.provider, self.base_url, self.vendor)
+        return vendor if self.quirks == _NO_QUIRKS else _with_quirks(vendor, self.quirks)
+
+    @property
+    def sends_credential_as(self) -> Auth:
+        """How its credential is sent; not at all when it has none."""
+        return "none" if self.credential is None else self.auth or PROVIDERS[self.provider].auth
+
+
+@lru_cache(maxsize=1024)
+def _with_quirks(vendor: Vendor, quirks: Quirks) -> Vendor:
+    return replace(vendor, **quirks.model_dump(exclude_none=True))

@@ -73,8 +73,8 @@ class Candidates:
         """Give up `target`; a prompt too long for it is not tried on targets with no larger context."""
         self._left = (target.name, error.code)
         if isinstance(error, ContextTooLong):
-            self._waiting = deque(other for other in self._waiting if may_be_larger(other, target))
-            self._passed_over = [other for other in self._passed_over if may_be_larger(other, target)]
+            self._waiting = deque(other for other in self._waiting if may_be_larger(other, target, error))
+            self._passed_over = [other for other in self._passed_over if may_be_larger(other, target, error)]
 
     def _count_fallback(self, target: Target) -> None:
         if self._left is not None and self._left[0] != target.name:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from llm_router.errors import (
     CompletionFailed,
+    ContextTooLong,
     ProviderError,
     ProviderRateLimited,
     all_targets_failed,
-    callers_error,
+    unable,
 )
 from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
@@ -36,11 +37,13 @@ def pause_before_retry(error: ProviderError, tries: int, rng: random.Random) -> 
     return None
 
 
-def may_be_larger(other: Target, target: Target) -> bool:
-    """Tell whether `other` may take a prompt that was too long for `target`; unknown sizes may."""
-    if other.context_tokens is None or target.context_tokens is None:
-        return True
-    return other.context_tokens > target.context_tokens
+def may_be_larger(other: Target, target: Target, error: ContextTooLong) -> bool:
+    """Tell whether `other` may take a prompt that was too long for `target`; unknown sizes may.
+
+    What `target` says that it takes counts more than what the routes file says of it.
+    """
+    size = error.max_tokens or target.context_tokens
+    return other.context_tokens is None or size is None or other.context_tokens > size
 
 
 def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()) -> CompletionFailed:
@@ -48,7 +51,6 @@ def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequen
 
     `passed_over` are targets that were not asked because their breaker is open: they might have answered.
     """
-    rejections = [error for _, error in failures if error.outcome == routerpb.OUTCOME_REJECTED]
-    if rejections and len(rejections) == len(failures) and not passed_over:
-        return callers_error(rejections[0])
+    if failures and not passed_over and all(error.outcome == routerpb.OUTCOME_REJECTED for _, error in failures):
+        return unable(failures)
     return all_targets_failed(failures, passed_over)

@@ -19,18 +19,21 @@ from llm_router.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
     RequestRejected,
-    RequestUntranslatable,
     TargetMoved,
+    TargetUnable,
 )
+from llm_router.providers.refusals.inability import read_inability
+from llm_router.providers.refusals.too_long import read_too_long
+from llm_router.providers.refusals.unknown_fields import read_unknown_fields
 from servicekit.lenient_json import clean_text
 
 # It is cut once more when the keys in it are taken out: `ProviderError.clean`.
 _MAX_MESSAGE_CHARACTERS = 2000
 _MAX_PARAM_CHARACTERS = 500
 _MAX_DATE_CHARACTERS = 64
-# What vendors and engines call a prompt that does not fit; Anthropic and some versions of vLLM only say it in words.
-_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-CONTEXT_WORDS = ("prompt is too long", "maximum context length")
+# With these a server may say that it cannot take this request. Others speak of accounts, rates and their own troubles.
+_ABOUT_REQUEST = frozenset({400, 403, 404, 405, 413, 415, 416, 422, 424, 500, 501})
+_NAMES_MODEL = re.compile("model|deployment", re.IGNORECASE)
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
 # A code as vendors write them; numbers repeat the status.
 _PROVIDER_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
@@ -41,11 +44,14 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
     """Turn status, parsed body and headers of a refused request into the error that decides what happens next."""
     details = _error_object(body)
     code, kind = _name(details.get("code")), _name(details.get("type"))
-    if status in {401, 402, 403}:
-        return CredentialRefused(f"the provider refused our credential with {status}", http_status=status)
     if 300 <= status < 400:
         message = f"the provider redirects elsewhere with {status}: the target's base_url is not its address"
         return TargetMoved(message, http_status=status)
+    message = clean_text((_message(details) or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS])
+    if status in _ABOUT_REQUEST and (error := _about_request(status, message, frozenset({code, kind}), details)):
+        return error
+    if status in {401, 402, 403}:
+        return CredentialRefused(f"the provider refused our credential with {status}", http_status=status)
     if status == 429:
         if _QUOTA_CODES & {code, kind}:
             return CredentialRefused("the account behind our credential is out of quota", http_status=status)
@@ -53,19 +59,27 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
             "the provider is rate-limiting us", retry_after=read_retry_after(headers), http_status=status
         )
     if status == 501:  # so engines answer whose model makes no vectors
-        message = "the target does not do this at all: it answered 501"
-        return RequestUntranslatable(message, http_status=status, param="model")
+        return TargetUnable("it does not do this at all: it answered 501", http_status=status, param="model")
     # 408 and 409 are what gateways in front of a provider say of their own troubles.
     if status >= 500 or status in {408, 409}:
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
-    message = clean_text((_message(details) or f"the provider answered {status}")[:_MAX_MESSAGE_CHARACTERS])
     if status == 404:
-        return ModelMissing("the provider does not know the model of this target", http_status=status)
+        names_model = _NAMES_MODEL.search(f"{code} {message}") is not None
+        return ModelMissing("the provider does not know the model of this target", names_model=names_model)
     own = code if _PROVIDER_CODE.fullmatch(code) else ""
-    if _CONTEXT_CODES & {code, kind} or any(words in message for words in CONTEXT_WORDS):
-        return ContextTooLong(message, http_status=status, param="messages")
     param = clean_text(_name(details.get("param"))[:_MAX_PARAM_CHARACTERS])
     return RequestRejected(message, http_status=status, param=param, provider_code=own)
+
+
+def _about_request(
+    status: int, message: str, names: frozenset[str], details: dict[str, Any]
+) -> ContextTooLong | TargetUnable | None:
+    """Return the error when this target cannot take what another one may; None: it is about something else."""
+    return (
+        read_too_long(status, message, names, details)
+        or read_inability(status, message)
+        or read_unknown_fields(status, message, names, details)
+    )
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -8,7 +8,8 @@ from typing import Any
 from llm_router.errors import ProviderError, StreamBroken
 from llm_router.providers.events import MAX_NAME_CHARACTERS, named
 from llm_router.providers.numbers import whole_number
-from llm_router.providers.refusal import CONTEXT_WORDS, read_refusal
+from llm_router.providers.refusal import read_refusal
+from llm_router.providers.refusals.too_long import read_too_long
 
 # What an error inside a stream is called instead of its status: OpenAI's and Anthropic's types and codes, exceptions of
 # vLLM and of OpenAI's SDK, the kinds of TGI, and the statuses of Google's APIs. Compared by their letters alone.
@@ -32,6 +33,7 @@ _STATUS_OF_NAME: Mapping[str, int] = {
     **dict.fromkeys(("timeouterror", "gatewaytimeout", "deadlineexceeded"), 504),
     **dict.fromkeys(("overloadederror", "overloaded"), 529),
 }
+_MAX_MESSAGE_CHARACTERS = 2000
 _NAME_FIELDS = ("code", "type", "status", "status_code", "error_type")
 
 
@@ -47,7 +49,7 @@ def read_stream_error(event: dict[str, Any]) -> ProviderError:
     if status is not None:
         return read_refusal(status, {"error": error}, {})
     message = error.get("message")
-    if isinstance(message, str) and any(words in message for words in CONTEXT_WORDS):
+    if isinstance(message, str) and read_too_long(400, message[:_MAX_MESSAGE_CHARACTERS], frozenset(), {}):
         return read_refusal(400, {"error": error}, {})
     names = (named(error.get(name)) for name in ("code", "type") if error.get(name) not in (None, "", "error"))
     return StreamBroken("the provider reported an error in its stream" + next(filter(None, names), ""))

@@ -24,38 +24,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from llm_router.providers.catalogue import PROVIDERS, ProviderName
-from llm_router.target import FirstByteSeconds, Name, StrictModel, Target, TargetSettings, Timeouts
+from llm_router.target import FirstByteSeconds, Name, Quirks, StrictModel, Target, TargetSettings, Timeouts
+from llm_router.vendors import PROVIDERS, Vendor
 
 Balance = Literal["weighted", "least_latency"]
+AnyT = TypeVar("AnyT")
+
+
+def _known_provider(name: str) -> str:
+    if name not in PROVIDERS:
+        raise PydanticCustomError(
+            "provider", "no provider has this name; there are {names}", {"names": _PROVIDER_NAMES}
+        )
+    return name
+
+
+_PROVIDER_NAMES = ", ".join(PROVIDERS)
+_ProviderName = Annotated[str, AfterValidator(_known_provider), WithJsonSchema({"enum": list(PROVIDERS)})]
 
 
 class TargetEntry(TargetSettings):
     """A target as the file declares it."""
 
-    provider: ProviderName
-    """The wire format to speak; `vllm` is any engine of our own that speaks OpenAI's."""
+    provider: _ProviderName
     credential_file: Path | None = None
-    """A file that contains the key and nothing else; only `vllm` can do without."""
+    """A file that contains the key, or a token, and nothing else; only engines of our own can do without."""
 
     @field_validator("base_url")
     @classmethod
     def _require_base_url(cls, base_url: str | None, info: ValidationInfo) -> str | None:
-        provider = info.data.get("provider")
-        if base_url is None and provider is not None and PROVIDERS[provider].needs_base_url:
-            raise PydanticCustomError("base_url", "provider '{provider}' needs a base_url", {"provider": provider})
+        vendor = _provider_in(info)
+        if base_url is None and vendor is not None and vendor.base_url is None:
+            raise PydanticCustomError("base_url", "provider '{provider}' needs a base_url", {"provider": vendor.name})
         return base_url
+
+    @field_validator("auth", "quirks")
+    @classmethod
+    def _refuse_on_other_wire(cls, value: AnyT, info: ValidationInfo) -> AnyT:
+        vendor = _provider_in(info)
+        if vendor is None or vendor.wire == "openai" or value in (None, Quirks()):
+            return value
+        raise PydanticCustomError(
+            "wire", "provider '{provider}' does not speak OpenAI's wire", {"provider": vendor.name}
+        )
 
     @field_validator("timeouts")
     @classmethod
     def _default_timeouts(cls, timeouts: Timeouts, info: ValidationInfo) -> Timeouts:
-        provider = info.data.get("provider")
-        default = PROVIDERS[provider].first_content_seconds if provider is not None else None
+        vendor = _provider_in(info)
+        default = vendor.first_content_seconds if vendor is not None else None
         if default is None or "first_content_seconds" in timeouts.model_fields_set:
             return timeouts
         return timeouts.model_copy(update={"first_content_seconds": default})
@@ -63,12 +85,18 @@ class TargetEntry(TargetSettings):
     @field_validator("credential_file")
     @classmethod
     def _require_credential(cls, credential_file: Path | None, info: ValidationInfo) -> Path | None:
-        provider = info.data.get("provider")
-        if credential_file is None and provider is not None and PROVIDERS[provider].needs_credential:
+        vendor = _provider_in(info)
+        is_needed = vendor is not None and vendor.needs_credential and info.data.get("auth") != "none"
+        if credential_file is None and vendor is not None and is_needed:
             raise PydanticCustomError(
-                "credential", "provider '{provider}' needs a credential_file", {"provider": provider}
+                "credential", "provider '{provider}' needs a credential_file", {"provider": vendor.name}
             )
         return credential_file
+
+
+def _provider_in(info: ValidationInfo) -> Vendor | None:
+    """Return the row of the provider that the entry names; None when it names none that there is."""
+    return PROVIDERS.get(info.data.get("provider", ""))
 
 
 class Hedge(StrictModel):

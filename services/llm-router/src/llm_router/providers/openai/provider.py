@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import httpx2
-import openai
-from openai import AsyncOpenAI
+import structlog
+from openai import AsyncOpenAI, Omit
 
-from llm_router.errors import RequestRejected
-from llm_router.providers.chat_body import ChatBody
+from llm_router.errors import ModelMissing, RequestRejected, TargetUnable
+from llm_router.providers.chat_body import ChatBody, Json
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
 from llm_router.providers.http.transport import Network
+from llm_router.providers.openai.dialect import Dialect
 from llm_router.providers.openai.embedder import EmbeddingsReply
 from llm_router.providers.openai.request import to_openai_body
 from llm_router.providers.openai.usage import OpenAIUsage
@@ -22,28 +24,21 @@ from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.posted import posted
 from llm_router.providers.provider import AnswerStream
 from llm_router.target import Target
+from llm_router.vendors import PROVIDERS
 
-_STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-_WHOLE: dict[str, Any] = {"stream": False}
+log = structlog.get_logger()
 
 
 class OpenAIProvider:
-    """Chat completions at api.openai.com, or at whatever speaks its wire at the target's `base_url`."""
+    """Chat completions at whatever speaks OpenAI's wire: at the target's `base_url`, or at its vendor's."""
 
-    def __init__(
-        self,
-        target: Target,
-        network: Network,
-        headers: Mapping[str, str | openai.Omit] | None = None,
-        native_fields: frozenset[str] = frozenset(),
-    ) -> None:
-        """Prepare a client for `target`, with extra `headers`; it connects at the first call.
-
-        `native_fields` are fields of the Messages API that this engine knows besides OpenAI's.
-        """
+    def __init__(self, target: Target, network: Network) -> None:
+        """Prepare a client for `target`; it connects at the first call."""
+        vendor = target.billed_by
         self._target = target
-        self._headers = headers
-        self._native_fields = native_fields
+        self._native_fields = vendor.native_fields
+        self._dialect = Dialect.of(vendor)
+        """By its vendor's row, and by what the server has refused since this target is in force."""
         self._client = ProviderHttpClient(network, target.timeouts.connect_seconds)
         self._chat_form = SdkForm(self._ask_for_chat)
         self._embeddings_form = SdkForm(self._ask_for_embeddings)
@@ -58,20 +53,49 @@ class OpenAIProvider:
             wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
-        fields = {**body, "model": target.model, **(_WHOLE if chat.is_whole_only else _STREAMED)}
-        async with posted(self._client, self._chat_form, fields) as response:
+        fields = {**body, "model": target.model, "stream": not chat.is_whole_only}
+        async with self._understood(self._chat_form, lambda dialect: dialect.to_chat(fields)) as response:
             yield AnswerStream(response, wire, response.headers.get("x-request-id", ""))
 
     @asynccontextmanager
-    async def open_embeddings(self, body: dict[str, Any]) -> AsyncIterator[EmbeddingsReply]:
-        """Send `body`; see `Embedder.open_embeddings`.
-
-        Vectors are asked for as base64: a quarter of the bytes of decimal numbers, and no digit is lost. By name,
-        because vLLM refuses a null; an engine that ignores it and sends numbers is understood too.
-        """
-        fields = {**body, "model": self._target.model, "encoding_format": "base64"}
-        async with posted(self._client, self._embeddings_form, fields) as response:
+    async def open_embeddings(self, body: Json) -> AsyncIterator[EmbeddingsReply]:
+        """Send `body`; see `Embedder.open_embeddings`."""
+        fields = {**body, "model": self._target.model}
+        async with AsyncExitStack() as stack:
+            asking = self._understood(self._embeddings_form, lambda dialect: dialect.to_embeddings(fields))
+            try:
+                response = await stack.enter_async_context(asking)
+            except ModelMissing as error:
+                if error.names_model:
+                    raise
+                message = "the target has no embeddings: it answered 404 for their address"
+                raise TargetUnable(message, http_status=404, param="model") from None
             yield EmbeddingsReply(response, response.headers.get("x-request-id", ""))
+
+    @asynccontextmanager
+    async def _understood(self, form: SdkForm, write: Callable[[Dialect], Json]) -> AsyncIterator[httpx2.Response]:
+        """Send what `write` makes of a request in the server's dialect; see `posted`.
+
+        A server that does not know a field that is ours is asked again at once without it. That is no failure and no
+        attempt of its own: nothing was done, and nothing is billed. It is remembered only when it has helped, as the
+        words of a refusal may be somebody's prompt.
+        """
+        dialect, tried = self._dialect, [self._dialect]
+        async with AsyncExitStack() as stack:
+            while True:
+                body = write(dialect)
+                try:
+                    response = await stack.enter_async_context(posted(self._client, form, body))
+                    break
+                except TargetUnable as refusal:
+                    other = dialect.without(refusal.unknown_fields, body)
+                    if other is None or other in tried:
+                        raise
+                    tried.append(dialect := other)
+            if len(tried) > 1:
+                self._dialect = dialect
+                log.info("dialect_learned", target=self._target.name, **asdict(dialect))
+            yield response
 
     async def close(self) -> None:
         """Close idle connections."""
@@ -80,10 +104,21 @@ class OpenAIProvider:
     def _sdk(self, http_client: httpx2.AsyncClient) -> AsyncOpenAI:
         return AsyncOpenAI(
             api_key=self._target.credential or "none",  # the SDK requires one
-            base_url=self._target.base_url,
+            base_url=self._target.base_url or PROVIDERS[self._target.provider].base_url,
             max_retries=0,
             http_client=http_client,
         )
+
+    @property
+    def _headers(self) -> dict[str, str | Omit]:
+        """What goes with a request besides what the SDK sends by itself, which is the credential as Bearer."""
+        target = self._target
+        if target.sends_credential_as == "bearer":
+            return {}
+        headers: dict[str, str | Omit] = {"Authorization": Omit()}
+        if target.sends_credential_as == "api-key" and target.credential is not None:
+            headers["api-key"] = target.credential
+        return headers
 
     async def _ask_for_chat(self, http_client: httpx2.AsyncClient) -> None:
         await self._sdk(http_client).chat.completions.with_raw_response.create(
