@@ -234,7 +234,7 @@ class RequestUntranslatable(ProviderError):
 
 
 class TargetUnable(ProviderError):
-    """The server, or its model, lacks what the request needs. That is no fault of either; another target may have it."""
+    """The server, or its model, lacks what the request needs. That is no fault; another target may have it."""
 
     code = "unsupported_parameter"
     outcome = routerpb.OUTCOME_REJECTED

@@ -47,10 +47,11 @@ def _refuse_above(what: str, count: int, most: int, param: str) -> None:
 def too_long(what: str, tokens: int, most: int, param: str, whose: str = "") -> Problem:
     """Return the refusal in the words by which clients know that they have to shorten a conversation.
 
-    Anthropic's go by the text and read the two numbers; OpenAI's go by the code.
+    Anthropic's go by the first half and read its two numbers; OpenAI's go by the code or by the second half.
     """
     return Problem(
         "context_length_exceeded",
-        f"{what} is too long: {tokens} tokens > {most} maximum (by estimate{whose})",
+        f"{what} is too long: {tokens} tokens > {most} maximum (by estimate{whose}): "
+        f"the maximum context length is {most} tokens",
         param=param,
     )

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from llm_router.breaker.permit import Permit
+from llm_router.chain.abilities import able_targets
 from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.chat_attempt import ChatAttempt
 from llm_router.chain.outbox import Outbox
@@ -58,12 +59,16 @@ class Chain:
         outbox: Outbox,
         dependencies: ChainDependencies,
     ) -> None:
-        """`providers` has an entry for each target of the route; the events of the request go into `outbox`."""
+        """`providers` has an entry for each target of the route; the events of the request go into `outbox`.
+
+        CompletionFailed when the routes file says of each target that it lacks what the request needs.
+        """
         self._request = request
         self._providers = providers
         self._outbox = outbox
         self._dependencies = dependencies
-        targets = order_targets(request.route, dependencies.latencies, dependencies.rng)
+        ordered = order_targets(request.route, dependencies.latencies, dependencies.rng)
+        targets = able_targets(ordered, request.chat.openai)
         self._attempts: Attempts[ChatAttempt] = Attempts(targets, request.limits, dependencies, self._report)
         self._delivered = Delivered(keeps_text=request.may_continue)
         self._answering: list[routerpb.Attempt] = []  # the records of the attempts whose content was sent on

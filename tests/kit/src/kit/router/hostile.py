@@ -186,8 +186,12 @@ async def running_hostile_router(
     *,
     settings: Mapping[str, str] | None = None,
     options: Mapping[str, Mapping[str, object]] | None = None,
+    target_options: Mapping[str, Mapping[str, object]] | None = None,
 ) -> AsyncIterator[HostileRouter]:
-    """Run a router whose `routes` lead to targets `WIRE:NAME`; `options` are more fields of routes by name."""
+    """Run a router whose `routes` lead to targets `PROVIDER:NAME`.
+
+    `options` are more fields of routes, `target_options` of targets, by name.
+    """
     (folder / "key").write_text(CREDENTIAL)
     targets: dict[str, object] = {}
     document: dict[str, object] = {"targets": targets, "routes": {}}
@@ -200,6 +204,7 @@ async def running_hostile_router(
                 "base_url": f"{provider.url}/{name}" + ("" if wire == "anthropic" else "/v1"),
                 "credential_file": str(folder / "key"),
                 "timeouts": {"first_content_seconds": 4.0, "gap_seconds": 4.0, "stream_seconds": 60.0},
+                **(target_options or {}).get(member, {}),
             }
         document["routes"][route] = {"targets": members, **(options or {}).get(route, {})}  # type: ignore[index]
     async with running_llm_router(folder, document, folder / "llm-router.log", settings or {}) as process:

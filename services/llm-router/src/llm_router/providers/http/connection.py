@@ -19,6 +19,7 @@ _MAX_HEADS_BYTES = 128 * 1024
 # What is no body, between two pieces of one: sizes and extensions of chunks, trailers.
 _MAX_FRAMING_BYTES = 128 * 1024
 _FIRST_FINAL = 200
+_FIRST_SERVER_ERROR = 500
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -160,7 +161,9 @@ class Connection(asyncio.BufferedProtocol):
     def _finish(self, reply: Reply) -> None:
         self._reply = None
         reply.end()
-        can_go_on = self._may_go_on and not self._fault and not self._transport.get_write_buffer_size()
+        # One that fails may be shutting down: whoever tries again shall have another one, if there is another.
+        can_go_on = self._may_go_on and not self._fault and reply.status < _FIRST_SERVER_ERROR
+        can_go_on = can_go_on and not self._transport.get_write_buffer_size()
         if can_go_on and not self._transport.is_closing():
             self._release(self)
         else:

@@ -30,6 +30,8 @@ _READ_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 # The place of the `Reply` among the extensions of a response.
 REPLY = "reply"
+# What a server that is shutting down answers on the connections that it still has.
+_DRAINING = frozenset({500, 502, 503})
 
 
 class Network:
@@ -57,13 +59,10 @@ class PushedTransport(httpx2.AsyncBaseTransport):
         """Write `request` and wait for the head of its reply; an httpx2.HTTPError when it does not come."""
         written = _head_of(request) + await request.aread()
         origin = request.url.copy_with(raw_path=b"/", fragment=None, username=None, password=None)
-        connection = self._idle_connection(origin) or await self._connect(origin, request)
-        reply = connection.ask(written)
-        try:
-            await reply.head
-        except BaseException:
-            await reply.aclose()
-            raise
+        kept = self._idle_connection(origin)
+        reply = await _answer_of_kept(kept, written) if kept is not None else None
+        if reply is None:
+            reply = await _head_of_reply(await self._connect(origin, request), written)
         return httpx2.Response(reply.status, headers=reply.headers, stream=reply, extensions={REPLY: reply})
 
     async def aclose(self) -> None:
@@ -140,6 +139,34 @@ class PushedTransport(httpx2.AsyncBaseTransport):
                 kept.append((origin, connection))
         self._idle = kept
         self._sweeper = loop.call_later(_IDLE_SECONDS / 2, self._sweep) if kept else None
+
+
+async def _head_of_reply(connection: Connection, written: bytes) -> Reply:
+    """Ask and wait for the head of the reply; an httpx2.HTTPError when it does not come."""
+    reply = connection.ask(written)
+    try:
+        await reply.head
+    except BaseException:
+        await reply.aclose()
+        raise
+    return reply
+
+
+async def _answer_of_kept(connection: Connection, written: bytes) -> Reply | None:
+    """Ask on a connection that was in use before; None when that says nothing of who a new one would lead to.
+
+    Behind one address there may be several servers. One that is shutting down is still there for the connections that
+    it has: it closes them, or answers that it fails. A new one leads to another.
+    """
+    try:
+        reply = await _head_of_reply(connection, written)
+    except httpx2.TransportError:
+        return None
+    if reply.status not in _DRAINING:
+        return reply
+    await reply.aclose()
+    connection.close()
+    return None
 
 
 def reply_of(response: httpx2.Response) -> Reply:

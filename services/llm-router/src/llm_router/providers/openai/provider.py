@@ -80,7 +80,7 @@ class OpenAIProvider:
         attempt of its own: nothing was done, and nothing is billed. It is remembered only when it has helped, as the
         words of a refusal may be somebody's prompt.
         """
-        dialect, tried = self._dialect, [self._dialect]
+        dialect, refused = self._dialect, list[Json]()
         async with AsyncExitStack() as stack:
             while True:
                 body = write(dialect)
@@ -88,11 +88,12 @@ class OpenAIProvider:
                     response = await stack.enter_async_context(posted(self._client, form, body))
                     break
                 except TargetUnable as refusal:
+                    refused.append(body)
                     other = dialect.without(refusal.unknown_fields, body)
-                    if other is None or other in tried:
+                    if other is None or write(other) in refused:
                         raise
-                    tried.append(dialect := other)
-            if len(tried) > 1:
+                    dialect = other
+            if refused:
                 self._dialect = dialect
                 log.info("dialect_learned", target=self._target.name, **asdict(dialect))
             yield response

@@ -48,8 +48,8 @@ WORDS = (
         "vLLM, entrypoints: max_tokens that are more than the prompt leaves room for",
     ),
     Words(
-        r"maximum context length is (?P<most>\d+) tokens\. However, you requested (?P<answer>\d+) output tokens and your "
-        r"prompt contains at least (?P<prompt>\d+) input tokens",
+        r"maximum context length is (?P<most>\d+) tokens\. However, you requested (?P<answer>\d+) output tokens "
+        r"and your prompt contains at least (?P<prompt>\d+) input tokens",
         "vLLM from 0.11 on (AIDotNet/OpenCowork#82)",
     ),
     Words(

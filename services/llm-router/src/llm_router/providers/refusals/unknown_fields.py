@@ -12,6 +12,8 @@ from servicekit.lenient_json import loads
 _MAX_FAULTS = 20
 _MAX_QUOTED_CHARACTERS = 300
 _FIELD = r"['\"`]?(?P<field>[A-Za-z_][A-Za-z0-9_.]{0,99})['\"`]?"
+# So that a text without spaces is not tried from each of its characters.
+_WORD_BEGINS = r"(?<![A-Za-z0-9_.])"
 # Pydantic's kinds, as FastAPI and Mistral have them in `detail`: of version 2, and of version 1.
 _UNKNOWN_KINDS = frozenset({"extra_forbidden", "value_error.extra"})
 _UNKNOWN_CODES = frozenset({"unknown_parameter", "unsupported_parameter", "unrecognized_parameter"})
@@ -20,20 +22,20 @@ _OTHER_CODES = frozenset({"unsupported_value"})
 # Patterns and who says so.
 WORDS = (
     (rf"(?:unsupported|unknown|unrecognized) (?:request )?(?:parameter|argument)s?(?: supplied)?:? {_FIELD}", "OpenAI"),
-    (rf"unknown field:? {_FIELD}", "Groq, servers in Go and Rust (mozilla-ai/any-llm#186)"),
+    (rf"unknown field:? (?:parameter )?{_FIELD}", "Groq, servers in Go and Rust (mozilla-ai/any-llm#186)"),
     (rf"property {_FIELD} is unsupported", "Groq (vercel/ai#1578)"),
     (rf"arguments? not supported(?: on this model)?: {_FIELD}", "xAI (cline/cline#2764)"),
     (rf"does not support parameters?:? \[?{_FIELD}", "xAI, LiteLLM (diegosouzapw/OmniRoute#5273)"),
     (rf"parameter {_FIELD} is not a valid field", "Cohere"),
     (rf"unprocessable entity: {_FIELD} is not supported", "Cohere (davidmigloz/ai_clients_dart#26)"),
-    (rf"{_FIELD} is not supported (?:with|by|for|in) this model", "OpenAI, Groq"),
+    (rf"{_WORD_BEGINS}{_FIELD} is not supported (?:with|by|for|in) this model", "OpenAI, Groq"),
     (rf"extraneous key \[{_FIELD}\] is not permitted", "Amazon Bedrock"),
     (rf"unknown name {_FIELD}(?: at '[^']*')?: cannot find field", "Google"),
     (rf"additional properties are not allowed \({_FIELD} (?:was|were) unexpected", "validators of JSON schemas"),
     (rf"unrecognized key\(?s?\)? in object: {_FIELD}", "validators in TypeScript (zod)"),
     (rf"unexpected keyword argument {_FIELD}", "engines in Python"),
     (rf"extra_forbidden['\"], ?['\"]loc['\"]: ?[\[(]['\"]body['\"], ?{_FIELD}", "older vLLM (gpustack/gpustack#429)"),
-    (rf"{_FIELD}: extra (?:inputs|fields) (?:are )?not permitted", "Anthropic"),
+    (rf"{_WORD_BEGINS}{_FIELD}: extra (?:inputs|fields) (?:are )?not permitted", "Anthropic"),
 )
 _PATTERN = re.compile(
     "|".join(words.replace("<field>", f"<field{place}>") for place, (words, _) in enumerate(WORDS)), re.IGNORECASE
@@ -50,8 +52,9 @@ def read_unknown_fields(
     if status >= 500:
         return None
     places = list(filter(None, map(_place, _faults(details))))
-    if not places and names & (_UNKNOWN_CODES | _OTHER_CODES) and isinstance(details.get("param"), str):
-        places = [details["param"]]
+    param = details.get("param")
+    if not places and names & (_UNKNOWN_CODES | _OTHER_CODES) and isinstance(param, str) and param:
+        places = [param]
     if not places and (found := _PATTERN.search(message)):
         places = [next(filter(None, found.groups()))]
     if not places:
@@ -79,7 +82,11 @@ def _faults(details: dict[str, Any]) -> Iterator[dict[str, Any]]:
             listed = listed.get("detail")
     if isinstance(listed, list):
         for fault in listed[:_MAX_FAULTS]:
-            if isinstance(fault, dict) and fault.get("type") in _UNKNOWN_KINDS and isinstance(fault.get("loc"), list):
+            if (
+                isinstance(fault, dict)
+                and str(fault.get("type")) in _UNKNOWN_KINDS
+                and isinstance(fault.get("loc"), list)
+            ):
                 yield fault
 
 

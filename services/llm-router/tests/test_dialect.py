@@ -1,0 +1,218 @@
+"""Servers that refuse fields they do not know get what they know, and are asked about it once."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from kit.router.hostile import (
+    DONE,
+    Asked,
+    HostileProvider,
+    HostileRouter,
+    Script,
+    chunk,
+    event,
+    head,
+    running_hostile_router,
+)
+from llm_router.providers.openai.dialect import Dialect
+from llm_router.vendors import VENDORS
+from spillway.router.v1 import router_pb2 as routerpb
+
+pytestmark = pytest.mark.integration
+
+Json = dict[str, Any]
+JSON_HEAD = {"content_type": "application/json"}
+USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+# How servers name a field that they do not know: see test_refusal_words.py for more of them.
+WORDINGS: dict[str, Callable[[str], tuple[str, object]]] = {
+    "mistral": lambda field: (
+        "422 Unprocessable Entity",
+        {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", field], "msg": "x"}]}},
+    ),
+    "fastapi": lambda field: ("422 No", {"detail": [{"type": "extra_forbidden", "loc": ["body", field], "msg": "x"}]}),
+    "openai": lambda field: (
+        "400 Bad Request",
+        {"error": {"message": f"Unsupported parameter: '{field}'", "param": field, "code": "unsupported_parameter"}},
+    ),
+    "groq": lambda field: ("400 Bad Request", {"error": {"message": f"property '{field}' is unsupported"}}),
+    "xai": lambda field: ("400 Bad Request", {"code": "400", "error": f"Argument not supported: {field}"}),
+}
+
+
+def strict(wording: str, *unknown: str) -> Script:
+    """Refuse a request with one of these fields, one at a time; answer others, with usage where it was asked for."""
+
+    def script(asked: Asked) -> list[bytes]:
+        body = orjson.loads(asked.body)
+        for field in unknown:
+            if field in body:
+                status, refusal = WORDINGS[wording](field)
+                return [head(status, **JSON_HEAD), orjson.dumps(refusal)]
+        usage = [event({"choices": [], "usage": USAGE})] if "stream_options" in body else []
+        return [head(), chunk("good"), chunk(None, "stop"), *usage, DONE]
+
+    return script
+
+
+def refusing_all(asked: Asked) -> list[bytes]:
+    """Refuse each request in words that a prompt may have brought in."""
+    refusal = {"error": {"message": "Invalid message: 'Unsupported parameter: stream_options'", "code": "bad"}}
+    return [head("400 Bad Request", **JSON_HEAD), orjson.dumps(refusal)]
+
+
+def vectors(asked: Asked) -> list[bytes]:
+    """Refuse an encoding; answer with numbers."""
+    if "encoding_format" in orjson.loads(asked.body):
+        status, refusal = WORDINGS["groq"]("encoding_format")
+        return [head(status, **JSON_HEAD), orjson.dumps(refusal)]
+    reply = {"data": [{"index": 0, "embedding": [0.5, 0.25]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    return [head(**JSON_HEAD), orjson.dumps(reply)]
+
+
+SCRIPTS: dict[str, Script] = {
+    **{f"usage-{wording}": strict(wording, "stream_options") for wording in WORDINGS},
+    "older": strict("fastapi", "max_completion_tokens"),
+    "newer": strict("openai", "max_tokens"),
+    "both": strict("mistral", "stream_options", "max_completion_tokens"),
+    "neither": strict("fastapi", "max_completion_tokens", "max_tokens"),
+    "foreign": strict("openai", "seed"),
+    "prompt": refusing_all,
+    "vectors": vectors,
+    "known": strict("mistral", "stream_options", "max_completion_tokens"),
+    "good": strict("openai"),
+}
+
+
+@pytest.fixture(scope="module", name="router")
+async def _router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HostileRouter]:
+    routes = {name: [f"openai:{name}"] for name in SCRIPTS} | {
+        "known": ["mistral:known"],
+        "then-good": ["openai:foreign", "openai:good"],
+    }
+    async with (
+        HostileProvider(SCRIPTS).serving() as provider,
+        running_hostile_router(tmp_path_factory.mktemp("dialect"), provider, routes) as router,
+    ):
+        yield router
+
+
+async def bodies_of(router: HostileRouter, route: str, **fields: object) -> tuple[list[Json], routerpb.Attempt]:
+    """Ask for a good answer; return what the server was sent for it, and the only attempt."""
+    seen = len(router.provider.asked.get(route, []))
+    stream = await router.complete(route, {"messages": [{"role": "user", "content": "hi"}], **fields})
+
+    assert stream.error is None, stream.error
+    assert ["good"] == stream.texts
+    (attempt,) = stream.attempts
+    return [orjson.loads(asked.body) for asked in router.provider.asked[route][seen:]], attempt
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+async def test_a_refused_wish_for_usage_is_dropped_once(router: HostileRouter, wording: str) -> None:
+    """The same target is asked again at once and remembered; without a count the usage is an estimate."""
+    first, attempt = await bodies_of(router, f"usage-{wording}")
+    second, _ = await bodies_of(router, f"usage-{wording}")
+
+    assert [True, False] == ["stream_options" in body for body in first]
+    assert [False] == ["stream_options" in body for body in second]
+    assert (routerpb.OUTCOME_OK, routerpb.USAGE_SOURCE_ESTIMATED) == (attempt.outcome, attempt.usage_source)
+
+
+@pytest.mark.parametrize(("route", "wrong"), [("older", "max_completion_tokens"), ("newer", "max_tokens")])
+async def test_the_limit_of_an_answer_is_said_by_the_name_that_is_known(
+    router: HostileRouter, route: str, wrong: str
+) -> None:
+    """Whichever the client has used, and its number stays."""
+    right = "max_tokens" if wrong == "max_completion_tokens" else "max_completion_tokens"
+    first, attempt = await bodies_of(router, route, **{wrong: 17})
+    second, _ = await bodies_of(router, route, **{wrong: 18})
+    third, _ = await bodies_of(router, route, **{right: 19})
+
+    assert [(17, None), (None, 17)] == [(body.get(wrong), body.get(right)) for body in first]
+    assert [(None, 18)] == [(body.get(wrong), body.get(right)) for body in second]
+    assert [(None, 19)] == [(body.get(wrong), body.get(right)) for body in third]
+    assert routerpb.USAGE_SOURCE_REPORTED == attempt.usage_source
+
+
+async def test_several_fields_are_learned_one_by_one(router: HostileRouter) -> None:
+    """As a server names them."""
+    first, _ = await bodies_of(router, "both", max_completion_tokens=17)
+    second, _ = await bodies_of(router, "both", max_completion_tokens=17)
+
+    assert 3 == len(first)
+    assert [17] == [body["max_tokens"] for body in second]
+    assert "dialect_learned" in router.log()
+
+
+async def test_a_vendor_that_is_known_is_asked_in_its_own_words_at_once(router: HostileRouter) -> None:
+    """By its row of the table: nothing is refused."""
+    bodies, _ = await bodies_of(router, "known", max_completion_tokens=17)
+
+    assert [17] == [body["max_tokens"] for body in bodies]
+    assert "stream_options" not in bodies[0]
+
+
+async def test_a_server_that_knows_neither_name_is_not_asked_for_ever(router: HostileRouter) -> None:
+    """Both are tried; then it is the caller's error, for an answer without a limit is not what was asked for."""
+    stream = await router.complete("neither", {"messages": [], "max_tokens": 5})
+
+    assert stream.error is not None
+    assert ("unsupported_parameter", "max_completion_tokens") == (stream.error.code, stream.error.param)
+    assert "openai:neither" in stream.error.message
+    assert 2 == len(router.provider.asked["neither"])
+
+
+async def test_a_field_of_the_callers_is_not_dropped(router: HostileRouter) -> None:
+    """The next target is asked with it; alone it is a 400 with the name of the field and of the target."""
+    stream = await router.complete("then-good", {"messages": [], "seed": 4})
+    alone = await router.complete("foreign", {"messages": [], "seed": 4})
+
+    assert [("openai", "unsupported_parameter"), ("openai", "ok")] == stream.outcomes
+    assert 4 == orjson.loads(router.provider.asked["good"][-1].body)["seed"]
+    assert alone.error is not None
+    assert ("unsupported_parameter", "seed") == (alone.error.code, alone.error.param)
+    assert "openai:foreign" in alone.error.message
+
+
+async def test_the_words_of_a_prompt_teach_nothing(router: HostileRouter) -> None:
+    """What did not help is not remembered: nobody can talk a router out of asking for usage."""
+    for _ in range(2):
+        await router.complete("prompt", {"messages": []})
+
+    sent = [orjson.loads(asked.body) for asked in router.provider.asked["prompt"]]
+    assert [True, False, True, False] == ["stream_options" in body for body in sent]
+
+
+async def test_vectors_are_asked_for_as_a_server_can_send_them(router: HostileRouter) -> None:
+    """Without an encoding they come as numbers."""
+    request = routerpb.EmbedRequest(request_id="test", tenant="t", route="vectors", body=orjson.dumps({"input": "x"}))
+    replies = [await router.stub.Embed(request) for _ in range(2)]
+
+    assert [[struct.pack("<2f", 0.5, 0.25)]] * 2 == [list(reply.vectors) for reply in replies]
+    sent = [orjson.loads(asked.body) for asked in router.provider.asked["vectors"]]
+    assert ["base64", None, None] == [body.get("encoding_format") for body in sent]
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_a_row_says_what_its_vendor_is_sent(vendor: Any) -> None:
+    """The limit by its one name, and the wish for usage only where it is known."""
+    body = {"stream": True, "max_completion_tokens": 9, "max_tokens": 7, "stream_options": {"include_usage": False}}
+    written = Dialect.of(vendor).to_chat(body)
+
+    if vendor.answer_limit is not None:
+        assert [7] == [written[name] for name in ("max_tokens", "max_completion_tokens") if name in written]
+        assert vendor.answer_limit in written
+    assert ({"include_usage": True} if vendor.stream_options else None) == written.get("stream_options")
+    assert {"include_usage": False} == body["stream_options"]
+
+
+def test_base64_is_left_out_where_it_is_not_known() -> None:
+    """And nothing is said of it, for some refuse a null."""
+    assert {"input": "x"} == Dialect(base64_vectors=False).to_embeddings({"input": "x"})
+    assert "base64" == Dialect().to_embeddings({"input": "x"})["encoding_format"]
