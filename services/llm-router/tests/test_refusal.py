@@ -17,7 +17,7 @@ from llm_router.errors import (
     ProviderRateLimited,
     ProviderUnavailable,
     RequestRejected,
-    RequestUntranslatable,
+    TargetUnable,
 )
 from llm_router.providers.refusal import read_refusal, read_retry_after
 
@@ -48,7 +48,7 @@ def anthropic(kind: str, message: str = "SECRET") -> object:
         (429, {"code": "insufficient_quota", "message": "SDK form"}, CredentialRefused),
         (429, openai(code="billing_hard_limit_reached"), CredentialRefused),
         (500, openai(), ProviderUnavailable),
-        (501, openai(kind="not_supported_error"), RequestUntranslatable),
+        (501, openai(kind="not_supported_error"), TargetUnable),
         (502, "<html>", ProviderUnavailable),
         (503, None, ProviderUnavailable),
         (504, None, ProviderUnavailable),
@@ -61,7 +61,7 @@ def anthropic(kind: str, message: str = "SECRET") -> object:
         (400, openai(kind="exceed_context_size_error"), ContextTooLong),
         (400, anthropic("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"), ContextTooLong),
         (400, openai("This model's maximum context length is 8 tokens."), ContextTooLong),
-        (413, anthropic("request_too_large"), RequestRejected),
+        (413, anthropic("request_too_large"), ContextTooLong),
         (400, [openai(code="context_length_exceeded")], ContextTooLong),
         (400, openai(), RequestRejected),
         (422, openai(), RequestRejected),

@@ -215,7 +215,15 @@ def test_each_setting_of_a_hedge_can_be_set_alone(tmp_path: Path) -> None:
         ("context_tokens: 2048=>weight: -1", 11, "targets.local.weight: Input should be greater than 0"),
         ("context_tokens: 2048=>weight: .inf", 11, "targets.local.weight: Input should be less than or equal"),
         ("context_tokens: 2048=>timeouts: 5", 11, "targets.local.timeouts: expected a mapping"),
-        ("provider: vllm=>provider: vlm", 8, "Input should be 'openai', 'anthropic' or 'vllm'"),
+        ("provider: vllm=>provider: vlm", 8, "no provider has this name; there are openai, anthropic, vllm, sglang, "),
+        ("context_tokens: 2048=>auth: basic", 11, "targets.local.auth: Input should be 'bearer', 'api-key' or 'none'"),
+        ("context_tokens: 2048=>images: 7", 11, "targets.local.images: Input should be a valid boolean"),
+        ("context_tokens: 2048=>quirks: 5", 11, "targets.local.quirks: expected a mapping"),
+        (
+            "context_tokens: 2048=>quirks: {{limit: x}}",
+            11,
+            "targets.local.quirks.limit: unknown key; the keys here are",
+        ),
         ("    base_url: http://127.0.0.1:8000/v1\n=>", 7, "provider 'vllm' needs a base_url"),
         ("    credential_file: {key}\n=>", 2, "provider 'openai' needs a credential_file"),
         ("  local:\n=>  primary:\n", 7, "targets.primary: given twice"),
@@ -345,6 +353,41 @@ def test_a_target_without_what_its_provider_needs_is_reported_with_its_other_fau
         "2: targets.a.weight: Input should be greater than 0",
         "3: targets.b.base_url: provider 'vllm' needs a base_url",
         "3: targets.b.model: String should have at least 1 character",
+    ] == faults(path)
+
+
+def test_what_only_one_wire_has_is_refused_on_the_other(tmp_path: Path, key: Path) -> None:
+    """Anthropic's SDK sends the credential in its own way, and asks in its own words."""
+    path = write(
+        tmp_path,
+        "targets:\n"
+        f"  a: {{provider: anthropic, model: m, credential_file: {key}, auth: bearer}}\n"
+        f"  b: {{provider: anthropic, model: m, credential_file: {key}, quirks: {{stream_options: false}}}}\n"
+        f"  c: {{provider: anthropic, model: m, credential_file: {key}, images: false, tools: false}}\n"
+        "routes:\n"
+        "  m: {targets: [a, b, c]}\n",
+    )
+
+    assert [
+        "2: targets.a.auth: provider 'anthropic' does not speak OpenAI's wire",
+        "3: targets.b.quirks: provider 'anthropic' does not speak OpenAI's wire",
+    ] == faults(path)
+
+
+def test_a_credential_is_needed_unless_none_is_sent(tmp_path: Path) -> None:
+    """`auth: none` says that a server of a vendor's wire asks for none."""
+    path = write(
+        tmp_path,
+        "targets:\n"
+        "  a: {provider: openai, model: m, base_url: 'http://10.0.0.7:8000/v1', auth: none}\n"
+        "  b: {provider: azure, model: m}\n"
+        "routes:\n"
+        "  m: {targets: [a, b]}\n",
+    )
+
+    assert [
+        "3: targets.b.base_url: provider 'azure' needs a base_url",
+        "3: targets.b.credential_file: provider 'azure' needs a credential_file",
     ] == faults(path)
 
 

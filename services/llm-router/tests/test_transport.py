@@ -265,6 +265,59 @@ async def test_an_idle_connection_that_was_closed_is_not_asked(client: ProviderH
             await asyncio.sleep(0.05)
 
 
+def pod(connections: list[int], *, first: bytes, later: bytes) -> Serve:
+    """Serve as two pods behind one address: one has the first connection and then answers `first`, one the others."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(connections)
+        connections.append(0)
+        while True:
+            await asked(reader)
+            connections[number] += 1
+            is_draining = number == 0 and connections[0] > 1
+            writer.write((first or b"") if is_draining else WHOLE if number == 0 else later)
+            if is_draining and not first:
+                reset(writer)
+
+    return serve
+
+
+FAILING = b"HTTP/1.1 %d No\r\nContent-Length: 5\r\n\r\nsorry"
+
+
+@pytest.mark.parametrize("draining", [FAILING % 500, FAILING % 502, FAILING % 503, b""])
+@on_uvloop
+async def test_a_server_that_shuts_down_on_its_kept_connections_fails_nobody(
+    client: ProviderHttpClient, draining: bytes
+) -> None:
+    """It answers that it fails, or closes them: a new connection leads to another one, and is kept from then on."""
+    connections: list[int] = []
+    async with serving(pod(connections, first=draining, later=WHOLE)) as url:
+        for _ in range(4):
+            assert (b"hello", None) == await body_of(await ask(client, url))
+    assert [2, 3] == connections
+
+
+@on_uvloop
+async def test_a_failure_on_a_new_connection_is_told(client: ProviderHttpClient) -> None:
+    """Asked once more and not for ever; no connection on which that was said is used again."""
+    connections: list[int] = []
+    async with serving(pod(connections, first=FAILING % 503, later=FAILING % 500)) as url:
+        assert (b"hello", None) == await body_of(await ask(client, url))
+        assert [500, 500] == [(await ask(client, url)).status_code for _ in range(2)]
+    assert [2, 1, 1] == connections
+
+
+@on_uvloop
+async def test_what_a_kept_connection_refuses_is_refused(client: ProviderHttpClient) -> None:
+    """Other statuses are about the request or the account: another server would say the same."""
+    connections: list[int] = []
+    async with serving(pod(connections, first=FAILING % 429, later=WHOLE)) as url:
+        assert (b"hello", None) == await body_of(await ask(client, url))
+        assert [429, 429] == [(await ask(client, url)).status_code for _ in range(2)]
+    assert [3] == connections
+
+
 @on_uvloop
 async def test_idle_connections_are_closed(client: ProviderHttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some seconds later."""

@@ -65,11 +65,11 @@ class OpenAIProvider:
             asking = self._understood(self._embeddings_form, lambda dialect: dialect.to_embeddings(fields))
             try:
                 response = await stack.enter_async_context(asking)
-            except ModelMissing as error:
-                if error.names_model:
+            except RequestRejected as error:
+                if not _has_no_address(error):
                     raise
-                message = "the target has no embeddings: it answered 404 for their address"
-                raise TargetUnable(message, http_status=404, param="model") from None
+                message = f"it has no embeddings: it answered {error.http_status} for their address"
+                raise TargetUnable(message, http_status=error.http_status, param="model") from None
             yield EmbeddingsReply(response, response.headers.get("x-request-id", ""))
 
     @asynccontextmanager
@@ -130,6 +130,11 @@ class OpenAIProvider:
         await self._sdk(http_client).embeddings.with_raw_response.create(
             model=self._target.model, input="", encoding_format="base64", extra_headers=self._headers
         )
+
+
+def _has_no_address(error: RequestRejected) -> bool:
+    """Tell whether a server has nothing at an address: 404 that speaks of no model, or 405."""
+    return error.http_status == 405 or (isinstance(error, ModelMissing) and not error.names_model)
 
 
 def _tools(body: dict[str, Any]) -> dict[str, bool]:
