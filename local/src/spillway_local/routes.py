@@ -74,6 +74,7 @@ def render_routes(vendors: list[Vendor], local_model_url: str) -> dict[str, Any]
         "model": _LOCAL_MODEL,
         "base_url": local_model_url,
         "context_tokens": 2048,
+        "images": False,
     }
     return {"targets": targets, "routes": routes}
 

@@ -16,6 +16,13 @@ smollm2-135m-instruct
 {{- end -}}
 {{- end }}
 
+{{- /* Whether vLLM is to run without what reads tool calls; of another engine nothing is known. */}}
+{{- define "spillway.model.lacksToolParser" -}}
+{{- with .Values.vllm -}}
+{{- if and .enabled (not .command) (not .toolCallParser) (not (contains "--tool-call-parser" (join " " .extraArgs))) }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
 {{- /* Its target in the default routes. A connection inside a cluster takes a millisecond; a connection to a Service without
 pods hangs where a NetworkPolicy allows the router to reach only pods. */}}
 {{- define "spillway.model.target" -}}
@@ -24,4 +31,10 @@ model: {{ include "spillway.model.name" . | quote }}
 base_url: http://{{ include "spillway.fullname" . }}-vllm:8000/v1
 context_tokens: {{ if .Values.vllm.enabled }}{{ .Values.vllm.maxModelLen }}{{ else }}2048{{ end }}
 timeouts: {connect_seconds: 1}
+{{- if include "spillway.model.lacksToolParser" . }}
+tools: false
+{{- end }}
+{{- if .Values.localModel.enabled }}
+images: false
+{{- end }}
 {{- end }}

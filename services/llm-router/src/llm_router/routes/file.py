@@ -2,10 +2,18 @@
 
     targets:
       NAME:                          # as `TargetEntry` declares
-        provider: vllm
+        provider: vllm               # a row of `vendors.py`
         model: MODEL
         base_url: http://HOST:8000/v1
         timeouts: {gap_seconds: 60}
+      NAME:                          # a vendor that has no row there
+        provider: openai
+        vendor: acme
+        model: MODEL
+        base_url: https://HOST/v1
+        credential_file: FILE
+        auth: api-key
+        quirks: {stream_options: false, answer_limit: max_tokens}
     routes:
       PUBLIC MODEL:                  # as `RouteEntry` declares
         targets:                     # tried in this order; none may be listed twice
