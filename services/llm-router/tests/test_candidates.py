@@ -85,6 +85,16 @@ async def test_prompt_too_long_is_tried_on_larger_targets_only() -> None:
     assert ["c"] == await turns(line)
 
 
+async def test_what_a_target_says_that_it_takes_counts_more_than_the_routes_file() -> None:
+    """Its own number decides who is larger."""
+    line, _ = await candidates_with_open()
+    following = await line.next()
+    assert following is not None
+    line.leave(following[0], ContextTooLong("x", max_tokens=2000))
+
+    assert ["b", "c"] == await turns(line)
+
+
 async def test_fallback_is_counted_with_where_it_came_from() -> None:
     """From the target that failed, or from the one whose breaker is open."""
     line, pod = await candidates_with_open("b")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_router.chain.decision import exhausted
-from llm_router.errors import ContextTooLong, CredentialRefused, ProviderUnavailable
+from llm_router.errors import ContextTooLong, CredentialRefused, ProviderUnavailable, TargetUnable
 
 TOO_LONG, DOWN = ContextTooLong("too long", param="messages"), ProviderUnavailable("down")
 
@@ -13,6 +13,28 @@ def test_rejection_by_every_target_is_the_callers_error() -> None:
     failure = exhausted([("a", TOO_LONG), ("b", TOO_LONG)])
 
     assert ("context_length_exceeded", False) == (failure.detail.code, failure.detail.retryable)
+
+
+def test_of_prompts_that_are_too_long_the_largest_context_is_told() -> None:
+    """Whoever shortens the conversation to it gets an answer, whatever else other targets cannot do."""
+    small, large = ContextTooLong("> 8", max_tokens=8), ContextTooLong("> 32", max_tokens=32)
+    failure = exhausted([("a", small), ("b", TargetUnable("it takes no pictures")), ("c", large), ("d", TOO_LONG)])
+
+    assert ("context_length_exceeded", "> 32") == (failure.detail.code, failure.detail.message)
+
+
+def test_who_cannot_do_it_is_named() -> None:
+    """Each target with its reason, and the field at fault."""
+    failure = exhausted(
+        [("a", TargetUnable("it takes no tools", param="tools")), ("b", TargetUnable("it takes no pictures"))]
+    )
+
+    assert ("unsupported_parameter", "tools", False) == (
+        failure.detail.code,
+        failure.detail.param,
+        failure.detail.retryable,
+    )
+    assert "(a: it takes no tools; b: it takes no pictures)" in failure.detail.message
 
 
 def test_target_that_was_not_tried_makes_the_error_retryable() -> None:

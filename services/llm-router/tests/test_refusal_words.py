@@ -101,6 +101,29 @@ UNABLE: dict[str, tuple[int, object, tuple[str, str]]] = {
     "deepseek-limit": (400, said("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"), LIMIT),
     "cohere-limit": (400, {"message": "too many tokens: max tokens must be less than or equal to 4096"}, LIMIT),
     "bedrock-limit": (400, {"message": "The maximum tokens you requested exceeds the model limit of 4096."}, LIMIT),
+    "llama.cpp-sound": (500, said("audio input is not supported", code=500), ("messages", "takes no sound")),
+    "groq-schema": (
+        400,
+        said("This model does not support response format `json_schema`."),
+        ("response_format", "takes no schema"),
+    ),
+    "deepseek-schema": (
+        400,
+        said("This response_format type is unavailable now"),
+        ("response_format", "takes no schema"),
+    ),
+    "openai-logprobs": (
+        403,
+        said("You are not allowed to request logprobs from this model"),
+        ("logprobs", "tells no probabilities"),
+    ),
+    "deepseek-n": (400, said("Invalid n value (currently only n = 1 is supported)"), ("n", "gives one answer")),
+    "ollama-thinking": (400, {"error": '"llama3" does not support thinking'}, ("reasoning_effort", "does not think")),
+    "openai-responses": (
+        404,
+        said("This model is only supported in v1/responses and not in v1/chat/completions.", param="model"),
+        CHAT,
+    ),
     "vllm-embeddings": (400, said("The model does not support Embeddings API", code=400), VECTORS),
     "llama.cpp-embeddings": (
         501,
@@ -130,6 +153,7 @@ def test_what_a_target_cannot_do_is_not_the_callers_fault(status: int, body: obj
     assert isinstance(error, TargetUnable)
     assert (expected[0], status) == (error.param, error.http_status)
     assert expected[1] in str(error)
+    assert expected[1] in error.cause
     assert (True, False, False, False) == (
         error.moves_on,
         error.blames_target,

@@ -242,11 +242,26 @@ class TargetUnable(ProviderError):
     quotes_provider = True
 
     def __init__(
-        self, message: str, *, http_status: int = 0, param: str = "", unknown_fields: tuple[str, ...] = ()
+        self,
+        what: str,
+        quoted: str = "",
+        *,
+        http_status: int = 0,
+        param: str = "",
+        unknown_fields: tuple[str, ...] = (),
     ) -> None:
-        """`unknown_fields` are those of the body that the server says it does not know."""
-        super().__init__(message, http_status=http_status, param=param)
+        """`what` it does not, and what the provider says of it, which may quote the prompt.
+
+        `unknown_fields` are those of the body that the server says it does not know.
+        """
+        super().__init__(what + quoted, http_status=http_status, param=param)
         self.unknown_fields = unknown_fields
+        self._what = what
+
+    @property
+    def cause(self) -> str:
+        """See `ProviderError.cause`."""
+        return f"the target cannot do what the request asks: {self._what}"
 
 
 class RequestRejected(ProviderError):
@@ -349,7 +364,7 @@ def unable(failures: Sequence[tuple[str, ProviderError]]) -> CompletionFailed:
     if too_long:
         return callers_error(max(too_long, key=lambda error: error.max_tokens or 0))
     reasons = "; ".join(f"{target}: {error}" for target, error in failures)
-    return callers_error(failures[0][1], f"no target of this model can do what the request asks ({reasons})")
+    return callers_error(failures[0][1], f"no target that was asked can do this ({reasons})")
 
 
 def all_targets_failed(

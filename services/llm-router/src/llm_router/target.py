@@ -111,8 +111,10 @@ class Target(TargetSettings):
     @property
     def fingerprint(self) -> str:
         """Changes with where calls go and with which credential: what was learned of refusals before then is void."""
-        facts = "\0".join((self.provider, self.model, str(self.base_url), self.credential or "", self.auth or ""))
-        return hashlib.sha256(facts.encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
+        facts = [self.provider, self.model, str(self.base_url), self.credential or ""]
+        if self.auth is not None:
+            facts.append(self.auth)
+        return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
 
     @property
     def billed_by(self) -> Vendor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm_router.errors import CompletionFailed, TargetUnable, unable
+from llm_router.errors import TargetUnable, unable
 from llm_router.target import Target
 
 _PICTURES = frozenset({"image_url", "input_image", "image"})
@@ -16,15 +16,16 @@ def able_targets(targets: Sequence[Target], body: dict[str, Any]) -> list[Target
 
     The others are not asked: nothing of them is spent, counted or recorded. CompletionFailed when none is left.
     """
-    failures = [(target, _inability(target, body)) for target in targets]
-    able = [target for target, error in failures if error is None]
+    able, failures = list[Target](), list[tuple[str, TargetUnable]]()
+    for target in targets:
+        error = _inability(target, body)
+        if error is None:
+            able.append(target)
+        else:
+            failures.append((target.name, error))
     if not able:
-        raise _refused(failures)
+        raise unable(failures)
     return able
-
-
-def _refused(failures: Sequence[tuple[Target, TargetUnable | None]]) -> CompletionFailed:
-    return unable([(target.name, error) for target, error in failures if error is not None])
 
 
 def _inability(target: Target, body: dict[str, Any]) -> TargetUnable | None:

@@ -27,7 +27,7 @@ INABILITIES = (
         "messages",
         (
             (r"is not a multimodal model|At most 0 image\(s\) may be provided", "vLLM (studio-dots-ai/dots.ocr#61)"),
-            (r"image input is not supported|mmproj", "llama.cpp, tools/server, with 500 in older versions"),
+            (r"image input is not supported", "llama.cpp, tools/server, with 500 in older versions"),
             (r"image_url is only supported by certain models", "OpenAI, Azure"),
             (r"No endpoints found that support image input", "OpenRouter, 404 (nexu-io/nexu#875)"),
             (r"model does not support image|does not support images", "Ollama, LM Studio (ollama/ollama#17301)"),
@@ -39,6 +39,15 @@ INABILITIES = (
             (r"Image input (?:modality )?is not enabled", "Mistral, Gemini"),
             (r"doesn't support the image content block", "Amazon Bedrock"),
             (r"content type 'image_url' is not supported", "SGLang, Cerebras"),
+        ),
+    ),
+    Inability(
+        "takes no sound",
+        "messages",
+        (
+            (r"audio input is not supported", "llama.cpp, tools/server"),
+            (r"At most 0 audio\(s\) may be provided", "vLLM"),
+            (r"No endpoints found that support (?:audio|input audio)", "OpenRouter, 404"),
         ),
     ),
     Inability(
@@ -75,6 +84,33 @@ INABILITIES = (
         ),
     ),
     Inability(
+        "takes no schema for its answer",
+        "response_format",
+        (
+            (r"does not support response format", "Groq"),
+            (r"'response_format' of type '\w+' is not supported with this model", "OpenAI, Azure"),
+            (r"response_format type is unavailable", "DeepSeek"),
+        ),
+    ),
+    Inability(
+        "tells no probabilities",
+        "logprobs",
+        ((r"not allowed to request logprobs", "OpenAI, 403 for models that think"),),
+    ),
+    Inability(
+        "gives one answer and no more",
+        "n",
+        (
+            (r"only n = 1 is supported|Only one completion choice is allowed", "DeepSeek, llama.cpp"),
+            (r"'n' : number must be at most 1", "Groq"),
+        ),
+    ),
+    Inability(
+        "does not think",
+        "reasoning_effort",
+        ((r"does not support thinking|thinking is not supported (?:on|by|for|with) this model", "Ollama, Anthropic"),),
+    ),
+    Inability(
         "has no embeddings",
         "model",
         (
@@ -91,6 +127,7 @@ INABILITIES = (
         "model",
         (
             (r"not a chat model|not supported in the v1/chat/completions endpoint", "OpenAI, 404"),
+            (r"only supported in v1/responses", "OpenAI, 404"),
             (r"does not support (?:the )?Chat Completions API", "vLLM, a model that makes vectors"),
             (r"chatCompletion operation does not work with the specified model", "Azure, 400 OperationNotSupported"),
             (r"does not support chat", "Ollama, a model that makes vectors"),
@@ -111,5 +148,5 @@ def read_inability(status: int, message: str) -> TargetUnable | None:
     for pattern, inability in _PATTERNS:
         if pattern.search(message):
             quoted = f": {message[:_MAX_QUOTED_CHARACTERS]}" if status < 500 else ""
-            return TargetUnable(f"it {inability.what}{quoted}", http_status=status, param=inability.param)
+            return TargetUnable(f"it {inability.what}", quoted, http_status=status, param=inability.param)
     return None

@@ -60,9 +60,9 @@ def read_unknown_fields(
     if not places:
         return None
     fields = () if names & _OTHER_CODES else tuple(dict.fromkeys(place.partition(".")[0] for place in places))
-    quoted = message[:_MAX_QUOTED_CHARACTERS]
     return TargetUnable(
-        f"it does not take {places[0]!r} as it is: {quoted}",
+        "it does not take a field as it is",
+        f": {message[:_MAX_QUOTED_CHARACTERS]}",
         http_status=status,
         param=places[0],
         unknown_fields=fields,
