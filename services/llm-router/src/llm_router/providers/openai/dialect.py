@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llm_router.providers.chat_body import Json
 from llm_router.vendors import AnswerLimit, Vendor
@@ -41,16 +41,17 @@ class Dialect:
         """
         return {**body, "encoding_format": "base64"} if self.base64_vectors else body
 
-    def without(self, refused: Collection[str], body: Json) -> Dialect | None:
-        """Return what to try after a server has said that it does not know fields of `body`; None: none was ours."""
-        if self.stream_options and "stream_options" in refused:
-            return replace(self, stream_options=False)
-        if self.base64_vectors and "encoding_format" in refused:
-            return replace(self, base64_vectors=False)
+    def without(self, refused: Collection[str], body: Json) -> Dialect:
+        """Return what to try after a server has said that it does not know fields of `body`; itself if none was ours."""
+        answer_limit = self.answer_limit
         for name, other in (_LIMITS, _LIMITS[::-1]):
             if name in refused and body.get(name) is not None:
-                return replace(self, answer_limit=other)
-        return None
+                answer_limit = other
+        return Dialect(
+            self.stream_options and "stream_options" not in refused,
+            answer_limit,
+            self.base64_vectors and "encoding_format" not in refused,
+        )
 
     def _with_limit(self, body: Json) -> Json:
         limits = [body[name] for name in _LIMITS if body.get(name) is not None]

@@ -89,10 +89,9 @@ class OpenAIProvider:
                     break
                 except TargetUnable as refusal:
                     refused.append(body)
-                    other = dialect.without(refusal.unknown_fields, body)
-                    if other is None or write(other) in refused:
+                    dialect = dialect.without(refusal.unknown_fields, body)
+                    if write(dialect) in refused:
                         raise
-                    dialect = other
             if refused:
                 self._dialect = dialect
                 log.info("dialect_learned", target=self._target.name, **asdict(dialect))
