@@ -42,7 +42,7 @@ class Dialect:
         return {**body, "encoding_format": "base64"} if self.base64_vectors else body
 
     def without(self, refused: Collection[str], body: Json) -> Dialect:
-        """Return what to try after a server has said that it does not know fields of `body`; itself if none was ours."""
+        """Return what to try after a server has refused fields of `body`; the same when none of them was ours."""
         answer_limit = self.answer_limit
         for name, other in (_LIMITS, _LIMITS[::-1]):
             if name in refused and body.get(name) is not None:
