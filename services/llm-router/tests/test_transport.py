@@ -21,7 +21,7 @@ from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import RequestForm
 from llm_router.providers.http.metronome import Metronome
 from llm_router.providers.http.reply import Reply
-from llm_router.providers.http.transport import Network, reply_of
+from llm_router.providers.http.transport import WAS_KEPT, KeptConnectionLost, Network, reply_of
 
 pytestmark = pytest.mark.integration
 
@@ -265,8 +265,11 @@ async def test_an_idle_connection_that_was_closed_is_not_asked(client: ProviderH
             await asyncio.sleep(0.05)
 
 
-def pod(connections: list[int], *, first: bytes, later: bytes) -> Serve:
-    """Serve as two pods behind one address: one has the first connection and then answers `first`, one the others."""
+FAILING = b"HTTP/1.1 %d No\r\nContent-Length: 5\r\n\r\nsorry"
+
+
+def one_good_answer(connections: list[int], then: bytes) -> Serve:
+    """Answer the first request of each connection well and others with `then`, or break it off."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(connections)
@@ -274,45 +277,50 @@ def pod(connections: list[int], *, first: bytes, later: bytes) -> Serve:
         while True:
             await asked(reader)
             connections[number] += 1
-            is_draining = number == 0 and connections[0] > 1
-            writer.write((first or b"") if is_draining else WHOLE if number == 0 else later)
-            if is_draining and not first:
+            if connections[number] == 1:
+                writer.write(WHOLE)
+            elif then:
+                writer.write(then)
+            else:
                 reset(writer)
 
     return serve
 
 
-FAILING = b"HTTP/1.1 %d No\r\nContent-Length: 5\r\n\r\nsorry"
-
-
-@pytest.mark.parametrize("draining", [FAILING % 500, FAILING % 502, FAILING % 503, b""])
+@pytest.mark.parametrize("status", [500, 502, 503])
 @on_uvloop
-async def test_a_server_that_shuts_down_on_its_kept_connections_fails_nobody(
-    client: ProviderHttpClient, draining: bytes
-) -> None:
-    """It answers that it fails, or closes them: a new connection leads to another one, and is kept from then on."""
+async def test_a_failure_on_a_kept_connection_is_marked(client: ProviderHttpClient, status: int) -> None:
+    """Its server may be shutting down: neither it nor any other idle connection is used again."""
     connections: list[int] = []
-    async with serving(pod(connections, first=draining, later=WHOLE)) as url:
-        for _ in range(4):
-            assert (b"hello", None) == await body_of(await ask(client, url))
-    assert [2, 3] == connections
+    async with serving(one_good_answer(connections, FAILING % status)) as url:
+        both = [await ask(client, url), await ask(client, url)]
+        assert [(b"hello", None)] * 2 == [await body_of(each) for each in both]
+        failed = await ask(client, url)
+        again = await ask(client, url)
+        assert (b"hello", None) == await body_of(again)
+
+    assert (status, True) == (failed.status_code, failed.extensions[WAS_KEPT])
+    assert (200, False) == (again.status_code, again.extensions[WAS_KEPT])
+    assert [1, 1, 2] == sorted(connections)
 
 
 @on_uvloop
-async def test_a_failure_on_a_new_connection_is_told(client: ProviderHttpClient) -> None:
-    """Asked once more and not for ever; no connection on which that was said is used again."""
+async def test_a_kept_connection_that_breaks_is_told_from_a_new_one(client: ProviderHttpClient) -> None:
+    """Whoever asks again gets another."""
     connections: list[int] = []
-    async with serving(pod(connections, first=FAILING % 503, later=FAILING % 500)) as url:
+    async with serving(one_good_answer(connections, b"")) as url:
         assert (b"hello", None) == await body_of(await ask(client, url))
-        assert [500, 500] == [(await ask(client, url)).status_code for _ in range(2)]
-    assert [2, 1, 1] == connections
+        with pytest.raises(KeptConnectionLost):
+            await ask(client, url)
+        assert (b"hello", None) == await body_of(await ask(client, url))
+    assert [2, 1] == connections
 
 
 @on_uvloop
-async def test_what_a_kept_connection_refuses_is_refused(client: ProviderHttpClient) -> None:
-    """Other statuses are about the request or the account: another server would say the same."""
+async def test_other_refusals_leave_a_connection_in_use(client: ProviderHttpClient) -> None:
+    """They are about the request or the account: another server would say the same."""
     connections: list[int] = []
-    async with serving(pod(connections, first=FAILING % 429, later=WHOLE)) as url:
+    async with serving(one_good_answer(connections, FAILING % 429)) as url:
         assert (b"hello", None) == await body_of(await ask(client, url))
         assert [429, 429] == [(await ask(client, url)).status_code for _ in range(2)]
     assert [3] == connections

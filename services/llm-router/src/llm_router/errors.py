@@ -2,6 +2,7 @@
 
 ProviderError
 ├── TargetUnreachable        no connection, or it broke before an answer began
+├── ConnectionStale          500, 502, 503 or a reset on a connection that had served before
 ├── ProviderUnavailable      5xx
 ├── ProviderRateLimited      429 with a time after which a retry may help
 ├── CredentialRefused        401, 402, 403, 429 insufficient_quota
@@ -95,6 +96,15 @@ class TargetUnreachable(ProviderError):
     code = "target_unreachable"
     retries_same_target = True
     blames_target = True
+
+
+class ConnectionStale(ProviderError):
+    """A connection that had served before failed; a new one may lead to another server.
+
+    Behind one address there may be several, and one that shuts down is still there for its old connections.
+    """
+
+    code = "connection_stale"
 
 
 class ProviderUnavailable(ProviderError):

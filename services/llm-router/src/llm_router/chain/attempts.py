@@ -18,6 +18,7 @@ from llm_router.chain.decision import MIN_ATTEMPT_SECONDS, exhausted, pause_befo
 from llm_router.errors import (
     CallerGone,
     CompletionFailed,
+    ConnectionStale,
     HedgeLost,
     ProviderError,
     ProviderTimeout,
@@ -153,11 +154,11 @@ class Attempts(Generic[AnyAttempt]):
         """Try `target` until it answers or is given up (None); CompletionFailed when no other could do better."""
         tries = 0
         while permit is not None:
-            tries += 1
             answer = await ask(target, permit)
             if answer is not None:
                 return answer
             failed, error = self._failures[-1]  # of two that raced each other, the one that failed last
+            tries += not isinstance(error, ConnectionStale)  # that says nothing of the target; the budget bounds it
             if not error.moves_on:
                 raise callers_error(error)
             self.check_deadline()

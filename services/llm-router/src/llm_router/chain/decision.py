@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from llm_router.errors import (
     CompletionFailed,
+    ConnectionStale,
     ContextTooLong,
     ProviderError,
     ProviderRateLimited,
@@ -26,6 +27,8 @@ _FIRST_BACKOFF_SECONDS = 0.1
 
 def pause_before_retry(error: ProviderError, tries: int, rng: random.Random) -> float | None:
     """Return how many seconds to wait before the same target is tried again after `tries` tries; None: it is not."""
+    if isinstance(error, ConnectionStale):
+        return 0.0
     if tries >= _TRIES_PER_TARGET:
         return None
     if isinstance(error, ProviderRateLimited):

@@ -8,10 +8,17 @@ from contextlib import asynccontextmanager
 import httpx2
 import orjson
 
-from llm_router.errors import ProviderError, RequestRejected, TargetUnreachable
+from llm_router.errors import (
+    ConnectionStale,
+    ProviderError,
+    ProviderUnavailable,
+    RequestRejected,
+    TargetUnreachable,
+)
 from llm_router.providers.chat_body import Json
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
+from llm_router.providers.http.transport import DRAINING, WAS_KEPT, KeptConnectionLost
 from llm_router.providers.refusal import read_refusal
 from servicekit.lenient_json import loads
 
@@ -30,6 +37,8 @@ async def posted(
         raise RequestRejected("the body is nested too deeply") from error
     try:
         response = await client.post(await form.get(), encoded, headers)
+    except KeptConnectionLost as error:
+        raise ConnectionStale("a kept connection was closed before an answer began") from error
     except httpx2.HTTPError as error:
         raise TargetUnreachable("the connection failed before an answer began") from error
     if not response.is_success:
@@ -45,4 +54,7 @@ def _refusal_of(response: httpx2.Response) -> ProviderError:
         body = loads(response.content)
     except ValueError:
         body = None
-    return read_refusal(response.status_code, body, response.headers)
+    error = read_refusal(response.status_code, body, response.headers)
+    if isinstance(error, ProviderUnavailable) and error.http_status in DRAINING and response.extensions[WAS_KEPT]:
+        return ConnectionStale(f"a kept connection answered {error.http_status}", http_status=error.http_status)
+    return error

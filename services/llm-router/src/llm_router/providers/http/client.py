@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx2
 
 from llm_router.providers.http.form import RequestForm
-from llm_router.providers.http.transport import Network, PushedTransport
+from llm_router.providers.http.transport import WAS_KEPT, Network, PushedTransport
 
 # So many pieces of a body can be there at once that reading them all would keep everybody else waiting.
 READS_IN_A_ROW = 256
@@ -47,7 +47,8 @@ class ProviderHttpClient:
         finally:
             await response.aclose()
         kept = {name: response.headers[name] for name in _REFUSAL_HEADERS if name in response.headers}
-        return httpx2.Response(response.status_code, headers=kept, content=beginning)
+        extensions = {WAS_KEPT: response.extensions[WAS_KEPT]}
+        return httpx2.Response(response.status_code, headers=kept, content=beginning, extensions=extensions)
 
     async def aclose(self) -> None:
         """Close idle connections."""

@@ -30,8 +30,14 @@ _READ_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 # The place of the `Reply` among the extensions of a response.
 REPLY = "reply"
+WAS_KEPT = "was_kept"
+"""Among them too: whether its connection had served before."""
 # What a server that is shutting down answers on the connections that it still has.
-_DRAINING = frozenset({500, 502, 503})
+DRAINING = frozenset({500, 502, 503})
+
+
+class KeptConnectionLost(httpx2.TransportError):
+    """A connection that had served before broke before the head of a reply came: its server may be gone."""
 
 
 class Network:
@@ -60,15 +66,28 @@ class PushedTransport(httpx2.AsyncBaseTransport):
         written = _head_of(request) + await request.aread()
         origin = request.url.copy_with(raw_path=b"/", fragment=None, username=None, password=None)
         kept = self._idle_connection(origin)
-        reply = await _answer_of_kept(kept, written) if kept is not None else None
-        if reply is None:
-            reply = await _head_of_reply(await self._connect(origin, request), written)
-        return httpx2.Response(reply.status, headers=reply.headers, stream=reply, extensions={REPLY: reply})
+        reply = (kept or await self._connect(origin, request)).ask(written)
+        try:
+            await reply.head
+        except BaseException as error:
+            await reply.aclose()
+            if kept is not None and isinstance(error, httpx2.TransportError):
+                self._close_idle()
+                raise KeptConnectionLost("a kept connection was closed", request=request) from error
+            raise
+        if kept is not None and reply.status in DRAINING:
+            self._close_idle()
+        extensions = {REPLY: reply, WAS_KEPT: kept is not None}
+        return httpx2.Response(reply.status, headers=reply.headers, stream=reply, extensions=extensions)
 
     async def aclose(self) -> None:
         """Close idle connections."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close idle connections; who asks next gets a new one."""
         for _, connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -139,34 +158,6 @@ class PushedTransport(httpx2.AsyncBaseTransport):
                 kept.append((origin, connection))
         self._idle = kept
         self._sweeper = loop.call_later(_IDLE_SECONDS / 2, self._sweep) if kept else None
-
-
-async def _head_of_reply(connection: Connection, written: bytes) -> Reply:
-    """Ask and wait for the head of the reply; an httpx2.HTTPError when it does not come."""
-    reply = connection.ask(written)
-    try:
-        await reply.head
-    except BaseException:
-        await reply.aclose()
-        raise
-    return reply
-
-
-async def _answer_of_kept(connection: Connection, written: bytes) -> Reply | None:
-    """Ask on a connection that was in use before; None when that says nothing of who a new one would lead to.
-
-    Behind one address there may be several servers. One that is shutting down is still there for the connections that
-    it has: it closes them, or answers that it fails. A new one leads to another.
-    """
-    try:
-        reply = await _head_of_reply(connection, written)
-    except httpx2.TransportError:
-        return None
-    if reply.status not in _DRAINING:
-        return reply
-    await reply.aclose()
-    connection.close()
-    return None
 
 
 def reply_of(response: httpx2.Response) -> Reply:
