@@ -10,7 +10,8 @@ import orjson
 from edge.answer import Answer
 from edge.contracts.embeddings.vectors import write_vectors
 from llm_router.chain.recordable import recordable_text, recordable_usage
-from llm_router.errors import ProviderError, all_targets_failed, callers_error
+from llm_router.errors import ProviderError
+from llm_router.failures import all_targets_failed, callers_error
 from llm_router.providers.openai.embeddings import EmbeddingsAnswer
 from llm_router.providers.refusal import read_refusal
 from llm_router.providers.stream_error import read_stream_error

@@ -30,7 +30,8 @@ from edge.problems import Problem
 from edge.request_id import client_request_id
 from llm_router.chain.attempts import Limits
 from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
-from llm_router.errors import CompletionFailed, ProviderError
+from llm_router.errors import ProviderError
+from llm_router.failures import CompletionFailed
 from llm_router.providers.anthropic.provider import _body_of
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.openai.provider import _tools

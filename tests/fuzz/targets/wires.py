@@ -10,7 +10,8 @@ import orjson
 
 from kit.router import answers
 from llm_router.chain.recordable import recordable_text, recordable_usage
-from llm_router.errors import ProviderError, all_targets_failed, callers_error, interrupted
+from llm_router.errors import ProviderError
+from llm_router.failures import all_targets_failed, callers_error, interrupted
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.openai.usage import OpenAIUsage

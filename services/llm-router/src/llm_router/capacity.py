@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from llm_router.errors import overloaded
+from llm_router.failures import overloaded
 from llm_router.metrics import Metrics
 
 log = structlog.get_logger()

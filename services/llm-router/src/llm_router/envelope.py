@@ -10,7 +10,7 @@ import orjson
 from llm_router.chain.attempts import Limits
 from llm_router.chain.chain import ChatRequest
 from llm_router.chain.embed import EmbedRequest
-from llm_router.errors import CompletionFailed
+from llm_router.failures import CompletionFailed
 from llm_router.providers.chat_body import ChatBody, Json, MessagesForm
 from llm_router.routes.file import Route
 from llm_router.strategies.continuation import may_be_continued

@@ -18,7 +18,7 @@ from llm_router.chain.chain import Chain, ChatRequest
 from llm_router.chain.embed import Embedding
 from llm_router.chain.outbox import Outbox
 from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
-from llm_router.errors import CompletionFailed, stopped, unknown_model
+from llm_router.failures import CompletionFailed, stopped, unknown_model
 from llm_router.routes.file import Route
 from llm_router.routes.fleet import Fleet, Fleets
 from servicekit.errors import abort_with

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm_router.errors import TargetUnable, unable
+from llm_router.errors import TargetUnable
+from llm_router.failures import unable
 from llm_router.target import Target
 
 _PICTURES = frozenset({"image_url", "input_image", "image"})

@@ -15,16 +15,8 @@ from llm_router.breaker.permit import Permit
 from llm_router.chain.attempt import Attempt
 from llm_router.chain.candidates import Candidates
 from llm_router.chain.decision import MIN_ATTEMPT_SECONDS, exhausted, pause_before_retry
-from llm_router.errors import (
-    CallerGone,
-    CompletionFailed,
-    ConnectionStale,
-    HedgeLost,
-    ProviderError,
-    ProviderTimeout,
-    callers_error,
-    deadline_exceeded,
-)
+from llm_router.errors import CallerGone, ConnectionStale, HedgeLost, ProviderError, ProviderTimeout
+from llm_router.failures import CompletionFailed, callers_error, deadline_exceeded
 from llm_router.metrics import Metrics
 from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies

@@ -19,7 +19,8 @@ from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.chat_attempt import ChatAttempt
 from llm_router.chain.outbox import Outbox
 from llm_router.chain.recordable import recordable_text
-from llm_router.errors import CompletionFailed, HedgeLost, ProviderError, interrupted
+from llm_router.errors import HedgeLost, ProviderError
+from llm_router.failures import CompletionFailed, interrupted
 from llm_router.providers.chat_body import ChatBody
 from llm_router.providers.provider import Provider
 from llm_router.quotable import without_keys

@@ -5,15 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from llm_router.errors import (
-    CompletionFailed,
-    ConnectionStale,
-    ContextTooLong,
-    ProviderError,
-    ProviderRateLimited,
-    all_targets_failed,
-    unable,
-)
+from llm_router.errors import ConnectionStale, ContextTooLong, ProviderError, ProviderRateLimited
+from llm_router.failures import CompletionFailed, all_targets_failed, unable
 from llm_router.target import Target
 from spillway.router.v1 import router_pb2 as routerpb
 

@@ -13,7 +13,8 @@ from typing import Any
 from llm_router.breaker.permit import Permit
 from llm_router.chain.attempts import Attempts, ChainDependencies, Limits
 from llm_router.chain.embed_attempt import EmbedAttempt
-from llm_router.errors import CompletionFailed, ProviderError, no_embeddings
+from llm_router.errors import ProviderError
+from llm_router.failures import CompletionFailed, no_embeddings
 from llm_router.providers.openai.embedder import Embedder
 from llm_router.providers.provider import Provider
 from llm_router.routes.file import Route
