@@ -82,11 +82,12 @@ EMBEDDING_ERRORS = (
         "overloaded",
         "spend_unrecordable",
         "deadline_exceeded",
+        "unsupported_parameter",
     ),
 )
 CHAT_ERRORS = (
     *EMBEDDING_ERRORS,
-    *("unknown_field", "unsupported_parameter", "stream_interrupted", "answer_too_long"),
+    *("unknown_field", "stream_interrupted", "answer_too_long"),
 )
 
 
