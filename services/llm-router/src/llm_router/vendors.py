@@ -78,7 +78,11 @@ VENDORS = (
     _engine("vllm", "vLLM, OpenAI-compatible server: Extra parameters, UsageInfo; nobody bills for it"),
     _engine("sglang", "SGLang, OpenAI-compatible APIs: ChatCompletionRequest has max_completion_tokens and top_k"),
     _engine("llamacpp", "llama.cpp, tools/server/README: max_tokens, max_completion_tokens, top_k"),
-    _engine("ollama", "Ollama, openai/openai.go: ChatCompletionRequest, which ignores what it lacks", "max_tokens"),
+    _engine(
+        "ollama",
+        "Ollama, OpenAI compatibility: max_tokens; it ignores the other name (ollama/ollama#7125)",
+        "max_tokens",
+    ),
     _engine("lmstudio", "LM Studio docs, OpenAI compatibility: Chat Completions, supported fields", "max_tokens"),
     _engine("tgi", "TGI, Messages API: ChatRequest, which ignores what it lacks", "max_tokens"),
     Vendor(
@@ -116,8 +120,8 @@ VENDORS = (
         ("api.deepseek.com",),
         "https://api.deepseek.com/v1",
         answer_limit="max_tokens",
-        source="DeepSeek API, Create chat completion: max_tokens; Context caching: prompt_tokens is "
-        "prompt_cache_hit_tokens and prompt_cache_miss_tokens",
+        source="DeepSeek API, Create chat completion: max_tokens, and it ignores the other name (earendil-works/pi#8018); "
+        "Context caching: prompt_tokens is prompt_cache_hit_tokens and prompt_cache_miss_tokens",
     ),
     Vendor(
         "xai",
