@@ -120,7 +120,7 @@ VENDORS = (
         ("api.deepseek.com",),
         "https://api.deepseek.com/v1",
         answer_limit="max_tokens",
-        source="DeepSeek API, Create chat completion: max_tokens, and it ignores the other name (earendil-works/pi#8018); "
+        source="DeepSeek API, Create chat completion: max_tokens; it ignores the other name (earendil-works/pi#8018); "
         "Context caching: prompt_tokens is prompt_cache_hit_tokens and prompt_cache_miss_tokens",
     ),
     Vendor(
