@@ -68,7 +68,7 @@ def vectors(_asked: Asked) -> list[bytes]:
     return [head(**JSON_HEAD), orjson.dumps(reply)]
 
 
-NO_ENDPOINT = {
+NO_ENDPOINT: dict[str, tuple[str, Json]] = {
     "fastapi": ("404 Not Found", {"detail": "Not Found"}),
     "llama": ("404 Not Found", {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}),
     "llama-501": (

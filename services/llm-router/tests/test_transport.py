@@ -293,7 +293,7 @@ async def test_a_failure_on_a_kept_connection_is_marked(client: ProviderHttpClie
     """Its server may be shutting down: neither it nor any other idle connection is used again."""
     connections: list[int] = []
     async with serving(one_good_answer(connections, FAILING % status)) as url:
-        both = [await ask(client, url), await ask(client, url)]
+        both = await asyncio.gather(ask(client, url), ask(client, url))
         assert [(b"hello", None)] * 2 == [await body_of(each) for each in both]
         failed = await ask(client, url)
         again = await ask(client, url)

@@ -52,7 +52,7 @@ def apart(counts: Json, **more: object) -> bytes:
 
 
 ROLE = piece({"role": "assistant", "content": ""})
-THINKING = {"completion_tokens_details": {"reasoning_tokens": 2}}
+THINKING: Json = {"completion_tokens_details": {"reasoning_tokens": 2}}
 # What a vendor sends for the thought "hm" and the text "good": deltas, the end, the usage, each where it has them.
 BYTES: dict[str, list[bytes]] = {
     "openai": [ROLE, piece({"content": "good"}), piece({}, "stop"), apart(usage(**THINKING)), DONE],
