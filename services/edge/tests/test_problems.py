@@ -55,7 +55,7 @@ def test_every_code_of_the_routers_errors_is_known() -> None:
 
     `stopped` is told to nobody: it is how a call ends that the edge itself had stopped.
     """
-    source = Path(problems.__file__).parents[3] / "llm-router/src/llm_router/errors.py"
+    source = Path(problems.__file__).parents[3] / "llm-router/src/llm_router/failures.py"
     codes = {
         line.split('"')[1] for line in source.read_text().splitlines() if 'code="' in line or 'detail.code = "' in line
     }
