@@ -35,6 +35,8 @@ KINDS = ("hits", "misses", "faults", "tools", "cancels")
 _ROUNDS, _MAX_ROUND_SECONDS = 4, 60.0
 _PROGRESS_SECONDS = 10.0
 _QUIET_WITHIN_SECONDS = 45.0
+# The router's pools close a connection that was idle for five seconds, at most half as long after that.
+_POOLS_CLOSE_SECONDS = 9.0
 _MAX_REPORTED = 40
 
 
@@ -158,7 +160,7 @@ class Soak:
             sampling.cancel()
         seen = await self._quiet_attempts()
         self._judge(transcripts, seen, await self._quiet_ledger(transcripts))
-        self.findings.sockets.append(self._system.sockets())
+        self.findings.sockets.append(await self._quiet_sockets())
         await self._system.provider.forget()
 
     def _judge(
@@ -221,6 +223,15 @@ class Soak:
                 return ledger
             before = len(ledger)
             await asyncio.sleep(1.0)
+
+    async def _quiet_sockets(self) -> int:
+        """Return how many sockets are left once the pools have closed what nobody uses."""
+        counts = [self._system.sockets()]
+        until = time.monotonic() + _POOLS_CLOSE_SECONDS
+        while time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            counts.append(self._system.sockets())
+        return min(counts)
 
     async def _sample(self) -> None:
         while True:

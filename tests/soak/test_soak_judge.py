@@ -327,15 +327,29 @@ def samples(*megabytes: float, every: float = 1.0) -> list[Sample]:
 
 
 def test_memory_that_keeps_growing_is_found() -> None:
-    """Warming up in the first half does not count, nor does one odd sample."""
-    warm = samples(*range(100, 200), *([200.0] * 100), every=5)
+    """Warming up in the first third does not count, nor do single samples that are odd."""
+    warm = samples(*range(100, 170), *([170.0] * 130), every=5)
     leak = samples(*(200 + number / 4 for number in range(200)), every=5)
-    odd = samples(*([200.0] * 199), 400, every=5)
+    high = samples(*([200.0] * 199), 400, every=5)
+    low = samples(*([200.0] * 90), 100, *([200.0] * 109), every=5)
 
     assert memory_growth(warm) <= max_memory_growth(warm)
     assert memory_growth(leak) > max_memory_growth(leak)
-    assert memory_growth(odd) <= max_memory_growth(odd)
+    assert memory_growth(high) <= max_memory_growth(high)
+    assert memory_growth(low) <= max_memory_growth(low)
     assert 0 == memory_growth([])
+
+
+@pytest.mark.parametrize("seconds", [300, 450, 600])
+@pytest.mark.parametrize("phase", [0, 40, 80])
+def test_garbage_that_is_collected_again_is_no_growth(seconds: int, phase: int) -> None:
+    """Whenever the collections come, one in each third; a leak of a fifth in the course of the run is found beneath."""
+    wave = [33 * ((number + phase) % 90) / 90 for number in range(seconds)]
+    flat = samples(*(325 + more for more in wave))
+    leak = samples(*(325 * (1 + 0.2 * number / seconds) + more for number, more in enumerate(wave)))
+
+    assert abs(memory_growth(flat)) <= max_memory_growth(flat) / 2
+    assert memory_growth(leak) > max_memory_growth(leak)
 
 
 def test_the_questions_trigger_every_fault_in_every_contract() -> None:
