@@ -305,6 +305,23 @@ async def test_a_failure_on_a_kept_connection_is_marked(client: ProviderHttpClie
 
 
 @on_uvloop
+async def test_a_connection_on_which_a_server_failed_is_not_kept(client: ProviderHttpClient) -> None:
+    """Whoever tries again gets another one, and maybe another server."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await asked(reader)
+            writer.write(FAILING % 529)
+
+    async with serving(serve) as url:
+        assert [529] * 3 == [(await ask(client, url)).status_code for _ in range(3)]
+    assert 3 == connections
+
+
+@on_uvloop
 async def test_a_kept_connection_that_breaks_is_told_from_a_new_one(client: ProviderHttpClient) -> None:
     """Whoever asks again gets another."""
     connections: list[int] = []
