@@ -134,6 +134,7 @@ async def test_failures_before_the_first_word_are_real_statuses(client: openai.A
     assert "model_not_found" == missing.value.code
     assert "there are: all-down, all-limited" in missing.value.message
     assert "context_length_exceeded" == too_long.value.code
+    assert "maximum context length is 128000 tokens" in too_long.value.message
 
 
 @pytest.mark.parametrize("key", ["", " nonsense", " sk-spillway-00000000-wrong", " sk-spillway-"])

@@ -182,6 +182,7 @@ async def test_failures_before_the_first_content_raise_the_clients_own_exception
         assert (status, kind, code) == (error.status_code, error.type, error.error_code)
         assert error.request_id == error.response.headers["x-request-id"] == error.body["request_id"]  # type: ignore[index]
         assert (model == "all-limited") == ("7" == error.response.headers.get("retry-after"))
+        assert (model == "too-long") == error.body["error"]["message"].startswith("prompt is too long")  # type: ignore[index]
 
 
 async def test_a_stream_that_breaks_raises_in_the_client_and_ends_with_the_error(
