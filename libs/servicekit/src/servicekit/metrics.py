@@ -25,6 +25,7 @@ from prometheus_client import (
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.metrics import MetricWrapperBase
 
+from servicekit.addresses import host_of_both
 from servicekit.health import Health
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def serve_metrics(
     `report`, called in a thread, is what `GET /health` answers. OSError when the port is taken. From a thread, so that
     a hung event loop can be reported.
     """
-    server = make_server(host, port, _application(registry, health, report), _Server, _SilentHandler)
+    own = _Server if ":" not in host_of_both(host) else _DualStackServer
+    server = make_server(host_of_both(host), port, _application(registry, health, report), own, _SilentHandler)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
@@ -201,6 +203,17 @@ class _Server(ThreadingWSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing: a client that left or sent nothing is not our error."""
+
+
+class _DualStackServer(_Server):
+    """Takes IPv4 as well."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """Bind for both families, whatever the system's default is."""
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def _hang_up(connection: socket.socket) -> None:

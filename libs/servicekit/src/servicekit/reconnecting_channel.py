@@ -12,9 +12,8 @@ from typing import Any
 import grpc
 
 from servicekit.lifecycle import repeat
+from servicekit.rpc import CONNECTION_GRACE_SECONDS
 
-# Longer than the longest call, like the grace that a server gives a connection of the maximum age.
-_RETIREMENT_SECONDS = 600.0
 # Includes resolving the name: 3 s where the DNS has to ask elsewhere for the IPv6 address. gRPC's pauses between two
 # resolutions grow from 1 s to two minutes; within this time they stay below 4 s.
 _CONNECT_TIMEOUT_SECONDS = 10.0
@@ -140,7 +139,7 @@ class _Generation:
         gRPC's own `close` with a grace leaves the channel open for good when it is cancelled.
         """
         try:
-            async with asyncio.timeout(_RETIREMENT_SECONDS):
+            async with asyncio.timeout(CONNECTION_GRACE_SECONDS):
                 for call in tuple(self.calls):
                     await call.code()
         except TimeoutError:

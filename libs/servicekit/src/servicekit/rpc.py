@@ -22,8 +22,10 @@ from grpc_reflection.v1alpha import reflection
 from servicekit.rpc_messages import MessageCheckingServer
 from servicekit.rpc_token import TokenChannel, TokenGuard, Tokens
 
-# A body may be as large as the edge lets in, plus its envelope.
+# Of any message, unless a server takes longer ones.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+# How long a connection that takes no new calls has for its running ones: longer than the longest, an hour.
+CONNECTION_GRACE_SECONDS = 3900.0
 # Errors travel as metadata. Above this limit gRPC drops the error, and cancels every other call of the connection.
 _MAX_METADATA_BYTES = 256 * 1024
 # A peer that vanished without closing (a node that lost power) is noticed after the sum of both.
@@ -31,8 +33,6 @@ _KEEPALIVE_MS = 10_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
@@ -46,6 +46,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     *_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # What is too long for a server it refuses by itself.
+    ("grpc.max_send_message_length", -1),
     ("grpc.service_config", _SERVICE_CONFIG),
     # The name is resolved again when a connection ends, at most this often.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
@@ -75,10 +78,13 @@ class RpcServer:
         credentials: grpc.ServerCredentials | None = None,
         guard: TokenGuard | None = None,
         reflects: bool = False,
+        max_request_bytes: int = MAX_MESSAGE_BYTES,
         connection_age_seconds: float = 300.0,
-        connection_grace_seconds: float = 600.0,
+        connection_grace_seconds: float = CONNECTION_GRACE_SECONDS,
     ) -> None:
         """Prepare a server at `address` (`host:port`); `register` adds the servicers of the named `services`.
+
+        A longer request than `max_request_bytes` fails with RESOURCE_EXHAUSTED.
 
         With `credentials` it accepts TLS only, with a `guard` callers with the token. `reflects` lets tools such as
         grpcurl list the contracts, for development. A connection takes no new calls when it is
@@ -90,6 +96,8 @@ class RpcServer:
         self._credentials = credentials
         options = (
             *_OPTIONS,
+            ("grpc.max_receive_message_length", max_request_bytes),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             # Two servers on one port would each get a share of the calls, unnoticed.
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_age_ms", int(connection_age_seconds * 1000)),

@@ -35,6 +35,16 @@ class TlsFiles:
         return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
 
 
+def trust_also(context: ssl.SSLContext, ca_file: Path) -> None:
+    """Have `context` trust the authorities in a PEM file besides its own; TlsFilesUnusable when there are none."""
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise TlsFilesUnusable(f"{ca_file}: it has no certificate in PEM that can be read ({error.reason})") from error
+    except OSError as error:
+        raise TlsFilesUnusable(f"{ca_file}: {error.strerror}") from error
+
+
 def read_files(folder: Path) -> TlsFiles:
     """Return the content of the files in `folder`; TlsFilesUnusable when one cannot be read."""
     return TlsFiles(*(_read(folder / name) for name in (CERTIFICATE, KEY, AUTHORITY)))
