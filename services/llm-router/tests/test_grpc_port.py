@@ -277,6 +277,17 @@ async def test_more_bytes_than_can_be_held(router: HostileRouter, held: Held) ->
     assert grpc.StatusCode.OK == await told(router, routerpb.StreamCompletionRequest(route="good", body=longest))
 
 
+async def test_a_body_of_32_mb_comes_in_both_forms(router: HostileRouter) -> None:
+    """As the edge sends what came in Anthropic's contract; a translation may have two characters for one."""
+    megabyte = "x" * 1024 * 1024
+    native = orjson.dumps({"max_tokens": 9, "messages": [{"role": "user", "content": megabyte * 32}]})
+    body = orjson.dumps({"messages": [{"role": "user", "content": megabyte * 64}]})
+    form = routerpb.MessagesForm(body=native)
+    request = routerpb.StreamCompletionRequest(route="anthropic", body=body, messages_form=form)
+
+    assert grpc.StatusCode.OK == await told(router, request)
+
+
 @pytest.mark.parametrize("given", [b"", b"of-another-call-", b"own-secret", b"own-secret-is-this-and-more"])
 async def test_a_call_is_stopped_by_its_own_caller(router: HostileRouter, held: Held, given: bytes) -> None:
     """Another's secret is refused and counted, whatever request id it names."""

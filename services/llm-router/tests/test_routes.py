@@ -98,7 +98,7 @@ def test_reads_targets_in_the_order_of_the_route(tmp_path: Path, key: Path) -> N
             base_url=None,
             credential="sk-secret",
             context_tokens=None,
-            timeouts=Timeouts(connect_seconds=1.5, first_content_seconds=4.0, gap_seconds=20.0, stream_seconds=120.0),
+            timeouts=Timeouts(connect_seconds=1.5, first_content_seconds=4.0, gap_seconds=20.0, stream_seconds=1800.0),
             weight=1.0,
         )
         == primary
@@ -114,8 +114,8 @@ def test_our_own_engine_gets_more_time(tmp_path: Path, key: Path) -> None:
 
     primary, local = load_routes(path)["default"].targets
 
-    assert (2.0, 8.0, 20.0, 120.0) == seconds(primary.timeouts)
-    assert (2.0, 30.0, 20.0, 120.0) == seconds(local.timeouts)
+    assert (2.0, 8.0, 20.0, 1800.0) == seconds(primary.timeouts)
+    assert (2.0, 30.0, 20.0, 1800.0) == seconds(local.timeouts)
 
 
 def test_a_target_never_prints_its_credential(tmp_path: Path, key: Path) -> None:
@@ -200,7 +200,9 @@ def test_each_setting_of_a_hedge_can_be_set_alone(tmp_path: Path) -> None:
         ("connect_seconds: 1.5=>connect_seconds: 0", 6, "connect_seconds: Input should be greater than 0"),
         ("connect_seconds: 1.5=>connect_seconds: 31", 6, "connect_seconds: Input should be less than or equal to 30"),
         ("first_content_seconds: 4=>first_content_seconds: 0.0", 6, "greater than 0"),
-        ("first_content_seconds: 4=>first_content_seconds: 30.1", 6, "less than or equal to 30"),
+        ("first_content_seconds: 4=>first_content_seconds: 900.1", 6, "less than or equal to 900"),
+        ("connect_seconds: 1.5=>connect_seconds: 30.1", 6, "less than or equal to 30"),
+        ("first_content_seconds: 4=>thinking_seconds: 900.1", 6, "less than or equal to 900"),
         ("first_content_seconds: 4=>gap_seconds: 0", 6, "gap_seconds: Input should be greater than 0"),
         ("first_content_seconds: 4=>gap_seconds: 3601", 6, "gap_seconds: Input should be less than or equal to 3600"),
         ("first_content_seconds: 4=>stream_seconds: 0", 6, "stream_seconds: Input should be greater than 0"),

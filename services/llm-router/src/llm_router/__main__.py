@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import random
 import socket
 import sys
@@ -28,12 +29,14 @@ from llm_router.service import RouterService
 from llm_router.settings import Settings
 from llm_router.strategies.hedging import HedgeAllowances
 from llm_router.strategies.latency import Latencies
+from servicekit.addresses import join_address
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
 from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry, serve_metrics
+from servicekit.proxies import Proxies, ProxyUnusable
 from servicekit.rpc import RpcServer
 from servicekit.rpc_token import RpcTokenUnusable, guard_calls
 from servicekit.settings import load_settings
@@ -44,6 +47,9 @@ from spillway.router.v1 import router_pb2_grpc
 log = structlog.get_logger()
 
 SERVICE = "spillway.router.v1.RouterService"
+# An edge takes bodies of 64 MiB at most. A body travels in its native form and as a chat body, in which each character
+# of a tool call's arguments may need two.
+_MAX_REQUEST_BYTES = 3 * 64 * 1024 * 1024 + 1024 * 1024
 
 
 async def serve(settings: Settings, logs: LogWriter) -> None:
@@ -58,7 +64,8 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
     )
     sources = Sources()
     routes = load_routes(settings.routes_file, sources)
-    fleets = Fleets(partial(create_provider, network=Network(settings.frame_interval_ms / 1000)))
+    network = Network(settings.frame_interval_ms / 1000, Proxies.of_environment(os.environ), settings.ca_file)
+    fleets = Fleets(partial(create_provider, network=network))
     await fleets.replace(routes)
     watch = RoutesWatch(settings.routes_file, sources, fleets, metrics)
     rng = random.Random()  # noqa: S311 - spreads requests and retries, guards nothing
@@ -75,11 +82,12 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
         request_timeout_seconds=settings.request_timeout_seconds,
     )
     server = RpcServer(
-        f"{settings.host}:{settings.port}",
+        join_address(settings.host, settings.port),
         [SERVICE],
         lambda server: router_pb2_grpc.add_RouterServiceServicer_to_server(service, server),
         credentials=transport.server_credentials(),
         guard=guard_calls(settings.rpc_token_file, metrics.calls_refused),
+        max_request_bytes=_MAX_REQUEST_BYTES,
         reflects=settings.reflection,
     )
     with ExitStack() as stack:
@@ -95,7 +103,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             asyncio.create_task(transport.watch()),
         ]
         targets = sorted({target.name for route in routes.values() for target in route.targets})
-        log.info("started", address=f"{settings.host}:{settings.port}", models=list(routes), targets=targets)
+        log.info("started", address=join_address(settings.host, settings.port), models=list(routes), targets=targets)
         await stop.wait()
         log.info("draining")
         await server.stop(settings.drain_timeout_seconds)
@@ -143,7 +151,7 @@ def _own_address(host: str, port: int) -> str:
         return ""
     except ValueError:
         pass  # a name
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_address(host, port)
 
 
 def _keep_known(fleets: Fleets, dependencies: ChainDependencies) -> None:
@@ -161,7 +169,7 @@ def main() -> None:
     forget_sdk_environment()
     try:
         run(lambda: serve(settings, logs))
-    except (RoutesError, TlsFilesUnusable, RpcTokenUnusable, OSError, RuntimeError) as error:
+    except (RoutesError, TlsFilesUnusable, RpcTokenUnusable, ProxyUnusable, OSError, RuntimeError) as error:
         for fault in str(error).splitlines():
             log.error("start_failed", reason=fault)  # noqa: TRY400 - one line a fault, for a person
         sys.exit(1)

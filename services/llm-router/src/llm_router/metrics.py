@@ -9,7 +9,7 @@ from llm_router.target import Target
 from servicekit.loop_lag import BUCKETS as LAG_BUCKETS
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
-_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0)
+_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 60.0, 120.0, 300.0, 900.0)
 
 
 class Metrics(MetricTable):

@@ -16,6 +16,7 @@ class Settings(RedisSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_ROUTER_", frozen=True)
 
     host: str = "127.0.0.1"
+    """`::` is every address, of IPv4 as well."""
     port: int = Field(default=50051, ge=1, le=65535)
     metrics_port: int = Field(default=9101, ge=1, le=65535)
     tls_directory: Path | None = None
@@ -28,11 +29,11 @@ class Settings(RedisSettings):
     """Targets and routes; `routes/file.py` declares what it may contain."""
     attempt_budget: PositiveInt = 6
     """The maximum of attempts per request, over all its targets; a caller may ask for fewer."""
-    request_timeout_seconds: PositiveFloat = 120.0
+    request_timeout_seconds: PositiveFloat = 1800.0
     """The timeout of a call that has no deadline."""
     max_concurrent_calls: PositiveInt = 1000
     """The maximum of calls that run at once; any more is refused at once, and the edge asks another router."""
-    max_held_bytes: PositiveInt = 96 * 1024 * 1024
+    max_held_bytes: PositiveInt = 192 * 1024 * 1024
     """The maximum of bytes that the bodies of all running calls may have together; a body needs up to four times its
     size while its call runs."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
@@ -43,7 +44,10 @@ class Settings(RedisSettings):
     breaker_lease_timeout_seconds: PositiveFloat = 0.05
     """How long a request that would probe waits for Redis to grant the lease; the exchange in the background may take
     five times as long. When Redis is slower, this process decides by itself."""
-    drain_timeout_seconds: PositiveFloat = 130.0
+    ca_file: Path | None = None
+    """Certificates of authorities that are trusted besides the public ones, in PEM, by calls to providers; read at the
+    start. Proxies for these calls: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`."""
+    drain_timeout_seconds: PositiveFloat = 1810.0
     """How long running streams may take to finish after SIGTERM; it must exceed the longest stream."""
     reflection: bool = False
     """Serves the contract to tools such as grpcurl; for development."""

@@ -15,8 +15,10 @@ from llm_router.vendors import PROVIDERS, AnswerLimit, Auth, Vendor, vendor_of
 
 # Each is recorded with every request; PostgreSQL takes no NUL.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-# A person who waits must not see silence for longer than this.
+# A person who waits must not see nothing happen for longer than this.
 FirstByteSeconds = Annotated[float, Field(gt=0, le=30)]
+# Models are known that think in silence for a quarter of an hour.
+SilenceSeconds = Annotated[float, Field(gt=0, le=900)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -40,13 +42,25 @@ class Timeouts(StrictModel):
     """The timers of a target. The defaults fit a person who waits."""
 
     connect_seconds: FirstByteSeconds = 2.0
-    first_content_seconds: FirstByteSeconds = 8.0
-    """From the start of the attempt to its first content; a role, a ping or usage is not content. Raise it for a model
-    that thinks in silence before it answers. A provider may have a default of its own: 30 for `vllm`."""
+    first_content_seconds: SilenceSeconds = 8.0
+    """From the start of the attempt to its first content; a role, a ping or usage is not content. A provider may have a
+    default of its own: 30 for `vllm`."""
+    thinking_seconds: SilenceSeconds = 120.0
+    """As long as that and `gap_seconds` are at least when the model is to think: the request asks for it, or the target
+    has `thinks`."""
     gap_seconds: _Seconds = 20.0
     """Between two chunks of content."""
-    stream_seconds: _Seconds = 120.0
+    stream_seconds: _Seconds = 1800.0
     """From the start of the attempt to its end."""
+
+    def when_thinking(self) -> Timeouts:
+        """Return these timers with the patience for a model that thinks in silence."""
+        return self.model_copy(
+            update={
+                "first_content_seconds": max(self.first_content_seconds, self.thinking_seconds),
+                "gap_seconds": max(self.gap_seconds, self.thinking_seconds),
+            }
+        )
 
 
 class Quirks(StrictModel):
@@ -92,6 +106,9 @@ class TargetSettings(StrictModel):
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     """Its share among targets of equal rank."""
     timeouts: Timeouts = Timeouts()
+    thinks: bool = False
+    """Whether this model thinks before it answers although the request does not ask for it, so that its silence is
+    borne for `timeouts.thinking_seconds`."""
     may_omit_end: bool = False
     """Whether this server is known to keep the connection open after a finish reason without an end marker. Then ten
     seconds of silence after the finish reason are the end of the answer; otherwise they are a failure."""

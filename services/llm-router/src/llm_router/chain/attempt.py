@@ -12,7 +12,7 @@ from llm_router.chain.recordable import recordable_status, recordable_text, reco
 from llm_router.chain.timers import Timers
 from llm_router.errors import ProviderError
 from llm_router.quotable import without_keys
-from llm_router.target import Target
+from llm_router.target import Target, Timeouts
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -27,12 +27,14 @@ class Reply(Protocol):
 class Attempt(ABC):
     """Made when the call begins; `record` describes it once it has ended."""
 
-    def __init__(self, number: int, target: Target, permit: Permit, *, deadline: float, input_tokens: int) -> None:
+    def __init__(
+        self, number: int, target: Target, permit: Permit, *, timeouts: Timeouts, deadline: float, input_tokens: int
+    ) -> None:
         """`deadline` is on the loop's clock; `input_tokens` is the estimate for a provider that reports none."""
         self.number = number
         self.target = target
         self.permit = permit
-        self.timers = Timers(target.timeouts, deadline)
+        self.timers = Timers(timeouts, deadline)
         self.input_tokens = input_tokens
         self.is_committed = False
         """Whether content was sent on: from then on no other target may answer in its place."""

@@ -113,6 +113,7 @@ class Chain:
             input_tokens=self._request.input_tokens + estimate_tokens(len(self._delivered.text.encode())),
             # Each attempt has a splice of its own: what one has repeated, the next one repeats again.
             splice=Splice(self._delivered.text) if self._answering else None,
+            thinks=self._request.chat.asks_for_thinking,
         )
         self._attempts.start(attempt)
         started = attempt.started(self._dependencies.router_address)

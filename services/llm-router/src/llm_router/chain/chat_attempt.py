@@ -43,9 +43,14 @@ class ChatAttempt(Attempt):
         deadline: float,
         input_tokens: int,
         splice: Splice | None,
+        thinks: bool,
     ) -> None:
-        """An attempt that continues an answer has a `splice`, and its content begins behind that."""
-        super().__init__(number, target, permit, deadline=deadline, input_tokens=input_tokens)
+        """An attempt that continues an answer has a `splice`, and its content begins behind that.
+
+        `thinks`: whether the request asks the model to think, which it may do in silence.
+        """
+        timeouts = target.timeouts.when_thinking() if thinks or target.thinks else target.timeouts
+        super().__init__(number, target, permit, timeouts=timeouts, deadline=deadline, input_tokens=input_tokens)
         self._splice = splice
         self._opening = AsyncExitStack()
         self._stream: AnswerStream | None = None

@@ -36,7 +36,7 @@ class EmbedAttempt(Attempt):
         self, number: int, target: Target, permit: Permit, *, deadline: float, input_tokens: int, inputs: int
     ) -> None:
         """`inputs` is how many vectors are expected."""
-        super().__init__(number, target, permit, deadline=deadline, input_tokens=input_tokens)
+        super().__init__(number, target, permit, timeouts=target.timeouts, deadline=deadline, input_tokens=input_tokens)
         self._inputs = inputs
         self._reply: EmbeddingsReply | None = None
         self.answer = EmbeddingsAnswer(OpenAIUsage(target.billed_by, target.model))

@@ -39,6 +39,8 @@ async def posted(
         response = await client.post(await form.get(), encoded, headers)
     except KeptConnectionLost as error:
         raise ConnectionStale("a kept connection was closed before an answer began") from error
+    except httpx2.ProxyError as error:
+        raise TargetUnreachable(str(error)) from error
     except httpx2.HTTPError as error:
         raise TargetUnreachable("the connection failed before an answer began") from error
     if not response.is_success:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,9 +46,9 @@ class HostileProvider:
     url: str = ""
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[HostileProvider]:
-        """Serve on a free port while the block runs."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[HostileProvider]:
+        """Serve on a free port while the block runs, with `tls` encrypted."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from pathlib import Path
 
 import aiohappyeyeballs
 import httpx2
@@ -17,6 +18,8 @@ from llm_router.providers.http.connection import Connection
 from llm_router.providers.http.metronome import Metronome
 from llm_router.providers.http.pace import FruitlessReading
 from llm_router.providers.http.reply import Reply
+from servicekit.proxies import Proxies, Proxy, ProxyRefused, open_tunnel
+from servicekit.tls_files import trust_also
 
 # As the SDKs have them; this process talks to few hosts with many streams each.
 _IDLE_CONNECTIONS = 100
@@ -28,6 +31,7 @@ _NEXT_ADDRESS_SECONDS = 0.25
 _RECEIVE_BUFFER_BYTES = 128 * 1024
 _READ_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
+_PROXY_WANTS_CREDENTIALS = 407
 # The place of the `Reply` among the extensions of a response.
 REPLY = "reply"
 WAS_KEPT = "was_kept"
@@ -43,10 +47,16 @@ class KeptConnectionLost(httpx2.TransportError):
 class Network:
     """What the connections to all providers share."""
 
-    def __init__(self, frame_seconds: float) -> None:
-        """Load the trusted certificates, which is slow. See `Metronome` for `frame_seconds`."""
+    def __init__(self, frame_seconds: float, proxies: Proxies | None = None, ca_file: Path | None = None) -> None:
+        """Load the trusted certificates, which is slow; those of `ca_file` besides the public ones.
+
+        TlsFilesUnusable when it has none. See `Metronome` for `frame_seconds`.
+        """
         self.ssl_context: ssl.SSLContext = httpx2.create_ssl_context()
         self.ssl_context.set_alpn_protocols(["http/1.1"])
+        if ca_file is not None:
+            trust_also(self.ssl_context, ca_file)
+        self.proxies = proxies or Proxies()
         self.fruitless = FruitlessReading()
         self.metronome = Metronome(frame_seconds)
         self.buffer = memoryview(bytearray(_READ_BYTES))  # what is read is looked at before anything else is read
@@ -63,10 +73,11 @@ class PushedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Write `request` and wait for the head of its reply; an httpx2.HTTPError when it does not come."""
-        written = _head_of(request) + await request.aread()
         origin = request.url.copy_with(raw_path=b"/", fragment=None, username=None, password=None)
+        proxy = self._network.proxies.proxy_for(origin.scheme, origin.host, _port_of(origin))
+        written = _head_of(request, proxy) + await request.aread()
         kept = self._idle_connection(origin)
-        reply = (kept or await self._connect(origin, request)).ask(written)
+        reply = (kept or await self._connect(origin, proxy, request)).ask(written)
         try:
             await reply.head
         except BaseException as error:
@@ -75,6 +86,12 @@ class PushedTransport(httpx2.AsyncBaseTransport):
                 self._close_idle()
                 raise KeptConnectionLost("a kept connection was closed", request=request) from error
             raise
+        if proxy is not None and reply.status == _PROXY_WANTS_CREDENTIALS:
+            await reply.aclose()
+            raise httpx2.ProxyError(
+                "the proxy refused the request with 407: the user and password in its URL are missing or wrong",
+                request=request,
+            )
         if kept is not None and reply.status in DRAINING:
             self._close_idle()
         extensions = {REPLY: reply, WAS_KEPT: kept is not None}
@@ -100,31 +117,29 @@ class PushedTransport(httpx2.AsyncBaseTransport):
                     return connection
         return None
 
-    async def _connect(self, origin: httpx2.URL, request: httpx2.Request) -> Connection:
+    async def _connect(self, origin: httpx2.URL, proxy: Proxy | None, request: httpx2.Request) -> Connection:
         try:
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
-                return await self._connected(origin)
+                return await self._connected(origin, proxy)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("the connection took too long", request=request) from error
+        except ProxyRefused as error:  # before OSError, of which it is one
+            raise httpx2.ProxyError(str(error), request=request) from error
         except OSError as error:
             raise httpx2.ConnectError("no connection", request=request) from error
 
-    async def _connected(self, origin: httpx2.URL) -> Connection:
+    async def _connected(self, origin: httpx2.URL, proxy: Proxy | None) -> Connection:
         loop, network = asyncio.get_running_loop(), self._network
         host = origin.raw_host.decode("ascii")
-        port = origin.port or _PORTS[origin.scheme]
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        opened = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
-        )
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         is_encrypted = origin.scheme == "https"
+        opened = await (_open(host, _port_of(origin)) if proxy is None else _open(proxy.host, proxy.port))
 
         def release(connection: Connection) -> None:
             self._keep(origin, connection)
 
         try:
+            if proxy is not None and is_encrypted:
+                await open_tunnel(opened, proxy, host, _port_of(origin))
             _, connection = await loop.create_connection(
                 lambda: Connection(network.buffer, network.metronome, network.fruitless, release),
                 sock=opened,
@@ -166,9 +181,30 @@ def reply_of(response: httpx2.Response) -> Reply:
     return reply
 
 
-def _head_of(request: httpx2.Request) -> bytes:
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in request.headers.raw]
+def _port_of(origin: httpx2.URL) -> int:
+    return origin.port or _PORTS[origin.scheme]
+
+
+async def _open(host: str, port: int) -> socket.socket:
+    """Return a socket that is connected to one of the addresses of `host`."""
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    opened = await aiohappyeyeballs.start_connection(
+        addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
+    )
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
+
+
+def _head_of(request: httpx2.Request, proxy: Proxy | None) -> bytes:
+    """Write the head; to a proxy that is asked for what is not encrypted it names the whole address."""
+    target, own = request.url.raw_path, list(request.headers.raw)
+    if proxy is not None and request.url.scheme == "http":
+        target = b"http://%b%b" % (request.url.netloc, target)
+        if proxy.authorization:
+            own.append((b"Proxy-Authorization", proxy.authorization))
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)]
+    lines += [b"%b: %b" % header for header in own]
     head = b"\r\n".join([*lines, b"", b""])
     # Nothing that comes from outside may begin a line of its own.
     if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
