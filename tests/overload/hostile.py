@@ -21,6 +21,7 @@ ADDRESS = "127.0.0.2"
 _PAUSE_SECONDS = 0.2
 _LONGEST_SECONDS = 45.0
 _MOST_BYTES = 8 * 1024 * 1024
+_LONGEST_BODY_BYTES = 32 * 1024 * 1024
 
 Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -126,9 +127,9 @@ class HostileClient:
 
     async def run(self, until: float) -> None:
         """Attack until then, one connection after the other."""
-        loop = asyncio.get_running_loop()
+        loop, own = asyncio.get_running_loop(), (self._keyed, self._slow_body)
         while loop.time() < until:
-            attack = self.rng.choice(ATTACKS) if self.rng.random() < 0.95 else self._keyed
+            attack = self.rng.choice(ATTACKS) if self.rng.random() < 0.9 else self.rng.choice(own)
             end = "shut out"
             try:
                 async with asyncio.timeout(_LONGEST_SECONDS):
@@ -157,6 +158,19 @@ class HostileClient:
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
         await reader.read(4096)
+
+    async def _slow_body(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Announce the longest body that is taken, and send it slowly: its memory is kept for it meanwhile."""
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.key}\r\n"
+        writer.write(f"{head}content-length: {_LONGEST_BODY_BYTES}\r\n\r\n".encode())
+        reading = asyncio.ensure_future(reader.read(4096))
+        try:
+            while not reading.done():
+                writer.write(b" " * 1024)
+                await writer.drain()
+                await asyncio.sleep(0.5)
+        finally:
+            reading.cancel()
 
 
 async def _main(host: str, port: int, key: str, seed: int, seconds: float, connections: int) -> None:

@@ -30,6 +30,7 @@ from edge.exchange.exchange import ExchangeDependencies
 from edge.exchange.output_stage import OutputStage, PassOn
 from edge.exchange.settlement import Settlement
 from edge.expectation import Expectation
+from edge.fetch import Fetcher
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
 from edge.guard.check import Check
@@ -95,7 +96,10 @@ class Edge:
             ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts
         ]
         capacity = Capacity(
-            settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
+            settings.max_concurrent_requests,
+            settings.max_concurrent_requests_per_key,
+            settings.max_held_bytes,
+            settings.max_held_bytes_per_key,
         )
         readers = BodyReaders(None, self.metrics)
         endpoints = [
@@ -194,7 +198,9 @@ async def running_edge(
         budgets = Budgets(store, leases, expectation, metrics)
         limits = [] if rules is None else [Limits(rules, leases, lambda: edges, expectation, metrics)]
         admission = Admission(store, emitter, [budgets, *limits], metrics)
-        guardrails = Guardrails(PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, metrics)
+        guardrails = Guardrails(
+            PolicyWatch(policy_file, metrics), BodyReaders(None, metrics).inspect, Fetcher(), metrics
+        )
         sizes = [] if rules is None else [Sizes(rules, BodyReaders(None, metrics).shorten, metrics)]
         checks: list[Check] = [PromptLimit(max_prompt_tokens), CountsLimit(counts), *sizes]
         guard = Guard(models, "default", checks, admission, guardrails, sizes)

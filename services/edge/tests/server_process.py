@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from edge.http.connection.connections import ConnectionLimits
-from edge.http.server import HttpServer, listen
+from edge.http.server import HttpServer, open_listeners
 from edge.metrics import Metrics
 from servicekit.lifecycle import run, stop_requested
 from spillway_local import processes
@@ -283,9 +283,9 @@ async def _counted_if_left(pieces: Any, seen: dict[str, int]) -> Any:
 
 async def _serve(limits: dict[str, Any]) -> None:
     registry = CollectorRegistry()
-    listener = listen("127.0.0.1", 0, stall_timeout_seconds=60.0)  # the kernel's; what is tested is ours
+    (listener,) = open_listeners("127.0.0.1", 0, stall_timeout_seconds=60.0)  # the kernel's; what is tested is ours
     app = _app(registry)
-    server = HttpServer(app, listener, 5.0, ConnectionLimits(**limits), Metrics(registry))
+    server = HttpServer(app, [listener], 5.0, ConnectionLimits(**limits), Metrics(registry))
     sys.stdout.write(f"port {listener.getsockname()[1]}\n")
     sys.stdout.flush()
     serving = asyncio.create_task(server.serve())

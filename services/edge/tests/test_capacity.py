@@ -17,8 +17,8 @@ from .scripted_router import STOP, Visit, attempted, started, texts, waits_for
 
 @pytest.fixture(name="two_places")
 def _two_places() -> Capacity:
-    """Return places for two requests, one for each key, and ten bytes of bodies."""
-    return Capacity(2, 1, 10)
+    """Return places for two requests, one for each key, and ten bytes of bodies, nine for each key."""
+    return Capacity(2, 1, 10, 9)
 
 
 def refusal(capacity: Capacity, key_id: str) -> Problem:
@@ -50,13 +50,27 @@ def test_the_edge_has_a_limit(two_places: Capacity) -> None:
 def test_bodies_have_a_limit_together(two_places: Capacity) -> None:
     """And what a request has held is free when it ends, however it ends."""
     with suppress(ZeroDivisionError), two_places.place("ada") as one:
-        one.hold(6)
+        one.hold(5)
         one.hold(4)
         with two_places.place("bob") as other, pytest.raises(Problem, match="too long together"):
-            other.hold(1)
+            other.hold(2)
         raise ZeroDivisionError
     with two_places.place("ada") as again:
-        again.hold(10)
+        again.hold(9)
+
+
+def test_long_bodies_of_one_key_leave_room_for_those_of_others(two_places: Capacity) -> None:
+    """Who sends them slowly, to hold the memory of all, is told to wait, and another key is served."""
+    with two_places.place("ada") as one:
+        one.hold(8)
+        with pytest.raises(Problem) as caught:
+            one.hold(2)
+        with two_places.place("bob") as other:
+            other.hold(2)
+
+    problem = caught.value
+    assert ("too_many_requests", 429, "1") == (problem.code, problem.kind.status, problem.headers()["retry-after"])
+    assert "may have 9 bytes together" in problem.message
 
 
 @pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.http.connection.connections import group_of
-from edge.http.server import listen, max_connections
+from edge.http.server import max_connections, open_listeners
 
 from .server_process import RawClient, ServerProcess, get, parse, running_server
 
@@ -133,7 +133,8 @@ def test_addresses_of_one_customer_are_counted_as_one(host: str, expected: str) 
 
 def test_a_connection_has_small_buffers_in_the_kernel() -> None:
     """Which would keep 4 MB of an answer that is not read, and 6 MB of requests."""
-    with listen("127.0.0.1", 0, 60.0) as listener, socket.create_connection(listener.getsockname()) as client:
+    (opened,) = open_listeners("127.0.0.1", 0, 60.0)
+    with opened as listener, socket.create_connection(listener.getsockname()) as client:
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 256 * 1024

@@ -32,7 +32,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, KeyRing]:
 @pytest.fixture
 def capacity() -> Capacity:
     """Return the places of the application."""
-    return Capacity(100, 100, 1000)
+    return Capacity(100, 100, 1000, 1000)
 
 
 @pytest.fixture

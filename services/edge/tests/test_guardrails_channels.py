@@ -17,6 +17,7 @@ from edge.contracts.messages.contract import MessagesContract
 from edge.contracts.reading import read_content
 from edge.conversation import Content, Conversation
 from edge.facts import RequestFacts
+from edge.fetch import Fetcher
 from edge.guardrails.answers.output import Checked, ContentStopped, OutputGuard
 from edge.guardrails.guardrails import Guardrails
 from edge.guardrails.input import inspect, texts_of
@@ -228,7 +229,9 @@ async def test_a_request_is_as_long_as_both_its_forms(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(POLICY, encoding="utf-8")
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    guardrails = Guardrails(PolicyWatch(tmp_path / "p.yaml", metrics), BodyReaders(None, metrics).inspect, metrics)
+    guardrails = Guardrails(
+        PolicyWatch(tmp_path / "p.yaml", metrics), BodyReaders(None, metrics).inspect, Fetcher(), metrics
+    )
     facts = RequestFacts("r", ADA, "/chat", "default", False, 0.0)
 
     async def elsewhere(content: Content) -> float | None:

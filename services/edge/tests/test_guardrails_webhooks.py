@@ -301,7 +301,7 @@ async def test_one_whose_authority_is_gone_before_it_was_asked_is_not_asked(
         edge = await starts(on_failure="closed", more=f", ca_file: '{tmp_path}/ca.crt'")
         (tmp_path / "ca.crt").unlink()
         systems = ssl.create_default_context(cadata=authority.certificate.decode())
-        monkeypatch.setattr("edge.fetch._tls_context", lambda: systems)
+        monkeypatch.setattr("edge.fetch._tls_context", lambda _: systems)
         visit = await edge.chat().done()
 
     assert 503 == visit.status
@@ -414,7 +414,7 @@ async def test_who_waits_for_it_holds_up_nobody(starts: Starts, hook: Hook) -> N
 
 async def test_a_turn_is_given_back_and_taken_again() -> None:
     """The time outside is not that of the edge, which therefore lets no fewer begin."""
-    capacity = Capacity(100, 100, 1000)
+    capacity = Capacity(100, 100, 1000, 1000)
     before = capacity.turns.limit
     with capacity.place("k") as place:
         await place.begin(0.0)

@@ -56,7 +56,7 @@ async def running(drain_timeout_seconds: float = 60.0) -> AsyncIterator[Running]
 
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=[Route("/stream", stream), Route("/whole", whole)])
-    server = HttpServer(app, listener, drain_timeout_seconds, ConnectionLimits(), Metrics(CollectorRegistry()))
+    server = HttpServer(app, [listener], drain_timeout_seconds, ConnectionLimits(), Metrics(CollectorRegistry()))
     here = Running(listener.getsockname(), server, asyncio.create_task(server.serve()))
     try:
         yield here

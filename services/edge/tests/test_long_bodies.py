@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from edge.settings import Settings
 from kit.front_door.lone_edge import LoneEdge, running_lone_edge
 
 pytestmark = pytest.mark.integration
 
 MEBIBYTE = 1024 * 1024
-LONGEST = 32 * MEBIBYTE
+LONGEST = Settings().max_body_bytes
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 COMPLETIONS, MESSAGES, EMBEDDINGS = "/v1/chat/completions", "/v1/messages", "/v1/embeddings"
@@ -56,8 +57,8 @@ BODIES = {
 
 @pytest.fixture(name="lone", scope="module")
 def _lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneEdge]:
-    """Yield an edge that takes bodies of 32 MB."""
-    with running_lone_edge(tmp_path_factory.mktemp("lone"), EDGE_MAX_BODY_BYTES=str(LONGEST)) as edge:
+    """Yield an edge that takes bodies as long as it does by default."""
+    with running_lone_edge(tmp_path_factory.mktemp("lone")) as edge:
         yield edge
 
 
@@ -122,6 +123,11 @@ def watched(edge: LoneEdge) -> Iterator[Watched]:
     finally:
         stop.set()
         asking.join()
+
+
+def test_bodies_of_32_mb_are_taken_by_default() -> None:
+    """As Anthropic does: documents and pictures of a long conversation."""
+    assert 32 * MEBIBYTE == LONGEST
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from .scripted_router import (
     messages_events,
     started,
     texts,
+    waits_for,
 )
 
 Json = dict[str, Any]
@@ -44,6 +46,25 @@ async def test_a_message_is_settled_before_its_end(edge: Edge) -> None:
     (settled,) = await edge.settled()
     assert ("/v1/messages", routerpb.OUTCOME_OK) == (settled.request.endpoint, settled.outcome)
     assert visit.headers["request-id"] == visit.headers["x-request-id"] == settled.request.request_id
+
+
+async def test_a_silent_message_is_kept_alive_by_events(edge: Edge) -> None:
+    """By pings, as Anthropic's own, before the first content and after it: a comment is no sign of life to a client."""
+    edge.settings.update(keepalive_seconds=0.01, status_hold_seconds=0.01)
+    speak, end = asyncio.Event(), asyncio.Event()
+    edge.router.script = [started(), waits_for(speak), texts("Pa"), waits_for(end), texts("ris"), attempted(), STOP]
+    visit = ask(edge)
+    await visit.until(lambda visit: visit.content.count(b"event: ping") >= 2)
+    assert 200 == visit.status
+    speak.set()
+    await visit.until(lambda visit: b'event: ping\ndata: {"type":"ping"}\n\n' in visit.content.partition(b"Pa")[2])
+    end.set()
+    await visit.done()
+
+    names = [name for name, _ in visit.events if name != "ping"]
+    assert ["message_start", "content_block_start"] == names[:2]
+    assert "message_stop" == names[-1]
+    assert b": keep-alive" not in visit.content
 
 
 async def test_an_empty_answer_is_a_message_without_blocks(edge: Edge) -> None:

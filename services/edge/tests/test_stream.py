@@ -316,11 +316,36 @@ async def test_how_a_stream_ended_is_counted(edge: Edge, counted: Counted, contr
         await visit.until(lambda visit: b"Pa" in visit.content)
     leaving.gone()
     await leaving.done()
+
+    async def breaks(_: bytes) -> None:
+        raise OSError
+
+    cut.before_content = breaks
     cut.task.cancel()
     await asyncio.wait((cut.task,))
 
     ends = ("ok", "error", "client_cancelled", "cut")
     assert [1, 1, 1, 1] == [counted("edge_stream_ends_total", outcome=end) for end in ends]
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_stream_that_the_gateway_has_no_time_for_ends_with_an_error(
+    edge: Edge, counted: Counted, path: str
+) -> None:
+    """When it is told to stop and has waited long enough: settled first, and never as if the answer were whole."""
+    edge.router.script = [started(), texts("Pa"), is_silent]
+    question = {"model": "default", "messages": [{"role": "user", "content": "q"}], "max_tokens": 9, "stream": True}
+    visit = edge.visit(path, {"query": "q"} if path == "/chat" else question)
+    await visit.until(lambda visit: b"Pa" in visit.content)
+    visit.task.cancel()
+    await asyncio.wait((visit.task,))
+
+    (settled,) = await edge.settled()
+    assert routerpb.OUTCOME_INTERRUPTED == settled.outcome
+    assert visit.is_complete
+    assert b"the gateway stopped before the answer was complete" in visit.content.partition(b"Pa")[2]
+    assert not any(sign in visit.content for sign in (b"[DONE]", b"event: done", b"message_stop"))
+    assert 1 == counted("edge_stream_ends_total", outcome="error")
 
 
 async def test_a_router_that_does_not_say_what_it_has_is_away(edge: Edge) -> None:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from edge.fetch import Fetcher
 from edge.identity import Identity
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -139,7 +140,7 @@ def raw_token(header: dict[str, Any], payload: Any, sign: Callable[[bytes], byte
 
 @pytest.fixture(name="tokens")
 async def _tokens(keys: Keys, metrics: Metrics) -> AsyncIterator[Tokens]:
-    tokens = Tokens(parsed(issuer(jwks_url=keys.url)), metrics)
+    tokens = Tokens(parsed(issuer(jwks_url=keys.url)), Fetcher(), metrics)
     await tokens.prepare()
     yield tokens
     await tokens.close()
@@ -169,7 +170,7 @@ async def test_a_secret_that_both_know_is_read_from_a_file(tmp_path: Path, metri
     """HS256, with and without a `kid`."""
     (tmp_path / "secret").write_bytes(_SECRET + b"\n")
     shared = issuer(algorithms=["HS256"], secret_file=str(tmp_path / "secret"))
-    tokens = Tokens(parsed(shared), metrics)
+    tokens = Tokens(parsed(shared), Fetcher(), metrics)
     await tokens.prepare()
 
     assert ["", ""] == [await code_of(tokens, token(_SECRET, "HS256", kid)) for kid in (None, "any")]
@@ -248,7 +249,7 @@ async def test_keys_that_are_weak_or_for_something_else_are_none(keys: Keys, met
     secret = {"kty": "oct", "k": base64.urlsafe_b64encode(_SECRET).decode(), "kid": "secret", "alg": "HS256"}
     wrong = [jwk(_SMALL_RSA, "small"), jwk(_OTHER_RSA, "enc", use="enc"), jwk(_EC, "es", alg="ES384"), secret, 7]
     keys.document = {"keys": [*wrong, jwk(_RSA, "one")]}
-    tokens = Tokens(parsed(issuer(jwks_url=keys.url)), metrics)
+    tokens = Tokens(parsed(issuer(jwks_url=keys.url)), Fetcher(), metrics)
     await tokens.prepare()
 
     assert "" == await code_of(tokens, token())
@@ -266,7 +267,7 @@ async def test_claims_say_who_it_is_as_the_file_has_it(keys: Keys, metrics: Metr
         role_names={"boss": "team_lead", "staff": "user"},
     )
     del own["tenant"]
-    tokens = Tokens(parsed(own), metrics)
+    tokens = Tokens(parsed(own), Fetcher(), metrics)
     await tokens.prepare()
     who: dict[str, Any] = {"email": "ada@acme.example", "team": "blue", "plan": "premium", "org": "acme-eu"}
     found = await tokens.identify(token(**who, realm_access={"roles": ["boss", "admin", 7]}))
@@ -296,7 +297,7 @@ async def test_unknown_keys_are_asked_for_once_in_a_while(
 async def test_a_rotated_key_is_found_by_who_asks_first(keys: Keys, metrics: Metrics) -> None:
     """All who wait for it wait for one answer; the one before it is dead."""
     [only] = parsed(issuer(jwks_url=keys.url))
-    tokens = Tokens([only], metrics)
+    tokens = Tokens([only], Fetcher(), metrics)
     source = tokens._known[ISS].source
     source._retry_seconds = 0.0  # some time has passed since it was read
     await tokens.prepare()
@@ -351,7 +352,7 @@ async def test_a_lame_server_of_keys_changes_nothing(
 ) -> None:
     """The last known keys stay; who has none is told to come again, and no redirect is followed."""
     [only] = parsed(issuer(jwks_url=keys.url))
-    known, new = Tokens([only], metrics), Tokens([only], metrics)
+    known, new = Tokens([only], Fetcher(), metrics), Tokens([only], Fetcher(), metrics)
     known._known[ISS].source._retry_seconds = 0.0
     await known.prepare()
     keys.answer, keys.asked = fault, 0
@@ -370,7 +371,9 @@ async def test_a_server_that_says_nothing_is_waited_for_so_long(
     """Within a deadline, however slowly it drips."""
     monkeypatch.setattr("edge.tokens.key_source.FETCH_TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        source = KeySource(parsed(issuer(jwks_url=f"http://127.0.0.1:{silent.getsockname()[1]}/"))[0], metrics)
+        source = KeySource(
+            parsed(issuer(jwks_url=f"http://127.0.0.1:{silent.getsockname()[1]}/"))[0], Fetcher(), metrics
+        )
         async with asyncio.timeout(30):
             await source.refresh_for_unknown()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from edge.exchange.exchange import ExchangeDependencies
 from edge.exchange.output_stage import PassOn, SizeLimit
 from edge.exchange.settlement import Settlement
 from edge.expectation import Expectation
+from edge.fetch import Fetcher
 from edge.guard.admission import Admission
 from edge.guard.capacity import Capacity
 from edge.guard.check import Check
@@ -55,7 +57,7 @@ from edge.http.connection.connections import ConnectionLimits
 from edge.http.endpoints import ContractEndpoint
 from edge.http.health import EdgeHealth, HealthEndpoints
 from edge.http.readers import BodyReaders, Mother
-from edge.http.server import HttpServer, listen, max_connections
+from edge.http.server import HttpServer, max_connections, open_listeners
 from edge.http.surface.proxies import TrustedProxies
 from edge.http.surface.surface import SurfaceRules
 from edge.idempotency.idempotency import Idempotency
@@ -77,6 +79,7 @@ from edge.router.models import ModelList
 from edge.settings import Settings
 from edge.tokens.issuers import ISSUERS_INTERVAL_SECONDS, Issuer, IssuersError, parse_issuers
 from pricing.usage import Usage
+from servicekit.addresses import join_address
 from servicekit.followed_file import FollowedFile
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
@@ -84,6 +87,7 @@ from servicekit.logs import configure_logs
 from servicekit.loop_lag import watch_loop_lag
 from servicekit.metrics import create_registry, serve_metrics
 from servicekit.pepper import PepperUnusable, read_pepper
+from servicekit.proxies import Proxies, ProxyUnusable
 from servicekit.redis_client import open_redis
 from servicekit.rpc import host_of
 from servicekit.rpc_token import RpcTokenUnusable, read_rpc_tokens, refusal_in
@@ -104,7 +108,7 @@ _LIMITS_INTERVAL_SECONDS = 1.0
 _REDIS_CONNECTIONS = 64
 _UNUSABLE = (
     *(KeysError, LimitsError, IssuersError, PolicyError, TlsFilesUnusable, RpcTokenUnusable, PepperUnusable),
-    SealingKeysUnusable,
+    *(SealingKeysUnusable, ProxyUnusable),
 )
 
 
@@ -125,6 +129,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     keys = KeyWatch(settings.keys_file, metrics, recorded_keys)
     policy = PolicyWatch(settings.guardrails, metrics)
     capture_keys = CaptureKeys(settings.capture_key_file, metrics)
+    fetcher = Fetcher(Proxies.of_environment(os.environ), settings.ca_file)
     spool = Spool(settings.spool_file, settings.spool_max_bytes)
     redis_client = open_redis(settings.redis_url, settings.redis_access(), max_connections=_REDIS_CONNECTIONS)
     store = RedisStore(redis_client, settings.look_up_timeout_seconds)
@@ -152,10 +157,11 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
     ledger_captures = LedgerCaptures(ledger_channel)
     capturing = CapturingTenants(ledger_captures, metrics)
     captures = Captures(capturing, capture_keys, capture_readers.read_texts, ledger_captures, metrics)
-    guardrails = Guardrails(policy, readers.inspect, metrics)
+    guardrails = Guardrails(policy, readers.inspect, fetcher, metrics)
     sizes = Sizes(rules, readers.shorten, metrics)
     counts = Counts(settings.max_messages, settings.max_tools, settings.max_images)
-    checks: list[Check] = [PromptLimit(settings.max_prompt_tokens), CountsLimit(counts), sizes]
+    prompt = [] if settings.max_prompt_tokens is None else [PromptLimit(settings.max_prompt_tokens)]
+    checks: list[Check] = [*prompt, CountsLimit(counts), sizes]
     guard = Guard(models, settings.default_model, checks, admission, guardrails, [sizes])
     exchanges = ExchangeDependencies(
         router=router,
@@ -167,11 +173,14 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         fits_elsewhere=readers.check_format,
         captures=captures,
     )
-    issuers = _follow_issuers(settings.jwt_issuers, metrics)
+    issuers = _follow_issuers(settings.jwt_issuers, fetcher, metrics)
     identify = Identify(keys.ring, None if issuers is None else issuers[0])
     contracts = mother.contracts
     capacity = Capacity(
-        settings.max_concurrent_requests, settings.max_concurrent_requests_per_key, settings.max_held_bytes
+        settings.max_concurrent_requests,
+        settings.max_concurrent_requests_per_key,
+        settings.max_held_bytes,
+        settings.max_held_bytes_per_key,
     )
     idempotency = Idempotency(store, metrics)
     endpoints = [
@@ -232,7 +241,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             asyncio.create_task(repeat("watch_issuers", ISSUERS_INTERVAL_SECONDS, issuers_file.check)),
             asyncio.create_task(repeat("read_token_keys", ISSUERS_INTERVAL_SECONDS, tokens.turn)),
         ]
-    log.info("started", address=f"{settings.host}:{settings.port}")
+    log.info("started", address=join_address(settings.host, settings.port))
     try:
         with serve_metrics(registry, state, settings.host, settings.metrics_port, report):
             await _serve_http(apps, settings, stop, proxies, metrics)
@@ -274,7 +283,9 @@ def _follow_limits(path: Path | None, rules: Rules, metrics: Metrics) -> Followe
     return followed
 
 
-def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, FollowedFile[Sequence[Issuer]]] | None:
+def _follow_issuers(
+    path: Path | None, fetcher: Fetcher, metrics: Metrics
+) -> tuple[Tokens, FollowedFile[Sequence[Issuer]]] | None:
     """Take the tokens of the issuers in a file; None when there is no file."""
     if path is None:
         return None
@@ -285,7 +296,7 @@ def _follow_issuers(path: Path | None, metrics: Metrics) -> tuple[Tokens, Follow
         return {"issuers": len(found)}
 
     followed = FollowedFile(path, parse_issuers, IssuersError, put_in_force, metrics.issuers_stale, "jwt_issuers")
-    tokens = Tokens(followed.first, metrics)
+    tokens = Tokens(followed.first, fetcher, metrics)
     return tokens, followed
 
 
@@ -309,8 +320,8 @@ async def _serve_http(
         log.warning("connections_limited", max_connections=limits.max_connections, reason="limit of open files")
     servers = []
     for app, port in apps:
-        listener = listen(settings.host, port, settings.client_stall_timeout_seconds)
-        servers.append(HttpServer(app, listener, settings.drain_timeout_seconds, limits, metrics))
+        listeners = open_listeners(settings.host, port, settings.client_stall_timeout_seconds)
+        servers.append(HttpServer(app, listeners, settings.drain_timeout_seconds, limits, metrics))
     serving = [asyncio.create_task(server.serve()) for server in servers]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((*serving, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from servicekit.loop_lag import BUCKETS as LAG_BUCKETS
 from servicekit.metrics import MetricTable, counter, gauge, histogram
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0)
 
 
 class Metrics(MetricTable):

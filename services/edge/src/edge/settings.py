@@ -26,6 +26,7 @@ class Settings(RedisSettings):
     model_config = SettingsConfigDict(env_prefix="EDGE_", frozen=True)
 
     host: str = "127.0.0.1"
+    """`::` is every address, of IPv4 as well."""
     port: int = Field(default=8080, ge=1, le=65535)
     router_address: str = "127.0.0.1:50051"
     """A gRPC name; several addresses behind it share the calls."""
@@ -63,16 +64,20 @@ class Settings(RedisSettings):
     running ones."""
     default_model: str = "default"
     """The model of a `/chat` request that names none."""
-    max_body_bytes: PositiveInt = 4 * 1024 * 1024
-    """Longest request body, checked before anything is parsed."""
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, le=64 * 1024 * 1024)
+    """Longest request body, checked before anything is parsed. 32 MB are Anthropic's own limit; a router takes what
+    64 MB may become on the way to it."""
     max_concurrent_requests: PositiveInt = 1000
     """As many chat and embedding requests this process answers at once; one more is refused at once, with 503."""
     max_concurrent_requests_per_key: PositiveInt = 500
     """As many of them may have the same API key; one more is refused at once, with 429."""
-    max_held_bytes: PositiveInt = 128 * 1024 * 1024
+    max_held_bytes: PositiveInt = 256 * 1024 * 1024
     """The bodies of all of them together; one more is refused with 503 meanwhile. Each is in memory twice."""
-    max_prompt_tokens: PositiveInt = 100_000
-    """Longest prompt, by estimate, checked after parsing."""
+    max_held_bytes_per_key: PositiveInt = 128 * 1024 * 1024
+    """Those with the same API key; one more is refused with 429 meanwhile. Less than all, so that a client that sends
+    long bodies slowly keeps out itself alone."""
+    max_prompt_tokens: PositiveInt | None = None
+    """Longest prompt, by estimate, checked after parsing. Unset: as long as the context of the target that answers."""
     max_messages: PositiveInt = 10_000
     """Most messages of a request, checked after parsing. What a tier may have: `max_input_tokens` in the limits."""
     max_tools: PositiveInt = 1000
@@ -81,8 +86,9 @@ class Settings(RedisSettings):
     """Most images, wherever they are in it: as many as OpenAI takes; Anthropic takes 100 or 600, by the model."""
     max_answer_bytes: PositiveInt = 16 * 1024 * 1024
     """Longest answer in one piece; a longer one is stopped with an error. Streams have no such limit."""
-    request_timeout_seconds: PositiveFloat = 120.0
-    """The deadline of a request over all its attempts."""
+    request_timeout_seconds: float = Field(default=1800.0, gt=0, le=3600)
+    """The deadline of a request over all its attempts. Models that think may take half an hour. Where it is raised, the
+    routers' drain timeout, the ledger's `COST_LEDGER_UNSETTLED_AFTER_SECONDS` and the timeouts of proxies follow."""
     attempt_budget: PositiveInt = 6
     """At most this many attempts a request."""
     look_up_timeout_seconds: PositiveFloat = 0.05
@@ -122,11 +128,16 @@ class Settings(RedisSettings):
     """A client that takes nothing of what is sent for this long is gone, whether its connection still stands or not; so
     is one that takes less than 8 kB a second while output waits, or sends nothing of a body that it has begun."""
     keepalive_seconds: PositiveFloat = 15.0
-    """A stream that is silent for this long gets a comment, for the proxies in between."""
+    """A stream that is silent for this long gets a comment, or the `ping` of its contract: for the proxies in between,
+    and for clients that give up on silence."""
     status_hold_seconds: PositiveFloat = 5.0
     """How long `/v1/chat/completions` waits for the first content before it commits to status 200."""
     client_gone_grace_seconds: float = Field(default=2.0, ge=0, le=60)
     """How long an answer goes on after its client has gone: a short one then comes to its end and is cached."""
-    drain_timeout_seconds: PositiveFloat = 130.0
-    """How long running streams may take to finish after SIGTERM; longer than the longest stream."""
+    drain_timeout_seconds: PositiveFloat = 1810.0
+    """How long running streams may take to finish after SIGTERM; longer than the longest stream. Those that run when it
+    ends end with an error, and are settled."""
+    ca_file: Path | None = None
+    """Certificates of authorities that are trusted besides those of the system, in PEM, by calls to issuers of tokens
+    and to webhooks; read at the start. Proxies for these calls: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

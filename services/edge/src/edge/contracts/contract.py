@@ -23,6 +23,10 @@ Json = dict[str, Any]
 class Frames(Protocol):
     """Writes one answer as a stream of SSE frames."""
 
+    @property
+    def keep_alive(self) -> bytes:
+        """What a silent stream gets, for proxies and clients that give up on silence; it may come before any frame."""
+
     def head(self) -> bytes:
         """Return the frames before any content; empty: the status may wait for the first content."""
 

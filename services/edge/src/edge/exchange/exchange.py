@@ -85,6 +85,8 @@ class Exchange:
         self.content = inspected.content
         self.look_up = look_up
         self.is_client_gone = False
+        self.cut_off: Receipt | None = None
+        """What was settled when `run` was cancelled."""
 
     @property
     def answer(self) -> Answer:
@@ -122,7 +124,8 @@ class Exchange:
             log.warning("answer_malformed", cause=f"{error} ({type(error.__cause__).__name__})")
             problem = Problem("stream_interrupted", "the answer broke off: a provider's chunk made no sense")
         except asyncio.CancelledError:
-            await self._settle(Problem("stream_interrupted", "the gateway stopped before the answer was complete"))
+            problem = Problem("stream_interrupted", "the gateway stopped before the answer was complete")
+            self.cut_off = await self._settle(problem)
             raise
         except Exception:
             log.exception("exchange_crashed")

@@ -24,14 +24,18 @@ _TOO_MANY = "more requests come than can be begun"
 class Place:
     """The place of one request."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity, key_id: str) -> None:
         self._capacity = capacity
+        self._key_id = key_id
         self._since: float | None = None  # when it got its turn to begin; None: it has none
         self.held_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
-        """Keep a body of this size until the request ends; Problem (503) when all bodies together are too large."""
-        self._capacity.hold(size_bytes)
+        """Keep a body of this size until the request ends.
+
+        Problem: 503 when all bodies together are too large, 429 when those of its key are.
+        """
+        self._capacity.hold(self._key_id, size_bytes)
         self.held_bytes += size_bytes
 
     async def begin(self, accepted: float) -> None:
@@ -62,14 +66,18 @@ class Place:
 class Capacity:
     """The places of one edge."""
 
-    def __init__(self, max_requests: int, max_requests_per_key: int, max_held_bytes: int) -> None:
+    def __init__(
+        self, max_requests: int, max_requests_per_key: int, max_held_bytes: int, max_held_bytes_per_key: int
+    ) -> None:
         """`max_held_bytes` is for the bodies of all requests that run."""
         self._max_requests = max_requests
         self._max_requests_per_key = max_requests_per_key
         self._max_held_bytes = max_held_bytes
+        self._max_held_bytes_per_key = max_held_bytes_per_key
         self.turns = Turns()
         """Of requests that begin."""
         self._by_key: Counter[str] = Counter()
+        self._bytes_by_key: Counter[str] = Counter()
         self._requests = 0
         self._held_bytes = 0
 
@@ -84,7 +92,7 @@ class Capacity:
                 f"this API key has {self._max_requests_per_key} requests in progress, as many as it may have at once",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
-        place = Place(self)
+        place = Place(self, key_id)
         self._requests += 1
         self._by_key[key_id] += 1
         try:
@@ -93,20 +101,28 @@ class Capacity:
             place.has_begun()
             self._requests -= 1
             self._held_bytes -= place.held_bytes
+            self._bytes_by_key[key_id] -= place.held_bytes
             self._by_key[key_id] -= 1
             if not self._by_key[key_id]:
-                del self._by_key[key_id]
+                del self._by_key[key_id], self._bytes_by_key[key_id]
 
     def require_room(self) -> None:
         """Problem (503) when a request that comes now would not get its turn to begin."""
         if self.turns.is_queue_full:
             raise _overloaded(_TOO_MANY)
 
-    def hold(self, size_bytes: int) -> None:
-        """Count a body; Problem (503) when all of them are too large."""
+    def hold(self, key_id: str, size_bytes: int) -> None:
+        """Count a body; Problem, 503 when all of them are too large, 429 when those of the key are."""
+        if self._bytes_by_key[key_id] + size_bytes > self._max_held_bytes_per_key:
+            raise Problem(
+                "too_many_requests",
+                f"the requests in progress of this API key may have {self._max_held_bytes_per_key} bytes together",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
         if self._held_bytes + size_bytes > self._max_held_bytes:
             raise _overloaded("the requests in progress are too long together")
         self._held_bytes += size_bytes
+        self._bytes_by_key[key_id] += size_bytes
 
 
 def _overloaded(what: str) -> Problem:

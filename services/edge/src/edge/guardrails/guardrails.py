@@ -12,6 +12,7 @@ import structlog
 
 from edge.conversation import Content
 from edge.facts import RequestFacts
+from edge.fetch import Fetcher
 from edge.guardrails.input import Inspected, inspect, size_of
 from edge.guardrails.policy import Action, Policy, RuleSet
 from edge.guardrails.webhooks import Webhooks
@@ -50,11 +51,11 @@ class HasPolicy(Protocol):
 class Guardrails:
     """Looks at requests."""
 
-    def __init__(self, watch: HasPolicy, elsewhere: Elsewhere, metrics: Metrics) -> None:
+    def __init__(self, watch: HasPolicy, elsewhere: Elsewhere, fetcher: Fetcher, metrics: Metrics) -> None:
         self._watch = watch
         self._elsewhere = elsewhere
         self._metrics = metrics
-        self._webhooks = Webhooks(metrics)
+        self._webhooks = Webhooks(fetcher, metrics)
 
     async def inspect(
         self,

@@ -15,7 +15,7 @@ import structlog
 
 from edge.conversation import Content, Conversation
 from edge.facts import RequestFacts
-from edge.fetch import FetchFailed, fetch
+from edge.fetch import Fetcher, FetchFailed
 from edge.guardrails.input import Finding
 from edge.guardrails.policy import Action, Webhook, WebhookInForce
 from edge.metrics import Metrics
@@ -62,7 +62,8 @@ class _State:
 class Webhooks:
     """Knows which of them rest."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, fetcher: Fetcher, metrics: Metrics) -> None:
+        self._fetcher = fetcher
         self._metrics = metrics
         self._states: dict[Webhook, _State] = {}
 
@@ -110,7 +111,7 @@ class Webhooks:
             raise _Failed("resting", is_its_fault=False)
         state.is_tried = is_try
         try:
-            return await _called(webhook, state, body)
+            return await _called(self._fetcher, webhook, state, body)
         finally:
             if is_try:
                 state.is_tried = False
@@ -125,7 +126,7 @@ class Webhooks:
             log.warning("guardrail_webhook_failed", rule=webhook.name, reason=failure.reason, failures=state.failures)
 
 
-async def _called(webhook: Webhook, state: _State, body: bytes) -> bool:
+async def _called(fetcher: Fetcher, webhook: Webhook, state: _State, body: bytes) -> bool:
     ends = time.monotonic() + webhook.timeout_seconds
     try:
         async with asyncio.timeout(webhook.timeout_seconds):
@@ -138,7 +139,7 @@ async def _called(webhook: Webhook, state: _State, body: bytes) -> bool:
             raise _Failed("tls")
         headers = {} if state.secret is None else {"authorization": f"Bearer {state.secret}"}
         left = max(ends - time.monotonic(), 0.001)
-        reply = await fetch(webhook.url, left, body, headers, _MAX_ANSWER_BYTES, state.trust)
+        reply = await fetcher.fetch(webhook.url, left, body, headers, _MAX_ANSWER_BYTES, state.trust)
     except FetchFailed as failure:
         raise _Failed(_reason(str(failure))) from failure
     finally:

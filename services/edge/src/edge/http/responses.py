@@ -26,7 +26,6 @@ STREAM_HEADERS = {
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
 }
-_KEEP_ALIVE = b": keep-alive\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class StreamTimes:
     """How long a response waits for what."""
 
     keepalive_seconds: float
-    """A stream that is silent for this long gets a comment."""
+    """A stream that is silent for this long is kept alive."""
     status_hold_seconds: float
     """A stream whose contract has no head waits this long for content before it commits to status 200."""
     client_gone_grace_seconds: float
@@ -60,18 +59,22 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled only when the whole process is out of patience."""
-        end = "cut"
+        end, writer = "cut", _Writer(send, self._reply_headers)
         try:
-            end = await self._stream(scope, receive, send)
+            end = await self._stream(writer, scope, receive, send)
+        except asyncio.CancelledError:
+            if self.exchange.cut_off is not None and writer.is_open:
+                await writer.end(self._frames.end(self.exchange.cut_off))
+                end = "error"
+            raise
         finally:
             self._ends.labels(end).inc()
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> str:
+    async def _stream(self, writer: _Writer, scope: Scope, receive: Receive, send: Send) -> str:
         """Answer; return how it ended."""
         exchange, times = self.exchange, self._times
-        writer = _Writer(send, self._reply_headers)
         head = self._frames.head()
-        async with _watching(receive, exchange, times.client_gone_grace_seconds), _keeping_alive(writer, times):
+        async with _watching(receive, exchange, times.client_gone_grace_seconds), self._keeping_alive(writer):
             if head:
                 await writer.write(head)
             receipt = await exchange.run(_StreamReader(writer, self._frames))
@@ -88,6 +91,30 @@ class StreamResponse(Response):
         self.is_whole = receipt.problem is None
         await writer.end(last)
         return end
+
+    @asynccontextmanager
+    async def _keeping_alive(self, writer: _Writer) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._keep_alive(writer))
+        try:
+            yield
+        finally:
+            async with writer.between_frames:  # cut off in the middle of a write it would leave half a response
+                task.cancel()
+            await asyncio.wait((task,))
+
+    async def _keep_alive(self, writer: _Writer) -> None:
+        """Write when nothing else was written for a while; the first time that also sends the status."""
+        sign, times = self._frames.keep_alive, self._times
+        if not writer.is_open:
+            await asyncio.sleep(times.status_hold_seconds)
+            if not writer.is_open:
+                await writer.write(sign)
+        while True:
+            silence = time.monotonic() - writer.last_written
+            if silence >= times.keepalive_seconds:
+                await writer.write(sign)
+                silence = 0.0
+            await asyncio.sleep(times.keepalive_seconds - silence)
 
 
 class WholeResponse(Response):
@@ -209,31 +236,6 @@ class _CheckingReader:
 
     async def continued(self, continued: routerpb.Continued) -> None:
         pass
-
-
-@asynccontextmanager
-async def _keeping_alive(writer: _Writer, times: StreamTimes) -> AsyncIterator[None]:
-    task = asyncio.create_task(_keep_alive(writer, times))
-    try:
-        yield
-    finally:
-        async with writer.between_frames:  # cut off in the middle of a write it would leave half a response
-            task.cancel()
-        await asyncio.wait((task,))
-
-
-async def _keep_alive(writer: _Writer, times: StreamTimes) -> None:
-    """Write a comment when nothing else was written for a while; the first one also sends the status."""
-    if not writer.is_open:
-        await asyncio.sleep(times.status_hold_seconds)
-        if not writer.is_open:
-            await writer.write(_KEEP_ALIVE)
-    while True:
-        silence = time.monotonic() - writer.last_written
-        if silence >= times.keepalive_seconds:
-            await writer.write(_KEEP_ALIVE)
-            silence = 0.0
-        await asyncio.sleep(times.keepalive_seconds - silence)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,12 +17,14 @@ from edge.http.connection.connections import CHECK_INTERVAL_SECONDS, ConnectionL
 from edge.http.connection.protocol import ConnectionReader
 from edge.http.surface.security_headers import ALWAYS
 from edge.metrics import Metrics
+from servicekit.addresses import listen
 from servicekit.lifecycle import repeat
 
 # How long no request must be running before idle connections are closed. A client that has read the end of an answer
 # sends the next request on the same connection within this time, or first checks that the connection is still open.
 _QUIET_SECONDS = 0.5
 _POLL_SECONDS = 0.05
+_BACKLOG = 2048
 # What the kernel keeps of an answer that its client does not read, and of requests that the edge does not read. It
 # doubles both for its own needs; left to itself it keeps 4 and 6 MB of a connection.
 _SEND_BUFFER_BYTES = 128 * 1024
@@ -31,15 +33,16 @@ _RECEIVE_BUFFER_BYTES = 256 * 1024
 _OTHER_FILES = 256
 
 
-def listen(host: str, port: int, stall_timeout_seconds: float) -> socket.socket:
-    """Return a socket for `HttpServer`; its connections end when what is sent is not acknowledged for so long."""
-    listener = socket.create_server((host, port), backlog=2048)
-    # Each connection has these from here.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_seconds * 1000))
-    return listener
+def open_listeners(host: str, port: int, stall_timeout_seconds: float) -> list[socket.socket]:
+    """Return sockets for `HttpServer`; their connections end when what is sent is not acknowledged for so long."""
+    listeners = listen(host, port, _BACKLOG)
+    for listener in listeners:
+        # Each connection has these from here.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_timeout_seconds * 1000))
+    return listeners
 
 
 def max_connections(wanted: int) -> int:
@@ -49,17 +52,17 @@ def max_connections(wanted: int) -> int:
 
 
 class HttpServer:
-    """Serves an application on a socket until `drain`."""
+    """Serves an application on sockets until `drain`."""
 
     def __init__(
         self,
         app: ASGIApp,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         drain_timeout_seconds: float,
         limits: ConnectionLimits,
         metrics: Metrics,
     ) -> None:
-        self._listener = listener
+        self._listeners = listeners
         self._drain_timeout_seconds = drain_timeout_seconds
         self._closer = _ConnectionCloser(app)
         self._connections = Connections(limits, metrics)
@@ -79,7 +82,7 @@ class HttpServer:
         """Serve until drained."""
         checking = asyncio.create_task(repeat("check_connections", CHECK_INTERVAL_SECONDS, self._connections.check))
         try:
-            await self._server.serve(sockets=[self._listener])
+            await self._server.serve(sockets=[*self._listeners])
         finally:
             checking.cancel()
 

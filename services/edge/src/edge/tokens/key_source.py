@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from edge.fetch import FetchFailed, fetch
+from edge.fetch import Fetcher, FetchFailed
 from edge.metrics import Metrics
 from edge.tokens.issuers import Issuer
 from edge.tokens.key_set import KeySet, KeySetUnusable, read_key_set, secret_key_set
@@ -27,8 +27,11 @@ _MAX_DOCUMENT_BYTES = 256 * 1024
 class KeySource:
     """Keeps the last keys that could be read; an issuer that has become unreachable has not changed them."""
 
-    def __init__(self, issuer: Issuer, metrics: Metrics, retry_seconds: float = _RETRY_SECONDS) -> None:
+    def __init__(
+        self, issuer: Issuer, fetcher: Fetcher, metrics: Metrics, retry_seconds: float = _RETRY_SECONDS
+    ) -> None:
         self._issuer = issuer
+        self._fetcher = fetcher
         self._metrics = metrics
         self._retry_seconds = retry_seconds
         self._began = -math.inf
@@ -87,7 +90,7 @@ class KeySource:
 
     async def _read(self) -> bytes:
         if self._issuer.jwks_url is not None:
-            return await fetch(self._issuer.jwks_url, FETCH_TIMEOUT_SECONDS)
+            return await self._fetcher.fetch(self._issuer.jwks_url, FETCH_TIMEOUT_SECONDS)
         return await asyncio.to_thread(_read_file, Path(self._issuer.jwks_file or self._issuer.secret_file or ""))
 
     def _parsed(self, content: bytes) -> KeySet:

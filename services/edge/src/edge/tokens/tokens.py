@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 
+from edge.fetch import Fetcher
 from edge.identity import Identity, matches, rights_of
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -45,7 +46,8 @@ class _Known:
 class Tokens:
     """Verifies tokens of the issuers in force."""
 
-    def __init__(self, issuers: Sequence[Issuer], metrics: Metrics) -> None:
+    def __init__(self, issuers: Sequence[Issuer], fetcher: Fetcher, metrics: Metrics) -> None:
+        self._fetcher = fetcher
         self._metrics = metrics
         self._known: dict[str, _Known] = {}
         self._removed: list[KeySource] = []
@@ -57,7 +59,8 @@ class Tokens:
         unchanged = {iss: known for iss, known in before.items() if known.issuer in issuers}
         self._removed += [known.source for iss, known in before.items() if iss not in unchanged]
         self._known = {
-            issuer.issuer: unchanged.get(issuer.issuer) or _Known(issuer, KeySource(issuer, self._metrics))
+            issuer.issuer: unchanged.get(issuer.issuer)
+            or _Known(issuer, KeySource(issuer, self._fetcher, self._metrics))
             for issuer in issuers
         }
 

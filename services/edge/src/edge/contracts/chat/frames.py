@@ -20,7 +20,7 @@ from edge.receipt_json import (
     money,
     usage_object,
 )
-from edge.sse import frame
+from edge.sse import KEEP_ALIVE, frame
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -28,6 +28,8 @@ Json = dict[str, Any]
 
 class ChatFrames:
     """Writes the events of one exchange; each has an id."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

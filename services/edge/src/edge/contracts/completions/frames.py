@@ -15,6 +15,7 @@ from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
 from edge.receipt_json import continuation_comment
+from edge.sse import KEEP_ALIVE
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -30,6 +31,8 @@ _FINISH_REASONS = {
 
 class CompletionFrames:
     """Writes `chat.completion.chunk` events."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, exchange: Exchange) -> None:
         conversation = exchange.content

@@ -122,6 +122,9 @@ class MessagesRequest(BaseModel):
 class MessagesFrames:
     """Writes the events of one message."""
 
+    # An event, as Anthropic sends it: Claude Code ends a stream that has brought none for five minutes.
+    keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
+
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._blocks = MessageBlocks()
