@@ -13,6 +13,8 @@ from spillway_local.home import CommandError, Home
 
 # Longer than a stream is ever silent: the edge sends a comment every 15 s.
 _TIMEOUT = httpx2.Timeout(10.0, read=60.0)
+# A proxy of the environment knows nothing of this machine.
+_DIRECT = {"all://127.0.0.1": None, "all://localhost": None}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class EdgeClient:
         """Yield an HTTP client; connection and protocol errors become a CommandError of one line."""
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         try:
-            with httpx2.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT) as client:
+            with httpx2.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT, mounts=_DIRECT) as client:
                 yield client
         except httpx2.ConnectError as error:
             raise CommandError(f"nothing answers at {self.url}; start the system with `make up`") from error

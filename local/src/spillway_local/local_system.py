@@ -25,8 +25,10 @@ from spillway_local.supervisor import Program, Supervisor
 STOP_ORDER = ("edge", "llm-router", "cost-ledger", "local-model", "valkey", "postgres")
 # Passed on through the routes file only, never in the environment of a process.
 _SECRET_VARIABLES = frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SPILLWAY_API_KEY"})
-# The edge and the router finish running streams, which may last two minutes.
-_STREAM_DRAIN_SECONDS = 140.0
+# The edge and the router finish running streams. Those may last half an hour; who ends the system on his own machine
+# waits for no more than this.
+_STREAM_DRAIN_SECONDS = "130"
+_MAX_END_SECONDS = 10.0
 # The model keeps a laptop's cores busy: a short delay must not bypass the cache, as it should with a shared Redis.
 _LOOK_UP_TIMEOUT_SECONDS = "0.25"
 
@@ -58,8 +60,8 @@ class LocalSystem:
         router = self._python(
             "llm-router",
             "LLM_ROUTER",
-            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url},
-            drain=_STREAM_DRAIN_SECONDS,
+            {"ROUTES_FILE": str(routes), "REDIS_URL": self._redis_url, "DRAIN_TIMEOUT_SECONDS": _STREAM_DRAIN_SECONDS},
+            drain=float(_STREAM_DRAIN_SECONDS) + _MAX_END_SECONDS,
         )
         ledger = self._python("cost-ledger", "COST_LEDGER", self._ledger_settings())
         async with asyncio.TaskGroup() as group:
@@ -110,8 +112,9 @@ class LocalSystem:
             "SPOOL_FILE": str(self._home.spool_file),
             "EXPOSE": self._environment.get("EDGE_EXPOSE", "docs,health"),
             "LOOK_UP_TIMEOUT_SECONDS": self._environment.get("EDGE_LOOK_UP_TIMEOUT_SECONDS", _LOOK_UP_TIMEOUT_SECONDS),
+            "DRAIN_TIMEOUT_SECONDS": _STREAM_DRAIN_SECONDS,
         }
-        return self._python("edge", "EDGE", settings, drain=_STREAM_DRAIN_SECONDS)
+        return self._python("edge", "EDGE", settings, drain=float(_STREAM_DRAIN_SECONDS) + _MAX_END_SECONDS)
 
     async def follow_routes(self) -> None:
         """Pass on changes of the user's routes file, if there is one, until cancelled."""

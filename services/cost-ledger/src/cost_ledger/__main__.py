@@ -31,6 +31,7 @@ from cost_ledger.recording.consumer import Consumer
 from cost_ledger.recording.store import Store
 from cost_ledger.schema.partitions import PartitionKeeper
 from cost_ledger.settings import Settings
+from servicekit.addresses import join_address
 from servicekit.health import Health
 from servicekit.lifecycle import repeat, run, stop_requested
 from servicekit.log_writer import LogWriter
@@ -111,7 +112,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
                 captures_pb2_grpc.add_CaptureServiceServicer_to_server(CaptureService(captures, metrics), server)
 
             server = RpcServer(
-                f"{settings.host}:{settings.port}",
+                join_address(settings.host, settings.port),
                 SERVICES,
                 register,
                 credentials=transport.server_credentials(),
@@ -127,7 +128,7 @@ async def serve(settings: Settings, logs: LogWriter) -> None:
             chores.append(asyncio.create_task(repeat("expire_captures", EXPIRY_INTERVAL_SECONDS, expiry.turn)))
             chores.append(asyncio.create_task(transport.watch()))
             chores.append(asyncio.create_task(watch_loop_lag(metrics.loop_lag)))
-            log.info("started", address=f"{settings.host}:{settings.port}", consumer=settings.consumer)
+            log.info("started", address=join_address(settings.host, settings.port), consumer=settings.consumer)
             try:
                 await consumer.run(stop)
             finally:

@@ -23,6 +23,7 @@ class Settings(RedisSettings):
 
     model_config = SettingsConfigDict(env_prefix="COST_LEDGER_")
 
+    # `::` is every address, of IPv4 as well.
     host: str = "127.0.0.1"
     port: int = Field(default=50052, ge=1, le=65535)
     metrics_port: int = Field(default=9102, ge=1, le=65535)
@@ -45,7 +46,7 @@ class Settings(RedisSettings):
     # This process's name in the consumer group; two processes must not share one.
     consumer: str = Field(default_factory=socket.gethostname, min_length=1)
     # Counted from when the request was recorded; must exceed the longest stream, or running requests are given up.
-    unsettled_after_seconds: float = Field(default=300, gt=0)
+    unsettled_after_seconds: float = Field(default=1920, gt=0)
     claim_after_seconds: float = Field(default=30, gt=0)
     # Connections to PostgreSQL for recording, and for answering: neither waits for the other.
     pool_size: int = Field(default=8, ge=2, le=100)

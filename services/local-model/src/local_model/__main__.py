@@ -15,6 +15,7 @@ from local_model import llama_log
 from local_model.llama_server import ServerFailed, has_requests, start_server
 from local_model.settings import Settings
 from local_model.weights import MODEL_NAME, WeightsMissing, find_weights
+from servicekit.addresses import host_of_both, join_address
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
@@ -32,7 +33,7 @@ def main() -> None:
     begun = time.monotonic()
     try:
         weights = find_weights(settings.model_file)
-        _check_port(settings.host, settings.port)
+        _check_port(host_of_both(settings.host), settings.port)
         log_filter = llama_log.redirect("local-model")
         server = start_server(settings, weights)
     except (WeightsMissing, PortTaken, ServerFailed) as error:
@@ -81,7 +82,7 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise PortTaken(f"cannot listen on {join_address(host, port)}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

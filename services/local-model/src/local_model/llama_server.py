@@ -10,6 +10,7 @@ import xllamacpp
 
 from local_model.settings import Settings
 from local_model.weights import CONTEXT_TOKENS, MODEL_NAME
+from servicekit.addresses import host_of_both
 
 # ChatML, as the model was trained, without what its own template puts first when there is no system prompt ("You are a
 # helpful AI assistant named SmolLM"): with that, a model this small answers a plain English question in broken French.
@@ -36,7 +37,7 @@ def start_server(settings: Settings, weights: Path) -> Any:
     params.model.path = str(weights)
     params.model_alias = {MODEL_NAME}
     params.chat_template = _CHAT_TEMPLATE
-    params.hostnames = [settings.host]
+    params.hostnames = [host_of_both(settings.host)]
     params.port = settings.port
     params.n_parallel = settings.parallel
     params.n_ctx = CONTEXT_TOKENS * settings.parallel

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOCAL_MODEL_")
 
+    # `::` is every address, of IPv4 as well.
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)
     threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 4), ge=1, le=256)
