@@ -26,30 +26,59 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* Labels of an object; the user's, of every object, take none of the chart's away. */}}
 {{- define "spillway.labels" -}}
-{{ include "spillway.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-app.kubernetes.io/part-of: spillway
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- $version := dict "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" -}}
+{{- $own := include "spillway.selectorLabels" . | fromYaml -}}
+{{- toYaml (merge $own $version (dict "app.kubernetes.io/part-of" "spillway" "helm.sh/chart" $chart) .root.Values.labels) -}}
 {{- end }}
 
-{{- /* `metadata` of an object of a component: its name with an optional suffix, namespace, labels. */}}
+{{- /* `metadata` of an object of a component: its name with an optional suffix, namespace, labels, annotations. Takes root,
+component, suffix, and the annotations of this object. */}}
 {{- define "spillway.metadata" -}}
 name: {{ include "spillway.componentName" . }}{{ with .suffix }}-{{ . }}{{ end }}
+{{ include "spillway.placeMetadata" . }}
+{{- end }}
+
+{{- /* The same without a name. */}}
+{{- define "spillway.placeMetadata" -}}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "spillway.labels" . | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- /* Labels of a pod: those of the component and the user's, but not the chart's version, which would restart unchanged pods.
 Takes root, component, values. */}}
 {{- define "spillway.podLabels" -}}
-{{ include "spillway.selectorLabels" . }}
-app.kubernetes.io/part-of: spillway
-{{- with .values.podLabels }}
-{{ toYaml . }}
+{{- $own := merge (include "spillway.selectorLabels" . | fromYaml) (dict "app.kubernetes.io/part-of" "spillway") -}}
+{{- toYaml (merge $own (.values.podLabels | default dict) .root.Values.podLabels .root.Values.labels) -}}
 {{- end }}
+
+{{- /* `metadata` of a pod template: what is set for the component wins over what is set for all. Takes root, component,
+values, and the annotations of the chart's own. */}}
+{{- define "spillway.podMetadata" -}}
+labels:
+  {{- include "spillway.podLabels" . | nindent 2 }}
+{{- with merge (dict) (.values.podAnnotations | default dict) (.annotations | default dict) .root.Values.podAnnotations .root.Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The user's variables of a container: those of every container, and those of the component, which win. Takes root and
+values. */}}
+{{- define "spillway.extraEnv" -}}
+{{- $own := .values.extraEnv | default list -}}
+{{- $names := list -}}
+{{- range $own }}{{ $names = append $names .name }}{{ end -}}
+{{- $all := list -}}
+{{- range .root.Values.extraEnv }}{{ if not (has .name $names) }}{{ $all = append $all . }}{{ end }}{{ end -}}
+{{- with concat $all $own }}{{ toYaml . }}{{ end -}}
 {{- end }}
 
 {{- /* An image. Takes root and image ({repository, tag, digest}); without a tag it is the chart's appVersion. */}}
@@ -77,10 +106,12 @@ imagePullSecrets:
 {{- $uid := .uid | default 10001 }}
 securityContext:
   runAsNonRoot: true
+  {{- if .root.Values.fixedUserIds }}
   runAsUser: {{ $uid }}
   runAsGroup: {{ $uid }}
   fsGroup: {{ $uid }}
   fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
@@ -126,6 +157,24 @@ topologySpreadConstraints:
 {{- define "spillway.preStopSeconds" -}}15{{- end }}
 {{- define "spillway.drainSeconds" -}}{{ add (int .Values.maxStreamSeconds) 10 }}{{- end }}
 {{- define "spillway.graceSeconds" -}}{{ add (int .Values.maxStreamSeconds) 30 }}{{- end }}
+
+{{- /* How an autoscaler removes pods: one at a time, after ten quiet minutes. A pod that was removed serves its streams to
+their end, so the next one need not wait for that. Takes nothing. */}}
+{{- define "spillway.scaleDown" -}}
+stabilizationWindowSeconds: 600
+policies: [{type: Pods, value: 1, periodSeconds: 300}]
+{{- end }}
+
+{{- /* The address families of a Service. Takes the root. */}}
+{{- define "spillway.families" -}}
+{{- with .Values.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 
 {{- /* A checksum of a value, for an annotation that restarts pods when it changes. Takes any value. */}}
 {{- define "spillway.checksum" -}}
@@ -271,12 +320,10 @@ livenessProbe:
 {{- end -}}
 {{- end }}
 
-{{- /* An annotation that makes Helm keep an object on uninstall. Takes the root. */}}
-{{- define "spillway.keepAnnotation" -}}
-{{- if not .Values.deleteDataOnUninstall -}}
-annotations:
-  helm.sh/resource-policy: keep
-{{- end -}}
+{{- /* `metadata` of an object with data, which Helm keeps on uninstall. Takes root, component, suffix. */}}
+{{- define "spillway.keptMetadata" -}}
+{{- $kept := ternary (dict) (dict "helm.sh/resource-policy" "keep") .root.Values.deleteDataOnUninstall -}}
+{{- include "spillway.metadata" (dict "root" .root "component" .component "suffix" .suffix "annotations" $kept) -}}
 {{- end }}
 
 {{- /* A generated value of a Secret, base64: the existing one, if the cluster has it, so that it survives upgrades and an

@@ -7,13 +7,15 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
-{{- /* Metadata of a monitoring object. Takes root, suffix, labels. */}}
+{{- /* Metadata of a monitoring object. Takes root, suffix, labels, annotations. */}}
 {{- define "spillway.monitoring.metadata" -}}
 name: {{ include "spillway.componentName" (dict "root" .root "component" .suffix) }}
 namespace: {{ .root.Release.Namespace }}
 labels:
-  {{- include "spillway.labels" (dict "root" .root "component" "monitoring") | nindent 2 }}
-  {{- with .labels }}
+  {{- $all := include "spillway.labels" (dict "root" .root "component" "monitoring") | fromYaml }}
+  {{- toYaml (merge (dict) .labels $all) | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.annotations }}
+annotations:
   {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- end }}
 {{- end }}

@@ -24,6 +24,11 @@
 {{- end }}
 {{- end }}
 
+{{- /* Egress to the proxies that calls beyond the cluster go through. Takes the root. */}}
+{{- define "spillway.egress.proxy" -}}
+{{- with .Values.networkPolicy.proxy }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{- /* Takes root and port. */}}
 {{- define "spillway.ingress.prometheus" -}}
 {{- with .root.Values.networkPolicy.prometheus -}}
