@@ -122,7 +122,8 @@ class MessagesRequest(BaseModel):
 class MessagesFrames:
     """Writes the events of one message."""
 
-    # An event, as Anthropic sends it: Claude Code ends a stream that has brought none for five minutes.
+    # As Anthropic sends it. Claude Code, which ends a stream after five minutes of silence, asks gateways for it
+    # (code.claude.com/docs/en/llm-gateway-protocol).
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def __init__(self, exchange: Exchange) -> None:
