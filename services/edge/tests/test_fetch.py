@@ -86,6 +86,15 @@ async def test_a_proxy_that_refuses_is_told_from_the_server(tmp_path: Path, auth
                 await fetcher.fetch("https://issuer.test/keys", 5.0)
 
 
+async def test_a_request_that_the_proxy_refuses_is_told_from_the_servers_answer(tmp_path: Path) -> None:
+    """407 is the proxy's word."""
+    async with serving([]) as port:
+        with running_proxy(tmp_path / "proxy.log", port, "--user", "ada:other") as proxy:
+            fetcher = Fetcher(Proxies.of_environment({"HTTP_PROXY": proxy.url(USER)}))
+            with pytest.raises(FetchFailed, match=r"^proxy$"):
+                await fetcher.fetch("http://issuer.test/keys", 5.0)
+
+
 async def test_an_authority_that_is_not_named_is_not_trusted(tmp_path: Path, authority: trustme.CA) -> None:
     """Whatever is between."""
     async with serving([], tls_of(authority)) as port:

@@ -96,6 +96,10 @@ class Fetcher:
                 lines += ["content-type: application/json", f"content-length: {len(body)}"]
             writer.write("\r\n".join([*lines, "", ""]).encode() + (body or b""))
             return await _read(reader, max_bytes)
+        except FetchFailed as failure:
+            if proxy is not None and str(failure) == "status_407":
+                raise FetchFailed("proxy") from failure
+            raise
         finally:
             writer.transport.abort()
 

@@ -24,7 +24,7 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class _ForwardProxy:
     def __init__(self, upstream_port: int, user: str, answer: int, *, hangs: bool) -> None:
         self._upstream_port = upstream_port
-        self._authorization = f"basic {b64encode(user.encode()).decode()}" if user else ""
+        self._authorization = f"Basic {b64encode(user.encode()).decode()}" if user else ""
         self._answer = answer
         self._hangs = hangs
 
@@ -38,7 +38,7 @@ class _ForwardProxy:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
         method, target, _ = first.split(" ")
         given = [line for line in lines if line.lower().startswith("proxy-authorization:")]
-        is_known = not self._authorization or given == [f"Proxy-Authorization: {_capitalized(self._authorization)}"]
+        is_known = not self._authorization or [self._authorization] == [line.partition(": ")[2] for line in given]
         _say(f"{method} {target} {'known' if is_known else 'stranger'}")
         if self._hangs:
             await reader.read()
@@ -59,11 +59,6 @@ class _ForwardProxy:
             path = "/" + target.split("/", 3)[3]
             towards.write("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode("latin-1"))
         await asyncio.gather(_pipe(reader, towards), _pipe(behind, writer))
-
-
-def _capitalized(authorization: str) -> str:
-    scheme, _, rest = authorization.partition(" ")
-    return f"{scheme.capitalize()} {rest}"
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
