@@ -26,7 +26,7 @@ def pods(manifests: list[Json]) -> Iterator[tuple[str, Json]]:
             yield name, manifest
         elif manifest["kind"] in _WITH_TEMPLATES:
             yield name, manifest["spec"]["template"]
-        elif "template" in manifest.get("spec", {}):
+        elif {"template", "jobTemplate"} & manifest.get("spec", {}).keys():
             sys.exit(f"{name}: it may have pods, and nothing here knows how to find them")
 
 

@@ -86,7 +86,9 @@ def test_what_may_hide_pods_is_named() -> None:
     """A new kind with a template must not pass unseen, nor must nothing at all."""
     status, said = checked(manifest("CronJob", POD))
     assert (1, "CronJob/x: it may have pods, and nothing here knows how to find them") == (status, said)
-    assert (1, "there is no pod in these manifests") == checked(yaml.safe_dump({"kind": "ConfigMap", "metadata": {}}))
+    assert (1, "there is no pod in these manifests") == checked(
+        yaml.safe_dump({"kind": "ConfigMap", "metadata": {"name": "x"}})
+    )
 
 
 def rendered(*values: str) -> str:
