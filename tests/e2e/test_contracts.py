@@ -184,7 +184,7 @@ BAD: list[tuple[str, str, bytes, int, str, str]] = [
         "invalid_request",
         "stream_options is only allowed with stream: true",
     ),
-    ("huge body", "/chat", b'{"query": "' + b"x" * 5_000_000 + b'"}', 413, "body_too_large", "4194304 bytes"),
+    ("huge body", "/chat", b'{"query": "' + b"x" * 35_000_000 + b'"}', 413, "body_too_large", "33554432 bytes"),
     (
         "long prompt",
         "/chat",

@@ -259,7 +259,7 @@ BAD: dict[str, tuple[bytes, int, str, str]] = {
         "invalid_request_error",
         "tools.0: tools of the type 'advisor_20260301' are billed by a use that no usage counts",
     ),
-    "a huge body": (b'{"model": "' + b"x" * 5_000_000 + b'"}', 413, "request_too_large", "4194304 bytes"),
+    "a huge body": (b'{"model": "' + b"x" * 35_000_000 + b'"}', 413, "request_too_large", "33554432 bytes"),
     "a long prompt": (
         b'{"model":"claude","max_tokens":5,"messages":[{"role":"user","content":"' + b"x" * 500_000 + b'"}]}',
         400,

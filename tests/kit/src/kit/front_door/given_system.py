@@ -22,6 +22,8 @@ SETTINGS: Mapping[str, str] = {
     "EDGE_LOOK_UP_TIMEOUT_SECONDS": "2",
     "EDGE_CLIENT_STALL_TIMEOUT_SECONDS": "4",
     "EDGE_EXPOSE": "docs,health",
+    # By default a prompt may be as long as its target takes.
+    "EDGE_MAX_PROMPT_TOKENS": "100000",
 }
 _NEEDED = ("E2E_URL", "E2E_API_KEY", "E2E_OTHER_API_KEY", "E2E_FAULT_PROVIDER_URL")
 
