@@ -60,6 +60,12 @@ UNABLE: dict[str, tuple[int, object, tuple[str, str]]] = {
     ),
     "mistral-pictures": (400, {"object": "error", "message": "Image input is not enabled for this model"}, PICTURES),
     "bedrock-pictures": (400, {"message": "This model doesn't support the image content block."}, PICTURES),
+    "zai-pictures": (400, said("messages.content.type is invalid, allowed values: ['text']"), PICTURES),
+    "vllm-required-tools": (
+        400,
+        said('tool_choice="required": tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+        TOOLS,
+    ),
     "vllm-tools": (
         400,
         said('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', code=400),

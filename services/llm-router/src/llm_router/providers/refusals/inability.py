@@ -39,6 +39,8 @@ INABILITIES = (
             (r"Image input (?:modality )?is not enabled", "Mistral, Gemini"),
             (r"doesn't support the image content block", "Amazon Bedrock"),
             (r"content type 'image_url' is not supported", "SGLang, Cerebras"),
+            (r"allowed values: \['text'\]", "Z.ai, Moonshot"),
+            (r"does not support vision", "gateways"),
         ),
     ),
     Inability(
@@ -54,7 +56,7 @@ INABILITIES = (
         "takes no tools",
         "tools",
         (
-            (r'"auto" tool choice requires --enable-auto-tool-choice', "vLLM without a tool parser, 400"),
+            (r"tool choice requires --enable-auto-tool-choice", "vLLM without a tool parser, 400"),
             (
                 r"requires --tool-call-parser|tool_call_parser (?:to be set|is not)",
                 "vLLM, SGLang without a tool parser",
