@@ -137,6 +137,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.times_listed = 0
         self.models = ["default"]
         self.economy: dict[str, str] = {}
+        self.aliases: dict[str, list[str]] = {}
+        self.cache_modes: dict[str, routerpb.CacheMode.ValueType] = {}
 
     async def StreamCompletion(  # noqa: N802 - gRPC's spelling
         self, request: routerpb.StreamCompletionRequest, context: Context
@@ -181,7 +183,15 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             await asyncio.Event().wait()
         if self.is_away:
             await context.abort(grpc.StatusCode.UNAVAILABLE)
-        models = [routerpb.Model(route=name, economy=self.economy.get(name, "")) for name in self.models]
+        models = [
+            routerpb.Model(
+                route=name,
+                economy=self.economy.get(name, ""),
+                aliases=self.aliases.get(name, []),
+                cache_mode=self.cache_modes.get(name, routerpb.CACHE_MODE_UNSPECIFIED),
+            )
+            for name in self.models
+        ]
         return routerpb.ListModelsResponse(models=models)
 
     @asynccontextmanager

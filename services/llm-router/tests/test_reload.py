@@ -194,6 +194,22 @@ async def test_a_new_model_is_served_without_a_restart(running: Running) -> None
     assert reloads + 1 == await running.metric('llm_router_routes_reloads_total{outcome="ok"}')
 
 
+async def test_names_and_cache_modes_follow_the_file(running: Running) -> None:
+    """What a model can be called, and which of its answers are kept, is listed anew; the log names the model."""
+    await running.reload(named=running.target("ok?test=names"))
+    document: dict[str, Any] = yaml.safe_load(running.file.read_text())
+    document["routes"]["named"] |= {"aliases": ["nick", "nick-*"], "cache": "never"}
+    before = len(running.lines("routes_reloaded"))
+    running.file.write_text(yaml.safe_dump(document))
+    line = (await running.wait_for("routes_reloaded", before + 1))[-1]
+
+    assert (["named"], []) == (line["models_changed"], line["targets_changed"])
+    listed = await running.router.stub.ListModels(routerpb.ListModelsRequest(), timeout=10)
+    assert [("named", ["nick", "nick-*"], routerpb.CACHE_MODE_NEVER)] == [
+        (model.route, list(model.aliases), model.cache_mode) for model in listed.models
+    ]
+
+
 async def test_a_target_of_a_kind_that_was_not_used_before_answers(running: Running) -> None:
     """The SDK of another vendor is imported while streams run."""
     target = running.target("ok?test=kind", provider="anthropic", base_url=running.provider_url)

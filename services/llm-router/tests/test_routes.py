@@ -179,6 +179,21 @@ def test_an_included_route_brings_its_targets_only(tmp_path: Path) -> None:
     assert inner.ranks == outer.ranks
 
 
+def test_a_route_may_have_other_names(tmp_path: Path) -> None:
+    """Aliases stay with it, in order, also where one of them, or its own name, is a wildcard."""
+    routes = load(
+        tmp_path,
+        "  'claude-*': {targets: [a], aliases: [sonnet, 'anthropic/*'], cache: never}\n"
+        "  'claude-opus-*': {targets: [b]}\n"
+        "  '*': {targets: [{route: 'claude-*'}, c], economy: 'claude-*'}\n",
+    )
+
+    assert ["claude-*", "claude-opus-*", "*"] == list(routes)
+    assert [("sonnet", "anthropic/*"), (), ()] == [route.aliases for route in routes.values()]
+    assert ["never", None, None] == [route.cache for route in routes.values()]
+    assert [["a"], ["c"]] == names(routes["*"])
+
+
 def test_each_setting_of_a_hedge_can_be_set_alone(tmp_path: Path) -> None:
     """What the file leaves out keeps its default."""
     routes = load(tmp_path, "  m: {targets: [a, b], hedge: {max_delay_seconds: 1, max_extra_ratio: 1}}\n")
@@ -296,6 +311,26 @@ def test_refuses_a_wrong_file_with_line_and_reason(
         ),
         ("  m: {targets: [a], balance: fair}\n", [
             "9: routes.m.balance: Input should be 'weighted' or 'least_latency'"]),
+        ("  m: {targets: [a], cache: sometimes}\n", [
+            "9: routes.m.cache: Input should be 'always', 'deterministic' or 'never'"]),
+        ("  '*-mini': {targets: [a]}\n", ["9: routes.*-mini: '*-mini': a '*' stands at the end of a name only"]),
+        ("  m: {targets: [a], aliases: [n, 'o*x', 'p**', 'q-*']}\n", [
+            "9: routes.m.aliases.1: 'o*x': a '*' stands at the end of a name only",
+            "9: routes.m.aliases.2: 'p**': a '*' stands at the end of a name only"]),
+        (
+            "  m: {targets: [a], aliases: [n, x, 'y-*']}\n  n: {targets: [b], aliases: [x, n, 'y-*']}\n",
+            [
+                "9: routes.m.aliases.0: 'n' is the name, or an alias, of a route already",
+                *(
+                    f"10: routes.n.aliases.{index}: {name!r} is the name, or an alias, of a route already"
+                    for index, name in enumerate(("x", "n", "y-*"))
+                ),
+            ],
+        ),
+        ("  m: {targets: [a], aliases: ['']}\n", [
+            "9: routes.m.aliases.0: String should have at least 1 character"]),
+        (f"  m: {{targets: [a], aliases: [{', '.join(f'n{n}' for n in range(101))}]}}\n", [
+            "9: routes.m.aliases: Tuple should have at most 100 items after validation, not 101"]),
         ("  m: {targets: [a], continuation: yes}\n", ["9: routes.m.continuation: Input should be 'allow' or 'never'"]),
         (
             "  m: {targets: [a], hedge: {min_delay_seconds: 5}}\n",

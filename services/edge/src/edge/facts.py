@@ -17,11 +17,14 @@ class RequestFacts:
     identity: Identity
     endpoint: str
     requested_model: str
+    """The public model, by the name of its route: also where the client has asked by an alias or a wildcard."""
     is_streaming: bool
     accepted: float
     """On the monotonic clock, for durations."""
     client_request_id: str = ""
     """The client's own id, as it may be logged; empty: it sent none."""
+    asked_model: str = ""
+    """The client's own word for the model, where that is not its name; for the log."""
     accepted_at_ns: int = field(default_factory=time.time_ns)
     """On the wall clock, for the record."""
     economy_model: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,6 +34,12 @@ _DEADLINE_MARGIN_SECONDS = 0.25
 # process knows that something may have been spent, and on what; see router.proto.
 _STARTED_KEY = "spillway-started-bin"
 _MAX_LOGGED_CHARACTERS = 200
+_CACHE_MODES: Mapping[str | None, routerpb.CacheMode.ValueType] = {
+    None: routerpb.CACHE_MODE_UNSPECIFIED,
+    "always": routerpb.CACHE_MODE_ALWAYS,
+    "deterministic": routerpb.CACHE_MODE_DETERMINISTIC,
+    "never": routerpb.CACHE_MODE_NEVER,
+}
 _NO_ANSWER_CODES = frozenset({"all_targets_failed", "rate_limited", "deadline_exceeded"})
 
 _Request: TypeAlias = routerpb.StreamCompletionRequest | routerpb.EmbedRequest
@@ -154,6 +160,8 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
                 routerpb.Model(
                     route=route.name,
                     economy=route.economy or "",
+                    aliases=route.aliases,
+                    cache_mode=_CACHE_MODES[route.cache],
                     targets=[
                         routerpb.ModelTarget(
                             target=target.name, provider=target.billed_by.name, target_model=target.model

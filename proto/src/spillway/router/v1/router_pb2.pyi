@@ -107,6 +107,29 @@ FINISH_REASON_ERROR: FinishReason.ValueType  # 5
 FINISH_REASON_CANCELLED: FinishReason.ValueType  # 6
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _CacheMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_MODE_UNSPECIFIED: _CacheMode.ValueType  # 0
+    """The contract decides."""
+    CACHE_MODE_ALWAYS: _CacheMode.ValueType  # 1
+    CACHE_MODE_DETERMINISTIC: _CacheMode.ValueType  # 2
+    """Not those that are drawn by chance."""
+    CACHE_MODE_NEVER: _CacheMode.ValueType  # 3
+
+class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper): ...
+
+CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
+"""The contract decides."""
+CACHE_MODE_ALWAYS: CacheMode.ValueType  # 1
+CACHE_MODE_DETERMINISTIC: CacheMode.ValueType  # 2
+"""Not those that are drawn by chance."""
+CACHE_MODE_NEVER: CacheMode.ValueType  # 3
+Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
+
 @_typing.final
 class StreamCompletionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -851,13 +874,24 @@ class Model(_message.Message):
     ROUTE_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     ECONOMY_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    CACHE_MODE_FIELD_NUMBER: _builtins.int
     route: _builtins.str
     """The public model, what a client puts into `model`."""
     economy: _builtins.str
     """The public model to ask instead for somebody whose budget is used up; empty: none."""
+    cache_mode: Global___CacheMode.ValueType
+    """Which answers the response cache keeps and gives again."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelTarget]:
         """In the order they are tried."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What clients may call it besides. A name, this or `route`, that ends in `*` stands for every name that begins with
+        what is before it: an exact name goes before a wildcard, the longer wildcard before the shorter one. No two models
+        have one name. Requests to the router carry `route`, whatever the client said.
+        """
 
     def __init__(
         self,
@@ -865,10 +899,12 @@ class Model(_message.Message):
         route: _builtins.str = ...,
         targets: _abc.Iterable[Global___ModelTarget] | None = ...,
         economy: _builtins.str = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        cache_mode: Global___CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["economy", b"economy", "route", b"route", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "cache_mode", b"cache_mode", "economy", b"economy", "route", b"route", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 log = structlog.get_logger()
 
 _NANO_USD = 10**9
+_MAX_LOGGED_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ def _log_end(facts: RequestFacts, look_up: LookUp, receipt: Receipt, first_token
         tenant=facts.identity.tenant,
         key_id=facts.identity.key_id,
         requested_model=facts.requested_model,
+        asked_model=facts.asked_model[:_MAX_LOGGED_NAME] or None,
         economy_model=facts.economy_model or None,
         provider=answer.provider or last.provider or None,
         target_model=answer.target_model or last.target_model or None,

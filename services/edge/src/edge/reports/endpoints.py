@@ -27,8 +27,8 @@ Json = dict[str, Any]
 # Limits of one export. Pages are limited too, because a page may be short or empty when few requests match.
 _MAX_EXPORT_ROWS = 100_000
 _MAX_EXPORT_PAGES = 500
-# OpenAI's contract requires a time of creation, which a route does not have: a constant, 2026-01-01.
-_MODELS_CREATED = 1_767_225_600
+# Both contracts require a time of creation, which a route does not have: a constant.
+_MODELS_CREATED, _MODELS_CREATED_AT = 1_767_225_600, "2026-01-01T00:00:00Z"
 _FIGURES = tuple(field.name for field in ledgerpb.SpendFigures.DESCRIPTOR.fields)
 _REQUEST_TABLE = CsvTable(REQUEST_KEYS)
 
@@ -55,13 +55,19 @@ class ReportEndpoints:
         return router
 
     async def list_models(self, caller: Caller) -> Json:
-        """List the models that a request of the caller may name."""
-        return {"object": "list", "data": [_model(name) for name in filter(caller.may_use, await self.models.known())]}
+        """List the models that a request of the caller may name, with their aliases; wildcards are names of none.
+
+        There is one page, whatever `limit` says: OpenAI's clients expect one, Anthropic's go by `has_more`.
+        """
+        names = await self.models.listed(caller)
+        first, last = (names[0], names[-1]) if names else (None, None)
+        data = [_model(name) for name in names]
+        return {"object": "list", "data": data, "has_more": False, "first_id": first, "last_id": last}
 
     async def show_model(
         self, caller: Caller, model: Annotated[str, Path(description="A name from `GET /v1/models`.")]
     ) -> Json:
-        """Show one of the models that a request may name."""
+        """Show one of the models that a request may name, by any of its names."""
         await self.models.require(model, caller)
         return _model(model)
 
@@ -153,7 +159,9 @@ class ReportEndpoints:
 
 
 def _model(name: str) -> Json:
-    return {"id": name, "object": "model", "created": _MODELS_CREATED, "owned_by": "spillway"}
+    """Return what is told of a model: the fields of OpenAI's contract and those of Anthropic's."""
+    openai = {"id": name, "object": "model", "created": _MODELS_CREATED, "owned_by": "spillway"}
+    return {**openai, "type": "model", "display_name": name, "created_at": _MODELS_CREATED_AT}
 
 
 def _summary(spend: ledgerpb.GetSpendResponse) -> Json:

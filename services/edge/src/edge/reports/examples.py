@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.examples import ATTEMPT, REQUEST_ID
-from edge.http.openapi import BEARER, errors, json_answer
+from edge.http.openapi import API_KEY, errors, json_answer
 
 Json = dict[str, Any]
 
@@ -56,10 +56,13 @@ _RECEIPT = {
 }
 
 
+_ANYWHERE = ("invalid_request", "invalid_api_key", "permission_denied")
+
+
 def _report(description: str, example: Any, *codes: str) -> Json:
     return {
-        "responses": {200: json_answer(description, example), **errors("invalid_api_key", "permission_denied", *codes)},
-        "openapi_extra": {"security": BEARER},
+        "responses": {200: json_answer(description, example), **errors(*_ANYWHERE, *codes)},
+        "openapi_extra": {"security": API_KEY},
     }
 
 
@@ -71,8 +74,21 @@ def _with_csv(report: Json, example: str, headers: Mapping[str, str]) -> Json:
     return {**report, "response_model": None}
 
 
-_MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "spillway"}
-MODELS = _report("The models.", {"object": "list", "data": [_MODEL]}, "router_unavailable")
+_MODEL = {
+    "id": "default",
+    "object": "model",
+    "created": 1767225600,
+    "owned_by": "spillway",
+    "type": "model",
+    "display_name": "default",
+    "created_at": "2026-01-01T00:00:00Z",
+}
+_PAGE = {"has_more": False, "first_id": "default", "last_id": "default"}
+MODELS = _report(
+    "All models and their aliases, in one page: each has the fields of OpenAI's contract and those of Anthropic's.",
+    {"object": "list", "data": [_MODEL], **_PAGE},
+    "router_unavailable",
+)
 MODEL = _report("The model.", _MODEL, "model_not_found", "router_unavailable")
 COSTS = _with_csv(
     _report(
@@ -88,7 +104,6 @@ COSTS = _with_csv(
             "by_model": [{"model": "default", **_FIGURES}],
             "by_day": [{"day": "2026-11-21", **_FIGURES}],
         },
-        "invalid_request",
         "ledger_unavailable",
     ),
     f"user,{','.join(_FIGURES)}\r\ndeveloper,{','.join(map(str, _FIGURES.values()))}\r\n",
@@ -101,7 +116,6 @@ REQUESTS = _with_csv(
         "empty, when few of many requests match. CSV without `limit` has all that match, up to 100,000; when there are "
         "more, the last row says so.",
         {"object": "list", "data": [_REQUEST], "next_cursor": None},
-        "invalid_request",
         "ledger_unavailable",
     ),
     f"{','.join(_REQUEST)}\r\n{REQUEST_ID},settled,local,...\r\n",

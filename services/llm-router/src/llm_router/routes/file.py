@@ -15,13 +15,15 @@
         auth: api-key
         quirks: {stream_options: false, answer_limit: max_tokens}
     routes:
-      PUBLIC MODEL:                  # as `RouteEntry` declares
+      PUBLIC MODEL:                  # as `RouteEntry` declares; `claude-*`: any name that begins so (`names.py`)
+        aliases: [NAME, NAME-*]      # what it can be called besides
         targets:                     # tried in this order; none may be listed twice
           - NAME
           - [NAME, NAME]             # equal rank: one of them is chosen, the others are its fallbacks
           - {route: PUBLIC MODEL}    # replaced by the ranks of that route, without its other settings
         hedge: {}                    # switches it on with its defaults
         economy: PUBLIC MODEL        # what is asked instead for somebody whose budget is used up
+        cache: deterministic         # which of its answers the response cache may give again
 
 Each setting is declared here, once: its key, default, bounds and meaning. Any other key is refused. Relative paths
 start at the working directory of the process. The file, and its credential files, may change while the process runs:
@@ -134,6 +136,12 @@ class _RouteSettings(StrictModel):
     """Whether another target may continue an answer that broke off, even when the request does not ask for it."""
     economy: Name | None = None
     """The route that the edge asks instead when a budget is used up. None: it asks this one."""
+    aliases: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    """What it can be called besides its name; the edge asks for it by its name. One may end in `*`."""
+    cache: Literal["always", "deterministic", "never"] | None = None
+    """Which of its answers the edge's response cache keeps and gives again: all, those that are not drawn by chance (a
+    temperature above 0 without a `seed`), or none. A request may ask otherwise, but not against `never`. None: all
+    at `/chat`, the deterministic ones in the contracts of vendors."""
 
 
 class RouteEntry(_RouteSettings):

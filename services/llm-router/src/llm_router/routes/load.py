@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from llm_router.routes.file import Route, RouteEntry, Routes, RoutesFile, TargetEntry
+from llm_router.routes.names import faults_in_names
 from llm_router.routes.resolve import NamedRanks, RankResolver
 from llm_router.routes.sources import Sources, Unreadable
 from llm_router.target import Target
@@ -77,6 +78,8 @@ class _Loader:
         resolver = RankResolver({name: entry.targets if entry else [] for name, entry in entries.items()}, targets)
         ranks = {name: resolver.ranks_of(name) for name in entries}
         for where, reason in resolver.faults:
+            self._add_fault(where, reason)
+        for where, reason in faults_in_names(entries):
             self._add_fault(where, reason)
         for name, entry in entries.items():
             if entry and entry.economy is not None and (entry.economy == name or entry.economy not in entries):

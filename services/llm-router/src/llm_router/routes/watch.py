@@ -92,7 +92,7 @@ def _models(routes: Routes) -> dict[str, object]:
 
 def _without_settings_of_targets(route: Route) -> object:
     names = tuple(tuple(target.name for target in rank) for rank in route.ranks)
-    return names, route.balance, route.hedge, route.continuation
+    return names, route.model_dump(exclude={"name", "ranks"})
 
 
 def _targets(routes: Routes) -> dict[str, Target]:
