@@ -22,8 +22,8 @@ from cost_ledger.budgets.publish import ACTIVE, BudgetPublisher
 from cost_ledger.metrics import Metrics as LedgerMetrics
 from cost_ledger.recording.price import price_settled
 from edge.budgets.check import Budgets as BudgetCheck
-from edge.cache.cache import read_cache_control
 from edge.cache.exact import ExactCache
+from edge.cache.policy import CachePolicy, read_wish
 from edge.contracts.chat.contract import ChatContract
 from edge.conversation import Conversation, digest_of, encode_body
 from edge.events.emitter import Emitter
@@ -82,7 +82,10 @@ class Gateway:
         )  # fmt: skip
         body = {"messages": [{"role": "user", "content": facts.request_id}]}
         content = Conversation("/chat", "fast", encode_body(body), digest_of(body), 5, is_streaming=True)
-        return facts, await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
+        policy = CachePolicy(may_read=True, may_write=True, bypass_reason="")
+        return facts, await self._admission.admit(
+            Asked(facts, content, self._cache, read_wish([], [], "always")), policy
+        )
 
     async def settle(
         self, facts: RequestFacts, admittance: Admittance, *, cost: int = COST, is_recorded: bool = True

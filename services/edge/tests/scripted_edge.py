@@ -93,7 +93,8 @@ class Edge:
         settings = Settings(**self.settings)
         contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
         caches = [
-            ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable") for contract in contracts
+            NoCache("not_cacheable") if contract.cache_mode == "never" else ExactCache(contract.check)
+            for contract in contracts
         ]
         capacity = Capacity(
             settings.max_concurrent_requests,

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.answer import Answer
-from edge.cache.cache import CachePolicy, read_cache_control
 from edge.cache.entry import MAX_ANSWER_BYTES, decode, encode
+from edge.cache.policy import CacheMode, CachePolicy, read_cache_control, read_wish
+from edge.problems import Problem
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -162,3 +163,59 @@ NO_CACHE = CachePolicy(may_read=False, may_write=True, bypass_reason="client_no_
 def test_cache_control_is_obeyed(header: str | None, expected: CachePolicy) -> None:
     """In any case, among other directives; the stricter of two wins."""
     assert expected == read_cache_control(header)
+
+
+ALWAYS, DETERMINISTIC, NEVER, UNSAID = (
+    routerpb.CACHE_MODE_ALWAYS,
+    routerpb.CACHE_MODE_DETERMINISTIC,
+    routerpb.CACHE_MODE_NEVER,
+    routerpb.CACHE_MODE_UNSPECIFIED,
+)
+
+
+@pytest.mark.parametrize(
+    ("control", "header", "route", "contract", "is_drawn", "reason"),
+    [
+        ("", None, UNSAID, "always", True, ""),
+        ("", None, UNSAID, "deterministic", False, ""),
+        ("", None, UNSAID, "deterministic", True, "temperature"),
+        ("", None, UNSAID, "never", False, "not_cacheable"),
+        ("", None, ALWAYS, "deterministic", True, ""),
+        ("", None, DETERMINISTIC, "always", True, "temperature"),
+        ("", None, DETERMINISTIC, "always", False, ""),
+        ("", None, NEVER, "always", False, "route_never"),
+        ("", "always", UNSAID, "deterministic", True, ""),
+        ("", " Always ", DETERMINISTIC, "deterministic", True, ""),
+        ("", "deterministic", ALWAYS, "always", True, "temperature"),
+        ("", "never", ALWAYS, "always", False, "client_never"),
+        ("", "always", NEVER, "always", False, "route_never"),
+        ("no-store", "always", NEVER, "always", False, "client_no_store"),
+        ("no-cache", "always", UNSAID, "deterministic", True, "client_no_cache"),
+        ("no-cache", None, UNSAID, "deterministic", True, "temperature"),
+        ("no-cache", None, NEVER, "always", False, "route_never"),
+        ("no-cache", "never", UNSAID, "always", False, "client_never"),
+    ],
+)
+def test_the_request_goes_before_the_route_and_the_route_before_the_contract(
+    control: str,
+    header: str | None,
+    route: routerpb.CacheMode.ValueType,
+    contract: CacheMode,
+    is_drawn: bool,
+    reason: str,
+) -> None:
+    """But `never` of the route is the operator's word; and what may not be given again is not written either."""
+    wish = read_wish([control], [] if header is None else [header], contract)
+    policy = wish.policy(route, is_drawn=is_drawn)
+
+    may_write = reason in ("", "client_no_cache")
+    assert CachePolicy(may_read=not reason, may_write=may_write, bypass_reason=reason) == policy
+
+
+@pytest.mark.parametrize("values", [["sometimes"], [""], ["always, never"], ["always", "always"]])
+def test_a_mode_that_there_is_not_is_refused(values: list[str]) -> None:
+    """In words that name the header and what it takes."""
+    with pytest.raises(Problem, match=r"x-spillway-cache: must be one of always, deterministic, never") as caught:
+        read_wish([], values, "always")
+
+    assert ("invalid_request", "x-spillway-cache") == (caught.value.code, caught.value.param)

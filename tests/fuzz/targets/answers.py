@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from edge.answer import ENDS, Answer
 from edge.assembly import MalformedChunk, MessagesEvent, assemble
-from edge.cache.cache import CachePolicy, Hit, LookUp, NoCache, ResponseCache
+from edge.cache.cache import Hit, LookUp, NoCache, ResponseCache
 from edge.cache.exact import ExactCache
+from edge.cache.policy import CachePolicy
 from edge.capture.texts import MAX_TEXT_BYTES, Source, read_texts
 from edge.contracts.chat.contract import ChatContract
 from edge.contracts.completions.contract import CompletionsContract

@@ -191,7 +191,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             capacity,
             readers,
             guard,
-            ExactCache(contract.check) if contract.is_cacheable else NoCache("not_cacheable"),
+            NoCache("not_cacheable") if contract.cache_mode == "never" else ExactCache(contract.check),
             exchanges,
             idempotency,
         )

@@ -107,6 +107,8 @@ class Conversation:
     counts: Counts = Counts()
     max_output_tokens: int | None = None
     """How long the client lets an answer be; None: it does not say."""
+    is_drawn: bool = False
+    """Whether the answer is to be drawn by chance: a temperature above 0, and no `seed` that fixes the draw."""
 
     @property
     def longest(self) -> PromptSize:
@@ -136,9 +138,11 @@ Content = Conversation | EmbeddingInput
 def digest_of(fields: dict[str, Any], *beside: str) -> bytes:
     """Return the SHA-256 of all `fields` that can change an answer, and of what stands `beside` them.
 
-    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0.
+    The encoding is canonical: keys sorted, absent fields absent, so `temperature` unset is not `temperature` 0. The
+    client's word for the model is left out: the key of an answer has the route that it leads to.
     """
-    relevant = {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT and value is not None}
+    left_out = WITHOUT_EFFECT | {"model"}
+    relevant = {name: value for name, value in fields.items() if name not in left_out and value is not None}
     return hashlib.sha256(orjson.dumps([relevant, *beside], option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -6,28 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from edge.answer import Answer
+from edge.cache.policy import CachePolicy
 from edge.conversation import Content
 from edge.events.redis import Command
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
-
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """What the client's `Cache-Control` allows, and why not if it does not."""
-
-    may_read: bool
-    may_write: bool
-    bypass_reason: str
-
-
-def read_cache_control(header: str | None) -> CachePolicy:
-    """Obey `no-store` (neither read nor write) and `no-cache` (do not read, but write)."""
-    directives = {directive.strip().lower() for directive in (header or "").split(",")}
-    if "no-store" in directives:
-        return CachePolicy(may_read=False, may_write=False, bypass_reason="client_no_store")
-    if "no-cache" in directives:
-        return CachePolicy(may_read=False, may_write=True, bypass_reason="client_no_cache")
-    return CachePolicy(may_read=True, may_write=True, bypass_reason="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import orjson
 
 from edge.answer import Answer
 from edge.assembly import MalformedChunk, MessagesEvent
-from edge.cache.cache import Bypass, CachePolicy, CacheQuestion, Hit, LookUp, Miss
+from edge.cache.cache import Bypass, CacheQuestion, Hit, LookUp, Miss
 from edge.cache.entry import decode, encode
 from edge.cache.key import cache_key
+from edge.cache.policy import CachePolicy
 from edge.conversation import Content, Conversation
 from edge.events.redis import Command
 

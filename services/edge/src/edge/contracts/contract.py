@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from edge.answer import Answer
+from edge.cache.policy import CacheMode
 from edge.contracts.validation import JsonBody
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange
@@ -70,12 +71,8 @@ class Contract(Protocol):
         """Where clients ask."""
 
     @property
-    def takes_api_key_header(self) -> bool:
-        """Whether its clients send the key as `x-api-key`."""
-
-    @property
-    def is_cacheable(self) -> bool:
-        """Whether its answers are kept in the response cache."""
+    def cache_mode(self) -> CacheMode:
+        """Which of its answers the response cache keeps, where neither request nor route says."""
 
     @property
     def permission(self) -> Permission:

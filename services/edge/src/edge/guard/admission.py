@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import structlog
 
-from edge.cache.cache import Bypass, CachePolicy, LookUp, Miss
+from edge.cache.cache import Bypass, LookUp, Miss
+from edge.cache.policy import CachePolicy
 from edge.events.cost_event import admitted_event
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisAway, RedisStore
@@ -54,12 +55,12 @@ class Admission:
         self._checks = checks
         self._metrics = metrics
 
-    async def admit(self, asked: Asked) -> Admittance:
+    async def admit(self, asked: Asked, policy: CachePolicy) -> Admittance:
         """Return what the response cache has and what the checks say; from then on the request has to be settled.
 
         Problem when a check refuses it, or (503) when the event can be recorded nowhere: then nothing may be spent.
         """
-        admittance = await self._admit(asked)
+        admittance = await self._admit(asked, policy)
         look_up = admittance.look_up
         if isinstance(look_up, Bypass):
             self._metrics.cache_bypasses.labels(look_up.reason).inc()
@@ -67,9 +68,9 @@ class Admission:
             self._metrics.cache_unusable_entries.inc()
         return admittance
 
-    async def _admit(self, asked: Asked) -> Admittance:
+    async def _admit(self, asked: Asked, policy: CachePolicy) -> Admittance:
         facts = asked.facts
-        question = asked.cache.question(facts.identity.tenant, facts.requested_model, asked.content, asked.policy)
+        question = asked.cache.question(facts.identity.tenant, facts.requested_model, asked.content, policy)
         event = admitted_event(facts).SerializeToString()
         questions = [check.question(asked) for check in self._checks]
         try:

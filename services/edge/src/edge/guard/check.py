@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edge.cache.cache import CachePolicy, ResponseCache
+from edge.cache.cache import ResponseCache
+from edge.cache.policy import CacheWish
 from edge.conversation import Content
 from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
@@ -21,7 +22,7 @@ class Asked:
     content: Content
     cache: ResponseCache
     """Which keeps answers of this kind."""
-    policy: CachePolicy
+    wish: CacheWish
     outside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     """For a block that waits for somebody else: meanwhile another request has the turn to begin of this one."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from edge.cache.cache import Hit, LookUp
+from edge.cache.policy import CachePolicy
+from edge.conversation import Conversation
 from edge.events.reservation import Reservation
 from edge.facts import RequestFacts
 from edge.guard.admission import Admission, Admittance
@@ -69,9 +71,7 @@ class Guard:
         headers: dict[str, str] = {}
         try:
             with steps.step("guard"):
-                requested_model = asked.content.requested_model or self._default_model
-                await self._models.require(requested_model, asked.facts.identity)
-                asked = replace(asked, facts=replace(asked.facts, requested_model=requested_model))
+                asked = replace(asked, facts=await self._on_route(asked))
                 for check in self._checks:
                     headers |= await check.check(asked)
                 for change in self._changes:
@@ -81,7 +81,8 @@ class Guard:
                 inspected = await self._inspect(asked)
                 asked = replace(asked, content=inspected.content)
             with steps.step("cache"):
-                admittance = await self._admission.admit(asked)
+                policy = self._policy(asked, asked.facts.requested_model)
+                admittance = await self._admission.admit(asked, policy)
                 if admittance.exhausted is not None:
                     asked = await self._economize(asked, admittance, admittance.exhausted)
         except Problem as problem:
@@ -91,16 +92,28 @@ class Guard:
             headers["x-guardrails"] = ", ".join(f"{each.rule};action={each.action}" for each in inspected.told)
         return Admitted(headers, asked.facts, admittance.look_up, inspected, admittance.reservations)
 
+    async def _on_route(self, asked: Asked) -> RequestFacts:
+        """Return the facts with the public model that the request is for, by whichever of its names it asks."""
+        name = asked.content.requested_model or self._default_model
+        model = await self._models.require(name, asked.facts.identity)
+        return replace(asked.facts, requested_model=model, asked_model="" if model == name else name)
+
+    def _policy(self, asked: Asked, model: str) -> CachePolicy:
+        is_drawn = isinstance(asked.content, Conversation) and asked.content.is_drawn
+        return asked.wish.policy(self._models.cache_mode_of(model), is_drawn=is_drawn)
+
     async def _economize(self, asked: Asked, admittance: Admittance, exhausted: Exhausted) -> Asked:
         """Answer from the cache what it has, and let the economy model do the rest."""
-        model, policy = asked.facts.requested_model, asked.policy
+        model = asked.facts.requested_model
+        policy = self._policy(asked, model)
         if exhausted.is_emergency and not policy.may_read:
-            policy = replace(policy, may_read=True)
-            admittance.look_up = await self._admission.look_up(asked, model, policy)
+            admittance.look_up = await self._admission.look_up(asked, model, replace(policy, may_read=True))
         economy = self._models.economy_of(model)
         if isinstance(admittance.look_up, Hit) or not economy:
             return asked
-        admittance.look_up = await self._admission.look_up(asked, economy, policy)
+        policy = self._policy(asked, economy)
+        may_read = policy.may_read or exhausted.is_emergency
+        admittance.look_up = await self._admission.look_up(asked, economy, replace(policy, may_read=may_read))
         admittance.headers["x-economy-model"] = economy
         return replace(asked, facts=replace(asked.facts, economy_model=economy, budget=exhausted.budget))
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import structlog
 from fastapi import APIRouter, Request, Response
 
-from edge.cache.cache import Bypass, CachePolicy, Hit, LookUp, ResponseCache, read_cache_control
+from edge.cache.cache import Bypass, Hit, LookUp, ResponseCache
+from edge.cache.policy import MODE_HEADER, CacheWish, read_wish
 from edge.contracts.contract import Contract, logged_param
 from edge.conversation import Content
 from edge.exchange.exchange import Exchange, ExchangeDependencies
@@ -75,35 +76,35 @@ class ContractEndpoint:
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         contract = self._contract
-        identity = self._identify.identity_of(request, takes_api_key_header=contract.takes_api_key_header)
+        identity = await self._identify.identify(request)
         identity.require(contract.permission)
         place = request.state.until_end.enter_context(self._capacity.place(identity.holder))
+        headers = request.headers
+        wish = read_wish(headers.getlist("cache-control"), headers.getlist(MODE_HEADER), contract.cache_mode)
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
-        content = await self._readers.read(contract, request.url.path, raw, request.headers)
-        policy = read_cache_control(",".join(request.headers.getlist("cache-control")))
-        if "idempotency-key" not in request.headers:
-            return await self._admit(request, identity, content, policy, place)
-        keys = request.headers.getlist("idempotency-key")
+        content = await self._readers.read(contract, request.url.path, raw, headers)
+        if "idempotency-key" not in headers:
+            return await self._admit(request, identity, content, wish, place)
+        keys = headers.getlist("idempotency-key")
         claim = await self._idempotency.claim(keys, identity, request.url.path, raw)
         if isinstance(claim, Response):
-            headers = contract.headers(request.state.request_id)
-            claim.headers.update(headers)
+            claim.headers.update(contract.headers(request.state.request_id))
             return claim
-        return await self._admit(request, identity, content, policy, place, claim)
+        return await self._admit(request, identity, content, wish, place, claim)
 
     async def _admit(
         self,
         request: Request,
         identity: Identity,
         content: Content,
-        policy: CachePolicy,
+        wish: CacheWish,
         place: Place,
         claim: Claim | None = None,
     ) -> Response:
         if claim is None:
-            return await self._run(request, identity, content, policy, place)
+            return await self._run(request, identity, content, wish, place)
         try:
-            response = await self._run(request, identity, content, policy, place)
+            response = await self._run(request, identity, content, wish, place)
         except BaseException:
             await claim.free()
             raise
@@ -111,15 +112,15 @@ class ContractEndpoint:
             await claim.free()
             return response
         # The client's own values are put back for the client alone, and kept nowhere.
-        may_keep = policy.may_write and not response.exchange.inspected.originals
+        may_keep = wish.control.may_write and not response.exchange.inspected.originals
         return OnceResponse(response, claim, lambda: response.is_whole, may_keep=may_keep)
 
     async def _run(
-        self, request: Request, identity: Identity, content: Content, policy: CachePolicy, place: Place
+        self, request: Request, identity: Identity, content: Content, wish: CacheWish, place: Place
     ) -> Response:
         contract = self._contract
         await place.begin(request.state.accepted)
-        verdict = await self._guard.admit(self._asked(request, identity, content, policy, place), request.state.steps)
+        verdict = await self._guard.admit(self._asked(request, identity, content, wish, place), request.state.steps)
         if isinstance(verdict, Rejected):
             self._exchanges.metrics.refusals.labels(verdict.problem.code).inc()
             return self._refusal(request, verdict.problem, verdict.headers)
@@ -144,9 +145,7 @@ class ContractEndpoint:
             return StreamResponse(exchange, contract, {**headers, "server-timing": steps.header()}, times, ends)
         return WholeResponse(exchange, contract, headers, times.client_gone_grace_seconds, steps)
 
-    def _asked(
-        self, request: Request, identity: Identity, content: Content, policy: CachePolicy, place: Place
-    ) -> Asked:
+    def _asked(self, request: Request, identity: Identity, content: Content, wish: CacheWish, place: Place) -> Asked:
         facts = RequestFacts(
             request_id=request.state.request_id,
             identity=identity,
@@ -156,7 +155,7 @@ class ContractEndpoint:
             accepted=request.state.accepted,
             client_request_id=request.state.client_request_id,
         )
-        return Asked(facts, content, self._cache, policy, place.outside)
+        return Asked(facts, content, self._cache, wish, place.outside)
 
     def _refusal(self, request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
         log.info("request_rejected", reason=problem.code, param=logged_param(problem.param, self._contract))

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from edge.cache.policy import MODE_HEADER, MODES
 from edge.contracts.contract import Contract
 from edge.examples import REQUEST_ID
 from edge.problems import CONNECTION_ERRORS, KINDS, Problem
@@ -16,7 +17,8 @@ from edge.problems import CONNECTION_ERRORS, KINDS, Problem
 Json = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
-BEARER: list[dict[str, list[str]]] = [{"api_key": []}]
+API_KEY: list[dict[str, list[str]]] = [{"api_key": []}, {"anthropic_key": []}, {"azure_key": []}]
+"""The headers that a key may come in: any of them, at every endpoint."""
 
 
 def json_answer(description: str, example: Any) -> Json:
@@ -88,8 +90,8 @@ def contract_route(contract: Contract) -> Json:
             **_errors(documentation.errors, lambda problem: contract.error(problem, REQUEST_ID), error_schema),
         },
         "openapi_extra": {
-            "security": [*([{"anthropic_key": []}] if contract.takes_api_key_header else []), *BEARER],
-            "parameters": [_IDEMPOTENCY_KEY],
+            "security": API_KEY,
+            "parameters": [_IDEMPOTENCY_KEY, _CACHE_MODE],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         },
     }
@@ -100,6 +102,15 @@ _IDEMPOTENCY_KEY: Json = {
     "in": "header",
     "description": "The same request with the same key is run once in 24 hours, and then answered with the same bytes.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+_CACHE_MODE: Json = {
+    "name": MODE_HEADER,
+    "in": "header",
+    "description": "Whether the response cache may answer, and keep the answer: always, only where nothing is drawn by "
+    "chance (no temperature above 0, or a `seed`), or never. Unset: as the model's route says, else `always` at "
+    "`/chat` and `deterministic` elsewhere.",
+    "schema": {"type": "string", "enum": [*MODES]},
 }
 
 
@@ -157,6 +168,7 @@ def describe(app: FastAPI, contracts: Sequence[Contract]) -> None:
             components["securitySchemes"] = {
                 "api_key": {"type": "http", "scheme": "bearer"},
                 "anthropic_key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "azure_key": {"type": "apiKey", "in": "header", "name": "api-key"},
             }
             for operations in openapi["paths"].values():
                 for operation in operations.values():

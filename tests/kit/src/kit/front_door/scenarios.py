@@ -113,11 +113,20 @@ ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "hedged": [("openai", "silence?test=hedged-1"), ("anthropic", "ok?test=hedged-2")],
     "unpriced": [("openai", "ok?test=unpriced")],
     "local": [LOCAL],
+    # Models that have more names than one, and routes that say which of their answers are kept.
+    "named": [("openai", "ok?test=named")],
+    "wild-*": [("openai", "ok?test=wild")],
+    "wild-vectors-*": [("openai", "ok?dimensions=256&test=wild-vectors")],
+    "kept-always": [("openai", "ok?test=kept-always")],
+    "kept-never": [("openai", "ok?test=kept-never")],
 }
 
 # What stands in a route besides its targets.
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "rich": {"economy": "other"},
+    "named": {"aliases": ["named-2024-11-20", "named-preview-*"]},
+    "kept-always": {"cache": "always"},
+    "kept-never": {"cache": "never"},
     "hedged": {"hedge": {"min_delay_seconds": 0.1, "max_delay_seconds": 0.3, "max_extra_ratio": 1.0}},
 }
 

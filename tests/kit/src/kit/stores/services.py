@@ -23,8 +23,9 @@ from cost_ledger.recording.consumer import Consumer
 from cost_ledger.recording.store import Store
 from edge.answer import Answer
 from edge.budgets.check import Budgets
-from edge.cache.cache import Bypass, Hit, LookUp, Miss, read_cache_control
+from edge.cache.cache import Bypass, Hit, LookUp, Miss
 from edge.cache.exact import ExactCache
+from edge.cache.policy import read_wish
 from edge.contracts.chat.contract import ChatContract
 from edge.conversation import Conversation, digest_of, encode_body
 from edge.events.emitter import Emitter
@@ -91,7 +92,9 @@ class Services:
         )
         body = {"messages": [{"role": "user", "content": query}]}
         content = Conversation("/chat", "fast", encode_body(body), digest_of(body), 5, is_streaming=True)
-        admittance = await self._admission.admit(Asked(facts, content, self._cache, read_cache_control(None)))
+        wish = read_wish([], [], "always")
+        policy = wish.policy(routerpb.CACHE_MODE_UNSPECIFIED, is_drawn=False)
+        admittance = await self._admission.admit(Asked(facts, content, self._cache, wish), policy)
         answer = Answer(["yes"], [routerpb.FINISH_REASON_STOP], "openai", "gpt-test", usage=Usage(100, 20))
         end = settled(facts.to_proto(), [attempt(usage=used(100, 20))])
         look_up = admittance.look_up

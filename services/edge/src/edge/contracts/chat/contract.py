@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from edge.answer import Answer
+from edge.cache.policy import CacheMode
 from edge.contracts.chat.examples import EVENTS, STREAM, WHOLE
 from edge.contracts.chat.frames import ChatFrames, check_answer, whole_object
 from edge.contracts.chat.request import ChatRequest
@@ -23,8 +24,7 @@ class ChatContract:
     """`/chat`."""
 
     paths = ("/chat", "/v1/chat")
-    takes_api_key_header = False
-    is_cacheable = True
+    cache_mode: CacheMode = "always"
     permission: Permission = "chat"
     documentation = Documentation(
         tag="chat",

@@ -73,6 +73,7 @@ class ChatRequest(BaseModel):
             continuation=CONTINUATIONS[self.continuation],
             counts=counts_of(body),
             max_output_tokens=self.max_tokens,
+            is_drawn=bool(self.temperature),
         )
 
     def _messages(self) -> list[Json]:

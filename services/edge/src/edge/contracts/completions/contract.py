@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from edge.answer import Answer
+from edge.cache.policy import CacheMode
 from edge.contracts.completions.examples import COMPLETION, STREAM
 from edge.contracts.completions.frames import CompletionFrames, check_answer, whole_object
 from edge.contracts.completions.request import CompletionRequest
@@ -23,8 +24,7 @@ class CompletionsContract:
     """`/v1/chat/completions`."""
 
     paths = ("/v1/chat/completions",)
-    takes_api_key_header = False
-    is_cacheable = True
+    cache_mode: CacheMode = "deterministic"
     permission: Permission = "chat"
     documentation = Documentation(
         tag="chat",

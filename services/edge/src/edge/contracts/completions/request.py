@@ -104,4 +104,5 @@ class CompletionRequest(BaseModel):
             continuation=CONTINUATIONS[self.continuation],
             counts=counts_of(body),
             max_output_tokens=max_output_of(body),
+            is_drawn=bool(self.temperature) and self.seed is None,
         )

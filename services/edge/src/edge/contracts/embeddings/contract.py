@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from edge.answer import Answer
+from edge.cache.policy import CacheMode
 from edge.contracts.contract import Documentation, Frames, Json
 from edge.contracts.embeddings.examples import EMBEDDINGS
 from edge.contracts.embeddings.request import EmbeddingRequest
@@ -22,8 +23,7 @@ class EmbeddingsContract:
     """`/v1/embeddings`."""
 
     paths = ("/v1/embeddings",)
-    takes_api_key_header = False
-    is_cacheable = False
+    cache_mode: CacheMode = "never"
     permission: Permission = "embeddings"
     documentation = Documentation(
         tag="embeddings",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from edge.answer import Answer
+from edge.cache.policy import CacheMode
 from edge.contracts.contract import Documentation, Json
 from edge.contracts.messages.examples import ERROR_SCHEMA, EVENTS, MESSAGE, STREAM
 from edge.contracts.messages.frames import MessagesFrames, MessagesRequest, check_answer, error_object, whole_object
@@ -22,8 +23,7 @@ class MessagesContract:
     """`/v1/messages`, and the shape of errors below it."""
 
     paths = ("/v1/messages",)
-    takes_api_key_header = True
-    is_cacheable = True
+    cache_mode: CacheMode = "deterministic"
     permission: Permission = "chat"
     documentation = Documentation(
         tag="chat",

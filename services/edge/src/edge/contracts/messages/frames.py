@@ -116,6 +116,7 @@ class MessagesRequest(BaseModel):
             messages_form=MessagesForm(encoded, beta, translation.untranslatable),
             counts=counts_of(raw),
             max_output_tokens=self.max_tokens,
+            is_drawn=bool(self.temperature),
         )
 
 
