@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -21,6 +24,7 @@ from edge.contracts.reading import read_content
 from edge.contracts.validation import validate
 from edge.conversation import encode_body
 from edge.http.body import read_bytes
+from edge.http.inflate import STEP_BYTES
 from edge.problems import Problem
 
 SECRET = "xyzzy-0451"
@@ -84,16 +88,115 @@ def test_the_same_name_in_two_objects_is_none_twice() -> None:
         read_content(ChatContract(), "/chat", b'{"query": ' + b"[" * 1020 + b"]" * 1020 + b"}", {})
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "identity, gzip"])
-async def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
-    """A few bytes could become gigabytes."""
+def packed(body: bytes, wbits: int) -> bytes:
+    """Compress: 31 is gzip, 15 zlib's format, -15 deflate without a frame."""
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(body) + packer.flush()
+
+
+def compressed_request(encoding: str, *chunks: bytes) -> Request:
+    """Make a request whose body comes compressed."""
+    request = request_of(*chunks)
+    request.scope["headers"].append((b"content-encoding", encoding.encode()))
+    return request
+
+
+@pytest.mark.parametrize(
+    ("encoding", "wbits"),
+    [("gzip", 31), ("GZIP ", 31), ("x-gzip", 31), ("deflate", 15), ("deflate", -15), ("", 0), ("identity", 0)],
+)
+@pytest.mark.parametrize("size", [0, 1, 1000, 700_000])
+async def test_a_compressed_body_is_what_it_was(encoding: str, wbits: int, size: int) -> None:
+    """In pieces of any size; what is held is what it has become."""
+    body = random.Random(1).randbytes(size // 2).hex().encode()
+    sent = packed(body, wbits) if wbits else body
+    for step in (len(sent), 7 if size < 10_000 else 70_000):
+        held: list[int] = []
+        pieces = [sent[i : i + step] for i in range(0, len(sent), step or 1)]
+        assert body == await read_bytes(compressed_request(encoding, *pieces), 1_000_000, held.append)
+        assert len(body) == sum(held)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "identity, gzip", "gzip, gzip", "compress", "x" * 1000])
+async def test_an_encoding_that_is_not_understood_is_refused_unread(encoding: str) -> None:
+    """With those that are, for the client as well as for the person."""
 
     async def receive() -> Message:
         raise AssertionError("it was read")
 
     headers = [(b"content-encoding", encoding.encode())]
-    with pytest.raises(Problem, match="without a content-encoding"):
+    with pytest.raises(Problem, match="send gzip, deflate, or the body as it is") as caught:
         await read_bytes(Request({"type": "http", "method": "POST", "headers": headers}, receive), 100, lambda _: None)
+
+    assert (415, "gzip, deflate") == (caught.value.kind.status, caught.value.headers()["accept-encoding"])
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent", "message"),
+    [
+        ("gzip", b'{"query": "not packed"}', "is not gzip"),
+        ("deflate", b'{"query": "not packed"}', "is not deflate"),
+        ("gzip", packed(b"x" * 100, 15), "is not gzip"),
+        ("gzip", packed(b"x" * 100, 31)[:-1], "ends before its gzip does"),
+        ("gzip", packed(b"x" * 100, 31)[:5], "ends before its gzip does"),
+        ("gzip", packed(b"x" * 100, 31)[:-8] + b"\0" * 8, "is not gzip"),
+        ("gzip", packed(b"x" * 100, 31) + b"y", "goes on after the end of its gzip"),
+        ("gzip", packed(b"x", 31) * 2, "goes on after the end of its gzip"),
+        ("deflate", packed(b"x" * 100, -15)[:-1], "ends before its deflate does"),
+    ],
+)
+async def test_a_body_that_is_not_what_its_encoding_says_is_refused(encoding: str, sent: bytes, message: str) -> None:
+    """400, in one piece or in many."""
+    for step in (len(sent), 1):
+        pieces = [sent[i : i + step] for i in range(0, len(sent), step)]
+        with pytest.raises(Problem, match=message) as caught:
+            await read_bytes(compressed_request(encoding, *pieces), 1000, lambda _: None)
+        assert "invalid_request" == caught.value.code
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_bomb_is_refused_before_it_has_unfolded(encoding: str) -> None:
+    """By its ratio and by the limit, whichever is first; until then it is kept and held like any body."""
+    held: list[int] = []
+    bomb = packed(b" " * 100_000_000, 31 if encoding == "gzip" else 15)
+    with pytest.raises(Problem, match="packed more than 200-fold") as caught:
+        await read_bytes(compressed_request(encoding, bomb), 200_000_000, held.append)
+
+    assert 413 == caught.value.kind.status
+    assert sum(held) <= 200 * len(bomb)
+    body = random.Random(1).randbytes(1000) * 1000
+    with pytest.raises(Problem, match="longer than 900000 bytes"):
+        await read_bytes(
+            compressed_request(encoding, packed(body, 31 if encoding == "gzip" else 15)), 900_000, held.append
+        )
+
+
+async def test_what_becomes_nothing_counts_as_well() -> None:
+    """Empty blocks of deflate go on for ever: the limit is also on what comes."""
+    empty_block = b"\x00\x00\x00\xff\xff"
+    with pytest.raises(Problem, match="longer than 1000 bytes"):
+        await read_bytes(compressed_request("deflate", *[empty_block * 10] * 100), 1000, lambda _: None)
+
+
+async def test_others_go_on_while_a_body_is_unpacked() -> None:
+    """The event loop is not held for longer than it takes to unpack a quarter of a megabyte."""
+    body = random.Random(1).randbytes(8_000_000).hex().encode()
+    sent = packed(body, 31)
+    pieces = [sent[i : i + 1_000_000] for i in range(0, len(sent), 1_000_000)]
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    assert body == await read_bytes(compressed_request("gzip", *pieces), 50_000_000, lambda _: None)
+    counting.cancel()
+
+    assert turns >= len(body) // STEP_BYTES - len(pieces)
 
 
 async def test_a_body_may_come_in_pieces() -> None:

@@ -43,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "invalid_request_error", False, _REJECTED),
     "request_timeout": Kind(408, "invalid_request_error", True, _REJECTED),
     "body_too_large": Kind(413, "invalid_request_error", False, _REJECTED),
+    "unsupported_encoding": Kind(415, "invalid_request_error", False, _REJECTED),
     "misdirected_request": Kind(421, "invalid_request_error", False, _REJECTED),
     "rate_limit_exceeded": Kind(429, "rate_limit_error", True, _REJECTED),
     "too_many_requests": Kind(429, "rate_limit_error", True, _REJECTED),
@@ -71,8 +72,8 @@ CONNECTION_ERRORS = ("request_timeout", "misdirected_request", "headers_too_larg
 # What a request may end with before or after it runs; the order is that of the documentation.
 EMBEDDING_ERRORS = (
     *("invalid_json", "invalid_request", "content_blocked", "context_length_exceeded"),
-    *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "too_many_requests"),
-    *("request_in_progress", "conflict", "idempotency_key_reused"),
+    *("invalid_api_key", "permission_denied", "model_not_found", "body_too_large", "unsupported_encoding"),
+    *("too_many_requests", "request_in_progress", "conflict", "idempotency_key_reused"),
     *("rate_limit_exceeded", "rate_limited", "spend_limit_reached", "internal_error", "all_targets_failed"),
     *(
         "target_model_not_found",
