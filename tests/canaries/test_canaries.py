@@ -46,6 +46,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "key of the ledger": [],
     "restricted key": [],
     "wrong key": [],
+    "foreign credential": [],
     "key of an operator": [],
     "key made over HTTP": ["making it"],
     "key that took its place": ["making it"],
@@ -85,6 +86,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "path": ["errors"],
     "unknown field": ["errors"],
     "unknown model": ["errors"],
+    "model by a wildcard": ["console", "file logs/"],
     "wrong value": [],
     "broken body": [],
     "long body": [],
@@ -96,6 +98,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
 # The console shows the last log lines of a process that has died; an event is gone once the ledger has it.
 _SOMETIMES = {
     ("client request id", "console"),
+    ("model by a wildcard", "console"),
     ("client request id", "redis spillway:cost-events"),
     ("user of a token", "redis spillway:cost-events"),
 }
@@ -110,6 +113,7 @@ _ISSUER = "https://login.example.com/"
 _LIMITS = {"limits": [{"name": "narrow", "user": "narrow", "requests_per_minute": 1}]}
 ROUTES: Mapping[str, Sequence[tuple[str, str]]] = {
     "default": [("openai", "ok?test=canary")],
+    "wild-*": [("openai", "ok?test=canary-wild")],
     "claude": [("anthropic", "ok?test=canary-claude")],
     "script": [("openai", "script?test=canary-script")],
     "vectors": [("openai", "ok?test=canary-vectors")],
@@ -134,7 +138,16 @@ class Planted:
 
     def __init__(self) -> None:
         names = (
-            *("pepper", "provider key", "wrong key", "prompt", "system prompt", "tool arguments", "tool result"),
+            *(
+                "pepper",
+                "provider key",
+                "wrong key",
+                "foreign credential",
+                "prompt",
+                "system prompt",
+                "tool arguments",
+                "tool result",
+            ),
             *(
                 "tool description",
                 "embeddings input",
@@ -146,6 +159,7 @@ class Planted:
                 "unknown field",
             ),
             *("wrong value", "broken body", "long body", "end user", "metadata", "unknown model", "client request id"),
+            "model by a wildcard",
             *("token secret", "claim of a token", "user of a token", "name of an account"),
         )
         self.values = {name: _canary(name) for name in names}
@@ -273,6 +287,13 @@ async def _answered(client: Client, planted: Planted, key: str) -> None:
     for _ in range(2):  # the second one comes from the cache
         assert 200 == await client.ask("/v1/chat/completions", key, _script(planted))
     assert 200 == await client.ask("/v1/embeddings", key, {"model": "vectors", "input": planted["embeddings input"]})
+    assert 200 == await client.ask("/chat", key, _chat(planted, f"wild-{planted['model by a wildcard']}"))
+    foreign = planted["foreign credential"]
+    shown = {"x-api-key": f"sk-ant-{foreign}", "authorization": f"Bearer {foreign}", "api-key": foreign}
+    for header in shown:
+        own = {**shown, header: f"Bearer {key}" if header == "authorization" else key}
+        assert 200 == await client.ask("/v1/messages", None, _message(planted, "claude"), **own)
+        assert 200 == await client.ask("/chat", None, _chat(planted, "default"), **own)
     own_id = {"x-request-id": planted["client request id"]}
     assert 200 == await client.ask("/chat", key, _chat(planted, "default"), **own_id)
 
@@ -281,7 +302,8 @@ async def _refused(client: Client, planted: Planted, key: str, narrow: str, rest
     """Ask for what is refused, with what was asked in the reason for it."""
     question = _chat(planted, "default")
     wrong = f"sk-spillway-00000000-{planted['wrong key']}"
-    for headers in ({"authorization": f"Bearer {wrong}"}, {"x-api-key": wrong}, {"authorization": wrong}):
+    tried = ({"authorization": f"Bearer {wrong}"}, {"x-api-key": wrong}, {"api-key": wrong}, {"authorization": wrong})
+    for headers in tried:
         assert 401 == await client.ask("/v1/messages", None, _message(planted, "claude"), **headers)
     assert 401 == await client.send("GET", f"/v1/costs?api_key={planted['query string']}", wrong)
     assert 403 == await client.ask("/chat", restricted, question)

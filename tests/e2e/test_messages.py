@@ -325,7 +325,7 @@ async def test_a_key_is_taken_from_either_header(edge: EdgeClient) -> None:
     assert [(401, "authentication_error")] * 3 == [
         (answer.status_code, answer.json()["error"]["type"]) for answer in bad
     ]
-    assert 401 == elsewhere.status_code
+    assert 200 == elsewhere.status_code
 
 
 async def test_the_small_model_answers_in_anthropics_contract(claude: anthropic.AsyncAnthropic) -> None:

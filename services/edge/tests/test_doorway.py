@@ -42,7 +42,7 @@ async def client(key: tuple[str, KeyRing], capacity: Capacity) -> AsyncIterator[
     contracts, reports, probes = APIRouter(), APIRouter(dependencies=[Depends(identify)]), APIRouter()
 
     async def answer(request: Request) -> Response:
-        return JSONResponse({"user": identify.identity_of(request).user, "path": request.url.path})
+        return JSONResponse({"user": (await identify.identify(request)).user, "path": request.url.path})
 
     async def report(caller: Caller, name: str = "") -> dict[str, str]:
         return {"user": caller.user, "name": name}
@@ -71,17 +71,22 @@ async def client(key: tuple[str, KeyRing], capacity: Capacity) -> AsyncIterator[
     ("path", "meant"),
     [
         ("/", "/docs"),
+        ("/api/hello", "/docs"),
         ("/nothing", "/docs"),
-        ("/chat/", "/chat"),
-        ("/chat//", "/chat"),
-        ("/health/", "/health"),
-        ("/v1/costs/", "/v1/costs"),
-        ("/v1/messages/", "/v1/messages"),
         ("/chat/more", "/docs"),
+        ("/health/more/", "/docs"),
         ("//evil.example/chat/", "/docs"),
+        ("/openai/v2/messages", "/docs"),
+        ("/api/chat", "/docs"),
+        ("/v1/health", "/docs"),
+        ("/openai/health", "/docs"),
+        ("/anthropic/v1/costs", "/docs"),
+        ("/costs", "/docs"),
+        ("/v1/v1", "/docs"),
+        ("/v1/v1/", "/docs"),
     ],
 )
-async def test_nothing_is_redirected_and_the_right_path_is_named(
+async def test_nothing_is_redirected_and_the_document_is_named(
     client: httpx2.AsyncClient, path: str, meant: str
 ) -> None:
     """A redirect to the client's own `Host` would send others' keys wherever a stranger likes."""
@@ -97,14 +102,15 @@ async def test_nothing_is_redirected_and_the_right_path_is_named(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/chat", "POST"),
-        ("PUT", "/v1/messages", "POST"),
-        ("POST", "/v1/costs", "DELETE, GET"),
-        ("POST", "/v1/models/a/b", "GET"),
-        ("POST", "/health", "GET"),
-        ("OPTIONS", "/chat", "POST"),
-        ("POST", "/docs", "GET"),
-        ("POST", "/openapi.json", "GET, HEAD"),
+        ("GET", "/chat", "OPTIONS, POST"),
+        ("HEAD", "/chat", "OPTIONS, POST"),
+        ("PUT", "/v1/messages", "OPTIONS, POST"),
+        ("PUT", "/v1/v1/messages/", "OPTIONS, POST"),
+        ("POST", "/v1/costs", "DELETE, GET, HEAD, OPTIONS"),
+        ("POST", "/v1/models/a/b", "GET, HEAD, OPTIONS"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("POST", "/docs", "GET, HEAD, OPTIONS"),
+        ("POST", "/openapi.json", "GET, HEAD, OPTIONS"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(
@@ -137,21 +143,102 @@ async def test_what_there_is_is_served(client: httpx2.AsyncClient, key: tuple[st
         ("POST", "/chat", {}),
         ("POST", "/chat", {"authorization": "Bearer sk-spillway-x-y"}),
         ("POST", "/chat", {"authorization": "Basic x"}),
-        ("POST", "/chat", {"x-api-key": "KEY"}),
+        ("POST", "/chat", {"x-api-key": "sk-spillway-x-y"}),
         ("POST", "/v1/messages", {"x-api-key": "sk-spillway-x-y"}),
+        ("POST", "/anthropic/v1/messages", {"api-key": "sk-spillway-x-y", "authorization": "Bearer sk-ant-oat01-x"}),
+        ("POST", "/v1/messages", {"x-api-key": "", "authorization": "Bearer ", "api-key": " "}),
         ("GET", "/v1/models/a", {}),
-        ("GET", "/v1/costs", {"x-api-key": "KEY"}),
+        ("HEAD", "/v1/costs", {}),
+        ("GET", "/v1/costs/", {"api-key": "nonsense"}),
     ],
 )
-async def test_no_key_no_service(
-    client: httpx2.AsyncClient, key: tuple[str, KeyRing], method: str, path: str, headers: dict[str, str]
-) -> None:
-    """401 in the contract's shape; a header of another contract counts for nothing."""
-    given = {name: key[0] if value == "KEY" else value for name, value in headers.items()}
-    answer = await client.request(method, path, headers=given)
+async def test_no_key_no_service(client: httpx2.AsyncClient, method: str, path: str, headers: dict[str, str]) -> None:
+    """401 in the contract's shape, wherever a key may come."""
+    answer = await client.request(method, path, headers=headers)
 
     assert (401, "Bearer") == (answer.status_code, answer.headers["www-authenticate"])
-    assert ("type" in answer.json()) == (path == "/v1/messages")
+    if method != "HEAD":
+        assert ("type" in answer.json()) == path.endswith("/v1/messages")
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("/chat/", "/chat"),
+        ("/chat///", "/chat"),
+        ("//v1/messages", "/v1/messages"),
+        ("/v1//messages/", "/v1/messages"),
+        ("/messages", "/v1/messages"),
+        ("/messages/", "/v1/messages"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/v1/v1/messages", "/v1/messages"),
+        ("/anthropic/v1/messages", "/v1/messages"),
+        ("/anthropic/messages", "/v1/messages"),
+        ("/anthropic/v1/v1/messages", "/v1/messages"),
+        ("/openai/v1/messages", "/v1/messages"),
+        ("/api/v1/messages", "/v1/messages"),
+        ("/api/v1/v1/messages?beta=true", "/v1/messages"),
+        ("/v1/messages?beta=true", "/v1/messages"),
+    ],
+)
+async def test_whatever_a_base_url_makes_of_it_a_contract_is_found(
+    client: httpx2.AsyncClient, key: tuple[str, KeyRing], asked: str, path: str
+) -> None:
+    """At once and by its own path: that is what rights and records go by."""
+    owner = {"x-api-key": key[0]}
+
+    answer = await client.post(f"http://edge{asked}", headers=owner)
+    assert (200, {"user": "ada", "path": path}) == (answer.status_code, answer.json())
+    refused = await client.post(f"http://edge{asked}")
+    assert (401, path == "/v1/messages") == (refused.status_code, "type" in refused.json())
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/batches", "/anthropic/v1/messages/batches", "//v1/messages/batches"])
+async def test_what_is_not_there_below_a_contract_is_told_in_its_shape(client: httpx2.AsyncClient, path: str) -> None:
+    """Its clients read no other."""
+    answer = await client.post(f"http://edge{path}")
+
+    assert (404, "not_found_error") == (answer.status_code, answer.json()["error"]["type"])
+    assert "type" not in (await client.post("/anthropic/v1/message")).json()
+
+
+async def test_models_are_found_as_well_and_reports_by_their_own_path_only(
+    client: httpx2.AsyncClient, key: tuple[str, KeyRing]
+) -> None:
+    """SDKs ask for the models below the same base URL; a slash at the end does no harm anywhere."""
+    owner = {"api-key": key[0]}
+    for path, name in (
+        ("/models/a/b", "a/b"),
+        ("/openai/v1/models/a", "a"),
+        ("/v1/v1/models/a/", "a"),
+        ("/v1/models/a//b", "a//b"),
+    ):
+        assert {"user": "ada", "name": name} == (await client.get(path, headers=owner)).json()
+    assert 200 == (await client.get("/v1/costs/", headers=owner)).status_code
+    assert 200 == (await client.get("/health/")).status_code
+
+
+async def test_head_is_answered_wherever_get_is(client: httpx2.AsyncClient, key: tuple[str, KeyRing]) -> None:
+    """With the same status and headers, and nothing after them."""
+    owner = {"authorization": f"Bearer {key[0]}"}
+    for path in ("/v1/costs", "/v1/models/a", "/health", "/docs", "/openapi.json"):
+        got, head = await client.get(path, headers=owner), await client.head(path, headers=owner)
+        assert (200, b"") == (head.status_code, head.content)
+        assert [got.headers[name] for name in ("content-type", "content-length")] == [
+            head.headers[name] for name in ("content-type", "content-length")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/chat", "OPTIONS, POST"), ("/v1/messages/", "OPTIONS, POST"), ("/v1/models/a", "GET, HEAD, OPTIONS")],
+)
+async def test_options_tell_what_there_is(client: httpx2.AsyncClient, path: str, allowed: str) -> None:
+    """Without a key: browsers send none with a preflight. What is not there is not found."""
+    answer = await client.options(path)
+
+    assert (204, allowed, b"") == (answer.status_code, answer.headers["allow"], answer.content)
+    assert 404 == (await client.options("/nothing")).status_code
 
 
 async def test_strangers_cannot_fill_the_log(client: httpx2.AsyncClient) -> None:

@@ -121,10 +121,10 @@ def test_the_documentation_runs_its_own_scripts_only(opened: LoneEdge) -> None:
 
 @pytest.mark.integration
 def test_no_page_may_ask_unless_its_origin_is_named(closed: LoneEdge, opened: LoneEdge) -> None:
-    """A preflight of another one gets no permission, and costs what a wrong method does."""
+    """A preflight of another one gets no permission: that is what the browser then says."""
     for edge, origin in ((closed, PAGE), (opened, "https://evil.example"), (opened, "null"), (opened, f"{PAGE}.evil")):
         answer = httpx2.options(f"{edge.url}/chat", headers={"origin": origin, **ASKED}, timeout=30)
-        assert 405 == answer.status_code
+        assert (204, "OPTIONS, POST") == (answer.status_code, answer.headers["allow"])
         assert "access-control-allow-origin" not in answer.headers
         assert "access-control-allow-methods" not in answer.headers
         assert "access-control-allow-origin" not in ask(edge, "/v1/models", origin=origin).headers
@@ -138,7 +138,8 @@ def test_a_page_that_is_named_may_ask_without_credentials(opened: LoneEdge) -> N
     other = ask(opened, "/v1/models")
 
     assert (204, b"") == (preflight.status_code, preflight.content)
-    assert {"authorization", "content-type"} <= set(preflight.headers["access-control-allow-headers"].split(", "))
+    allowed = set(preflight.headers["access-control-allow-headers"].split(", "))
+    assert {"authorization", "x-api-key", "api-key", "content-type", "x-spillway-cache"} <= allowed
     assert "POST" in preflight.headers["access-control-allow-methods"]
     assert (401, PAGE) == (answer.status_code, answer.headers["access-control-allow-origin"])
     assert "x-request-id" in answer.headers["access-control-expose-headers"]
@@ -262,3 +263,29 @@ def test_the_client_is_the_last_that_no_trusted_proxy_is(peer: str, forwarded: s
 def _connect(edge: LoneEdge, source: str) -> socket.socket:
     port = httpx2.URL(edge.url).port or 0
     return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
+
+
+@pytest.mark.integration
+def test_who_asks_whether_there_is_a_way_here_is_told(closed: LoneEdge) -> None:
+    """Before it shows a key: Claude Code sends `HEAD` to `/` and `/api/hello`; it is no fault in any log."""
+    rejected = closed.log_file.read_text().count("request_rejected")
+    for path in ("/", "/api/hello", "/health/live", "/health/ready/"):
+        head, got = ask(closed, path, "HEAD"), ask(closed, path)
+        assert (got.status_code, b"") == (head.status_code, head.content)
+        assert got.headers["content-length"] == head.headers["content-length"]
+    assert {"status": "ok"} == ask(closed, "/").json()
+    assert rejected == closed.log_file.read_text().count("request_rejected")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("proto", ["http", "https"])
+def test_no_path_is_redirected_whatever_the_scheme(opened: LoneEdge, proto: str) -> None:
+    """Behind TLS it would lead to plain text, and clients do not repeat a POST on it."""
+    for path in ("/chat/", "/v1/messages/", "/v1/models/", "/docs/", "/health/live/", "//chat", "/v1/v1/messages"):
+        for method in ("GET", "POST", "HEAD"):
+            with _connect(opened, "127.0.0.2") as connection:
+                head = f"{method} {path} HTTP/1.1\r\nhost: api.example.com\r\nx-forwarded-proto: {proto}\r\n"
+                connection.sendall(f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+                answer = RawClient(connection).rest().lower()
+            assert answer.split()[1] in (b"200", b"401", b"405", b"503"), (method, path, answer)
+            assert b"\r\nlocation:" not in answer

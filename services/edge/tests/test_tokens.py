@@ -24,12 +24,15 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from starlette.requests import Request
 
 from edge.fetch import Fetcher
+from edge.guard.identify import Identify
+from edge.guard.keys import add_key, load_keys
 from edge.identity import Identity
 from edge.metrics import Metrics
 from edge.problems import Problem
-from edge.tokens.issuers import IssuersError, parse_issuers
+from edge.tokens.issuers import IssuersError, TokenRefused, parse_issuers
 from edge.tokens.key_source import KeySource
 from edge.tokens.tokens import Tokens
 from kit.front_door.lone_edge import running_lone_edge
@@ -150,8 +153,10 @@ async def code_of(tokens: Tokens, shown: str) -> str:
     """Return why a token is not taken; empty: it is."""
     try:
         await tokens.identify(shown)
+    except TokenRefused as refused:
+        return tokens.count(refused).message.rpartition(": ")[2]
     except Problem as problem:
-        return problem.code if problem.code != "invalid_api_key" else problem.message.rpartition(": ")[2]
+        return problem.code
     return ""
 
 
@@ -401,6 +406,33 @@ def test_a_file_that_would_be_dangerous_is_refused(fields: dict[str, Any], reaso
     """With the place and the reason."""
     with pytest.raises(IssuersError, match=reason):
         parsed(issuer(**fields))
+
+
+async def test_a_token_is_taken_from_any_header(tokens: Tokens, counted: Callable[..., float], tmp_path: Path) -> None:
+    """A foreign one beside a good one is counted nowhere; one that may be good in a moment is waited for."""
+    key = add_key(tmp_path / "keys.yaml", "acme", "ada", "gold")
+    bobs = add_key(tmp_path / "keys.yaml", "acme", "bob", "gold")
+    identify = Identify(load_keys(tmp_path / "keys.yaml"), tokens)
+
+    async def user_of(**headers: str) -> str:
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": "/chat", "headers": named}
+        try:
+            return (await identify.identify(Request(scope))).key_id
+        except Problem as problem:
+            return problem.code
+
+    foreign = raw_token({"alg": "RS256"}, claims(iss="https://auth.vendor.example"))
+    for header in ("x_api_key", "api_key"):
+        assert "jwt:corporate" == await user_of(**{header: token(), "authorization": f"Bearer {foreign}"})
+        assert "jwt:corporate" == await user_of(**{header: "sk-ant-x", "authorization": f"Bearer {token()}"})
+        assert key.split("-")[2] == await user_of(**{header: key, "authorization": f"Bearer {foreign}"})
+        assert "invalid_request" == await user_of(**{header: bobs, "authorization": f"Bearer {token()}"})
+    assert key.split("-")[2] == await user_of(x_api_key=key, authorization=f"Bearer {token()}")
+    assert 0 == counted("edge_tokens_refused_total", reason="issuer")
+    assert "invalid_api_key" == await user_of(x_api_key="sk-ant-x", authorization=f"Bearer {foreign}")
+    assert "invalid_api_key" == await user_of(api_key=foreign)
+    assert 1 == counted("edge_tokens_refused_total", reason="issuer")
 
 
 def test_no_two_issuers_are_one() -> None:

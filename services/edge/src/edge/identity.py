@@ -54,6 +54,11 @@ class Identity:
     rights: Rights = OF_TENANT
 
     @property
+    def owner(self) -> tuple[str, str]:
+        """Who is charged, whichever of their keys they use: tenant and user."""
+        return self.tenant, self.user
+
+    @property
     def holder(self) -> str:
         """Who is one where as much as anybody may have at once is shared out: a key, or a user who has tokens."""
         return f"{self.key_id}:{self.tenant}:{self.user}" if self.key_id.startswith("jwt:") else self.key_id

@@ -9,12 +9,13 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.admin.account_json import Json
-from edge.http.openapi import BEARER, errors, json_answer
+from edge.http.openapi import API_KEY, errors, json_answer
 from edge.http.responses import json_response
 from edge.identity import Identity
 
 PREFIX = "/admin/v1"
 _MAX_ACTOR = 200
+_OF_BODIES = ("conflict", "body_too_large", "unsupported_encoding")
 _ERRORS = ("invalid_json", "invalid_request", "unknown_field", "invalid_api_key", "permission_denied", "not_found")
 
 
@@ -50,12 +51,12 @@ def described(
 
     `also` are codes of errors besides those of all.
     """
-    extra: Json = {"security": BEARER}
+    extra: Json = {"security": API_KEY}
     extra["parameters"] = [{"name": each, "in": "path", "required": True, "schema": {"type": "string"}} for each in ids]
     if body is not None:
         schema = body.model_json_schema()
         extra["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    codes = (*_ERRORS, "ledger_unavailable", *(("conflict", "body_too_large") if body is not None else ()), *also)
+    codes = (*_ERRORS, "ledger_unavailable", *(_OF_BODIES if body is not None else ()), *also)
     return {
         "operation_id": f"admin_{name}",
         "summary": name.replace("_", " ").capitalize(),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 
 from edge.guard.keys import KeyRing
 from edge.identity import Identity, Permission
 from edge.problems import Problem
-from edge.tokens.issuers import is_token
+from edge.tokens.issuers import TokenRefused, is_token
 
 if TYPE_CHECKING:
     from edge.tokens.tokens import Tokens  # 9 MB that only who has issuers needs
+
+
+# What clients of the vendors send a key in, in the order in which it counts: Anthropic's, OpenAI's, Azure's.
+_API_KEY_HEADERS = ("x-api-key", "authorization", "api-key")
 
 
 class Identify:
@@ -24,47 +30,71 @@ class Identify:
         self._tokens = tokens
 
     async def __call__(self, request: Request) -> None:
-        """Identify the owner of the key in `Authorization`; Problem (401) when the key is not known."""
-        self.identity_of(request)
+        """Do `identify`."""
+        await self.identify(request)
 
-    async def read_token(self, request: Request, *, takes_api_key_header: bool = False) -> None:
-        """Identify the sender of a request that came with a token: its issuer's keys may have to be asked for first.
+    async def identify(self, request: Request) -> Identity:
+        """Return who has sent the request; once found, it stays with the request.
 
-        Problem as `identity_of`; 503 while the keys cannot be known.
-        """
-        if self._tokens is None:
-            return
-        key = _key_in(request, takes_api_key_header=takes_api_key_header)
-        if is_token(key):
-            identity = await self._tokens.identify(key)
-            identity.require_endpoint(request.scope["path"])
-            request.scope["state"]["identity"] = identity
+        A key, or a token in its place, may come in any of the headers. What is none of ours counts for nothing beside
+        one that is: clients also send what they have for a vendor. Of several good ones of one user the first counts.
 
-    def identity_of(self, request: Request, *, takes_api_key_header: bool = False) -> Identity:
-        """Return the owner of the key; Problem (401) when it is not known, (403) when it is not for this endpoint.
-
-        With `takes_api_key_header` a header `x-api-key` goes before `Authorization`. Once found, the owner stays with
-        the request.
+        Problem: (401) when there is no good one, (400) when there are good ones of different users, for who pays must
+        not be a guess (so does RFC 6750, 3.1), (403) when it is not for this endpoint, (503) while the keys of a
+        token's issuer cannot be known.
         """
         state = request.scope.setdefault("state", {})
         if "identity" in state:
             return cast("Identity", state["identity"])
-        key = _key_in(request, takes_api_key_header=takes_api_key_header)
-        if not key:
-            raise Problem("invalid_api_key", "send your API key in the header 'Authorization: Bearer sk-spillway-...'")
-        identity = self._keys.identify(key)
-        if identity is None:
-            raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
+        found: dict[str, Identity] = {}
+        faults: list[Problem | TokenRefused] = []
+        for header, credential in _credentials_in(request.headers):
+            try:
+                found[header] = await self._owner_of(credential)
+            except (Problem, TokenRefused) as fault:
+                faults.append(fault)
+        if not found:
+            raise self._refusal(faults)
+        identity = next(iter(found.values()))
+        if any(each.owner != identity.owner for each in found.values()):
+            raise Problem("invalid_request", f"{' and '.join(found)} name different users; send the key of one")
         identity.require_endpoint(request.scope["path"])
         state["identity"] = identity
         return identity
 
+    async def _owner_of(self, credential: str) -> Identity:
+        if self._tokens is not None and is_token(credential):
+            return await self._tokens.identify(credential)
+        identity = self._keys.identify(credential)
+        if identity is None:
+            raise Problem("invalid_api_key", "this API key is not known here; check for missing characters")
+        return identity
 
-def _key_in(request: Request, *, takes_api_key_header: bool) -> str:
-    api_key = request.headers.get("x-api-key") if takes_api_key_header else None
-    authorization = f"Bearer {api_key}" if api_key else request.headers.get("authorization") or ""
-    scheme, _, key = authorization.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    def _refusal(self, faults: Sequence[Problem | TokenRefused]) -> Problem:
+        """Return why nobody is known: because of the one that may be good in a moment, else because of the first."""
+        if not faults:
+            return Problem(
+                "invalid_api_key",
+                "send your API key in the header 'Authorization: Bearer sk-spillway-...', 'x-api-key' or 'api-key'",
+            )
+        fault = next((each for each in faults if isinstance(each, Problem) and each.retryable), faults[0])
+        if isinstance(fault, Problem):
+            return fault
+        assert self._tokens is not None  # noqa: S101 - which have refused it
+        return self._tokens.count(fault)
+
+
+def _credentials_in(headers: Headers) -> list[tuple[str, str]]:
+    """Return the keys and tokens that a request came with, by header."""
+    found = []
+    for name in _API_KEY_HEADERS:
+        value = headers.get(name)
+        if value and name == "authorization":
+            scheme, _, value = value.partition(" ")
+            value = value if scheme.lower() == "bearer" else ""
+        if value and (value := value.strip()):
+            found.append((name, value))
+    return found
 
 
 def _identity(request: Request) -> Identity:

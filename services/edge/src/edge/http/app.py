@@ -27,9 +27,9 @@ log = structlog.get_logger()
 _DESCRIPTION = """
 An LLM gateway: streaming answers, fallback between providers, a response cache, and every cent recorded.
 
-Send your API key as `Authorization: Bearer sk-spillway-...`. Errors have one shape; `retryable` tells whether the
-same request may succeed later. Once a stream has begun, an error is its last event and nothing that reads as
-success follows it. `/v1/messages` takes keys as `x-api-key` too, and its errors have Anthropic's shape.
+Send your API key as `Authorization: Bearer sk-spillway-...`, as `x-api-key` or as `api-key`. Errors have one shape;
+`retryable` tells whether the same request may succeed later. Once a stream has begun, an error is its last event and
+nothing that reads as success follows it. Errors of `/v1/messages` have Anthropic's shape.
 """
 
 

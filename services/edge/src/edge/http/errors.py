@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from edge.contracts.contract import Contract, logged_param
+from edge.http.paths import endpoint_of
 from edge.http.responses import json_response
 from edge.metrics import Metrics
 from edge.problems import Problem
@@ -60,7 +61,10 @@ class Errors:
         return json_response(contract.error(problem, request_id), problem.kind.status, headers)
 
     def _contract_of(self, path: str) -> Contract | None:
-        """Return the contract at this path or above it; None: there is none."""
+        """Return the contract at this path or above it, as it is or as it was meant; None: there is none."""
+        return self._at_or_above(path) or self._at_or_above(endpoint_of(path))
+
+    def _at_or_above(self, path: str) -> Contract | None:
         while path:
             if path in self._contracts:
                 return self._contracts[path]

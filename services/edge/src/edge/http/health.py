@@ -21,6 +21,8 @@ from edge.router.client import RouterClient
 from servicekit.health import Health
 
 _REPORT_TIMEOUT_SECONDS = 10.0
+# What clients ask, without a key, to learn whether there is a way here: Claude Code with `HEAD`, before anything else.
+_GREETINGS = ("/", "/api/hello")
 
 
 class EdgeHealth(Health):
@@ -52,8 +54,10 @@ class HealthEndpoints:
     registry: CollectorRegistry
 
     def router(self, exposed: Sequence[str]) -> APIRouter:
-        """Return the routes on the public port: the probes, and of `health` and `metrics` what is exposed."""
+        """Return the routes on the public port: greetings, probes, and of `health` and `metrics` what is exposed."""
         router = APIRouter(tags=["operation"])
+        for path in _GREETINGS:
+            router.add_api_route(path, self.live, methods=["GET"], include_in_schema=False)
         router.add_api_route("/health/live", self.live, methods=["GET"], **LIVE)
         router.add_api_route("/health/ready", self.ready, methods=["GET"], **READY)
         if "health" in exposed:

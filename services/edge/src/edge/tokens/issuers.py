@@ -22,6 +22,14 @@ def is_token(key: str) -> bool:
     return key.startswith("eyJ")
 
 
+class TokenRefused(Exception):
+    """The token is not taken; `reason` is a label of the metric, and all that its sender is told."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class IssuersError(Exception):
     """The file cannot be used; the text says why."""
 

@@ -13,7 +13,7 @@ from edge.fetch import Fetcher
 from edge.identity import Identity, matches, rights_of
 from edge.metrics import Metrics
 from edge.problems import Problem
-from edge.tokens.issuers import Issuer, claim
+from edge.tokens.issuers import Issuer, TokenRefused, claim
 from edge.tokens.key_set import VerificationKey
 from edge.tokens.key_source import KeySource
 
@@ -27,14 +27,6 @@ _REASONS: Sequence[tuple[type[Exception], str]] = (
     (jwt.InvalidAudienceError, "audience"),
     (jwt.InvalidSignatureError, "signature"),
 )
-
-
-class TokenRefused(Exception):
-    """The token is not taken; `reason` is a label of the metric, and all that its sender is told."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +71,13 @@ class Tokens:
         """Stop reading keys."""
         await asyncio.gather(*(known.source.close() for known in self._known.values()))
 
-    async def identify(self, token: str) -> Identity:
-        """Return whom the token is for; Problem (401) when it is not taken, (503) while its issuer has no known key."""
-        try:
-            return await self._identify(token)
-        except TokenRefused as refused:
-            self._metrics.tokens_refused.labels(refused.reason).inc()
-            raise Problem("invalid_api_key", f"this token is not taken here: {refused.reason}") from None
+    def count(self, refused: TokenRefused) -> Problem:
+        """Return what the sender of a refused token is told; it is counted."""
+        self._metrics.tokens_refused.labels(refused.reason).inc()
+        return Problem("invalid_api_key", f"this token is not taken here: {refused.reason}")
 
-    async def _identify(self, token: str) -> Identity:
+    async def identify(self, token: str) -> Identity:
+        """Return whom the token is for; TokenRefused, or Problem (503) while its issuer has no known key."""
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused("too_long")
         header, payload = _unverified(token)

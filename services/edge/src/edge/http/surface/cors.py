@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_METHODS = "GET, POST"
+_METHODS = "GET, HEAD, POST"
 # What the contracts and the official clients send.
 _REQUEST_HEADERS = (
-    *("authorization", "content-type", "accept", "cache-control", "x-api-key", "x-request-id", "traceparent"),
-    *("tracestate", "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
+    *("authorization", "content-type", "accept", "cache-control", "x-api-key", "api-key", "x-request-id"),
+    *("traceparent", "tracestate", "content-encoding", "x-spillway-cache"),
+    *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
     *("openai-organization", "openai-project", "idempotency-key"),
 )
 # Official clients tell of themselves in headers that begin so.
