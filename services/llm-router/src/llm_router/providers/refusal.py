@@ -65,7 +65,10 @@ def read_refusal(status: int, body: object, headers: Mapping[str, str]) -> Provi
         return ProviderUnavailable(f"the provider answered {status}", http_status=status)
     if status == 404:
         names_model = _NAMES_MODEL.search(f"{code} {message}") is not None
-        return ModelMissing("the provider does not know the model of this target", names_model=names_model)
+        message = "the provider does not know the model of this target"
+        if not names_model:
+            message = "the provider answered 404 and speaks of no model: the target's base_url may not be its address"
+        return ModelMissing(message, names_model=names_model)
     own = code if _PROVIDER_CODE.fullmatch(code) else ""
     param = clean_text(_name(details.get("param"))[:_MAX_PARAM_CHARACTERS])
     return RequestRejected(message, http_status=status, param=param, provider_code=own)

@@ -11,7 +11,7 @@ import asyncpg
 from fault_provider.plan import parse_model
 from kit.load.provider import Seen
 
-_NEVER_ANSWERED = frozenset({"target_unreachable", "hedge_lost", "timeout", "router_lost"})
+_NEVER_ANSWERED = frozenset({"target_unreachable", "connection_stale", "hedge_lost", "timeout", "router_lost"})
 
 
 @dataclass(frozen=True)
