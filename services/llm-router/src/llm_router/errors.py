@@ -279,6 +279,7 @@ class ModelMissing(RequestRejected):
 
     code = "target_model_not_found"
     needs_operator = True
+    quotes_provider = False
 
     def __init__(self, message: str, *, names_model: bool = True) -> None:
         """`names_model` is False when nothing in the answer speaks of a model: maybe nothing is at this address."""
