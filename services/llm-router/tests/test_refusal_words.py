@@ -63,7 +63,7 @@ UNABLE: dict[str, tuple[int, object, tuple[str, str]]] = {
     "zai-pictures": (400, said("messages.content.type is invalid, allowed values: ['text']"), PICTURES),
     "vllm-required-tools": (
         400,
-        said('tool_choice="required": tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+        said('tool_choice="required" requires --tool-call-parser to be set', type="BadRequestError", code=400),
         TOOLS,
     ),
     "vllm-tools": (
@@ -88,6 +88,15 @@ UNABLE: dict[str, tuple[int, object, tuple[str, str]]] = {
             "100000.",
             param="max_tokens",
             code="invalid_value",
+        ),
+        LIMIT,
+    ),
+    "vllm-limit": (
+        400,
+        said(
+            "max_tokens=9000 cannot be greater than max_model_len=4096. Please request fewer output tokens.",
+            param="max_tokens",
+            code=400,
         ),
         LIMIT,
     ),

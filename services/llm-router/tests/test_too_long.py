@@ -202,6 +202,18 @@ TOO_LONG: dict[str, tuple[int, object, tuple[int | None, int | None, int | None]
         ),
         (28673, 102400, 131072),
     ),
+    "vllm-0.32": (
+        400,
+        said(
+            "This model's maximum context length is 4096 tokens. However, your prompt contains at least 4097 input "
+            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
+            "prompt. (parameter=input_tokens, value=4097)",
+            type="BadRequestError",
+            param="input_tokens",
+            code=400,
+        ),
+        (4097, None, 4096),
+    ),
     "vllm-answer": (
         400,
         said(

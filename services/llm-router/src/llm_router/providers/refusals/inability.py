@@ -74,6 +74,7 @@ INABILITIES = (
         "max_tokens",
         (
             (r"max_(?:completion_)?tokens is too large: \d+\. This model supports at most", "OpenAI, Azure"),
+            (r"max_tokens=\d+ cannot be greater than max_model_len", "vLLM 0.32, measured"),
             (r"which is the maximum allowed number of output tokens", "Anthropic"),
             (r"max_(?:completion_)?tokens.? must be less than or equal to", "Groq"),
             (

@@ -53,6 +53,11 @@ WORDS = (
         "vLLM from 0.11 on (AIDotNet/OpenCowork#82)",
     ),
     Words(
+        r"maximum context length is (?P<most>\d+) tokens\. However, your prompt contains at least (?P<prompt>\d+) "
+        r"input tokens",
+        "vLLM 0.32, measured",
+    ),
+    Words(
         r"maximum context length is (?P<most>\d+) tokens[.,] however,? you requested (?:about )?(?P<total>\d+) tokens"
         r"(?: \((?P<prompt>\d+) in (?:the|your) (?:messages|prompt)[,;] (?P<answer>\d+) (?:in|for) the completion)?",
         "OpenAI, Azure, vLLM up to 0.10 (vllm-project/vllm#20409), OpenRouter, DeepSeek",
