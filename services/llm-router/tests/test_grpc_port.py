@@ -269,7 +269,13 @@ async def test_more_bytes_than_can_be_held(router: HostileRouter, held: Held) ->
     before = await router.metric('llm_router_calls_refused_total{reason="too_many_bytes"}')
     request = routerpb.StreamCompletionRequest(route="good", body=body)
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == await told(router, request)
-    assert 1 == await router.metric('llm_router_calls_refused_total{reason="too_many_bytes"}') - before
+    native = routerpb.StreamCompletionRequest(
+        route="anthropic", body=BODY, messages_form=routerpb.MessagesForm(body=body)
+    )
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED == await told(router, native)
+    embed = routerpb.EmbedRequest(route="good", body=orjson.dumps({"input": LONG}))
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED == await told(router, embed)
+    assert 3 == await router.metric('llm_router_calls_refused_total{reason="too_many_bytes"}') - before
     assert grpc.StatusCode.OK == (await router.complete("good")).status
     await held.end()
 

@@ -28,6 +28,13 @@ _MAX_CHOICES = 128
 _ANY_LEVELS = 250
 
 
+def held_bytes(message: routerpb.StreamCompletionRequest | routerpb.EmbedRequest) -> int:
+    """Return how long the bodies of a message are; `ByteSize` would write the whole message to know it."""
+    if isinstance(message, routerpb.EmbedRequest) or not message.HasField("messages_form"):
+        return len(message.body)
+    return len(message.body) + len(message.messages_form.body)
+
+
 def check_chat_message(message: routerpb.StreamCompletionRequest) -> None:
     """CompletionFailed when a field beside the bodies makes no sense."""
     _check_common(message)

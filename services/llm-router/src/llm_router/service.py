@@ -17,7 +17,13 @@ from llm_router.chain.attempts import ChainDependencies, Limits
 from llm_router.chain.chain import Chain, ChatRequest
 from llm_router.chain.embed import Embedding
 from llm_router.chain.outbox import Outbox
-from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
+from llm_router.envelope import (
+    check_chat_message,
+    check_embed_message,
+    held_bytes,
+    read_chat_request,
+    read_embed_request,
+)
 from llm_router.failures import CompletionFailed, stopped, unknown_model
 from llm_router.routes.file import Route
 from llm_router.routes.fleet import Fleet, Fleets
@@ -187,7 +193,7 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
     ) -> AsyncIterator[Fleet]:
         """Give the call inside a place and the current fleet, and conclude it; refuse it when there is no place."""
         try:
-            with self._capacity.place(request.ByteSize()), self._fleets.borrow() as fleet:
+            with self._capacity.place(held_bytes(request)), self._fleets.borrow() as fleet:
                 async with self._concluded(request, context, fleet, records):
                     yield fleet
         except CompletionFailed as refusal:
