@@ -211,6 +211,7 @@ def test_a_stored_receipt_shows_attempts_and_corrections() -> None:
         "outcome": "ok",
         "error_code": None,
         "usage": {"input_tokens": 12, "output_tokens": None},
+        "dropped": ["seed", "messages.0.name"],
         "cost_usd": None,
         "price_version": None,
         "corrections": [

@@ -367,13 +367,17 @@ async def test_an_openai_request_is_translated_for_anthropic(client: openai.Asyn
         "messages": [
             question([{"type": "text", "text": "Which?"}, {"type": "image", "source": image}]),
             {"role": "assistant", "content": [{"type": "text", "text": "Let me look."}, use]},
-            question([{"type": "tool_result", "tool_use_id": "call_1", "content": "red"}]),
-            question(),
+            question(
+                [
+                    {"type": "tool_result", "tool_use_id": "call_1", "content": "red"},
+                    {"type": "text", "text": question()["content"]},
+                ]
+            ),
         ],
         "max_tokens": 50,
         "stop_sequences": ["END"],
         "temperature": 0.5,
-        "tools": [{"name": "look", "input_schema": {"type": "object"}, "strict": True}],
+        "tools": [{"name": "look", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
         "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA["schema"]}},
         "metadata": {"user_id": "u"},
@@ -381,12 +385,10 @@ async def test_an_openai_request_is_translated_for_anthropic(client: openai.Asyn
 
 
 UNTRANSLATABLE: dict[str, Json] = {
-    "response_format": {"response_format": {"type": "json_object"}},
-    "seed": {"seed": 1},
     "n": {"n": 2},
     "logprobs": {"logprobs": True},
-    "reasoning_effort": {"reasoning_effort": "minimal"},
-    "temperature": {"temperature": 1.5},
+    "logit_bias": {"logit_bias": {"50256": -100}},
+    "stop": {"stop": "\n"},
     "messages.0.content.1": {
         "messages": [question([{"type": "text", "text": "x"}, {"type": "file", "file": {"file_id": "f"}}])]
     },
@@ -396,9 +398,7 @@ UNTRANSLATABLE: dict[str, Json] = {
             question([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]),
         ]
     },
-    "messages.0.name": {"messages": [{**question(), "name": "ada"}]},
-    "tools.1": {"tools": [TOOL, {"type": "custom", "custom": {"name": "sql"}}]},
-    "a_field": {"extra_body": {"a_field": 1}},
+    "tools.1": {"tools": [TOOL, {"type": "dream"}]},
 }
 
 
@@ -418,22 +418,23 @@ async def test_untranslatable_fields_are_named_or_sent_to_another_target(
     assert {**request, **extra} == await asked(provider, "cto-openai")
 
 
-# Attempts to pass off a body of this contract as one of Anthropic's, and the field that is refused.
-FORGED: dict[str, tuple[Json, str]] = {
+# Attempts to pass off a body of this contract as one of Anthropic's, and the content that is refused; None: nothing is.
+FORGED: dict[str, tuple[Json, str | None]] = {
     "a model and a limit": (
         {"anthropic": {"fields": {"model": "ok?test=forged", "max_tokens": 99_999}, "unsaid": []}},
-        "anthropic",
+        None,
     ),
     "tools billed by use": (
         {"anthropic": {"fields": {"tools": [{"type": "web_search_20250305", "name": "w"}]}, "unsaid": [], "beta": "b"}},
-        "anthropic",
+        None,
     ),
-    "no fields": ({"anthropic": {}}, "anthropic"),
-    "a number": ({"anthropic": 5}, "anthropic"),
-    "a native form": ({"messages_form": {"body": "{}", "untranslatable": []}}, "messages_form"),
+    "fields of Anthropic's": ({"mcp_servers": [{"type": "url"}], "container": "c", "fallbacks": "default"}, None),
+    "no fields": ({"anthropic": {}}, None),
+    "a number": ({"anthropic": 5}, None),
+    "a native form": ({"messages_form": {"body": "{}", "untranslatable": []}}, None),
     "a key on a message": (
         {"messages": [{**question(), "anthropic": {"turn": {"cache_control": {"type": "ephemeral"}}}}]},
-        "messages.0.anthropic",
+        None,
     ),
     "a part": (
         {"messages": [question([{"type": "anthropic", "block": {"type": "container_upload", "file_id": "f"}}])]},
@@ -446,21 +447,44 @@ FORGED: dict[str, tuple[Json, str]] = {
 }
 
 
-@pytest.mark.parametrize(("forged", "field"), FORGED.values(), ids=FORGED.keys())
+@pytest.mark.parametrize(("forged", "content"), FORGED.values(), ids=FORGED.keys())
 async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anthropics(
-    edge: EdgeClient, provider: Provider, forged: Json, field: str
+    edge: EdgeClient, provider: Provider, forged: Json, content: str | None
 ) -> None:
-    """Anthropic's contract lacks these fields, so a 400 names them; to OpenAI they are passed on like any other."""
-    body = {"messages": [question(f"hello {uuid.uuid4()}")], **forged}
+    """Unknown fields are left out, unknown content is refused; to OpenAI both are passed on like any other."""
+    words = f"hello {uuid.uuid4()}"
+    body = {"messages": [question(words)], **forged}
     before = len(await provider.attempts("echo-claude"))
-    refused = await edge.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
+    answered = await edge.post("/v1/chat/completions", orjson.dumps({"model": "echo-claude", **body}))
     passed = await edge.post("/v1/chat/completions", orjson.dumps({"model": "echo-openai", **body}))
 
-    error = refused.json()["error"]
-    assert (400, "unsupported_parameter", field) == (refused.status_code, error["code"], error["param"])
-    assert before == len(await provider.attempts("echo-claude"))
+    if content is None:
+        assert 200 == answered.status_code
+        assert {"messages", "max_tokens"} == (await asked(provider, "echo-claude")).keys()
+    else:
+        error = answered.json()["error"]
+        assert (400, "unsupported_parameter", content) == (answered.status_code, error["code"], error["param"])
+        assert before == len(await provider.attempts("echo-claude"))
     assert (200, body) == (passed.status_code, await asked(provider, "echo-openai"))
     assert [] == await provider.attempts("forged")
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "body"),
+    [
+        ("/v1/chat/completions", "echo-claude", {"messages": [question([{"type": "x" * 300_000}])], "n": 2}),
+        ("/v1/messages", "echo-openai", {"messages": [question([{"type": "x" * 300_000}])], "max_tokens": 5}),
+    ],
+)
+async def test_content_of_an_endless_kind_is_refused_like_any_other(
+    edge: EdgeClient, path: str, model: str, body: Json
+) -> None:
+    """An error longer than gRPC allows would be lost, and other calls with it."""
+    answer = await edge.post(path, orjson.dumps({"model": model, **body}))
+
+    assert 400 == answer.status_code
+    assert "unsupported_parameter" in answer.text
+    assert len(answer.text) < 1000
 
 
 @pytest.mark.parametrize(
@@ -471,13 +495,13 @@ async def test_a_body_of_openais_contract_chooses_no_model_limit_or_tool_of_anth
         ("/v1/messages", "echo-openai", {"max_tokens": 5, "output_config": {"y" * 300_000: 1}}),
     ],
 )
-async def test_a_field_with_an_endless_name_is_refused_like_any_other(
+async def test_a_field_with_an_endless_name_is_left_out_like_any_other(
     edge: EdgeClient, path: str, model: str, place: Json
 ) -> None:
-    """Its name is truncated: an error longer than gRPC allows would be lost, and other calls with it."""
-    body = {"model": model, "messages": [question()], "x" * 300_000: 1, **place}
+    """The receipt has the beginning of its name."""
+    body = {"model": model, "messages": [question(f"hello {uuid.uuid4()}")], "x" * 300_000: 1, **place}
     answer = await edge.post(path, orjson.dumps(body))
 
-    assert 400 == answer.status_code
-    assert "unsupported_parameter" in answer.text
-    assert len(answer.text) < 1000
+    assert 200 == answer.status_code
+    receipt = await edge.receipt(answer.headers["x-request-id"])
+    assert "x" * 100 in receipt["attempts"][0]["dropped"]

@@ -13,9 +13,12 @@ from edge.contracts.messages.frames import MessagesRequest
 from edge.contracts.validation import validate
 from edge.problems import Problem
 from llm_router.errors import ProviderError, RequestUntranslatable
-from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
+from llm_router.providers.anthropic.native import native_body
+from llm_router.providers.anthropic.provider import request_for
 from llm_router.providers.chat_body import ChatBody, MessagesForm
+from llm_router.providers.dropped import Dropped
 from llm_router.providers.openai.request import to_openai_body
+from llm_router.providers.tool_names import ToolNames
 
 Json = dict[str, Any]
 
@@ -121,7 +124,7 @@ def test_a_request_of_anthropics_contract_reaches_anthropic_as_it_was(body: Json
     chat = as_the_router_gets_it(body)
     assert chat.messages_form is not None
 
-    assert {"model": "m", **orjson.loads(orjson.dumps(body))} == without_unsigned_thoughts(chat.messages_form.body)
+    assert {"model": "m", **orjson.loads(orjson.dumps(body))} == native_body(chat.messages_form.body, Dropped())
 
 
 @given(bodies | with_tools)
@@ -138,15 +141,16 @@ def test_the_translation_for_others_is_plain(body: Json) -> None:
 
 
 @given(bodies | with_tools)
-def test_the_translation_keeps_every_text_and_every_call_in_order(body: Json) -> None:
-    """The only addition is the text for a failed tool."""
+def test_the_translation_keeps_every_text_and_every_call(body: Json) -> None:
+    """What is added are the texts for a failed tool, for a missing result, and around what a result has besides."""
     plain = as_the_router_gets_it(body).openai["messages"]
     system = [{"role": "system", "content": body["system"]}] if "system" in body else []
     native = [*system, *orjson.loads(orjson.dumps(body["messages"]))]
 
-    assert [text for turn in native for text in _native_texts(turn["content"])] == [
-        text for message in plain for text in _plain_texts(message["content"])
-    ]
+    # Results stand behind their calls, so that texts may have moved.
+    assert sorted(text for turn in native for text in _native_texts(turn["content"])) == sorted(
+        text for message in plain for text in _plain_texts(message["content"]) if not text.startswith(_ADDED)
+    )
     assert [(block["id"], block["input"]) for turn in native for block in turn["content"] if _is_call(block)] == [
         (call["id"], orjson.loads(call["function"]["arguments"]))
         for message in plain
@@ -167,9 +171,12 @@ def test_a_target_on_openais_wire_is_asked_when_nothing_is_untranslatable(body: 
 def _asked_of_openai(chat: ChatBody) -> Json | str | None:
     """Return what the target is asked, or the field for which it is not."""
     try:
-        return to_openai_body(chat, frozenset())
+        return to_openai_body(chat, frozenset(), ToolNames(), Dropped())
     except RequestUntranslatable as error:
         return error.param
+
+
+_ADDED = ("(no result)", "(the rest of this result", "From the result of the tool call")
 
 
 def _is_call(block: object) -> bool:
@@ -187,13 +194,9 @@ def _native_texts(content: object) -> list[str]:
         elif block["type"] == "tool_result":
             result, is_whole = _native_texts(block.get("content")), not isinstance(block.get("content"), list)
             if block.get("is_error"):
-                result = [f"Error: {''.join(result)}"] if is_whole or not _has_parts(block) else ["Error:", *result]
+                result = [f"Error: {''.join(result)}"] if is_whole else ["Error:", *result]
             found += result
     return found
-
-
-def _has_parts(result: Json) -> bool:
-    return any(part["type"] == "text" for part in result["content"])
 
 
 def _plain_texts(content: object) -> list[str]:
@@ -241,9 +244,9 @@ def test_any_body_is_translated_or_refused(body: Json) -> None:
         assert (400, True) == (chat.kind.status, bool(chat.message))
         return
     for write in (
-        lambda: without_unsigned_thoughts(chat.messages_form.body),
-        lambda: to_openai_body(chat, frozenset()),
-        lambda: to_messages_body(chat.openai),
+        lambda: native_body(chat.messages_form.body, Dropped()),
+        lambda: to_openai_body(chat, frozenset(), ToolNames(), Dropped()),
+        lambda: request_for(ChatBody(chat.openai), Dropped()).body,
     ):
         written = refused(write)
         assert isinstance(written, dict) or written.param

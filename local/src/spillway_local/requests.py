@@ -92,6 +92,8 @@ def receipt_lines(receipt: dict[str, Any]) -> list[str]:
     ]
     for attempt in receipt["attempts"]:
         facts.append(("attempt", _attempt(attempt)))
+        if attempt.get("dropped"):
+            facts.append(("", f"without {', '.join(attempt['dropped'])}"))
         facts += [
             (
                 "",

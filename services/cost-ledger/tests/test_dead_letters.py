@@ -115,6 +115,7 @@ async def test_a_letter_is_recorded_once_however_often_it_is_replayed(
     asked = request(user="a\0b")
     end = settled(asked, [attempt(usage=used(100, 20))])
     end.settled.attempts[0].response_model = "gpt\0" + "x" * 500
+    end.settled.attempts[0].dropped.extend(["a\0b", *(f"field {number}" for number in range(60))])
     await parts.send(end)
     await parts.consume_all()
     letters: Any = await parts.client.xrange(DEAD_LETTERS)
@@ -134,6 +135,8 @@ async def test_a_letter_is_recorded_once_however_often_it_is_replayed(
     assert f"{letter_id.decode()}  recorded\n    settled.request.user: NUL replaced\n" in first.stdout
     assert "settled.attempts[1].response_model: NUL replaced" in first.stdout
     assert "settled.attempts[1].response_model: cut from 504 characters to 248" in first.stdout
+    assert "settled.attempts[1].dropped: 61 of them, now 51" in first.stdout
+    assert "settled.attempts[1].dropped[1]: NUL replaced" in first.stdout
     assert "recorded already" in second.stdout
     assert [] == await parts.dead()
     assert [("a\N{REPLACEMENT CHARACTER}b", 1, 100)] == await parts.rows(

@@ -261,7 +261,7 @@ def test_invalid_arguments_of_a_migration_are_refused(argument: str) -> None:
     assert argument.partition("=")[0] in result.stderr
 
 
-HEAD = "0010"
+HEAD = "0011"
 EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 # The statements of the code of revision 0001, verbatim but for the values.
 OLD_ROWS = """

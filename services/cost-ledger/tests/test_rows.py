@@ -86,6 +86,7 @@ ATTEMPT = AttemptRow(
         http_status=200,
         provider_request_id="an id",
         finish_reason="a reason",
+        dropped="a field\nanother field",
     ),
     usage=Usage(1, 2, 3, 4, 5),
     cost=Cost(Decimal(3), "a price"),

@@ -224,3 +224,18 @@ async def test_the_cache_goes_by_the_request_without_marks(
 
     assert ["fwd=miss", "hit"] == hits
     assert 1 == counted("edge_guardrail_data_marked_total")
+
+
+def test_a_document_is_marked_also_where_its_target_has_no_word_for_one() -> None:
+    """Its text is then a part like any other, and stands between marks all the same."""
+    source = {"type": "text", "media_type": "text/plain", "data": EVIL}
+    turn = {"role": "user", "content": [{"type": "document", "source": source}, {"type": "text", "text": "Is it so?"}]}
+    content = inspect(read("/v1/messages", {"messages": [turn]}), RULES).content
+    assert isinstance(content, Conversation)
+
+    *_, question = orjson.loads(content.encoded_body)["messages"]
+    begin, document, end, words = (part["text"] for part in question["content"])
+    assert EVIL in document
+    assert begin.startswith("<data-")
+    assert end.startswith("</data-")
+    assert "Is it so?" == words

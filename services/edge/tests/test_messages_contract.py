@@ -255,7 +255,8 @@ async def test_a_malformed_field_is_named(edge: Edge, fields: Json, where: str) 
 
 @pytest.mark.parametrize("kind", [{"type": []}, {"type": 5}, {}])
 async def test_thinking_of_an_unknown_kind_is_left_to_the_target(edge: Edge, kind: Json) -> None:
-    """It is untranslatable, so only Anthropic is asked."""
+    """Anthropic gets it; another vendor answers without."""
     await ask(edge, thinking=kind).done()
 
-    assert ["thinking"] == list(edge.router.requests[0].messages_form.untranslatable)
+    form = edge.router.requests[0].messages_form
+    assert ([], ["thinking"]) == (list(form.untranslatable), list(form.dropped))

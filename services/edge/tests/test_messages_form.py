@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from edge.contracts.messages.extra_work import refuse_extra_work
-from edge.contracts.messages.request import translate
+from edge.contracts.messages.translation.body import translate
 from edge.problems import Problem
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -44,13 +44,20 @@ async def test_a_body_of_openais_contract_never_becomes_a_native_form(edge: Edge
 
 
 async def test_only_v1_messages_sets_the_native_form(edge: Edge) -> None:
-    """Byte for byte, with the `anthropic-beta` header."""
+    """Byte for byte, with the headers `anthropic-beta` and `anthropic-version`."""
     body = {"model": "default", "max_tokens": 5, "messages": QUESTION, "top_k": 3, "a_field": {"deep": [1.50, None]}}
-    await edge.visit("/v1/messages", body, [("anthropic-beta", "more-2026-01-01")]).done()
+    headers = [("anthropic-beta", "more-2026-01-01"), ("anthropic-version", "2026-10-21")]
+    await edge.visit("/v1/messages", body, headers).done()
     await edge.chat().done()
     native, other = edge.router.requests
 
-    form = routerpb.MessagesForm(body=orjson.dumps(body), beta="more-2026-01-01", untranslatable=["top_k", "a_field"])
+    form = routerpb.MessagesForm(
+        body=orjson.dumps(body),
+        beta="more-2026-01-01",
+        version="2026-10-21",
+        untranslatable=["top_k"],
+        dropped=["a_field"],
+    )
     assert form == native.messages_form
     assert {"messages": QUESTION, "max_completion_tokens": 5} == orjson.loads(native.body)
     assert not other.HasField("messages_form")
@@ -87,6 +94,11 @@ async def test_events_of_the_messages_api_are_not_part_of_another_contracts_answ
     assert {"role": "assistant", "content": "Paris", "refusal": None} == visit.json["choices"][0]["message"]
 
 
+def as_format(schema: Json, *, strict: bool) -> Json:
+    """Write the format of an answer in OpenAI's contract."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": strict}}
+
+
 def turn(*blocks: Json, role: str = "user") -> Json:
     """Write a turn."""
     return {"messages": [{"role": role, "content": list(blocks)}]}
@@ -100,132 +112,354 @@ def text(words: str, **more: object) -> Json:
 USE: Json = {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": 1}}
 CALL: Json = {"id": "t1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
 IMAGE: Json = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-# Fields of a body, their translation, and the names of what is lost.
-TRANSLATIONS: dict[str, tuple[Json, Json, list[str]]] = {
-    "no content": (turn(), {"messages": [{"role": "user", "content": ""}]}, []),
+DOCUMENT: Json = {"type": "document", "title": "A page", "source": {"type": "text", "media_type": "text/plain"}}
+STRICT: Json = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+def result(content: object = None, **more: object) -> Json:
+    """Write the result of the call `t1`."""
+    return {"type": "tool_result", "tool_use_id": "t1", **({} if content is None else {"content": content}), **more}
+
+
+def called(*blocks: Json) -> Json:
+    """Write a conversation in which `t1` was called, and what the user's turn then says."""
+    said = {"role": "assistant", "content": [USE]}
+    return {"messages": [said, {"role": "user", "content": list(blocks)}]}
+
+
+def answered(content: object, *more: Json) -> Json:
+    """Write its translation: the call, its result, and what comes behind it."""
+    said = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    return {"messages": [said, {"role": "tool", "tool_call_id": "t1", "content": content}, *more]}
+
+
+# Fields of a body, their translation, the names of what would change the answer, and of what would not.
+TRANSLATIONS: dict[str, tuple[Json, Json, list[str], list[str]]] = {
+    "no content": (turn(), {"messages": [{"role": "user", "content": ""}]}, [], []),
     "an empty turn of the assistant": (
         turn(role="assistant"),
         {"messages": [{"role": "assistant", "content": ""}]},
+        [],
         [],
     ),
     "a thought alone": (
         turn({"type": "thinking", "thinking": "Hm.", "signature": "s"}, role="assistant"),
         {"messages": [{"role": "assistant", "content": ""}]},
         [],
+        ["messages.0.content.0"],
     ),
-    "a call alone": (
-        turn(USE, role="assistant"),
-        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
-        [],
-    ),
+    "a call alone": (turn(USE, role="assistant"), answered("(no result)"), [], []),
     "text between the calls": (
         turn(USE, text("and"), {**USE, "id": "t2"}, role="assistant"),
-        {"messages": [{"role": "assistant", "content": [text("and")], "tool_calls": [CALL, {**CALL, "id": "t2"}]}]},
+        {
+            "messages": [
+                {"role": "assistant", "content": [text("and")], "tool_calls": [CALL, {**CALL, "id": "t2"}]},
+                *({"role": "tool", "tool_call_id": each, "content": "(no result)"} for each in ("t1", "t2")),
+            ]
+        },
+        [],
         [],
     ),
     "a call with more": (
         turn({**USE, "caller": {"type": "direct"}, "mood": "good"}, role="assistant"),
-        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
+        answered("(no result)"),
+        [],
         ["messages.0.content.0.mood"],
     ),
-    "a result without content": (
-        turn({"type": "tool_result", "tool_use_id": "t1"}),
-        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": ""}]},
+    "a picture of the assistant's": (
+        turn(IMAGE, role="assistant"),
+        {
+            "messages": [
+                {
+                    "role": "assistant",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}],
+                }
+            ]
+        },
+        ["messages.0.content.0"],
         [],
     ),
-    "a failure without content": (
-        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": True}),
-        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": "Error: "}]},
-        [],
-    ),
+    "a result without content": (called(result()), answered(""), [], []),
+    "a failure without content": (called(result(is_error=True)), answered("Error: "), [], []),
     "a failure in blocks": (
-        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": True, "content": [text("no")]}),
-        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": [text("Error:"), text("no")]}]},
+        called(result([text("no")], is_error=True)),
+        answered([text("Error:"), text("no")]),
+        [],
         [],
     ),
     "a picture as a result": (
-        turn({"type": "tool_result", "tool_use_id": "t1", "is_error": False, "content": [text("a map"), IMAGE]}),
-        {"messages": [{"role": "tool", "tool_call_id": "t1", "content": [text("a map")]}]},
-        ["messages.0.content.0.content.1"],
+        called(result([text("a map"), IMAGE], is_error=False, cache_control={"type": "ephemeral"})),
+        answered(
+            [text("a map"), text("(the rest of this result is in the next message)")],
+            {
+                "role": "user",
+                "content": [
+                    text("From the result of the tool call t1:"),
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                ],
+            },
+        ),
+        [],
+        ["messages.1.content.0.cache_control"],
+    ),
+    "a tool that was found as a result": (
+        called(result([{"type": "tool_reference", "tool_name": "look"}])),
+        answered([text("The tool 'look' can be called.")]),
+        [],
+        [],
     ),
     "text around results": (
-        turn(text("a"), {"type": "tool_result", "tool_use_id": "t1", "content": "b"}, text("c"), text("d")),
-        {
-            "messages": [
-                {"role": "user", "content": [text("a")]},
-                {"role": "tool", "tool_call_id": "t1", "content": "b"},
-                {"role": "user", "content": [text("c"), text("d")]},
-            ]
-        },
+        called(text("a"), result("b"), text("c"), text("d")),
+        answered("b", {"role": "user", "content": [text("a"), text("c"), text("d")]}),
+        [],
+        [],
+    ),
+    "a result that comes later": (
+        {"messages": [*called(text("a"))["messages"], {"role": "user", "content": [result("b")]}]},
+        answered("b", {"role": "user", "content": [text("a")]}),
+        [],
         [],
     ),
     "blocks without a counterpart": (
         turn(text("x"), {"type": "dream"}, {"type": "document", "source": {}}),
         {"messages": [{"role": "user", "content": [text("x")]}]},
         ["messages.0.content.1", "messages.0.content.2"],
+        [],
     ),
     "a block without a counterpart alone": (
         turn({"type": "dream"}),
         {"messages": [{"role": "user", "content": ""}]},
         ["messages.0.content.0"],
+        [],
+    ),
+    "a document of text": (
+        turn({**DOCUMENT, "source": {**DOCUMENT["source"], "data": "It is so."}, "citations": {"enabled": True}}),
+        {"messages": [{"role": "user", "content": [text("<document>\nA page\nIt is so.\n</document>")]}]},
+        [],
+        ["messages.0.content.0.citations"],
+    ),
+    "a document of blocks": (
+        turn({"type": "document", "source": {"type": "content", "content": [text("See"), IMAGE]}}),
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        text("<document>"),
+                        text("See"),
+                        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                        text("</document>"),
+                    ],
+                }
+            ]
+        },
+        [],
+        [],
+    ),
+    "a PDF": (
+        turn(
+            {
+                "type": "document",
+                "title": "A page",
+                "context": "By Ada.",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+            }
+        ),
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        text("By Ada."),
+                        {
+                            "type": "file",
+                            "file": {"filename": "A page.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
+                        },
+                    ],
+                }
+            ]
+        },
+        [],
+        [],
+    ),
+    "a PDF somewhere else": (
+        turn(text("x"), {"type": "document", "source": {"type": "url", "url": "https://a.test/a.pdf"}}),
+        {"messages": [{"role": "user", "content": [text("x")]}]},
+        ["messages.0.content.1"],
+        [],
+    ),
+    "what a search has found": (
+        turn({"type": "search_result", "title": "T", "source": "https://a.test", "content": [text("It is so.")]}),
+        {"messages": [{"role": "user", "content": [text("<document>\nT\nhttps://a.test\nIt is so.\n</document>")]}]},
+        [],
+        [],
     ),
     "marks on a block": (
         turn(text("x", cache_control={"type": "ephemeral"}, citations=None, mood="good")),
         {"messages": [{"role": "user", "content": [text("x")]}]},
-        ["messages.0.content.0.mood"],
+        [],
+        ["messages.0.content.0.cache_control", "messages.0.content.0.mood"],
     ),
     "a mark on a turn": (
         {"messages": [{"role": "system", "content": "Now in French.", "clear_at": "never"}]},
         {"messages": [{"role": "system", "content": "Now in French."}]},
+        [],
         ["messages.0.clear_at"],
     ),
     "a tool of Anthropic's own": (
         {"tools": [{"type": "bash_20250124", "name": "bash"}], "tool_choice": {"type": "any"}},
         {},
         ["tools.0"],
+        [],
     ),
     "tools of both kinds": (
         {"tools": [{"type": "bash_20250124", "name": "bash"}, TOOL], "tool_choice": {"type": "any"}},
         {"tools": [FUNCTION], "tool_choice": "required"},
         ["tools.0"],
+        [],
+    ),
+    "tools that wait to be found": (
+        {
+            "tools": [
+                {"type": "tool_search_tool_regex_20251119", "name": "search"},
+                {**TOOL, "defer_loading": True, "eager_input_streaming": True},
+            ]
+        },
+        {"tools": [FUNCTION]},
+        [],
+        ["tools.0", "tools.1.defer_loading", "tools.1.eager_input_streaming"],
     ),
     "a tool with more": (
-        {"tools": [{**TOOL, "type": "custom", "input_examples": [{}], "cache_control": {}}]},
+        {"tools": [{**TOOL, "type": "custom", "input_examples": [{}], "cache_control": {"type": "ephemeral"}}]},
         {"tools": [FUNCTION]},
-        ["tools.0.input_examples"],
+        [],
+        ["tools.0.input_examples", "tools.0.cache_control"],
+    ),
+    "a tool that is held to its schema": (
+        {"tools": [{**TOOL, "strict": True}, {**TOOL, "input_schema": STRICT, "strict": True}]},
+        {
+            "tools": [
+                FUNCTION,
+                {"type": "function", "function": {"name": "look", "parameters": STRICT, "strict": True}},
+            ]
+        },
+        [],
+        ["tools.0.strict"],
     ),
     "a choice with more": (
         {"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True, "mood": 1}},
         {"tools": [FUNCTION], "tool_choice": "auto", "parallel_tool_calls": False},
+        [],
         ["tool_choice.mood"],
     ),
-    "a long user id": ({"metadata": {"user_id": "u" * 65}}, {}, []),
-    "a user id": ({"metadata": {"user_id": "u" * 64, "more": 1}}, {"user": "u" * 64}, []),
-    "no limit": ({"max_tokens": 0}, {"max_completion_tokens": 0}, ["max_tokens"]),
+    "a long user id": ({"metadata": {"user_id": "u" * 65}}, {}, [], ["metadata.user_id"]),
+    "a user id": ({"metadata": {"user_id": "u" * 64, "more": 1}}, {"user": "u" * 64}, [], ["metadata.more"]),
+    "no limit": ({"max_tokens": 0}, {"max_completion_tokens": 0}, ["max_tokens"], []),
     "fields of Anthropic's": (
-        {"top_k": 5, "service_tier": "auto", "thinking": {"type": "adaptive"}, "speed": "fast", "inference_geo": "us"},
+        {"top_k": 5, "service_tier": "auto", "speed": "fast", "inference_geo": "us", "container": "c"},
         {},
-        ["top_k", "inference_geo"],
+        ["top_k", "inference_geo", "container"],
+        ["service_tier", "speed"],
     ),
-    "more thinking": ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, {}, ["thinking"]),
+    "any region": ({"inference_geo": "global"}, {}, [], []),
+    "what coding agents send": (
+        {
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+            "cache_control": {"type": "ephemeral"},
+        },
+        {},
+        [],
+        ["thinking", "context_management", "cache_control"],
+    ),
+    "thinking as the model likes": ({"thinking": {"type": "adaptive"}}, {}, [], ["thinking"]),
+    "more ends than OpenAI takes": (
+        {"stop_sequences": ["a", "b", "c", "d", "e"]},
+        {"stop": ["a", "b", "c", "d", "e"]},
+        ["stop_sequences"],
+        [],
+    ),
     "output": (
         {"output_config": {"effort": "low", "format": {"type": "regex"}, "task_budget": 5, "mood": None}},
         {"reasoning_effort": "low"},
-        ["output_config.format", "output_config.task_budget"],
+        ["output_config.format"],
+        ["output_config.task_budget"],
     ),
-    "a field of next year": ({"anthropic": {"fields": {}}}, {}, ["anthropic"]),
+    "a format": (
+        {"output_config": {"format": {"type": "json_schema", "schema": STRICT}}},
+        {"response_format": as_format(STRICT, strict=True)},
+        [],
+        [],
+    ),
+    "a format by its old name": (
+        {"output_format": {"type": "json_schema", "schema": {"type": "object"}}},
+        {"response_format": as_format({"type": "object"}, strict=False)},
+        [],
+        [],
+    ),
+    "a field of next year": ({"anthropic": {"fields": {}}}, {}, [], ["anthropic"]),
 }
 
 
-@pytest.mark.parametrize(("fields", "plain", "lost"), TRANSLATIONS.values(), ids=TRANSLATIONS.keys())
-def test_the_translation_is_plain_and_names_what_is_lost(fields: Json, plain: Json, lost: list[str]) -> None:
+@pytest.mark.parametrize(("fields", "plain", "missed", "dropped"), TRANSLATIONS.values(), ids=TRANSLATIONS.keys())
+def test_the_translation_is_plain_and_names_what_is_lost(
+    fields: Json, plain: Json, missed: list[str], dropped: list[str]
+) -> None:
     """It has OpenAI's fields and no others."""
     body = {"model": "default", "max_tokens": 5, "messages": QUESTION, **fields}
     translation = translate(body)
 
     assert {"messages": QUESTION, "max_completion_tokens": 5, **plain} == translation.body
-    assert lost == list(translation.untranslatable)
+    assert (missed, dropped) == (list(translation.untranslatable), list(translation.dropped))
     assert b"anthropic" not in orjson.dumps(translation.body)
+
+
+def test_names_of_what_is_lost_are_few_and_short() -> None:
+    """A body may have a hundred thousand fields that nobody knows."""
+    body = {"model": "m", "max_tokens": 5, "messages": QUESTION, **{f"{n}{'x' * 200}": 1 for n in range(70)}}
+    translation = translate(body)
+
+    assert (51, "20 more") == (len(translation.dropped), translation.dropped[-1])
+    assert 100 == max(map(len, translation.dropped))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {}},
+        {**STRICT, "required": []},
+        {**STRICT, "additionalProperties": True},
+        {**STRICT, "properties": {"a": {}}},
+        {**STRICT, "properties": {"a": {"type": "object"}}},
+        {**STRICT, "properties": {"a": {"type": "string", "default": "x"}}},
+        {**STRICT, "allOf": []},
+        {**STRICT, "anyOf": [STRICT]},
+        {"type": "array", "items": STRICT},
+    ],
+)
+def test_openai_is_not_asked_to_hold_a_model_to_what_it_refuses(schema: Json) -> None:
+    """The schema itself is told all the same."""
+    wanted = {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    translation = translate({"model": "m", "max_tokens": 5, "messages": QUESTION, **wanted})
+
+    assert as_format(schema, strict=False) == translation.body["response_format"]
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_x"}])
+async def test_a_thread_is_refused_as_anthropics_sdk_understands_it(edge: Edge, thread: Json) -> None:
+    """It then sends the whole conversation without one; no provider is asked."""
+    visit = await edge.visit(
+        "/v1/messages", {"model": "default", "max_tokens": 5, "messages": QUESTION, "thread": thread}
+    ).done()
+
+    assert (400, {"error_code": "thread_unsupported_request"}) == (visit.status, visit.json["error"]["details"])
+    assert [] == edge.router.requests
 
 
 def added(definition: Json) -> Json:

@@ -21,6 +21,7 @@ from llm_router.errors import (
 )
 from llm_router.providers.anthropic.wire import AnthropicWire
 from llm_router.providers.provider import MessagesEvent
+from llm_router.providers.tool_names import ToolNames
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -103,6 +104,54 @@ def test_tool_calls_are_numbered_without_gaps() -> None:
         fragment = {"index": number, "function": {"arguments": '{"a":'}}
         assert {"tool_calls": [fragment]} == delta_of(wire, delta("input_json_delta", block, partial_json='{"a":'))
     assert [] == wire.read(delta("input_json_delta", 3, partial_json=""))
+
+
+PATCH: Json = {"type": "tool_use", "id": "t1", "name": "patch", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (['{"in', 'put": "*** Be', 'gin\\n"}'], "*** Begin\n"),
+        (['{"input": ""}'], ""),
+        ([], ""),
+        (['{"input": 5}'], '{"input": 5}'),
+        (["*** Begin"], "*** Begin"),
+        (['{"inp'], '{"inp'),
+    ],
+)
+def test_the_call_of_a_tool_that_takes_any_text_is_told_as_its_caller_knows_it(pieces: list[str], text: str) -> None:
+    """As a custom call with its text, whole at the end; what stands there instead of the one argument is the text."""
+    wire = AnthropicWire(keeps_events=False, custom_tools=frozenset({"patch"}))
+    start = {"index": 0, "id": "t1", "type": "custom", "custom": {"name": "patch", "input": ""}}
+
+    assert {"tool_calls": [start]} == delta_of(wire, event("content_block_start", index=0, content_block=PATCH))
+    for piece in pieces:
+        assert [] == wire.read(delta("input_json_delta", partial_json=piece))
+    end = {"index": 0, "custom": {"input": text}}
+    assert {"tool_calls": [end]} == delta_of(wire, event("content_block_stop", index=0))
+
+
+def test_a_text_that_waits_for_its_end_has_a_limit() -> None:
+    """Nobody holds what a provider sends without end."""
+    wire = AnthropicWire(keeps_events=False, custom_tools=frozenset({"patch"}))
+    wire.read(event("content_block_start", index=0, content_block=PATCH))
+    piece = delta("input_json_delta", partial_json="x" * 1024 * 1024)
+    for _ in range(8):
+        assert [] == wire.read(piece)
+
+    with pytest.raises(StreamBroken):
+        wire.read(piece)
+
+
+def test_a_tool_is_called_by_its_callers_name() -> None:
+    """Where its name was written in another way for this wire."""
+    names = ToolNames()
+    use = {**PATCH, "name": names.written("fs.read")}
+    wire = AnthropicWire(keeps_events=False, names=names)
+
+    (call,) = delta_of(wire, event("content_block_start", index=0, content_block=use))["tool_calls"]
+    assert "fs.read" == call["function"]["name"]
 
 
 @pytest.mark.parametrize(

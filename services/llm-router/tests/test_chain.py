@@ -222,10 +222,10 @@ async def test_body_that_is_no_chat_body_is_refused(router: Router, body: object
 
 async def test_field_without_counterpart_is_named(router: Router) -> None:
     """A field that Anthropic does not have is refused by name when no other target is left."""
-    stream = await router.complete("ok-anthropic", {"messages": [{"role": "user", "content": "x"}], "seed": 7})
+    stream = await router.complete("ok-anthropic", {"messages": [{"role": "user", "content": "x"}], "n": 2})
 
     assert stream.error is not None
-    assert ("unsupported_parameter", "seed") == (stream.error.code, stream.error.param)
+    assert ("unsupported_parameter", "n") == (stream.error.code, stream.error.param)
 
 
 async def test_rapid_chunks_travel_together_and_the_first_one_at_once(router: Router) -> None:

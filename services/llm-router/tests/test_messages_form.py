@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -37,12 +38,18 @@ async def ask(
     *,
     body: Json | None = None,
     beta: str = "",
+    version: str = "",
     untranslatable: tuple[str, ...] = (),
+    dropped: tuple[str, ...] = (),
     **more: Any,
 ) -> Stream:
     """Ask `route` with a native form beside a translation."""
     form = routerpb.MessagesForm(
-        body=orjson.dumps(native or {"messages": HELLO, "max_tokens": 50}), beta=beta, untranslatable=untranslatable
+        body=orjson.dumps(native or {"messages": HELLO, "max_tokens": 50}),
+        beta=beta,
+        version=version,
+        untranslatable=untranslatable,
+        dropped=dropped,
     )
     translation = body or {"messages": HELLO, "max_completion_tokens": 50}
     return await router.complete(route, translation, messages_form=form, **more)
@@ -90,11 +97,14 @@ async def test_thoughts_that_nobody_signed_are_left_out(router: Router, seen: Se
     thoughts = [{"type": "thinking", "thinking": "Ah.", "signature": ""}, {"type": "thinking", "thinking": "Oh."}]
     redacted = {"type": "redacted_thinking", "data": "b3Bh"}
     said = {"role": "assistant", "content": [*thoughts, signed, redacted, text]}
-    await ask(router, "native", {"messages": [*HELLO, said, *HELLO], "max_tokens": 50})
+    thought = {"role": "assistant", "content": thoughts}
+    stream = await ask(router, "native", {"messages": [*HELLO, said, *HELLO, thought], "max_tokens": 50})
 
     assert [*HELLO, {"role": "assistant", "content": [signed, redacted, text]}, *HELLO] == last_body(seen, "native")[
         "messages"
     ]
+    places = ("messages.1.content.0", "messages.1.content.1", "messages.3.content.0", "messages.3.content.1")
+    assert list(places) == list(stream.attempts[0].dropped)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,126 @@ async def test_a_beta_reaches_anthropic_only(router: Router, seen: Seen, beta: s
 
     names: Any = [seen.attempts(test)[-1]["header_names"] for test in ("native", "plain-wire")]
     assert [is_sent, False] == ["anthropic-beta" in each for each in names]
+
+
+@pytest.mark.parametrize(
+    ("version", "sent"),
+    [("", "2023-06-01"), ("2026-10-21", "2026-10-21"), (" ", "2023-06-01"), ("line\nbreak", "2023-06-01")],
+)
+async def test_the_version_is_the_clients_or_one_that_takes_a_temperature(
+    router: Router, seen: Seen, version: str, sent: str
+) -> None:
+    """The newest one refuses sampling fields: a client that does not speak it must not be made to."""
+    await ask(router, "native", version=version)
+    await router.complete("native")
+
+    said: Any = [each["anthropic_version"] for each in seen.attempts("native")[-2:]]
+    assert [sent, "2023-06-01"] == said
+
+
+async def test_what_was_left_out_is_recorded_with_the_attempt(router: Router) -> None:
+    """Of a translation, by the names that the edge has given; a target that got the native form was told everything."""
+    dropped = ("context_management", "messages.0.content.1.cache_control")
+    translated = await ask(router, "plain-wire", dropped=dropped)
+    native = await ask(router, "native", dropped=dropped)
+
+    assert [list(dropped), []] == [list(each.attempts[0].dropped) for each in (translated, native)]
+
+
+async def test_names_of_what_was_left_out_are_few_and_short(router: Router) -> None:
+    """A client may name its fields as it likes; what is beyond the first fifty is counted."""
+    dropped = ("a\0b", *(f"{number}{'x' * 200}" for number in range(60)))
+    stream = await ask(router, "plain-wire", dropped=dropped)
+
+    names = list(stream.attempts[0].dropped)
+    assert (51, "a\N{REPLACEMENT CHARACTER}b", "11 more") == (len(names), names[0], names[-1])
+    assert all(len(name) <= 100 for name in names)
+
+
+LONG_NAME = "mcp__a_server__" + "n" * 60
+LONG_ID = "toolu_" + "1" * 40
+
+
+async def test_names_and_ids_that_openai_refuses_are_written_in_another_way(router: Router, seen: Seen) -> None:
+    """Tools, calls, results and the choice stay tied together; the answer calls the tool by its own name."""
+    function = {"name": LONG_NAME, "arguments": "{}"}
+    body = {
+        "messages": [
+            *HELLO,
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": LONG_ID, "type": "function", "function": function}],
+            },
+            {"role": "tool", "tool_call_id": LONG_ID, "content": "red"},
+        ],
+        "tools": [{"type": "function", "function": {"name": LONG_NAME, "parameters": {"type": "object"}}}],
+        "tool_choice": {"type": "function", "function": {"name": LONG_NAME}},
+    }
+    await ask(router, "plain-wire", body=body)
+
+    asked = last_body(seen, "plain-wire")
+    call = asked["messages"][1]["tool_calls"][0]
+    name = asked["tools"][0]["function"]["name"]
+    assert len(name) == 64
+    assert [name, name] == [call["function"]["name"], asked["tool_choice"]["function"]["name"]]
+    assert len(call["id"]) <= 40
+    assert call["id"] == asked["messages"][2]["tool_call_id"]
+
+    answer = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": name}}]}}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+        "[DONE]",
+    ]
+    script = {"role": "user", "content": orjson.dumps(answer).decode()}
+    stream = await ask(router, "plain-script", body={**body, "messages": [script]})
+    called = [choice["delta"]["tool_calls"][0]["function"] for each in stream.choices for choice in each]
+    assert LONG_NAME == called[0]["name"]
+
+
+async def test_ids_of_other_engines_are_written_as_anthropic_takes_them(router: Router, seen: Seen) -> None:
+    """A client sends back the calls of whoever has answered before."""
+    use = {"type": "tool_use", "id": "functions.lookup:0", "name": "look", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "functions.lookup:0", "content": "red"}
+    turns = [*HELLO, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    await ask(router, "native", {"messages": turns, "max_tokens": 50})
+
+    _, said, answered = last_body(seen, "native")["messages"]
+    written = said["content"][0]["id"]
+    assert {**use, "id": written} == said["content"][0]
+    assert {**result, "tool_use_id": written} == answered["content"][0]
+    assert re.fullmatch("[a-zA-Z0-9_-]+", written)
+
+
+MANUAL: Json = {"type": "enabled", "budget_tokens": 1024}
+CALLED: Json = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]}
+ANSWERED: Json = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "red"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"thinking": MANUAL}, ["thinking"]),
+        ({"thinking": {"type": "adaptive"}}, []),
+        ({"thinking": MANUAL, "tool_choice": {"type": "any"}}, []),
+        (
+            {"thinking": MANUAL, "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+            ["thinking", "context_management"],
+        ),
+    ],
+)
+async def test_calls_of_another_engine_are_not_thought_about(
+    router: Router, seen: Seen, fields: Json, dropped: list[str]
+) -> None:
+    """Manual thinking demands a signed thought before the last calls: Anthropic would refuse the request."""
+    native = {"messages": [*HELLO, CALLED, ANSWERED], "max_tokens": 5000, **fields}
+    stream = await ask(router, "native", native)
+
+    assert dropped == list(stream.attempts[0].dropped)
+    asked = last_body(seen, "native")
+    assert ("thinking" in dropped) == ("thinking" not in asked)
+    if "context_management" in dropped:
+        assert {"edits": []} == asked["context_management"]
 
 
 async def test_another_wire_gets_the_translation(router: Router, seen: Seen) -> None:

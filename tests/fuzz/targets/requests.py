@@ -32,12 +32,14 @@ from llm_router.chain.attempts import Limits
 from llm_router.envelope import check_chat_message, check_embed_message, read_chat_request, read_embed_request
 from llm_router.errors import ProviderError
 from llm_router.failures import CompletionFailed
-from llm_router.providers.anthropic.provider import _body_of
+from llm_router.providers.anthropic.provider import request_for
 from llm_router.providers.anthropic.usage import AnthropicUsage
+from llm_router.providers.dropped import Dropped
 from llm_router.providers.openai.provider import _tools
 from llm_router.providers.openai.request import to_openai_body
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
+from llm_router.providers.tool_names import ToolNames
 from llm_router.routes.file import Route
 from llm_router.strategies.continuation import continuation_of
 from llm_router.target import Target as RouterTarget
@@ -132,13 +134,13 @@ def check_completion_request(data: bytes) -> None:
         chats.append(continuation_of(request.chat, "what was delivered"))
     for chat in chats:
         try:
-            body = to_openai_body(chat, _NATIVE_FIELDS)
+            body = to_openai_body(chat, _NATIVE_FIELDS, ToolNames(), Dropped())
             OpenAIWire(body.get("n") or 1, _tools(body), usage=OpenAIUsage(_TARGET.billed_by, "m", body))
             _check_sendable(body)
         except ProviderError:
             pass
         try:
-            body = _body_of(chat)
+            body = request_for(chat, Dropped()).body
             AnthropicUsage(body)
             _check_sendable(body)
         except ProviderError:

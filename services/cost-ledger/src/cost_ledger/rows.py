@@ -130,6 +130,8 @@ class AttemptFacts(NamedTuple):
     http_status: int
     provider_request_id: str
     finish_reason: str
+    # The fields of the request that the target was not told, one a line; empty: none.
+    dropped: str
 
 
 ATTEMPT_COLUMNS = {

@@ -43,6 +43,9 @@ CONTINUATIONS: dict[ContinuationOption | None, routerpb.Continuation.ValueType] 
 CHAT_CONTEXT = "Answer from this context:\n\n"
 """Stands before what a request of `/chat` has retrieved."""
 
+DOCUMENT_BEGIN, DOCUMENT_END = "<document>", "</document>"
+"""Around the text of a document of Anthropic's contract, for targets that have no word for one."""
+
 # JSON can be read deeper than it can be written, and the router wraps the body in some more levels.
 _SPARE_LEVELS = 10
 # A body with no more objects and lists than this has no more levels either.
@@ -80,6 +83,14 @@ class MessagesForm:
     """The client's `anthropic-beta` header; empty: it sent none."""
     untranslatable: tuple[str, ...]
     """The fields that the chat body cannot say and that would change the answer, by the client's names."""
+    version: str = ""
+    """The client's `anthropic-version` header; empty: it sent none."""
+    dropped: tuple[str, ...] = ()
+    """The fields that the chat body leaves out and that do not change the answer, by the client's names."""
+
+    def digest_of(self, native: dict[str, Any]) -> bytes:
+        """Return the digest of this form, whose body is `native`; see `digest_of`."""
+        return digest_of(native, "messages", self.beta, self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +196,7 @@ def with_max_output(conversation: Conversation, tokens: int) -> Conversation:
         native = orjson.loads(form.body)
         native["max_tokens"] = tokens
         _shorten_thinking(native, tokens)
-        form, digest = replace(form, body=encode_body(native)), digest_of(native, "messages", form.beta)
+        form, digest = replace(form, body=encode_body(native)), form.digest_of(native)
     return replace(
         conversation, encoded_body=encode_body(body), digest=digest, messages_form=form, max_output_tokens=tokens
     )

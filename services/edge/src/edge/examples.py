@@ -17,4 +17,5 @@ ATTEMPT = {
     "usage": {"input_tokens": 37, "output_tokens": 8},
     "usage_source": "reported",
     "cost_usd": "0.000000000",
+    "dropped": ["messages.0.name"],
 }

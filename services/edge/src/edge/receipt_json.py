@@ -82,6 +82,7 @@ def attempt_object(attempt: routerpb.Attempt, cost: str | None, price_version: s
         "usage_source": _name(routerpb.UsageSource.Name(attempt.usage_source), "USAGE_SOURCE_") if usage else None,
         "cost_usd": cost,
         "price_version": (price_version or None) if cost is not None else None,
+        "dropped": list(attempt.dropped),
     }
 
 

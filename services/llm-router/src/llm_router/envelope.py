@@ -19,7 +19,7 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # Of names and ids, which are logged.
 _MAX_NAME_CHARACTERS = 1000
-_MAX_BETA_CHARACTERS = 1000
+_MAX_HEADER_CHARACTERS = 1000
 _MAX_SECRET_BYTES = 64
 _MAX_TOKENS = 10**10
 # As many as OpenAI's contract allows.
@@ -42,8 +42,9 @@ def check_chat_message(message: routerpb.StreamCompletionRequest) -> None:
         raise _bad_message("continuation is none of those that there are")
     if len(message.stop_secret) > _MAX_SECRET_BYTES:
         raise _bad_message(f"stop_secret has more than {_MAX_SECRET_BYTES} bytes")
-    if len(message.messages_form.beta) > _MAX_BETA_CHARACTERS:
-        raise _bad_message(f"beta has more than {_MAX_BETA_CHARACTERS} characters")
+    for name in ("beta", "version"):
+        if len(getattr(message.messages_form, name)) > _MAX_HEADER_CHARACTERS:
+            raise _bad_message(f"{name} has more than {_MAX_HEADER_CHARACTERS} characters")
 
 
 def check_embed_message(message: routerpb.EmbedRequest) -> None:
@@ -94,7 +95,7 @@ def _read_messages_form(form: routerpb.MessagesForm) -> MessagesForm:
     body = _read_chat_body(form.body)
     if type(body.get("max_tokens")) is not int:
         raise _bad_body("the native form has no limit", "max_tokens")
-    return MessagesForm(body, form.beta, tuple(form.untranslatable))
+    return MessagesForm(body, form.beta, tuple(form.untranslatable), form.version, tuple(form.dropped))
 
 
 def _read_chat_body(encoded: bytes) -> Json:

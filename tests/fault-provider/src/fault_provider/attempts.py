@@ -34,6 +34,8 @@ class Attempt:
     header_names: list[str]
     has_authorization: bool
     credential_tail: str
+    anthropic_version: str
+    anthropic_beta: str
     received_at: float = field(default_factory=time.time)
     first_chunk_at: float | None = None
     last_chunk_at: float | None = None
@@ -75,7 +77,7 @@ class AttemptLog:
         self._calls: Counter[str] = Counter()
 
     def begin(self, plan: Plan, wire: Wire, stream: bool, raw_body: bytes, headers: Mapping[str, str]) -> Attempt:
-        """Record that a request for `plan` came in. Of `headers` the names are kept, and the end of the credential."""
+        """Record that a request for `plan` came in. Of the headers only names are kept, and what attempts show."""
         credential = headers.get("authorization") or headers.get("x-api-key")
         attempt = Attempt(
             index=next(self._indexes),
@@ -88,6 +90,8 @@ class AttemptLog:
             header_names=sorted(headers),
             has_authorization=credential is not None,
             credential_tail=(credential or "")[-_CREDENTIAL_TAIL_CHARACTERS:],
+            anthropic_version=headers.get("anthropic-version", ""),
+            anthropic_beta=headers.get("anthropic-beta", ""),
         )
         self._attempts.append(attempt)
         return attempt

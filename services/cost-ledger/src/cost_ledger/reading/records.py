@@ -131,6 +131,7 @@ def _attempt(row: AttemptRow, corrections: Sequence[Correction]) -> ledgerpb.Att
         http_status=facts.http_status,
         provider_request_id=facts.provider_request_id,
         finish_reason=vocabulary.FINISH_REASON.number(facts.finish_reason),
+        dropped=facts.dropped.split("\n") if facts.dropped else (),
     )
     attempt.started_at.FromDatetime(facts.started_at)
     attempt.duration.FromTimedelta(facts.duration)

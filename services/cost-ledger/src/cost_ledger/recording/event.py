@@ -151,6 +151,7 @@ def _attempt(request: RequestFacts, message: routerpb.Attempt) -> Attempt:
         http_status=message.http_status,
         provider_request_id=message.provider_request_id,
         finish_reason=vocabulary.FINISH_REASON.word(message.finish_reason),
+        dropped="\n".join(message.dropped),
     )
     return Attempt(facts, _usage(message.usage) if message.HasField("usage") else None)
 

@@ -7,7 +7,7 @@ be one becomes unknown, and its attempt unpriced. Who asked (tenant, request id)
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from spillway.router.v1 import router_pb2 as routerpb
 
 # So many in each of its texts leave room for them in an index of PostgreSQL (2,704 bytes a row).
 MAX_TEXT_BYTES = 250
+# The names of fields that were left out: 50, and how many more there are.
+MAX_TEXTS = 51
 _MAX_STATUS = 999
 _MAX_SECONDS = 30 * 24 * 60 * 60
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -64,6 +66,8 @@ def _repair(message: Message, path: str, appended: datetime) -> Iterator[str]:
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for number, each in enumerate(value if field.is_repeated else [value], 1):
                 yield from _repair(each, f"{place}[{number}]." if field.is_repeated else f"{place}.", appended)
+        elif field.type == FieldDescriptor.TYPE_STRING and field.is_repeated:
+            yield from _repair_texts(value, place)
         elif field.type == FieldDescriptor.TYPE_STRING:
             yield from _repair_text(message, field.name, place, value)
         elif isinstance(message, routerpb.Usage) and not 0 <= value < MAX_COUNTS.get(field.name, MAX_TOKENS):
@@ -77,15 +81,33 @@ def _repair(message: Message, path: str, appended: datetime) -> Iterator[str]:
 
 
 def _repair_text(message: Message, name: str, place: str, text: str) -> Iterator[str]:
-    is_code = isinstance(message, routerpb.Usage)
-    fit = "".join(_REPLACEMENT if each == "\0" or (is_code and not each.isprintable()) else each for each in text)
-    if fit != text:
-        yield f"{place}: {'control characters' if is_code else 'NUL'} replaced"
-    if len(fit.encode()) > MAX_TEXT_BYTES:
-        fit = fit.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
-        yield f"{place}: cut from {len(text):,} characters to {len(fit)}"
+    fit, changes = _fit(text, place, is_code=isinstance(message, routerpb.Usage))
+    yield from changes
     if fit != text:
         setattr(message, name, fit)
+
+
+def _repair_texts(texts: MutableSequence[str], place: str) -> Iterator[str]:
+    """Each for itself, and no more of them than any request has."""
+    if len(texts) > MAX_TEXTS:
+        yield f"{place}: {len(texts):,} of them, now {MAX_TEXTS}"
+        del texts[MAX_TEXTS:]
+    for index, text in enumerate(texts):
+        fit, changes = _fit(text, f"{place}[{index + 1}]", is_code=False)
+        yield from changes
+        texts[index] = fit
+
+
+def _fit(text: str, place: str, *, is_code: bool) -> tuple[str, list[str]]:
+    """Return a text as it can be recorded, and what was changed."""
+    changes = []
+    fit = "".join(_REPLACEMENT if each == "\0" or (is_code and not each.isprintable()) else each for each in text)
+    if fit != text:
+        changes.append(f"{place}: {'control characters' if is_code else 'NUL'} replaced")
+    if len(fit.encode()) > MAX_TEXT_BYTES:
+        fit = fit.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+        changes.append(f"{place}: cut from {len(text):,} characters to {len(fit)}")
+    return fit, changes
 
 
 def _set_missing_moments(message: Any, path: str, appended: datetime) -> Iterator[str]:

@@ -108,7 +108,7 @@ def inspect(content: Content, rules: RuleSet) -> Inspected:
         if form is not None:
             native = with_changes(native, changes)
             form = replace(form, body=encode_body(native))
-            digest = digest_of(native, "messages", form.beta)
+            digest = form.digest_of(native)
         changed = replace(content, encoded_body=encode_body(body), digest=digest, messages_form=form)
     else:
         changed = replace(content, encoded_body=encode_body(body))

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from edge.conversation import CHAT_CONTEXT
+from edge.conversation import CHAT_CONTEXT, DOCUMENT_BEGIN
 
 Json = dict[str, Any]
 
@@ -74,7 +74,7 @@ class Marker:
         """Put marks before and behind documents, which stay as they are: citations count their characters."""
         marked: list[Json] = []
         for part in parts:
-            if isinstance(part, dict) and part.get("type") in _DOCUMENTS:
+            if isinstance(part, dict) and (part.get("type") in _DOCUMENTS or _is_document_text(part)):
                 marked += self._marked([part])
             else:
                 marked.append(part)
@@ -110,3 +110,8 @@ class Marker:
         if isinstance(prompt, list):
             return [*prompt, {"type": "text", "text": note}]
         return f"{prompt}\n\n{note}" if prompt else note
+
+
+def _is_document_text(part: Json) -> bool:
+    """Tell whether a part is the text of a document, for a target that has no other word for one."""
+    return part.get("type") == "text" and str(part.get("text")).startswith(DOCUMENT_BEGIN)

@@ -92,7 +92,13 @@ class RouterClient:
             stop_secret=stop_secret,
         )
         if (form := conversation.messages_form) is not None:
-            native = routerpb.MessagesForm(body=form.body, beta=form.beta, untranslatable=form.untranslatable)
+            native = routerpb.MessagesForm(
+                body=form.body,
+                beta=form.beta,
+                untranslatable=form.untranslatable,
+                version=form.version,
+                dropped=form.dropped,
+            )
             request.messages_form.CopyFrom(native)
         return self._stub.StreamCompletion(request, timeout=self._request_timeout, metadata=trace_metadata())
 

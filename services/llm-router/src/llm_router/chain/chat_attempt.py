@@ -181,6 +181,13 @@ class ChatAttempt(Attempt):
             self._splice.require()
         self._is_whole = True
 
+    def record(self, error: ProviderError | None) -> routerpb.Attempt:
+        """See `Attempt.record`; what the target was not told is known once it has answered."""
+        record = super().record(error)
+        if self._stream is not None:
+            record.dropped.extend(self._text(name) for name in self._stream.dropped)
+        return record
+
     @property
     def total_disagrees(self) -> tuple[int, int] | None:
         """See `Attempt.total_disagrees`."""

@@ -20,6 +20,10 @@ class MessagesForm:
     """The client's `anthropic-beta` header."""
     untranslatable: tuple[str, ...] = ()
     """The fields that the translation cannot say and that would change the answer."""
+    version: str = ""
+    """The client's `anthropic-version` header."""
+    dropped: tuple[str, ...] = ()
+    """The fields that the translation leaves out and that do not change the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,8 +173,13 @@ _large_events = ThreadPoolExecutor(1, "large-events")
 class AnswerStream:
     """An answer that is coming in over HTTP: as a stream, or whole, whatever was asked for."""
 
-    def __init__(self, response: httpx2.Response, wire: Wire, provider_request_id: str) -> None:
-        """StreamBroken when the reply is compressed, which nobody has asked for."""
+    def __init__(
+        self, response: httpx2.Response, wire: Wire, provider_request_id: str, dropped: tuple[str, ...] = ()
+    ) -> None:
+        """`dropped` are the fields that the provider was not told.
+
+        StreamBroken when the reply is compressed, which nobody has asked for.
+        """
         if not is_plain(response):
             raise StreamBroken("the answer is compressed although it was asked for as it is", http_status=200)
         self._reply = reply_of(response)
@@ -185,6 +190,7 @@ class AnswerStream:
         self._failure: ProviderError | None = None
         self.http_status = response.status_code
         self.provider_request_id = provider_request_id[:MAX_NAME_CHARACTERS]
+        self.dropped = dropped
 
     @property
     def answer(self) -> Answer:

@@ -39,9 +39,10 @@ class MessagesContract:
     )
 
     def read(self, path: str, body: JsonBody, headers: Mapping[str, str]) -> Conversation:
-        """Read a `MessagesRequest`; the header `anthropic-beta` belongs to it."""
+        """Read a `MessagesRequest`; the headers `anthropic-beta` and `anthropic-version` belong to it."""
         request = validate(MessagesRequest, body.value)
-        return request.to_conversation(path, body.value, body.raw, headers.get("anthropic-beta", ""))
+        beta, version = (headers.get(name, "") for name in ("anthropic-beta", "anthropic-version"))
+        return request.to_conversation(path, body.value, body.raw, beta=beta, version=version)
 
     def headers(self, request_id: str) -> dict[str, str]:
         """Return the id where Anthropic's clients look for it."""

@@ -13,9 +13,10 @@ from edge.assembly import MalformedChunk
 from edge.contracts.counts import counts_of
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.extra_work import refuse_extra_work
-from edge.contracts.messages.request import translate
+from edge.contracts.messages.threads import refuse_thread
+from edge.contracts.messages.translation.body import translate
 from edge.contracts.validation import Items
-from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, MessagesForm, digest_of, encode_body
+from edge.conversation import CONTINUATIONS, ContinuationOption, Conversation, MessagesForm, encode_body
 from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Receipt
 from edge.problems import Problem
@@ -92,28 +93,32 @@ class MessagesRequest(BaseModel):
         Field(description="Not Anthropic's: whether another model may carry on an answer that broke off."),
     ] = None
 
-    def to_conversation(self, endpoint: str, raw: Json, encoded: bytes, beta: str = "") -> Conversation:
+    def to_conversation(
+        self, endpoint: str, raw: Json, encoded: bytes, *, beta: str = "", version: str = ""
+    ) -> Conversation:
         """Turn the body into a conversation, translated and in its native form.
 
-        `raw` is the parsed body, `encoded` its JSON, `beta` the header `anthropic-beta`. Problem (400) names a
-        malformed block.
+        `raw` is the parsed body, `encoded` its JSON, `beta` and `version` the headers `anthropic-beta` and
+        `anthropic-version`. Problem (400) names a malformed block.
         """
         if "continuation" in raw:  # ours: Anthropic would refuse it
             raw = {name: value for name, value in raw.items() if name != "continuation"}
             encoded = encode_body(raw)
         else:
             encode_body(raw)  # refuses what can be read and not be written: the router writes the native form anew
+        refuse_thread(raw)
         refuse_extra_work(raw)
         translation = translate(raw)
+        form = MessagesForm(encoded, beta, translation.untranslatable, version, translation.dropped)
         return Conversation(
             endpoint=endpoint,
             requested_model=self.model,
             encoded_body=encode_body(translation.body),
-            digest=digest_of(raw, "messages", beta),
+            digest=form.digest_of(raw),
             estimated_input_tokens=estimate_prompt_tokens(raw),
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
-            messages_form=MessagesForm(encoded, beta, translation.untranslatable),
+            messages_form=form,
             counts=counts_of(raw),
             max_output_tokens=self.max_tokens,
             is_drawn=bool(self.temperature),

@@ -6,19 +6,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx2
-from anthropic import AsyncAnthropic
+from anthropic import AsyncAnthropic, Omit
 
 from llm_router.errors import RequestRejected
-from llm_router.providers.anthropic.request import to_messages_body, without_unsigned_thoughts
+from llm_router.providers.anthropic.native import native_body
+from llm_router.providers.anthropic.request import MessagesRequest, to_messages_request
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
-from llm_router.providers.chat_body import ChatBody, Json
+from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.dropped import Dropped
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
 from llm_router.providers.http.transport import Network
 from llm_router.providers.posted import posted
 from llm_router.providers.provider import AnswerStream
+from llm_router.providers.tool_names import ToolNames
 from llm_router.target import Target
+
+# The SDK's own is the newest one, whose models take no temperature. This one takes it, and is what is asked where the
+# client says nothing. Claude API docs, Versions.
+VERSION = "2023-06-01"
 
 
 class AnthropicProvider:
@@ -33,12 +40,19 @@ class AnthropicProvider:
     @asynccontextmanager
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Send the native form of `chat` as it came, or else its translation; see `Provider.open`."""
-        body = _body_of(chat)
+        dropped = Dropped()
+        asked = request_for(chat, dropped)
         # A model and a stream of the caller's are not what this target is asked for.
-        fields = {**body, "model": self._target.model, "stream": True}
-        async with posted(self._client, self._form, fields, _beta_header(chat)) as response:
-            wire = AnthropicWire(keeps_events=chat.messages_form is not None, usage=AnthropicUsage(body))
-            yield AnswerStream(response, wire, response.headers.get("request-id", ""))
+        fields = {**asked.body, "model": self._target.model, "stream": True}
+        async with posted(self._client, self._form, fields, headers_of(chat)) as response:
+            usage = AnthropicUsage(asked.body)
+            wire = AnthropicWire(
+                keeps_events=chat.messages_form is not None,
+                usage=usage,
+                names=asked.names,
+                custom_tools=asked.custom_tools,
+            )
+            yield AnswerStream(response, wire, response.headers.get("request-id", ""), dropped.names)
 
     async def close(self) -> None:
         """Close idle connections."""
@@ -51,19 +65,31 @@ class AnthropicProvider:
             max_retries=0,
             http_client=http_client,
         )
-        await sdk.messages.with_raw_response.create(model=self._target.model, max_tokens=1, messages=[], stream=True)
+        unset = {"anthropic-version": Omit()}  # each request has its own
+        await sdk.messages.with_raw_response.create(
+            model=self._target.model, max_tokens=1, messages=[], stream=True, extra_headers=unset
+        )
 
 
-def _body_of(chat: ChatBody) -> Json:
+def request_for(chat: ChatBody, dropped: Dropped) -> MessagesRequest:
+    """Return what a target on this wire is asked; `dropped` gets what is left out. ProviderError when it cannot be."""
     if chat.messages_form is not None:
-        return without_unsigned_thoughts(chat.messages_form.body)
+        return MessagesRequest(native_body(chat.messages_form.body, dropped), ToolNames(), frozenset())
     try:
-        return to_messages_body(chat.openai)
+        return to_messages_request(chat.openai, dropped)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise RequestRejected("a message has not the shape of the OpenAI contract", param="messages") from error
 
 
-def _beta_header(chat: ChatBody) -> list[tuple[bytes, bytes]]:
-    """Return the header that enables new fields of a native body."""
-    beta = chat.messages_form.beta if chat.messages_form is not None else ""
-    return [(b"anthropic-beta", beta.encode("ascii"))] if beta and beta.isascii() and beta.isprintable() else []
+def headers_of(chat: ChatBody) -> list[tuple[bytes, bytes]]:
+    """Return the version of the contract that the client has named, else ours, and the betas that it has named."""
+    form = chat.messages_form
+    version = form.version if form is not None and _can_be_header(form.version) else VERSION
+    headers = [(b"anthropic-version", version.encode())]
+    if form is not None and _can_be_header(form.beta):
+        headers.append((b"anthropic-beta", form.beta.encode()))
+    return headers
+
+
+def _can_be_header(value: str) -> bool:
+    return bool(value.strip()) and value.isascii() and value.isprintable()

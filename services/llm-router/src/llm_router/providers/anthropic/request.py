@@ -1,289 +1,209 @@
-"""What a target on Anthropic's wire is asked: a request of the Messages API as it came, or an OpenAI body translated.
+"""What a target on Anthropic's wire is asked instead of an OpenAI body.
 
 What is translated, left out or refused: docs/adr/0008-one-chat-body-inside.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from llm_router.errors import RequestRejected, RequestUntranslatable
+from llm_router.providers.anthropic.blocks import cache_mark, untranslatable
+from llm_router.providers.anthropic.schema import OpenSchema, closed
+from llm_router.providers.anthropic.thinking import thinking_of, thinks, without_thinking_where_refused
+from llm_router.providers.anthropic.tools import Tools
+from llm_router.providers.anthropic.turns import Turns
 from llm_router.providers.chat_body import Json
+from llm_router.providers.dropped import Dropped
+from llm_router.providers.tool_names import ToolNames
 
 # The Messages API requires a limit; a caller that sets none wants the whole answer.
 _MAX_TOKENS_WHEN_UNSET = 8192
 # Anthropic refuses a longer user id.
 _MAX_USER_CHARACTERS = 256
-# They do not change the answer, or are set for each call, or are read together with another field.
-_WITHOUT_EFFECT = frozenset(
+# Claude API docs, Prompt caching: at most four.
+_MAX_CACHE_MARKS = 4
+# Read here or set for each call; the others are left out with a note.
+_READ = frozenset(
     {
-        *("messages", "metadata", "model", "parallel_tool_calls", "prompt_cache_key"),
-        *(
-            "prompt_cache_options",
-            "prompt_cache_retention",
-            "safety_identifier",
-            "service_tier",
-            "store",
-            "stream",
-            "stream_options",
-        ),
-        *("tool_choice", "user"),
+        *("messages", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
+        *("temperature", "top_p", "top_k", "stop", "thinking", "reasoning_effort", "response_format"),
+        *("tools", "tool_choice", "parallel_tool_calls", "user", "safety_identifier", "cache_control"),
     }
 )
-_NEUTRAL_VALUES: Json = {
-    "n": 1,
-    "logprobs": False,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "modalities": ["text"],
-    "verbosity": "medium",
+# Without them the answer would be another one, unless they say what holds anyway.
+_MEANT: dict[str, tuple[object, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "prompt_logprobs": (0, False),
+    "modalities": (["text"],),
+    "audio": (),
+    "functions": ([],),
+    "function_call": ("auto", "none"),
+    "web_search_options": (),
+    "search_parameters": (),
+    "plugins": ([],),
+    "documents": ([],),
+    **dict.fromkeys(
+        ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar"), ()
+    ),
+    **dict.fromkeys(("bad_words", "allowed_token_ids"), ([],)),
 }
-_TOOL_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
-_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
-# What is translated, repeated elsewhere, or added by targets to answers that clients send back.
-_MESSAGE_FIELDS = frozenset(
-    {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "reasoning", "reasoning_content"}
-)
-_CALL_FIELDS = frozenset({"id", "type", "function", "index", "extra_content"})
-# The last two change the price of the prompt and not the answer.
-_PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "cache_control", "prompt_cache_breakpoint"})
-_TOOL_FIELDS = frozenset({"type", "function", "cache_control", "prompt_cache_breakpoint"})
+# These say what holds anyway.
+_NEUTRAL: dict[str, tuple[object, ...]] = {
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "verbosity": ("medium",),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+}
+# OpenAI API reference, Chat, logit_bias: such a value bans a token, or lets the model write nothing else.
+_BAN = 100
+_JSON_ONLY = "Answer with one JSON object and nothing else: no words before or behind it, and no code fence."
 
 
-def to_messages_body(body: Json) -> Json:
-    """Translate `body` (without a model). RequestUntranslatable names the first field that has no counterpart."""
-    translated: Json = {"max_tokens": _MAX_TOKENS_WHEN_UNSET}
+@dataclass(frozen=True, slots=True)
+class MessagesRequest:
+    """A body of the Messages API, and what is needed to tell its answer in the caller's terms."""
+
+    body: Json
+    names: ToolNames
+    custom_tools: frozenset[str]
+    """The tools whose input is any text, by the names that stand in the body."""
+
+
+def to_messages_request(body: Json, dropped: Dropped) -> MessagesRequest:
+    """Translate `body` (without a model); `dropped` gets the fields that are left out.
+
+    RequestUntranslatable names the first field that has no counterpart and would change the answer.
+    """
+    _check_rest(body, dropped)
+    names = ToolNames()
+    turns, tools = Turns(names, dropped), Tools(names, dropped)
+    system, messages = turns.read(body["messages"])
+    translated: Json = {"max_tokens": _max_tokens(body), "messages": messages, **_stop(body.get("stop"))}
+    translated |= tools.read(body, turns.called)
+    translated |= thinking_of(body, translated["max_tokens"], dropped)
+    output, words = _response_format(body.get("response_format"), dropped)
+    if output:
+        translated["output_config"] = {**translated.get("output_config", {}), **output}
+    if words:
+        system = [*system, {"type": "text", "text": words}]
+    if system:
+        is_text = len(system) == 1 and system[0].keys() == {"type", "text"}
+        translated["system"] = system[0]["text"] if is_text else system
+    without_thinking_where_refused(translated, dropped, calls_without_thoughts=turns.ends_with_calls)
+    translated |= _sampling(body, dropped, is_thinking=thinks(translated))
+    translated |= _user(body, dropped) | cache_mark(body)
+    _limit_cache_marks(translated, dropped)
+    return MessagesRequest(translated, names, tools.customs)
+
+
+def _check_rest(body: Json, dropped: Dropped) -> None:
+    """Note what is left out. RequestUntranslatable names what must not be."""
     for name, value in body.items():
-        if value is None or name in _WITHOUT_EFFECT:
+        if value is None or name in _READ:
             continue
-        if name in _FIELDS:
-            _merge(translated, _FIELDS[name](value))
-        elif name not in _NEUTRAL_VALUES or _NEUTRAL_VALUES[name] != value:
-            raise _untranslatable(name)
-    translated |= _Turns().read(body["messages"])
-    if body.get("tools"):
-        translated |= _tool_choice(body)
-    user = body.get("safety_identifier") or body.get("user")
-    if isinstance(user, str) and 0 < len(user) <= _MAX_USER_CHARACTERS:
-        translated["metadata"] = {"user_id": user}
-    return translated
+        if name in _MEANT:
+            if value not in _MEANT[name]:
+                raise untranslatable(name)
+        elif name == "logit_bias" and any(abs(bias) >= _BAN for bias in value.values()):
+            raise untranslatable(name)
+        elif value not in _NEUTRAL.get(name, ()):
+            dropped.add(name)
 
 
-def without_unsigned_thoughts(body: Json) -> Json:
-    """Return a native body without thoughts of targets on other wires: Anthropic accepts only those it signed."""
-    return {**body, "messages": [_without_unsigned(turn) for turn in body["messages"]]}
+def _max_tokens(body: Json) -> Any:
+    given = body.get("max_completion_tokens")
+    given = body.get("max_tokens") if given is None else given
+    if given is not None:
+        return given
+    thinking = body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return _MAX_TOKENS_WHEN_UNSET + (budget if isinstance(budget, int) else 0)
 
 
-def _without_unsigned(turn: Any) -> Any:
-    content = turn.get("content") if isinstance(turn, dict) else None
-    if not isinstance(content, list) or turn.get("role") != "assistant":
-        return turn
-    return {**turn, "content": [block for block in content if not _is_unsigned(block)]}
+def _stop(stop: Any) -> Json:
+    """Return the stop sequences; Anthropic takes none that is blank."""
+    given = [stop] if isinstance(stop, str) else stop or []
+    sequences = [each for each in given if each]
+    if any(not each.strip() for each in sequences):
+        raise untranslatable("stop")
+    return {"stop_sequences": sequences} if sequences else {}
 
 
-def _is_unsigned(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("type") == "thinking" and not block.get("signature")
+def _sampling(body: Json, dropped: Dropped, *, is_thinking: bool) -> Json:
+    """Return the sampling fields that Anthropic takes: temperature or top_p, and neither while it thinks."""
+    sampling: Json = {}
+    temperature, top_p, top_k = (body.get(name) for name in ("temperature", "top_p", "top_k"))
+    if temperature is not None:
+        if temperature > 1 or (is_thinking and temperature != 1):
+            dropped.add("temperature")
+        if not is_thinking:
+            sampling["temperature"] = min(temperature, 1)
+    if top_p is not None and top_p != 1:
+        if sampling or is_thinking:
+            dropped.add("top_p")
+        else:
+            sampling["top_p"] = top_p
+    if isinstance(top_k, int) and top_k > 0:  # engines write 0 or -1 for all tokens
+        if is_thinking:
+            dropped.add("top_k")
+        else:
+            sampling["top_k"] = top_k
+    return sampling
 
 
-def _merge(translated: Json, more: Json) -> None:
-    """Add `more`; two fields of OpenAI's may be parts of one at Anthropic's."""
-    for name, value in more.items():
-        translated[name] = {**translated[name], **value} if name == "output_config" and name in translated else value
-
-
-def _untranslatable(name: str) -> RequestUntranslatable:
-    return RequestUntranslatable.field(name, "in the Anthropic Messages API")
-
-
-def _temperature(value: float) -> Json:
-    if value > 1:
-        raise RequestUntranslatable("Anthropic models take a temperature between 0 and 1", param="temperature")
-    return {"temperature": value}
-
-
-def _effort(value: str) -> Json:
-    if value == "none":
-        return {"thinking": {"type": "disabled"}}
-    if value not in _EFFORTS:
-        raise _untranslatable("reasoning_effort")
-    return {"output_config": {"effort": value}}
-
-
-def _response_format(value: Json) -> Json:
-    if value.get("type") == "text":
-        return {}
-    named = value.get("json_schema") or {}
+def _response_format(wanted: Any, dropped: Dropped) -> tuple[Json, str]:
+    """Return the field of `output_config` for a format, and the words that ask for one that the field cannot say."""
+    if wanted is None or wanted.get("type") == "text":
+        return {}, ""
+    if wanted.get("type") == "json_object":
+        dropped.add("response_format")
+        return {}, _JSON_ONLY
+    named = wanted.get("json_schema") or {}
     schema = named.get("schema")
-    if value.get("type") != "json_schema" or not isinstance(schema, dict):
-        raise _untranslatable("response_format")
+    if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
+        raise untranslatable("response_format")
     if named.get("description"):
-        raise _untranslatable("response_format.json_schema.description")
-    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
-
-
-def _tools(tools: list[Json]) -> Json:
-    translated = [_tool(tool, f"tools.{index}") for index, tool in enumerate(tools)]
-    return {"tools": translated} if translated else {}
-
-
-def _tool(tool: Json, where: str) -> Json:
-    function = tool.get("function")
-    if tool.get("type") != "function" or not isinstance(function, dict):
-        raise _untranslatable(where)
-    _refuse_unknown(tool, _TOOL_FIELDS, where)
-    translated: Json = {"name": function["name"]}
-    if function.get("description") is not None:
-        translated["description"] = function["description"]
-    translated["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
-    if function.get("strict") is not None:
-        translated["strict"] = function["strict"]
-    return translated
-
-
-_FIELDS: dict[str, Callable[[Any], Json]] = {
-    "max_tokens": lambda value: {"max_tokens": value},
-    "max_completion_tokens": lambda value: {"max_tokens": value},
-    "temperature": _temperature,
-    "top_p": lambda value: {"top_p": value},
-    "stop": lambda value: {"stop_sequences": [value] if isinstance(value, str) else list(value)},
-    "reasoning_effort": _effort,
-    "response_format": _response_format,
-    "tools": _tools,
-}
-
-
-def _tool_choice(body: Json) -> Json:
-    choice, parallel = body.get("tool_choice"), body.get("parallel_tool_calls")
-    if choice is None and parallel is None:
-        return {}
-    choice = choice or "auto"
-    if isinstance(choice, dict):
-        if choice.get("type") != "function":
-            raise _untranslatable("tool_choice")
-        translated = {"type": "tool", "name": choice["function"]["name"]}
-    elif choice in _TOOL_CHOICES:
-        translated = dict(_TOOL_CHOICES[choice])
-    else:
-        raise _untranslatable("tool_choice")
-    if parallel is not None and translated["type"] != "none":
-        translated["disable_parallel_tool_use"] = not parallel
-    return {"tool_choice": translated}
-
-
-class _Turns:
-    """Messages become a system prompt and the turns of user and assistant."""
-
-    def __init__(self) -> None:
-        self._system: list[str | list[Json]] = []
-        self._turns: list[Json] = []
-
-    def read(self, messages: list[Json]) -> Json:
-        """Return `messages` and `system` in Anthropic's words."""
-        for index, message in enumerate(messages):
-            self._take(message, f"messages.{index}")
-        return {"messages": self._turns, **self._system_prompt()}
-
-    def _take(self, message: Json, where: str) -> None:
-        role = message["role"]
-        _refuse_unknown(message, _MESSAGE_FIELDS | {"name"} if role == "tool" else _MESSAGE_FIELDS, where)
-        if role == "tool":
-            self._add_result(_tool_result(message, where))
-            return
-        if role == "assistant":
-            content = _assistant_content(message, where)
-        else:
-            content = _content(message.get("content"), f"{where}.content")
-        if role in {"system", "developer"}:
-            self._system.append(content)
-        elif role in {"user", "assistant"}:
-            self._turns.append({"role": role, "content": content})
-        else:
-            raise _untranslatable(f"{where}.role")
-
-    def _add_result(self, result: Json) -> None:
-        """Add the result of a call; results of the calls of one turn belong into one turn."""
-        last = self._turns[-1]["content"] if self._turns else None
-        if isinstance(last, list) and last and last[-1]["type"] == "tool_result":
-            last.append(result)
-        else:
-            self._turns.append({"role": "user", "content": [result]})
-
-    def _system_prompt(self) -> Json:
-        prompts = [prompt for prompt in self._system if prompt]
-        if len(prompts) <= 1:
-            return {"system": prompts[0]} if prompts else {}
-        blocks = [_text_blocks(prompt) for prompt in prompts]
-        return {"system": [block for group in blocks for block in group]}
-
-
-def _text_blocks(content: str | list[Json]) -> list[Json]:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
-    return content
-
-
-def _content(content: str | list[Json] | None, where: str) -> str | list[Json]:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return [_block(part, f"{where}.{index}") for index, part in enumerate(content)]
-
-
-def _block(part: Json, where: str) -> Json:
-    match part.get("type"):
-        case "text" | "refusal" as kind:
-            block: Json = {"type": "text", "text": part[kind]}
-        case "image_url":
-            block = {"type": "image", "source": _image_source(part["image_url"]["url"], where)}
-        case _:
-            raise _untranslatable(where)
-    _refuse_unknown(part, _PART_FIELDS, where)
-    return block
-
-
-def _refuse_unknown(value: Json, known: frozenset[str], where: str) -> None:
-    for name in value:
-        if name not in known and value[name] is not None:
-            raise _untranslatable(f"{where}.{name}")
-
-
-def _image_source(url: str, where: str) -> Json:
-    if not url.startswith("data:"):
-        return {"type": "url", "url": url}
-    media_type, separator, data = url.removeprefix("data:").partition(";base64,")
-    if not separator:
-        raise _untranslatable(where)
-    return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _assistant_content(message: Json, where: str) -> str | list[Json]:
-    """Return the content of an assistant's message: text first, tool calls after it."""
-    content: str | list[Json] | None = message.get("content")
-    if not content and message.get("refusal"):
-        content = message["refusal"]
-    calls = message.get("tool_calls") or ()
-    uses = [_tool_use(call, f"{where}.tool_calls", index) for index, call in enumerate(calls)]
-    if isinstance(content, str) and not uses:
-        return content
-    return [*_text_blocks(_content(content, f"{where}.content")), *uses]
-
-
-def _tool_use(call: Json, where: str, index: int) -> Json:
-    if call.get("type", "function") != "function":
-        raise _untranslatable(where)
-    _refuse_unknown(call, _CALL_FIELDS, f"{where}.{index}")
+        schema = {**schema, "description": "\n".join(filter(None, [named["description"], schema.get("description")]))}
     try:
-        arguments = orjson.loads(call["function"].get("arguments") or "{}")
-    except orjson.JSONDecodeError as error:
-        raise RequestRejected("the arguments of a tool call are not JSON", param=where) from error
-    return {"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": arguments}
+        return {"format": {"type": "json_schema", "schema": closed(schema)}}, ""
+    except OpenSchema:
+        if named.get("strict"):
+            raise untranslatable("response_format") from None
+    dropped.add("response_format.json_schema")
+    return {}, f"{_JSON_ONLY} It must match this JSON Schema: {orjson.dumps(schema).decode()}"
 
 
-def _tool_result(message: Json, where: str) -> Json:
-    result: Json = {"type": "tool_result", "tool_use_id": message["tool_call_id"]}
-    if message.get("content") is not None:
-        result["content"] = _content(message["content"], f"{where}.content")
-    return result
+def _user(body: Json, dropped: Dropped) -> Json:
+    name = "safety_identifier" if body.get("safety_identifier") else "user"
+    user = body.get(name)
+    if isinstance(user, str) and 0 < len(user) <= _MAX_USER_CHARACTERS:
+        return {"metadata": {"user_id": user}}
+    if user:
+        dropped.add(name)
+    return {}
+
+
+def _limit_cache_marks(translated: Json, dropped: Dropped) -> None:
+    """Leave the last four marks: they cover the longest beginnings of the prompt."""
+    blocks = [*_list(translated.get("tools")), *_list(translated.get("system"))]
+    for turn in translated["messages"]:
+        for block in _list(turn["content"]):
+            blocks += [*_list(block.get("content")), block]
+    marked = [block for block in blocks if "cache_control" in block]
+    kept = _MAX_CACHE_MARKS - ("cache_control" in translated)
+    for block in marked[: max(len(marked) - kept, 0)]:
+        del block["cache_control"]
+        dropped.add("cache_control")
+
+
+def _list(value: Any) -> list[Json]:
+    """Return blocks; none of a text."""
+    return value if isinstance(value, list) else []

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import orjson
 
 from llm_router.errors import StreamBroken
+from llm_router.providers.anthropic.calls import Call, choices, json_of, text_of
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.events import MAX_NAME_CHARACTERS, named, parse_event
 from llm_router.providers.numbers import whole_number
 from llm_router.providers.provider import Answer, Content, MessagesEvent
 from llm_router.providers.stream_error import read_stream_error
+from llm_router.providers.tool_names import ToolNames
 from servicekit.sse import MAX_EVENT_BYTES
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -49,24 +50,24 @@ _MAX_TOOL_CALLS = 1000
 _PLAIN_ENDS = frozenset({"end_turn", "max_tokens", "tool_use", "refusal"})
 
 
-class _Call:
-    """A tool call whose content block is open."""
-
-    def __init__(self, number: int, given_input: str) -> None:
-        """`number` is its index among the calls; `given_input` came with the start of its block, in JSON."""
-        self.number = number
-        self.given_input = given_input
-        self.has_arguments = False
-
-
 class AnthropicWire:
     """Reads the events of one message, or the one `message` of an answer that comes whole; it has one choice."""
 
-    def __init__(self, *, keeps_events: bool, usage: AnthropicUsage | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keeps_events: bool,
+        usage: AnthropicUsage | None = None,
+        names: ToolNames | None = None,
+        custom_tools: frozenset[str] = frozenset(),
+    ) -> None:
         """`keeps_events`: events that OpenAI JSON cannot say become `MessagesEvent`s; else they are left out.
 
-        `usage` knows what the target was asked.
+        `usage` knows what the target was asked, `names` what the caller calls the tools, and `custom_tools` are those
+        that take any text.
         """
+        self._names = names or ToolNames()
+        self._custom_tools = custom_tools
         self._usage = usage or AnthropicUsage()
         self.answer = Answer(counting=self._usage)
         self._keeps_events = keeps_events
@@ -74,7 +75,7 @@ class AnthropicWire:
         self._kept_bytes = 0  # of these, and of the arguments of open calls
         self._block = ""  # the kind of the block that is open, or was last
         self._index = 0  # of that block
-        self._calls: dict[int, _Call] = {}  # the calls whose blocks are open, by the index of the block
+        self._calls: dict[int, Call] = {}  # the calls whose blocks are open, by the index of the block
         self._call_count = 0
         self._has_other_calls = False  # of tools that are not the caller's
 
@@ -104,7 +105,7 @@ class AnthropicWire:
         if kind == "content_block_delta":
             delta = event.get("delta") or {}
             if delta.get("type") == "text_delta":
-                text = _text(delta.get("text"))
+                text = text_of(delta.get("text"))
                 return self._add([text]) if text else []
             return self._add(self._delta(self._index_of(event), delta))
         if kind == "content_block_start":
@@ -144,34 +145,36 @@ class AnthropicWire:
     def _delta(self, index: int, delta: Json) -> list[Content]:
         kind = delta.get("type")
         if kind == "input_json_delta" and index in self._calls:
-            call, arguments = self._calls[index], _json(delta.get("partial_json"))
-            call.has_arguments = call.has_arguments or bool(arguments)
-            return [_arguments(call.number, arguments)] if arguments else []
+            call = self._calls[index]
+            before = call.kept
+            contents: list[Content] = [*call.add(json_of(delta.get("partial_json")))]
+            self._keep(call.kept - before)
+            return contents
         if kind == "input_json_delta" and not self._keeps_events and self._block == "":
             raise StreamBroken("arguments of a tool call came before its start")
         if kind == "thinking_delta":
-            thinking = _text(delta.get("thinking"))
-            return [_choices({"reasoning_content": thinking})] if thinking else []
+            thinking = text_of(delta.get("thinking"))
+            return [choices({"reasoning_content": thinking})] if thinking else []
         if delta:
             self._keep_event({"type": "content_block_delta", "delta": delta})
         return []
 
     def _block_start(self, index: int, block: Json) -> list[Content]:
         contents = self._complete(index)  # some never end a block, or give all of them one index
-        before, self._block, self._index = self._block, _text(block["type"])[:MAX_NAME_CHARACTERS], index
+        before, self._block, self._index = self._block, text_of(block["type"])[:MAX_NAME_CHARACTERS], index
         if self._block == "tool_use":
             if self._call_count >= _MAX_TOOL_CALLS:
                 raise StreamBroken("the answer has too many tool calls")
-            call = self._calls[index] = _Call(self._call_count, _json(block.get("input")))
+            name = text_of(block["name"])
+            call = Call(self._call_count, block, self._names.original(name), is_custom=name in self._custom_tools)
+            self._calls[index] = call
             self._call_count += 1
-            self._keep(len(call.given_input))
-            function = {"name": _text(block["name"]), "arguments": ""}
-            identity = {"id": _text(block.get("id")) or f"toolu_{secrets.token_hex(12)}", "type": "function"}
-            return [*contents, _choices({"tool_calls": [{"index": call.number, **identity, "function": function}]})]
+            self._keep(call.kept)
+            return [*contents, call.start()]
         if self._block == "text":
             if before == "text":
                 self._keep_event({"type": "content_block_start", "content_block": {"type": "text", "text": ""}})
-            text = _text(block.get("text"))
+            text = text_of(block.get("text"))
             return [*contents, text] if text else contents
         self._has_other_calls |= self._block.endswith("tool_use")
         self._keep_event({"type": "content_block_start", "content_block": block})
@@ -194,10 +197,8 @@ class AnthropicWire:
         call = self._calls.pop(index, None)
         if call is None:
             return []
-        self._kept_bytes -= len(call.given_input)
-        if call.has_arguments:
-            return []
-        return [_arguments(call.number, call.given_input or "{}")]
+        self._kept_bytes -= call.kept
+        return [*call.complete()]
 
     def _whole(self, message: Json) -> list[Content]:
         """Read an answer that is one object."""
@@ -205,7 +206,7 @@ class AnthropicWire:
         contents: list[Content] = []
         for index, block in enumerate(message.get("content") or ()):
             if block["type"] == "thinking" and not self._keeps_events:
-                contents.append(_choices({"reasoning_content": _text(block.get("thinking"))}))
+                contents.append(choices({"reasoning_content": text_of(block.get("thinking"))}))
             contents += self._block_start(index, block) + self._block_stop(index)
         return contents + self._finish({name: message.get(name) for name in _END_FIELDS}, {})
 
@@ -217,7 +218,7 @@ class AnthropicWire:
 
     def _take_pending(self) -> list[Content]:
         pending, self._pending = self._pending, []
-        self._kept_bytes = sum(len(call.given_input) for call in self._calls.values())
+        self._kept_bytes = sum(call.kept for call in self._calls.values())
         return pending
 
     def _keep(self, size: int) -> None:
@@ -271,26 +272,3 @@ class AnthropicWire:
 def _native(fields: Json | None, known: frozenset[str]) -> Json:
     """Return the fields that have a value and are not among the `known` ones."""
     return {name: value for name, value in (fields or {}).items() if value is not None and name not in known}
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
-
-
-def _json(value: object) -> str:
-    """Return arguments in JSON; an empty object is no more than none, for deltas may follow."""
-    if not value:
-        return ""
-    return orjson.dumps(value).decode() if isinstance(value, dict) else _text(value)
-
-
-def _arguments(number: int, arguments: str) -> bytes:
-    return _choices({"tool_calls": [{"index": number, "function": {"arguments": arguments}}]})
-
-
-def _choices(delta: Json) -> bytes:
-    return orjson.dumps([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])

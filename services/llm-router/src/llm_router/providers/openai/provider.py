@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, Omit
 
 from llm_router.errors import ModelMissing, RequestRejected, TargetUnable
 from llm_router.providers.chat_body import ChatBody, Json
+from llm_router.providers.dropped import Dropped
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
 from llm_router.providers.http.transport import Network
@@ -23,6 +24,7 @@ from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.posted import posted
 from llm_router.providers.provider import AnswerStream
+from llm_router.providers.tool_names import ToolNames
 from llm_router.target import Target
 from llm_router.vendors import PROVIDERS
 
@@ -46,16 +48,17 @@ class OpenAIProvider:
     @asynccontextmanager
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
         """Send an OpenAI chat body; see `Provider.open`."""
-        target, body = self._target, to_openai_body(chat, self._native_fields)
+        target, names, dropped = self._target, ToolNames(), Dropped()
         try:
+            body = to_openai_body(chat, self._native_fields, names, dropped)
             has_functions = not body.get("tools") or bool(body.get("functions"))
             usage = OpenAIUsage(target.billed_by, target.model, body)
-            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage)
+            wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage, names=names)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
         fields = {**body, "model": target.model, "stream": not chat.is_whole_only}
         async with self._understood(self._chat_form, lambda dialect: dialect.to_chat(fields)) as response:
-            yield AnswerStream(response, wire, response.headers.get("x-request-id", ""))
+            yield AnswerStream(response, wire, response.headers.get("x-request-id", ""), dropped.names)
 
     @asynccontextmanager
     async def open_embeddings(self, body: Json) -> AsyncIterator[EmbeddingsReply]:

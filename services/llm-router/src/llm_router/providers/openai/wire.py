@@ -18,6 +18,7 @@ from llm_router.providers.openai.tool_calls import ToolCalls
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.provider import Answer, Content
 from llm_router.providers.stream_error import read_stream_error
+from llm_router.providers.tool_names import ToolNames
 from spillway.router.v1 import router_pb2 as routerpb
 
 Json = dict[str, Any]
@@ -62,16 +63,18 @@ class OpenAIWire:
         *,
         has_functions: bool = True,
         usage: OpenAIUsage | None = None,
+        names: ToolNames | None = None,
     ) -> None:
         """`choices` is how many the request asked for (`n`), `tools` what it lets the model call: see `ToolCalls`.
 
         `has_functions`: its sender reads OpenAI's calls of before there were tools, which are tool calls otherwise.
-        `usage` counts as the vendor of the target does.
+        `usage` counts as the vendor of the target does, `names` knows what the caller calls the tools.
         """
         self._usage = usage or OpenAIUsage()
         self._tier: object = None
         self.answer = Answer(choices=choices, counting=self._usage)
         self._tools = tools
+        self._names = names or ToolNames()
         self._has_functions = has_functions
         self._calls: dict[int, ToolCalls] = {}  # of each choice that has some
         self._functions: set[int] = set()  # choices whose call is one of before there were tools
@@ -214,6 +217,10 @@ class OpenAIWire:
         """Return the field of a delta for these fragments of calls; none when there are none."""
         if not fragments:
             return {}
+        for fragment in fragments:
+            called = fragment.get("function") or {}
+            if called.get("name"):
+                called["name"] = self._names.original(called["name"])
         if index not in self._functions:
             return {"tool_calls": fragments}
         function: Json = {}
