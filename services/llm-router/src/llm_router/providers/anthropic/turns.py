@@ -140,9 +140,7 @@ class Turns:
         elif role == "user":
             self._add("user", _marked(blocks, message))
         elif role == "assistant":
-            calls = enumerate(message.get("tool_calls") or ())
-            uses = [self._use(call, f"{where}.tool_calls.{index}") for index, call in calls]
-            self._add("assistant", _marked([*blocks, *uses], message))
+            self._add("assistant", _marked([*blocks, *self._uses(message, where)], message))
         else:
             raise untranslatable(f"{where}.role")
 
@@ -157,8 +155,6 @@ class Turns:
             return
         last = self._turns[-1] if self._turns else None
         if last is None or last.role != role:
-            if role == "assistant":
-                self._give_up_calls()
             last = _Turn(role)
             self._turns.append(last)
         last.blocks += blocks
@@ -184,6 +180,13 @@ class Turns:
         for call_id in self._ids.give_up():
             result = {"type": "tool_result", "tool_use_id": call_id, "content": _NO_RESULT, "is_error": True}
             self._user_turn().results.append(result)
+
+    def _uses(self, message: Json, where: str) -> list[Json]:
+        """Return the calls of an answer; when the user has spoken since, nobody awaits the results of earlier ones."""
+        if self._turns and self._turns[-1].role == "user":
+            self._give_up_calls()
+        calls = message.get("tool_calls") or ()
+        return [self._use(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)]
 
     def _use(self, call: Json, where: str) -> Json:
         kind = call.get("type") or "function"
