@@ -53,7 +53,8 @@ def _values(field: FieldDescriptor) -> list[Any]:
         FieldDescriptor.TYPE_BOOL: [True],
         FieldDescriptor.TYPE_ENUM: [0, 999],
     }
-    return of_types[field.type]
+    values = of_types[field.type]
+    return [*([value, value] for value in values), values[:1] * 1000] if field.is_repeated else values
 
 
 def _spoiled(event: ledgerpb.CostEvent, path: tuple[Any, ...], value: Any) -> ledgerpb.CostEvent:
@@ -64,6 +65,8 @@ def _spoiled(event: ledgerpb.CostEvent, path: tuple[Any, ...], value: Any) -> le
         parent = parent[step] if isinstance(step, int) else getattr(parent, step)
     if value is None:
         parent.ClearField(path[-1])
+    elif isinstance(value, list):
+        getattr(parent, path[-1]).extend(value)
     elif isinstance(value, Message):
         getattr(parent, path[-1]).CopyFrom(value)
     else:
