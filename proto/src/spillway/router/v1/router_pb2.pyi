@@ -199,14 +199,24 @@ class MessagesForm(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     BETA_FIELD_NUMBER: _builtins.int
     UNTRANSLATABLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """The JSON body as the client sent it. `model` and `stream` are set by the router for each target."""
     beta: _builtins.str
     """The client's `anthropic-beta` header; empty: it sent none."""
+    version: _builtins.str
+    """The client's `anthropic-version` header; empty: it sent none."""
     @_builtins.property
     def untranslatable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The fields that the translation cannot say and that would change the answer, by the client's names, e.g. `top_k`
         or `messages.0.content.1`: a target that does not speak this contract is not asked.
+        """
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The fields that the translation leaves out and that do not change the answer, by the client's names, e.g.
+        `context_management`; at most 50, and then how many more there are. Names only.
         """
 
     def __init__(
@@ -215,10 +225,12 @@ class MessagesForm(_message.Message):
         body: _builtins.bytes = ...,
         beta: _builtins.str = ...,
         untranslatable: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.str = ...,
+        dropped: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beta", b"beta", "body", b"body", "untranslatable", b"untranslatable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beta", b"beta", "body", b"body", "dropped", b"dropped", "untranslatable", b"untranslatable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,6 +527,7 @@ class Attempt(_message.Message):
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
     PROVIDER_REQUEST_ID_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     attempt_number: _builtins.int
     """From 1."""
     target: _builtins.str
@@ -543,6 +556,13 @@ class Attempt(_message.Message):
     def time_to_first_chunk(self) -> _duration_pb2.Duration:
         """Absent: no content came."""
 
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this target was not told because its wire has no word for it, by the client's names, e.g. `context_management`
+        or `messages.0.name`; at most 50, and then how many more there are. Names only. Empty also when the target was never
+        asked, or gave no good reply.
+        """
+
     def __init__(
         self,
         *,
@@ -561,10 +581,11 @@ class Attempt(_message.Message):
         http_status: _builtins.int = ...,
         provider_request_id: _builtins.str = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        dropped: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "started_at", b"started_at", "time_to_first_chunk", b"time_to_first_chunk", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "duration", b"duration", "error_code", b"error_code", "finish_reason", b"finish_reason", "http_status", b"http_status", "outcome", b"outcome", "provider", b"provider", "provider_request_id", b"provider_request_id", "response_model", b"response_model", "started_at", b"started_at", "target", b"target", "target_model", b"target_model", "time_to_first_chunk", b"time_to_first_chunk", "usage", b"usage", "usage_source", b"usage_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "dropped", b"dropped", "duration", b"duration", "error_code", b"error_code", "finish_reason", b"finish_reason", "http_status", b"http_status", "outcome", b"outcome", "provider", b"provider", "provider_request_id", b"provider_request_id", "response_model", b"response_model", "started_at", b"started_at", "target", b"target", "target_model", b"target_model", "time_to_first_chunk", b"time_to_first_chunk", "usage", b"usage", "usage_source", b"usage_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,8 +18,10 @@ _IDS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 def native_body(body: Json, dropped: Dropped) -> Json:
     """Return `body` for Anthropic; `dropped` gets what is left out. The order in every object stays."""
-    turns = [_turn(turn, f"messages.{index}", dropped) for index, turn in enumerate(body["messages"])]
-    written = {**body, "messages": [turn for turn in turns if turn is not None]}
+    turns: list[Any] = []
+    for index, turn in enumerate(body["messages"]):
+        turns += _turn(turn, f"messages.{index}", dropped)
+    written = {**body, "messages": turns}
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
         return written  # its client has chosen both, and gets Anthropic's own words
@@ -27,11 +29,11 @@ def native_body(body: Json, dropped: Dropped) -> Json:
     return written
 
 
-def _turn(turn: Any, where: str, dropped: Dropped) -> Any:
-    """Return a turn; None for one of the assistant that is nothing but thoughts that nobody signed."""
+def _turn(turn: Any, where: str, dropped: Dropped) -> list[Any]:
+    """Return a turn; nothing for one of the assistant that is only thoughts that nobody signed."""
     content = turn.get("content") if isinstance(turn, dict) else None
     if not isinstance(content, list):
-        return turn
+        return [turn]
     is_answer = turn.get("role") == "assistant"
     blocks = []
     for index, block in enumerate(content):
@@ -39,7 +41,7 @@ def _turn(turn: Any, where: str, dropped: Dropped) -> Any:
             dropped.add(f"{where}.content.{index}")
         else:
             blocks.append(_with_taken_id(block))
-    return {**turn, "content": blocks} if blocks or not content else None
+    return [{**turn, "content": blocks}] if blocks or not content else []
 
 
 def _is_unsigned(block: Any) -> bool:
