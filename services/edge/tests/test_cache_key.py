@@ -106,9 +106,10 @@ def messages_key(tenant: str = "acme", /, **fields: object) -> str:
     return native_key(raw, tenant=tenant)
 
 
-def native_key(raw: Json, beta: str = "", *, tenant: str = "acme") -> str:
+def native_key(raw: Json, beta: str = "", *, version: str = "", tenant: str = "acme") -> str:
     """Return the key of a whole `/v1/messages` body."""
-    conversation = MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, orjson.dumps(raw), beta)
+    request = MessagesRequest.model_validate(raw)
+    conversation = request.to_conversation("/v1/messages", raw, orjson.dumps(raw), beta=beta, version=version)
     return key_of(tenant, conversation)
 
 
@@ -140,6 +141,13 @@ def test_a_choice_among_tools_changes_the_key() -> None:
     marked = messages_key(tools=[{**tools[0], "cache_control": {"type": "ephemeral"}}])
 
     assert 6 == len(keys | {marked, messages_key(tools=tools, a_field_of_next_year=1)})
+
+
+def test_a_version_changes_the_key() -> None:
+    """One and the same body may be taken by one version of the contract and refused by another."""
+    raw: Json = {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "What?"}]}
+
+    assert 3 == len({native_key(raw, version=version) for version in ("", "2023-06-01", "2026-10-21")})
 
 
 def test_a_beta_changes_the_key() -> None:

@@ -78,9 +78,9 @@ def without_thinking_where_refused(body: Json, dropped: Dropped, *, calls_withou
 def _keep_thoughts(body: Json, dropped: Dropped) -> None:
     """Take out the edits that clear thoughts: Anthropic refuses them where it is not asked to think."""
     management = body.get("context_management")
-    edits = management.get("edits") if isinstance(management, dict) else None
-    if not isinstance(edits, list):
+    if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
         return
+    edits = management["edits"]
     kept = [edit for edit in edits if not _clears_thoughts(edit)]
     if len(kept) < len(edits):
         dropped.add("context_management")
