@@ -60,6 +60,14 @@ def strict(wording: str, *unknown: str) -> Script:
     return script
 
 
+def refusing_temperatures(asked: Asked) -> list[bytes]:
+    """Refuse any temperature but 1, as OpenAI's reasoning models do."""
+    if orjson.loads(asked.body).get("temperature", 1) != 1:
+        refusal = {"message": "Unsupported value: 'temperature'", "param": "temperature", "code": "unsupported_value"}
+        return [head("400 Bad Request", **JSON_HEAD), orjson.dumps({"error": refusal})]
+    return [head(), chunk("good"), chunk(None, "stop"), DONE]
+
+
 def refusing_all(asked: Asked) -> list[bytes]:
     """Refuse each request in words that a prompt may have brought in."""
     refusal = {"error": {"message": "Invalid message: 'Unsupported parameter: stream_options'", "code": "bad"}}
@@ -81,7 +89,9 @@ SCRIPTS: dict[str, Script] = {
     "newer": strict("openai", "max_tokens"),
     "both": strict("mistral", "stream_options", "max_completion_tokens"),
     "neither": strict("fastapi", "max_completion_tokens", "max_tokens"),
-    "foreign": strict("openai", "seed"),
+    "foreign": strict("openai", "logprobs"),
+    "picky": strict("openai", "seed", "user"),
+    "plain-sampling": refusing_temperatures,
     "prompt": refusing_all,
     "vectors": vectors,
     "known": strict("mistral", "stream_options", "max_completion_tokens"),
@@ -168,15 +178,35 @@ async def test_a_server_that_knows_neither_name_is_not_asked_for_ever(router: Ho
     assert 2 == len(router.provider.asked["neither"])
 
 
-async def test_a_field_of_the_callers_is_not_dropped(router: HostileRouter) -> None:
+async def test_a_field_that_changes_no_answer_keeps_no_server_from_answering(router: HostileRouter) -> None:
+    """It is asked again without, remembered, and the receipt has the name, each time."""
+    first, attempt = await bodies_of(router, "picky", seed=4, user="u")
+    second, again = await bodies_of(router, "picky", seed=4)
+
+    assert [True, True, False] == ["user" in body for body in first]
+    assert [False] == ["seed" in body for body in second]
+    assert (["seed", "user"], ["seed"]) == (sorted(attempt.dropped), list(again.dropped))
+
+
+async def test_a_value_that_a_model_refuses_is_left_out_of_this_request_alone(router: HostileRouter) -> None:
+    """Reasoning models take one temperature; another request may have one that is taken."""
+    first, attempt = await bodies_of(router, "plain-sampling", temperature=0.2)
+    second, again = await bodies_of(router, "plain-sampling", temperature=1)
+
+    assert [0.2, None] == [body.get("temperature") for body in first]
+    assert [1] == [body.get("temperature") for body in second]
+    assert (["temperature"], []) == (list(attempt.dropped), list(again.dropped))
+
+
+async def test_what_changes_the_answer_is_not_dropped(router: HostileRouter) -> None:
     """The next target is asked with it; alone it is a 400 with the name of the field and of the target."""
-    stream = await router.complete("then-good", {"messages": [], "seed": 4})
-    alone = await router.complete("foreign", {"messages": [], "seed": 4})
+    stream = await router.complete("then-good", {"messages": [], "logprobs": True})
+    alone = await router.complete("foreign", {"messages": [], "logprobs": True})
 
     assert [("openai", "unsupported_parameter"), ("openai", "ok")] == stream.outcomes
-    assert 4 == orjson.loads(router.provider.asked["good"][-1].body)["seed"]
+    assert True is orjson.loads(router.provider.asked["good"][-1].body)["logprobs"]
     assert alone.error is not None
-    assert ("unsupported_parameter", "seed") == (alone.error.code, alone.error.param)
+    assert ("unsupported_parameter", "logprobs") == (alone.error.code, alone.error.param)
     assert "openai:foreign" in alone.error.message
 
 

@@ -277,9 +277,9 @@ async def test_what_no_target_can_say_is_named(router: Router) -> None:
 
 
 async def test_an_engine_gets_the_native_fields_that_it_knows(router: Router, seen: Seen) -> None:
-    """vLLM samples with `top_k`; what it does not know is refused by name all the same."""
+    """vLLM samples with `top_k` and takes any number of ends; what it does not know is refused by name all the same."""
     native = {"messages": HELLO, "max_tokens": 50, "top_k": 7, "thinking": {"type": "enabled"}}
-    stream = await ask(router, "engine-wire", native, untranslatable=("top_k",))
+    stream = await ask(router, "engine-wire", native, untranslatable=("top_k", "stop_sequences"))
     refused = await ask(router, "engine-wire", native, untranslatable=("top_k", "thinking"))
 
     assert stream.finished is not None

@@ -60,7 +60,7 @@ def _engine(name: str, source: str, answer_limit: AnswerLimit | None = None) -> 
         needs_credential=False,
         first_content_seconds=30.0,
         answer_limit=answer_limit,
-        native_fields=frozenset({"top_k"}),
+        native_fields=frozenset({"top_k", "stop_sequences"}),
         bills_by_use=False,
         source=source,
     )

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from llm_router.providers.chat_body import Json
 from llm_router.vendors import AnswerLimit, Vendor
 
+# Price, speed, how much is thought and how it is sampled: the answer says the same without them (docs/adr/0008).
+DISPENSABLE = frozenset(
+    {
+        *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity"),
+        *("thinking", "prediction", "cache_control", "prompt_cache_key", "prompt_cache_options"),
+        *("prompt_cache_retention", "service_tier", "store", "metadata", "user", "safety_identifier"),
+    }
+)
 _LIMITS: tuple[AnswerLimit, AnswerLimit] = ("max_completion_tokens", "max_tokens")
 
 
@@ -19,6 +27,8 @@ class Dialect:
     answer_limit: AnswerLimit | None = None
     """What it calls the most tokens of an answer; None: what the body calls it."""
     base64_vectors: bool = True
+    unsaid: frozenset[str] = frozenset()
+    """Fields that change no answer and that it does not know."""
 
     @classmethod
     def of(cls, vendor: Vendor) -> Dialect:
@@ -28,7 +38,8 @@ class Dialect:
     def to_chat(self, body: Json) -> Json:
         """Return a chat body with its limit by the server's name, and with our wish for usage where it is to stream."""
         written = self._with_limit(body)
-        written.pop("stream_options", None)
+        for name in ("stream_options", *self.unsaid):
+            written.pop(name, None)
         if written["stream"] and self.stream_options:
             written["stream_options"] = {"include_usage": True}
         return written
@@ -42,7 +53,7 @@ class Dialect:
         return {**body, "encoding_format": "base64"} if self.base64_vectors else body
 
     def without(self, refused: Collection[str], body: Json) -> Dialect:
-        """Return what to try after a server has refused fields of `body`; the same when none of them was ours."""
+        """Return what to try after a server has refused fields of `body`; the same when it must have them all."""
         answer_limit = self.answer_limit
         for name, other in (_LIMITS, _LIMITS[::-1]):
             if name in refused and body.get(name) is not None:
@@ -51,6 +62,7 @@ class Dialect:
             self.stream_options and "stream_options" not in refused,
             answer_limit,
             self.base64_vectors and "encoding_format" not in refused,
+            self.unsaid | (DISPENSABLE & body.keys() & set(refused)),
         )
 
     def _with_limit(self, body: Json) -> Json:

@@ -17,9 +17,9 @@ from llm_router.providers.dropped import Dropped
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
 from llm_router.providers.http.transport import Network
-from llm_router.providers.openai.dialect import Dialect
+from llm_router.providers.openai.dialect import DISPENSABLE, Dialect
 from llm_router.providers.openai.embedder import EmbeddingsReply
-from llm_router.providers.openai.request import to_openai_body
+from llm_router.providers.openai.request import callers_name, to_openai_body
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.posted import posted
@@ -57,7 +57,8 @@ class OpenAIProvider:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
         fields = {**body, "model": target.model, "stream": not chat.is_whole_only}
-        async with self._understood(self._chat_form, lambda dialect: dialect.to_chat(fields)) as response:
+        async with self._understood(self._chat_form, lambda dialect: dialect.to_chat(fields)) as (response, sent):
+            dropped.add_all(callers_name(name, chat) for name in DISPENSABLE & fields.keys() - sent.keys())
             yield AnswerStream(response, wire, response.headers.get("x-request-id", ""), dropped.names)
 
     @asynccontextmanager
@@ -67,7 +68,7 @@ class OpenAIProvider:
         async with AsyncExitStack() as stack:
             asking = self._understood(self._embeddings_form, lambda dialect: dialect.to_embeddings(fields))
             try:
-                response = await stack.enter_async_context(asking)
+                response, _ = await stack.enter_async_context(asking)
             except RequestRejected as error:
                 if not _has_no_address(error):
                     raise
@@ -76,14 +77,16 @@ class OpenAIProvider:
             yield EmbeddingsReply(response, response.headers.get("x-request-id", ""))
 
     @asynccontextmanager
-    async def _understood(self, form: SdkForm, write: Callable[[Dialect], Json]) -> AsyncIterator[httpx2.Response]:
-        """Send what `write` makes of a request in the server's dialect; see `posted`.
+    async def _understood(
+        self, form: SdkForm, write: Callable[[Dialect], Json]
+    ) -> AsyncIterator[tuple[httpx2.Response, Json]]:
+        """Send what `write` makes of a request in the server's dialect, and enter with it; see `posted`.
 
-        A server that does not know a field that is ours is asked again at once without it. That is no failure and no
-        attempt of its own: nothing was done, and nothing is billed. It is remembered only when it has helped, as the
-        words of a refusal may be somebody's prompt.
+        A server that does not know a field that is ours, or that changes no answer, is asked again at once without it.
+        That is no failure and no attempt of its own: nothing was done, and nothing is billed. It is remembered only
+        when it has helped, as the words of a refusal may be somebody's prompt; that it refuses a value is not.
         """
-        dialect, refused = self._dialect, list[Json]()
+        dialect, learned, refused = self._dialect, self._dialect, list[Json]()
         async with AsyncExitStack() as stack:
             while True:
                 body = write(dialect)
@@ -92,13 +95,14 @@ class OpenAIProvider:
                     break
                 except TargetUnable as refusal:
                     refused.append(body)
-                    dialect = dialect.without(refusal.unknown_fields, body)
+                    learned = learned.without(refusal.unknown_fields, body)
+                    dialect = dialect.without(refusal.unknown_fields or DISPENSABLE & {refusal.param}, body)
                     if write(dialect) in refused:
                         raise
-            if refused:
-                self._dialect = dialect
-                log.info("dialect_learned", target=self._target.name, **asdict(dialect))
-            yield response
+            if learned != self._dialect:
+                self._dialect = learned
+                log.info("dialect_learned", target=self._target.name, **asdict(learned))
+            yield response, body
 
     async def close(self) -> None:
         """Close idle connections."""

@@ -13,6 +13,9 @@ from llm_router.providers.tool_names import ToolNames
 # OpenAI refuses a longer `user`, and a longer id of a call; clients of the Messages API send long ones.
 _MAX_USER_CHARACTERS = 64
 _MAX_ID_CHARACTERS = 40
+# An engine that knows more of it than OpenAI gets it by OpenAI's name.
+_TRANSLATED = frozenset({"stop_sequences"})
+_NATIVE_NAMES = {"reasoning_effort": "output_config.effort", "user": "metadata.user_id"}
 
 
 def to_openai_body(chat: ChatBody, native_fields: frozenset[str], names: ToolNames, dropped: Dropped) -> Json:
@@ -35,8 +38,14 @@ def to_openai_body(chat: ChatBody, native_fields: frozenset[str], names: ToolNam
         raise RequestRejected("the translation has not the shape of the OpenAI contract", param="messages") from error
 
 
+def callers_name(name: str, chat: ChatBody) -> str:
+    """Return what the caller calls a field of its body, or of the translation."""
+    return name if chat.messages_form is None else _NATIVE_NAMES.get(name, name)
+
+
 def _known(native: Json, native_fields: frozenset[str]) -> Json:
-    return {name: native[name] for name in native_fields if native.get(name) is not None}
+    names = native_fields - _TRANSLATED
+    return {name: native[name] for name in names if native.get(name) is not None}
 
 
 def _fitted(translation: Json, names: ToolNames, dropped: Dropped) -> Json:
