@@ -42,6 +42,8 @@ class Vendor:
     """Whether it knows this field; what does not tells the usage without being asked, or not at all."""
     base64_vectors: bool = True
     """Whether embeddings may be asked for with `encoding_format: base64`."""
+    refuses_marks: bool = False
+    """Whether it refuses a request for what other vendors' clients and servers leave in messages and tools."""
     native_fields: frozenset[str] = frozenset()
     """Fields of the Messages API that it knows besides those of OpenAI."""
     reasoning_is_beside: bool = False
@@ -67,7 +69,7 @@ def _engine(name: str, source: str, answer_limit: AnswerLimit | None = None) -> 
 
 
 VENDORS = (
-    Vendor("openai", ("api.openai.com",), "https://api.openai.com/v1"),
+    Vendor("openai", ("api.openai.com",), "https://api.openai.com/v1", refuses_marks=True),
     Vendor(
         "anthropic",
         ("api.anthropic.com",),
@@ -89,6 +91,7 @@ VENDORS = (
         "azure",
         ("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com"),
         auth="api-key",
+        refuses_marks=True,
         source="Azure OpenAI in Foundry Models, v1 API: /openai/v1, `api-key` or a token of Entra ID as Bearer",
     ),
     Vendor(

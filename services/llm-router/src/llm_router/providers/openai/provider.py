@@ -19,7 +19,7 @@ from llm_router.providers.http.form import SdkForm
 from llm_router.providers.http.transport import Network
 from llm_router.providers.openai.dialect import DISPENSABLE, Dialect
 from llm_router.providers.openai.embedder import EmbeddingsReply
-from llm_router.providers.openai.request import callers_name, to_openai_body
+from llm_router.providers.openai.request import callers_name, to_openai_body, without_marks
 from llm_router.providers.openai.usage import OpenAIUsage
 from llm_router.providers.openai.wire import OpenAIWire
 from llm_router.providers.posted import posted
@@ -51,6 +51,8 @@ class OpenAIProvider:
         target, names, dropped = self._target, ToolNames(), Dropped()
         try:
             body = to_openai_body(chat, self._native_fields, names, dropped)
+            if target.billed_by.refuses_marks:
+                body = without_marks(body, dropped)
             has_functions = not body.get("tools") or bool(body.get("functions"))
             usage = OpenAIUsage(target.billed_by, target.model, body)
             wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage, names=names)
@@ -58,7 +60,8 @@ class OpenAIProvider:
             raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
         fields = {**body, "model": target.model, "stream": not chat.is_whole_only}
         async with self._understood(self._chat_form, lambda dialect: dialect.to_chat(fields)) as (response, sent):
-            dropped.add_all(callers_name(name, chat) for name in DISPENSABLE & fields.keys() - sent.keys())
+            unsaid = [name for name in fields if name in DISPENSABLE and name not in sent]
+            dropped.add_all(callers_name(name, chat) for name in unsaid)
             yield AnswerStream(response, wire, response.headers.get("x-request-id", ""), dropped.names)
 
     @asynccontextmanager

@@ -13,6 +13,11 @@ from llm_router.providers.tool_names import ToolNames
 # OpenAI refuses a longer `user`, and a longer id of a call; clients of the Messages API send long ones.
 _MAX_USER_CHARACTERS = 64
 _MAX_ID_CHARACTERS = 40
+# What other vendors' clients write into messages, parts, calls and tools, and what their servers want back.
+_MARKS = frozenset(
+    {"cache_control", "reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "extra_content"}
+)
+_MARKED = frozenset({"content", "tool_calls", "function"})
 # An engine that knows more of it than OpenAI gets it by OpenAI's name.
 _TRANSLATED = frozenset({"stop_sequences"})
 _NATIVE_NAMES = {"reasoning_effort": "output_config.effort", "user": "metadata.user_id"}
@@ -41,6 +46,29 @@ def to_openai_body(chat: ChatBody, native_fields: frozenset[str], names: ToolNam
 def callers_name(name: str, chat: ChatBody) -> str:
     """Return what the caller calls a field of its body, or of the translation."""
     return name if chat.messages_form is None else _NATIVE_NAMES.get(name, name)
+
+
+def without_marks(body: Json, dropped: Dropped) -> Json:
+    """Return a body without marks of a cache and thoughts of other models, which OpenAI refuses; `dropped` gets them."""
+    lists = {name: body[name] for name in ("messages", "tools") if isinstance(body.get(name), list)}
+    return {**body, **{name: _unmarked(each, name, dropped) for name, each in lists.items()}}
+
+
+def _unmarked(value: Any, where: str, dropped: Dropped) -> Any:
+    if isinstance(value, list):
+        return [_unmarked(each, f"{where}.{index}", dropped) for index, each in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    kept: Json = {}
+    for name, each in value.items():
+        if name in _MARKS:
+            if each not in (None, "", [], {}):
+                dropped.add(f"{where}.{name}")
+        elif name in _MARKED:
+            kept[name] = _unmarked(each, f"{where}.{name}", dropped)
+        else:
+            kept[name] = each
+    return kept
 
 
 def _known(native: Json, native_fields: frozenset[str]) -> Json:
