@@ -96,6 +96,8 @@ SCRIPTS: dict[str, Script] = {
     "vectors": vectors,
     "known": strict("mistral", "stream_options", "max_completion_tokens"),
     "good": strict("openai"),
+    "marks-azure": strict("openai"),
+    "marks-anybody": strict("openai"),
 }
 
 
@@ -104,6 +106,7 @@ async def _router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hos
     routes = {name: [f"openai:{name}"] for name in SCRIPTS} | {
         "known": ["mistral:known"],
         "then-good": ["openai:foreign", "openai:good"],
+        "marks-azure": ["azure:marks-azure"],
     }
     async with (
         HostileProvider(SCRIPTS).serving() as provider,
@@ -196,6 +199,40 @@ async def test_a_value_that_a_model_refuses_is_left_out_of_this_request_alone(ro
     assert [0.2, None] == [body.get("temperature") for body in first]
     assert [1] == [body.get("temperature") for body in second]
     assert (["temperature"], []) == (list(attempt.dropped), list(again.dropped))
+
+
+MARK: Json = {"cache_control": {"type": "ephemeral"}}
+CALL: Json = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+PLAIN: Json = {
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "red"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "look", "parameters": {"properties": MARK}}}],
+}
+USER, SAID, RESULT = PLAIN["messages"]
+MARKED: Json = {
+    "messages": [
+        {**USER, **MARK, "content": [{"type": "text", "text": "hi", **MARK}]},
+        {**SAID, "reasoning_content": "Hm.", "tool_calls": [{**CALL, "extra_content": {"a": 1}}], "reasoning": None},
+        RESULT,
+    ],
+    "tools": [{**PLAIN["tools"][0], **MARK}],
+}
+
+
+async def test_marks_of_other_vendors_are_left_out_for_openai_itself(router: HostileRouter) -> None:
+    """It refuses them, wherever they stand; a server that may be anybody's gets them, for it may want them back."""
+    (azure,), attempt = await bodies_of(router, "marks-azure", **MARKED)
+    (anybody,), other = await bodies_of(router, "marks-anybody", **MARKED)
+
+    assert [PLAIN, MARKED] == [{name: body[name] for name in PLAIN} for body in (azure, anybody)]
+    assert {
+        *("messages.0.content.0.cache_control", "messages.0.cache_control", "messages.1.tool_calls.0.extra_content"),
+        *("messages.1.reasoning_content", "tools.0.cache_control"),
+    } == set(attempt.dropped)
+    assert [] == list(other.dropped)
 
 
 async def test_what_changes_the_answer_is_not_dropped(router: HostileRouter) -> None:

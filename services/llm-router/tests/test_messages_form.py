@@ -258,43 +258,6 @@ async def test_a_user_that_openai_would_refuse_is_left_out(router: Router, seen:
     assert "u" * 65 == last_body(seen, "plain-wire")["user"]
 
 
-async def test_marks_of_other_vendors_are_left_out_for_openai(router: Router, seen: Seen) -> None:
-    """It refuses them, wherever they stand; an engine gets them, as any field that nobody here knows."""
-    mark = {"cache_control": {"type": "ephemeral"}}
-    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    plain = {
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "hi"}]},
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "c", "content": "red"},
-        ],
-        "tools": [{"type": "function", "function": {"name": "look", "parameters": {"properties": mark}}}],
-    }
-    user, said, result = plain["messages"]
-    marked = {
-        "messages": [
-            {**user, **mark, "content": [{"type": "text", "text": "hi", **mark}]},
-            {
-                **said,
-                "reasoning_content": "Hm.",
-                "tool_calls": [{**call, "extra_content": {"a": 1}}],
-                "reasoning": None,
-            },
-            result,
-        ],
-        "tools": [{**plain["tools"][0], **mark}],
-    }
-    stream = await router.complete("plain-wire", marked)
-    await router.complete("engine-wire", marked)
-
-    assert plain == {name: last_body(seen, "plain-wire")[name] for name in plain}
-    assert marked == {name: last_body(seen, "engine-wire")[name] for name in marked}
-    assert [
-        *("messages.0.content.0.cache_control", "messages.0.cache_control", "messages.1.tool_calls.0.extra_content"),
-        *("messages.1.reasoning_content", "tools.0.cache_control"),
-    ] == sorted(stream.attempts[0].dropped, key=lambda name: (name[:10], -len(name)))
-
-
 async def test_what_a_target_cannot_say_leads_to_the_next_target(router: Router, seen: Seen) -> None:
     """The one that speaks the contract answers; the other one was not called."""
     stream = await ask(router, "plain-then-native", untranslatable=("messages.0.content.1",))

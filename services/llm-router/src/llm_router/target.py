@@ -140,6 +140,12 @@ class Target(TargetSettings):
         return vendor if self.quirks == _NO_QUIRKS else _with_quirks(vendor, self.quirks)
 
     @property
+    def is_of_known_vendor(self) -> bool:
+        """Whether it is known who runs it; `openai` at an address of its own may be anybody on OpenAI's wire."""
+        is_anybody = self.provider == "openai" and self.vendor is None and self.base_url is not None
+        return not is_anybody or vendor_of("", self.base_url, None).name != ""
+
+    @property
     def sends_credential_as(self) -> Auth:
         """How its credential is sent; not at all when it has none."""
         return "none" if self.credential is None else self.auth or PROVIDERS[self.provider].auth

@@ -39,6 +39,7 @@ class OpenAIProvider:
         vendor = target.billed_by
         self._target = target
         self._native_fields = vendor.native_fields
+        self._refuses_marks = vendor.refuses_marks and target.is_of_known_vendor
         self._dialect = Dialect.of(vendor)
         """By its vendor's row, and by what the server has refused since this target is in force."""
         self._client = ProviderHttpClient(network, target.timeouts.connect_seconds)
@@ -51,7 +52,7 @@ class OpenAIProvider:
         target, names, dropped = self._target, ToolNames(), Dropped()
         try:
             body = to_openai_body(chat, self._native_fields, names, dropped)
-            if target.billed_by.refuses_marks:
+            if self._refuses_marks:
                 body = without_marks(body, dropped)
             has_functions = not body.get("tools") or bool(body.get("functions"))
             usage = OpenAIUsage(target.billed_by, target.model, body)

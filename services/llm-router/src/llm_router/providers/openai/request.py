@@ -49,7 +49,7 @@ def callers_name(name: str, chat: ChatBody) -> str:
 
 
 def without_marks(body: Json, dropped: Dropped) -> Json:
-    """Return a body without marks of a cache and thoughts of other models, which OpenAI refuses; `dropped` gets them."""
+    """Return a body without marks of a cache and thoughts of other models, which OpenAI refuses."""
     lists = {name: body[name] for name in ("messages", "tools") if isinstance(body.get(name), list)}
     return {**body, **{name: _unmarked(each, name, dropped) for name, each in lists.items()}}
 
