@@ -80,6 +80,8 @@ def test_what_the_subset_cannot_say_is_said_in_words(more: Json, words: str) -> 
         {"$ref": "https://schemas.test/a.json"},
         an_object(a={"$ref": "#"}),
         {"$defs": 5, "type": "string"},
+        an_object(**{f"p{number}": TEXT for number in range(25)}),
+        an_object(**{f"p{number}": {"type": ["string", "null"]} for number in range(17)}),
         "x",
         None,
     ],

@@ -68,6 +68,25 @@ def refusing_temperatures(asked: Asked) -> list[bytes]:
     return [head(), chunk("good"), chunk(None, "stop"), DONE]
 
 
+def without_temperature_and_effort(asked: Asked) -> list[bytes]:
+    """Refuse both as Anthropic's newer and older models do; answer on its wire."""
+    body = orjson.loads(asked.body)
+    words = "`temperature` is deprecated for this model." if "temperature" in body else ""
+    if "effort" in body.get("output_config", {}):
+        words = "This model does not support the effort parameter."
+    if words:
+        refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+        return [head("400 Bad Request", **JSON_HEAD), orjson.dumps(refusal)]
+    events = [
+        {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "good"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    ]
+    return [head(), *map(event, events)]
+
+
 def refusing_all(asked: Asked) -> list[bytes]:
     """Refuse each request in words that a prompt may have brought in."""
     refusal = {"error": {"message": "Invalid message: 'Unsupported parameter: stream_options'", "code": "bad"}}
@@ -96,6 +115,7 @@ SCRIPTS: dict[str, Script] = {
     "vectors": vectors,
     "known": strict("mistral", "stream_options", "max_completion_tokens"),
     "good": strict("openai"),
+    "claude": without_temperature_and_effort,
     "marks-azure": strict("openai"),
     "marks-anybody": strict("openai"),
 }
@@ -107,6 +127,7 @@ async def _router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hos
         "known": ["mistral:known"],
         "then-good": ["openai:foreign", "openai:good"],
         "marks-azure": ["azure:marks-azure"],
+        "claude": ["anthropic:claude"],
     }
     async with (
         HostileProvider(SCRIPTS).serving() as provider,
@@ -199,6 +220,27 @@ async def test_a_value_that_a_model_refuses_is_left_out_of_this_request_alone(ro
     assert [0.2, None] == [body.get("temperature") for body in first]
     assert [1] == [body.get("temperature") for body in second]
     assert (["temperature"], []) == (list(attempt.dropped), list(again.dropped))
+
+
+async def test_what_a_model_of_anthropics_refuses_is_left_out_of_translations(router: HostileRouter) -> None:
+    """Which fields it takes depends on the model, and the caller has written none of Anthropic's."""
+    fields = {"temperature": 0.2, "reasoning_effort": "low"}
+    first, attempt = await bodies_of(router, "claude", **fields)
+    (second,), again = await bodies_of(router, "claude", **fields)
+
+    assert 3 == len(first)
+    assert {"messages", "max_tokens", "model", "stream"} == second.keys() == first[-1].keys()
+    assert [["reasoning_effort", "temperature"]] * 2 == [list(each.dropped) for each in (attempt, again)]
+
+
+async def test_what_a_native_body_says_is_never_left_out(router: HostileRouter) -> None:
+    """Its client speaks to Anthropic itself, and gets its own words."""
+    native = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0.2}
+    form = routerpb.MessagesForm(body=orjson.dumps(native))
+    stream = await router.complete("claude", {"messages": [{"role": "user", "content": "hi"}]}, messages_form=form)
+
+    assert stream.error is not None
+    assert "`temperature` is deprecated" in stream.error.message
 
 
 MARK: Json = {"cache_control": {"type": "ephemeral"}}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
 from anthropic import AsyncAnthropic, Omit
 
-from llm_router.errors import RequestRejected
+from llm_router.errors import RequestRejected, TargetUnable
+from llm_router.providers.anthropic.dispensable import DISPENSABLE, has_field, without_fields
 from llm_router.providers.anthropic.native import native_body
 from llm_router.providers.anthropic.request import MessagesRequest, to_messages_request
 from llm_router.providers.anthropic.usage import AnthropicUsage
 from llm_router.providers.anthropic.wire import AnthropicWire
-from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.chat_body import ChatBody, Json
 from llm_router.providers.dropped import Dropped
 from llm_router.providers.http.client import ProviderHttpClient
 from llm_router.providers.http.form import SdkForm
@@ -27,6 +28,8 @@ from llm_router.target import Target
 # client says nothing. Claude API docs, Versions.
 VERSION = "2023-06-01"
 
+_Headers = Sequence[tuple[bytes, bytes]]
+
 
 class AnthropicProvider:
     """Messages at api.anthropic.com, or at whatever speaks its wire at the target's `base_url`."""
@@ -36,6 +39,7 @@ class AnthropicProvider:
         self._target = target
         self._client = ProviderHttpClient(network, target.timeouts.connect_seconds)
         self._form = SdkForm(self._ask)
+        self._unsaid: frozenset[str] = frozenset()  # fields that the model has refused
 
     @asynccontextmanager
     async def open(self, chat: ChatBody) -> AsyncIterator[AnswerStream]:
@@ -44,7 +48,8 @@ class AnthropicProvider:
         asked = request_for(chat, dropped)
         # A model and a stream of the caller's are not what this target is asked for.
         fields = {**asked.body, "model": self._target.model, "stream": True}
-        async with posted(self._client, self._form, fields, headers_of(chat)) as response:
+        send = self._sent if chat.messages_form is not None else self._understood
+        async with send(fields, headers_of(chat), dropped) as response:
             usage = AnthropicUsage(asked.body)
             wire = AnthropicWire(
                 keeps_events=chat.messages_form is not None,
@@ -53,6 +58,35 @@ class AnthropicProvider:
                 custom_tools=asked.custom_tools,
             )
             yield AnswerStream(response, wire, response.headers.get("request-id", ""), dropped.names)
+
+    @asynccontextmanager
+    async def _sent(self, body: Json, headers: _Headers, _dropped: Dropped) -> AsyncIterator[httpx2.Response]:
+        async with posted(self._client, self._form, body, headers) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _understood(self, body: Json, headers: _Headers, dropped: Dropped) -> AsyncIterator[httpx2.Response]:
+        """Send a translation without the fields that the model refuses and that change no answer; see `posted`.
+
+        Models differ in whether they take a temperature, an effort or a budget to think, and their callers have chosen
+        none of Anthropic's. It is asked again at once, and what has helped is remembered.
+        """
+        unsaid = self._unsaid
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    sending = posted(self._client, self._form, without_fields(body, unsaid), headers)
+                    response = await stack.enter_async_context(sending)
+                    break
+                except TargetUnable as refusal:
+                    named = {*refusal.unknown_fields, refusal.param.partition(".")[0]}
+                    refused = named & DISPENSABLE.keys() - unsaid
+                    if not refused:
+                        raise
+                    unsaid |= refused
+            self._unsaid = unsaid
+            dropped.add_all(DISPENSABLE[name] for name in sorted(unsaid) if has_field(body, name))
+            yield response
 
     async def close(self) -> None:
         """Close idle connections."""

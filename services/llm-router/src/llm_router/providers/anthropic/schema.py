@@ -21,6 +21,7 @@ _DEFINITIONS = ("$defs", "definitions")
 _KEPT = frozenset({"type", "enum", "const", "title", "description", "required", "$ref", "additionalProperties"})
 # They say more than the subset can, and a model that only read them would be held to less.
 _OPEN = frozenset({"patternProperties", "prefixItems", "not", "if", "unevaluatedProperties", "$dynamicRef", "$anchor"})
+_MAX_OPTIONAL, _MAX_UNIONS = 24, 16
 _UNIONS = ("anyOf", "oneOf", "allOf")
 # A schema with none of them allows anything.
 _SAYING = frozenset({"type", "enum", "const", "$ref", "properties", *_UNIONS})
@@ -34,7 +35,27 @@ def closed(schema: object) -> Json:
     """Return `schema` in the subset. OpenSchema when that would allow less than it does."""
     if _is_recursive(_object(schema)):
         raise OpenSchema
-    return _closed(schema)
+    written = _closed(schema)
+    _check_size(written)
+    return written
+
+
+def _check_size(schema: Json) -> None:
+    """Raise OpenSchema for more optional properties or unions than Anthropic compiles."""
+    optional = unions = 0
+    pending: list[Any] = [schema]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, dict):
+            properties, required = each.get("properties"), each.get("required")
+            if isinstance(properties, dict) and isinstance(each.get("type"), str | list):
+                optional += len(properties) - len(required if isinstance(required, list) else ())
+            unions += isinstance(each.get("anyOf"), list) or isinstance(each.get("type"), list)
+            pending += each.values()
+        elif isinstance(each, list):
+            pending += each
+    if optional > _MAX_OPTIONAL or unions > _MAX_UNIONS:
+        raise OpenSchema
 
 
 def _closed(schema: object) -> Json:

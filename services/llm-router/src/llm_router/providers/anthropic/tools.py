@@ -14,6 +14,8 @@ from llm_router.providers.tool_names import ToolNames
 _CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict"})
 _CUSTOM_FIELDS = frozenset({"name", "description", "format"})
+# Claude API docs, Structured outputs, Schema complexity limits.
+_MAX_STRICT_TOOLS = 20
 _ANY_INPUT: Json = {"type": "object", "properties": {}}
 
 
@@ -25,6 +27,7 @@ class Tools:
         self._names = names
         self._dropped = dropped
         self._customs: set[str] = set()
+        self._strict_tools = 0
 
     @property
     def customs(self) -> frozenset[str]:
@@ -63,8 +66,9 @@ class Tools:
         if description := "\n\n".join(filter(None, [function.get("description"), words])):
             written["description"] = description
         if function.get("strict"):
-            if _is_closed(schema):
+            if self._strict_tools < _MAX_STRICT_TOOLS and _is_closed(schema):
                 written["strict"] = True
+                self._strict_tools += 1
             else:
                 self._dropped.add(f"{where}.strict")
         return written

@@ -29,6 +29,8 @@ WORDS = (
     (rf"parameter {_FIELD} is not a valid field", "Cohere"),
     (rf"unprocessable entity: {_FIELD} is not supported", "Cohere (davidmigloz/ai_clients_dart#26)"),
     (rf"{_WORD_BEGINS}{_FIELD} is not supported (?:with|by|for|in) this model", "OpenAI, Groq"),
+    (rf"{_WORD_BEGINS}{_FIELD} is deprecated for this model", "Anthropic (Cratis/AI, release 7.105.1)"),
+    (rf"does not support the {_FIELD} parameter", "Anthropic"),
     (rf"extraneous key \[{_FIELD}\] is not permitted", "Amazon Bedrock"),
     (rf"unknown name {_FIELD}(?: at '[^']*')?: cannot find field", "Google"),
     (rf"additional properties are not allowed \({_FIELD} (?:was|were) unexpected", "validators of JSON schemas"),
