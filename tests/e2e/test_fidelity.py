@@ -16,7 +16,11 @@ Json = dict[str, Any]
 
 TOOL: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}, "strict": True}}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": "it"}'}}
-SCHEMA: Json = {"name": "thing", "strict": True, "schema": {"type": "object", "properties": {}}}
+SCHEMA: Json = {
+    "name": "thing",
+    "strict": True,
+    "schema": {"type": "object", "properties": {}, "additionalProperties": False},
+}
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 OWN = ("model", "stream", "stream_options")
 

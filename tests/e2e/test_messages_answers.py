@@ -145,7 +145,8 @@ async def test_an_answer_of_anthropics_arrives_as_it_was_sent(
     request = asked(model="script-claude", messages=scripted(*events))
     async with claude.messages.stream(**request) as stream:
         streamed = await stream.get_final_message()
-    async with edge.stream("/v1/messages", {**request, "stream": True}) as response:
+    version = {"anthropic-version": str(claude.default_headers["anthropic-version"])}
+    async with edge.stream("/v1/messages", {**request, "stream": True}, version) as response:
         raw = [event.data async for event in read_events(response)]
     whole = (await edge.post("/v1/messages", orjson.dumps(request), {"cache-control": "no-store"})).json()
 

@@ -104,7 +104,7 @@ def test_results_belong_to_their_calls() -> None:
     """Also where an engine counts its calls anew in each answer, and gives two of them one id."""
     written = turns(USER, calling("0", "0"), result("0", "a"), result("0", "b"), calling("0"), result("0", "c"))
 
-    told = {}
+    told: dict[str, object] = {}
     for turn in written:
         told |= {block["tool_use_id"]: block["content"] for block in turn["content"] if "tool_use_id" in block}
     called = [
