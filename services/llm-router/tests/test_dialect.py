@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -20,7 +21,11 @@ from kit.router.hostile import (
     head,
     running_hostile_router,
 )
+from llm_router.providers.chat_body import ChatBody
+from llm_router.providers.http.transport import Network
 from llm_router.providers.openai.dialect import Dialect
+from llm_router.providers.openai.provider import OpenAIProvider
+from llm_router.target import Target
 from llm_router.vendors import VENDORS
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -296,6 +301,44 @@ async def test_the_words_of_a_prompt_teach_nothing(router: HostileRouter) -> Non
 
     sent = [orjson.loads(asked.body) for asked in router.provider.asked["prompt"]]
     assert [True, False, True, False] == ["stream_options" in body for body in sent]
+
+
+async def test_what_was_learned_while_a_request_waited_is_kept() -> None:
+    """A request that began before, and was refused nothing, does not bring back what the server does not know."""
+    sent: list[Json] = []
+    may_answer = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head_of_request = await reader.readuntil(b"\r\n\r\n")
+        lengths = [line for line in head_of_request.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        sent.append(orjson.loads(await reader.readexactly(int(lengths[0].partition(b":")[2]))))
+        if sent[-1].get("stop"):
+            await may_answer.wait()
+            writer.write(head())
+        else:
+            writer.writelines(strict("groq", "stream_options")(Asked("", {}, orjson.dumps(sent[-1]))))
+        writer.close()
+
+    async def ask(**fields: object) -> None:
+        async with provider.open(ChatBody({"messages": [], **fields})):
+            pass
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    provider = OpenAIProvider(
+        Target(name="t", provider="openai", model="m", base_url=url, credential="sk-test"), Network(0.01)
+    )
+    early = asyncio.create_task(ask(stop=["x"]))
+    while not sent:
+        await asyncio.sleep(0.01)
+    await ask()
+    may_answer.set()
+    await early
+    await ask()
+    await provider.close()
+    server.close()
+
+    assert [True, True, False, False] == ["stream_options" in body for body in sent]
 
 
 async def test_vectors_are_asked_for_as_a_server_can_send_them(router: HostileRouter) -> None:

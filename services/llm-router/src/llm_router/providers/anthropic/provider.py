@@ -84,7 +84,7 @@ class AnthropicProvider:
                     if not refused:
                         raise
                     unsaid |= refused
-            self._unsaid = unsaid
+            self._unsaid |= unsaid  # others have learned meanwhile
             dropped.add_all(DISPENSABLE[name] for name in sorted(unsaid) if has_field(body, name))
             yield response
 

@@ -90,7 +90,7 @@ class OpenAIProvider:
         That is no failure and no attempt of its own: nothing was done, and nothing is billed. It is remembered only
         when it has helped, as the words of a refusal may be somebody's prompt; that it refuses a value is not.
         """
-        dialect, learned, refused = self._dialect, self._dialect, list[Json]()
+        dialect, unknown, refused = self._dialect, set[str](), list[Json]()
         async with AsyncExitStack() as stack:
             while True:
                 body = write(dialect)
@@ -99,13 +99,14 @@ class OpenAIProvider:
                     break
                 except TargetUnable as refusal:
                     refused.append(body)
-                    learned = learned.without(refusal.unknown_fields, body)
+                    unknown.update(refusal.unknown_fields)
                     dialect = dialect.without(refusal.unknown_fields or DISPENSABLE & {refusal.param}, body)
                     if write(dialect) in refused:
                         raise
-            if learned != self._dialect:
-                self._dialect = learned
-                log.info("dialect_learned", target=self._target.name, **asdict(learned))
+            if unknown:
+                # Of what it is now: others have learned meanwhile.
+                self._dialect = self._dialect.without(unknown, refused[0])
+                log.info("dialect_learned", target=self._target.name, **asdict(self._dialect))
             yield response, body
 
     async def close(self) -> None:
