@@ -82,6 +82,9 @@ MESSAGES_WITHOUT_EFFECT: dict[str, list[object]] = {
 }
 
 
+SMALLEST: Json = {"max_tokens": 9, "messages": [{"role": "user", "content": "What?"}]}
+
+
 def key_of(tenant: str, conversation: Conversation) -> str:
     """Return the key of a conversation; one that names no model runs with `default`."""
     return cache_key(tenant, conversation.requested_model or "default", conversation)
@@ -288,3 +291,14 @@ def test_stream_options_need_a_stream() -> None:
         CompletionRequest.model_validate(raw).to_conversation("/v1/chat/completions", raw)
 
     assert ("invalid_request", "stream_options") == (caught.value.code, caught.value.param)
+
+
+def test_the_clients_word_for_a_model_is_not_in_the_key() -> None:
+    """The route is: by an alias the same answer is found, in the native form of `/v1/messages` too."""
+    bodies = [
+        MessagesRequest.model_validate(raw).to_conversation("/v1/messages", raw, orjson.dumps(raw))
+        for raw in ({**SMALLEST, "model": name} for name in ("claude-sonnet-4-5", "claude-latest"))
+    ]
+
+    assert 1 == len({cache_key("acme", "claude-*", body) for body in bodies})
+    assert cache_key("acme", "other", bodies[0]) != cache_key("acme", "claude-*", bodies[0])
