@@ -27,7 +27,7 @@ from servicekit import reconnecting_channel
 from servicekit.reconnecting_channel import ReconnectingChannel
 from servicekit.rpc import create_channel
 from servicekit.tls import TlsTransport
-from servicekit.tls_files import Role, TlsFilesUnusable, try_files
+from servicekit.tls_files import Role, TlsFilesUnusable, trust_also, try_files
 
 pytestmark = pytest.mark.integration  # they serve on sockets
 
@@ -518,3 +518,44 @@ def test_no_key_is_in_a_repr(server_side: Side) -> None:
     """Neither of the files nor of the transport."""
     key = server_side.tls.files.key.decode().splitlines()[1]
     assert key not in repr(server_side.tls.files) + repr(server_side.tls.__dict__)
+
+
+def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Connect the two in memory; ssl.SSLError when one does not want the other."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname=NAME),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+                ends.remove(end)
+            except ssl.SSLWantReadError:
+                continue
+
+
+def test_an_authority_of_a_company_need_not_be_to_the_letter(tmp_path: Path, authority: Authority) -> None:
+    """Its certificates lack extensions that Python 3.13 insists on; without the file they are strangers'."""
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    certificate, key = authority.sign_for(ExtendedKeyUsageOID.SERVER_AUTH, NAME)
+    (tmp_path / "pair").write_bytes(certificate + key)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(tmp_path / "pair")
+    client = ssl.create_default_context()
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(client, server)
+
+    trust_also(client, tmp_path / "ca.crt")
+    handshake(client, server)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_file_without_an_authority_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """With what is wrong with it."""
+    if content is not None:
+        (tmp_path / "ca.crt").write_bytes(content)
+    with pytest.raises(TlsFilesUnusable, match=r"ca\.crt: (No such file|it has no certificate in PEM)"):
+        trust_also(ssl.create_default_context(), tmp_path / "ca.crt")

@@ -36,7 +36,11 @@ class TlsFiles:
 
 
 def trust_also(context: ssl.SSLContext, ca_file: Path) -> None:
-    """Have `context` trust the authorities in a PEM file besides its own; TlsFilesUnusable when there are none."""
+    """Have `context` trust the authorities in a PEM file besides its own; TlsFilesUnusable when there are none.
+
+    Certificates of companies often lack extensions of RFC 5280, which Python insists on from 3.13 on.
+    """
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:
