@@ -74,6 +74,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
     "embeddings input": ["provider"],
     "end user": ["provider"],
     "metadata": ["provider"],
+    "prompt of a stored response": ["file valkey/", "provider", "redis spillway:response"],
     "answer": ["answers", "file valkey/", "redis spillway:cache", "redis spillway:idempotency"],
     # what comes beside it
     "client request id": [
@@ -258,6 +259,20 @@ def _message(planted: Planted, model: str, **fields: Any) -> Json:
     return {"model": model, "max_tokens": 50, "messages": messages, "tools": tools, **own, **fields}
 
 
+def _response(planted: Planted, prompt: str, **fields: Any) -> Json:
+    asked = [
+        {"role": "user", "content": [{"type": "input_text", "text": prompt}]},
+        {
+            "type": "function_call",
+            "call_id": "c1",
+            "name": "look",
+            "arguments": f'{{"at": "{planted["tool arguments"]}"}}',
+        },
+        {"type": "function_call_output", "call_id": "c1", "output": planted["tool result"]},
+    ]
+    return {"model": "default", "input": asked if "store" in fields else prompt, **fields}
+
+
 def _script(planted: Planted) -> Json:
     """Return a request whose answer is a canary that the request itself does not hold as it is."""
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -282,6 +297,10 @@ async def _answered(client: Client, planted: Planted, key: str) -> None:
         assert 200 == await client.ask("/v1/chat/completions", key, _completion(planted, "claude", stream=stream))
         assert 200 == await client.ask("/v1/messages", key, _message(planted, "claude", stream=stream))
         assert 200 == await client.ask("/v1/messages", key, _message(planted, "default", stream=stream))
+        unstored = _response(planted, planted["prompt"], stream=stream, store=False)
+        assert 200 == await client.ask("/v1/responses", key, unstored)
+        stored = _response(planted, planted["prompt of a stored response"], stream=stream)
+        assert 200 == await client.ask("/v1/responses", key, stored)
     once = {"idempotency-key": "once"}
     assert 200 == await client.ask("/v1/chat/completions", key, _script(planted), **once)
     for _ in range(2):  # the second one comes from the cache
@@ -329,7 +348,7 @@ async def _refused(client: Client, planted: Planted, key: str, narrow: str, rest
         ("/v1/embeddings", {"model": "vectors", "input": {"x": planted["wrong value"]}}),
     ):
         assert 400 == await client.ask(path, key, body)
-    for path in ("/chat", "/v1/chat/completions", "/v1/messages", "/v1/embeddings"):
+    for path in ("/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"):
         assert 400 == await client.send("POST", path, key, f'{{"query": "{planted["broken body"]}"'.encode())
     assert [200, 429] == [await client.ask("/chat", narrow, question) for _ in range(2)]
 

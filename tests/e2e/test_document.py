@@ -15,6 +15,8 @@ _MODELS = (
 )
 _OPERATIONS = (
     *("POST /chat", "POST /v1/chat", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/embeddings"),
+    *("POST /v1/responses", "GET /v1/responses/{response_id}", "DELETE /v1/responses/{response_id}"),
+    *("GET /v1/responses/{response_id}/input_items", "POST /v1/responses/{response_id}/cancel"),
     *("GET /v1/models", "GET /v1/models/{model}", "GET /v1/costs", "GET /v1/requests", "GET /v1/requests/{request_id}"),
     *("GET /v1/cache/stats", "GET /health", "GET /health/live", "GET /health/ready"),
 )

@@ -22,6 +22,7 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
+from edge.contracts.responses.contract import ResponsesContract
 from edge.conversation import Conversation, Counts
 from edge.events.emitter import Emitter
 from edge.events.redis import COST_EVENTS, RedisStore
@@ -43,6 +44,7 @@ from edge.guardrails.policy_watch import PolicyWatch
 from edge.http.app import create_app
 from edge.http.endpoints import ContractEndpoint
 from edge.http.readers import BodyReaders
+from edge.http.stored_responses import StoredResponseEndpoints
 from edge.idempotency.idempotency import Idempotency
 from edge.ledger.client import LedgerClient
 from edge.ledger.quotes import Quotes
@@ -55,6 +57,7 @@ from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
+from edge.stored.responses import StoredResponses
 from servicekit.rpc import create_channel
 from spillway.ledger.v1 import ledger_pb2 as ledgerpb
 
@@ -80,6 +83,7 @@ class Edge:
     ledger: LedgerClient
     budgets: Budgets
     idempotency: Idempotency
+    store: RedisStore
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "keepalive_seconds": 60.0,
@@ -91,7 +95,13 @@ class Edge:
     def app(self) -> ASGIApp:
         """Put the application together with the settings as they are now."""
         settings = Settings(**self.settings)
-        contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+        contracts: list[Contract] = [
+            ChatContract(),
+            CompletionsContract(),
+            ResponsesContract(),
+            MessagesContract(),
+            EmbeddingsContract(),
+        ]
         caches = [
             NoCache("not_cacheable") if contract.cache_mode == "never" else ExactCache(contract.check)
             for contract in contracts
@@ -103,6 +113,7 @@ class Edge:
             settings.max_held_bytes_per_key,
         )
         readers = BodyReaders(None, self.metrics)
+        stored = StoredResponses(self.store, settings.responses_ttl_seconds, readers.complete)
         endpoints = [
             ContractEndpoint(
                 contract,
@@ -114,11 +125,13 @@ class Edge:
                 cache,
                 self.exchanges,
                 self.idempotency,
+                stored if isinstance(contract, ResponsesContract) else None,
             )
             for contract, cache in zip(contracts, caches, strict=True)
         ]
         reports = ReportEndpoints(self.identify, self.models, self.ledger)
-        routers = [*(endpoint.router() for endpoint in endpoints), reports.router()]
+        responses = StoredResponseEndpoints(self.identify, stored)
+        routers = [*(endpoint.router() for endpoint in endpoints), reports.router(), responses.router()]
         return create_app(routers, contracts, self.metrics, self.identify, capacity)
 
     def visit(
@@ -141,6 +154,11 @@ class Edge:
         """Ask at `/v1/chat/completions` for a stream, unless told otherwise."""
         body = {"model": "default", "messages": QUESTION, "stream": True, **fields}
         return self.visit("/v1/chat/completions", body, headers)
+
+    def respond(self, asked: object = "Who?", *, headers: Sequence[tuple[str, str]] = (), **fields: object) -> Visit:
+        """Ask at `/v1/responses` for a stream, unless told otherwise."""
+        body = {"model": "default", "input": asked, "stream": True, **fields}
+        return self.visit("/v1/responses", body, headers)
 
     def embed(
         self, embedded: object = ("one", "two"), *, headers: Sequence[tuple[str, str]] = (), **f: object
@@ -226,6 +244,7 @@ async def running_edge(
                 ledger,
                 budgets,
                 Idempotency(store, metrics),
+                store,
             )
         finally:
             await emitter.close()

@@ -26,8 +26,10 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.messages.blocks import MessageBlocks, joined_blocks
 from edge.contracts.messages.contract import MessagesContract
+from edge.contracts.responses.contract import ResponsesContract
 from edge.contracts.validation import JsonBody
 from edge.conversation import Content, Conversation
+from edge.events.redis import Command
 from edge.events.reservation import Reservation
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.exchange.output_stage import PassOn
@@ -69,6 +71,7 @@ class _Unrecorded(Settlement):
         ending: Ending,
         _cache: ResponseCache,
         _reservations: Sequence[Reservation] = (),
+        _kept: Sequence[Command] = (),
     ) -> Receipt:
         """Return the receipt of an answer that costs nothing."""
         return Receipt(ending, [FREE], [""], stored=False, saved_cost_usd=Decimal(0))
@@ -110,10 +113,12 @@ def _content_of(contract: Contract, body: Json) -> Content:
 
 _TURN = {"role": "user", "content": "x"}
 _COMPLETIONS, _MESSAGES, _CHAT = CompletionsContract(), MessagesContract(), ChatContract()
+_RESPONSES = ResponsesContract()
 _REQUESTS: list[tuple[Contract, Content]] = [
     (_CHAT, _content_of(_CHAT, {"query": "x"})),
     (_COMPLETIONS, _content_of(_COMPLETIONS, {"model": "m", "messages": [_TURN]})),
     (_COMPLETIONS, _content_of(_COMPLETIONS, {"model": "m", "messages": [_TURN], "n": 2})),
+    (_RESPONSES, _content_of(_RESPONSES, {"model": "m", "input": "x"})),
     (_MESSAGES, _content_of(_MESSAGES, {"model": "m", "max_tokens": 1, "messages": [_TURN]})),
 ]
 
@@ -144,6 +149,10 @@ def _check_events(contract: Contract, whole: Json, events: list[ServerSentEvent]
     elif contract is _MESSAGES:
         assert "message_stop" == events[-1].name
         _compare_message(whole, [orjson.loads(event.data) for event in events])
+    elif contract is _RESPONSES:
+        last = orjson.loads(events[-1].data)
+        assert f"response.{whole['status']}" == last["type"]
+        assert whole["output"] == last["response"]["output"]
     else:
         assert ["start", "done"] == [events[0].name, events[-1].name]
         texts = [orjson.loads(event.data)["text"] for event in events if event.name == "delta"]

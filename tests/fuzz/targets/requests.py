@@ -22,6 +22,7 @@ from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
 from edge.contracts.reading import read_content
+from edge.contracts.responses.contract import ResponsesContract
 from edge.conversation import Content, Conversation, EmbeddingInput
 from edge.guard.identify import Identify
 from edge.guard.keys import KeyEntry, KeyRing
@@ -200,6 +201,7 @@ def check_headers(data: bytes) -> None:
 TARGETS = [
     Target("chat_request", _checker(ChatContract()), in_json),
     Target("completions_request", _checker(CompletionsContract()), in_json),
+    Target("responses_request", _checker(ResponsesContract()), in_json),
     Target("messages_request", _checker(MessagesContract()), in_json),
     Target("embeddings_request", _checker(EmbeddingsContract()), in_json),
     Target(

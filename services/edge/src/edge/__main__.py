@@ -30,6 +30,7 @@ from edge.contracts.completions.contract import CompletionsContract
 from edge.contracts.contract import Contract
 from edge.contracts.embeddings.contract import EmbeddingsContract
 from edge.contracts.messages.contract import MessagesContract
+from edge.contracts.responses.contract import ResponsesContract
 from edge.conversation import Counts
 from edge.events.emitter import REPLAY_INTERVAL_SECONDS, Emitter
 from edge.events.redis import RedisStore
@@ -58,6 +59,7 @@ from edge.http.endpoints import ContractEndpoint
 from edge.http.health import EdgeHealth, HealthEndpoints
 from edge.http.readers import BodyReaders, Mother
 from edge.http.server import HttpServer, max_connections, open_listeners
+from edge.http.stored_responses import StoredResponseEndpoints
 from edge.http.surface.proxies import TrustedProxies
 from edge.http.surface.surface import SurfaceRules
 from edge.idempotency.idempotency import Idempotency
@@ -77,6 +79,7 @@ from edge.reports.endpoints import ReportEndpoints
 from edge.router.client import RouterClient
 from edge.router.models import ModelList
 from edge.settings import Settings
+from edge.stored.responses import StoredResponses
 from edge.tokens.issuers import ISSUERS_INTERVAL_SECONDS, Issuer, IssuersError, parse_issuers
 from pricing.usage import Usage
 from servicekit.addresses import join_address
@@ -183,6 +186,7 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
         settings.max_held_bytes_per_key,
     )
     idempotency = Idempotency(store, metrics)
+    stored = StoredResponses(store, settings.responses_ttl_seconds, readers.complete)
     endpoints = [
         ContractEndpoint(
             contract,
@@ -194,13 +198,16 @@ async def serve(settings: Settings, mother: Mother, logs: LogWriter) -> None:
             NoCache("not_cacheable") if contract.cache_mode == "never" else ExactCache(contract.check),
             exchanges,
             idempotency,
+            stored if isinstance(contract, ResponsesContract) else None,
         )
         for contract in contracts
     ]
     state = EdgeHealth(stop, quotes)
     health = HealthEndpoints(router, ledger, store, spool, state, registry)
     reports = ReportEndpoints(identify, models, ledger)
-    routers = [*(each.router() for each in endpoints), reports.router(), health.router(settings.expose)]
+    responses = StoredResponseEndpoints(identify, stored)
+    own = [reports.router(), responses.router(), health.router(settings.expose)]
+    routers = [*(each.router() for each in endpoints), *own]
     proxies = TrustedProxies(settings.trusted_proxies)
     surface = SurfaceRules(settings.cors_origins, settings.trusted_hosts, proxies)
     app = create_app(routers, contracts, metrics, identify, capacity, surface, has_docs="docs" in settings.expose)
@@ -341,7 +348,13 @@ async def _refresh(models: ModelList) -> None:
 def main() -> None:
     """Run the service; exit with 1 and one line when it cannot start."""
     settings = load_settings(Settings)
-    contracts: list[Contract] = [ChatContract(), CompletionsContract(), MessagesContract(), EmbeddingsContract()]
+    contracts: list[Contract] = [
+        ChatContract(),
+        CompletionsContract(),
+        ResponsesContract(),
+        MessagesContract(),
+        EmbeddingsContract(),
+    ]
     mother = Mother(contracts)  # before anything is opened
     logs = configure_logs("edge", settings.log_level)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -94,6 +95,38 @@ class MessagesForm:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolName:
+    """What the client of the Responses API calls a function of the chat body."""
+
+    name: str
+    namespace: str = ""
+    is_custom: bool = False
+    """Whether its input is any text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesForm:
+    """What a request of OpenAI's Responses API has beside its translation: for the response, and for later requests."""
+
+    echo: bytes
+    """The fields of the request that the response repeats, as a JSON object."""
+    input: bytes
+    """Its own input items as a JSON list."""
+    names: Mapping[str, ToolName]
+    """What the client calls a function of the chat body, where that is something else."""
+    dropped: tuple[str, ...]
+    """What is left out because it has no effect on the answer, by the client's names."""
+    may_store: bool
+    """Whether the client lets the response be kept."""
+    needs: tuple[str, ...]
+    """The responses that it goes on from or refers to, by their ids; empty once they are part of the request."""
+    previous: str = ""
+    """The response that it goes on from; empty: none."""
+    chain: tuple[str, ...] = ()
+    """All responses that come before it, the first one first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """A request for an answer, turned into an OpenAI chat body."""
 
@@ -115,6 +148,8 @@ class Conversation:
     """Whether another target may carry on an answer that broke off."""
     messages_form: MessagesForm | None = None
     """The native form of a request to `/v1/messages`; `encoded_body` is then its translation."""
+    responses_form: ResponsesForm | None = None
+    """Of a request to `/v1/responses`."""
     counts: Counts = Counts()
     max_output_tokens: int | None = None
     """How long the client lets an answer be; None: it does not say."""

@@ -89,6 +89,9 @@ class Settings(RedisSettings):
     request_timeout_seconds: float = Field(default=1800.0, gt=0, le=3600)
     """The deadline of a request over all its attempts. Models that think may take half an hour. Where it is raised, the
     routers' drain timeout, the ledger's `COST_LEDGER_UNSETTLED_AFTER_SECONDS` and the timeouts of proxies follow."""
+    responses_ttl_seconds: int = Field(default=24 * 60 * 60, ge=0)
+    """How long a response of `/v1/responses` is kept for requests that go on from it, unless it is used again; 0: none
+    is kept. They are in Redis, with the texts of requests and answers."""
     attempt_budget: PositiveInt = 6
     """At most this many attempts a request."""
     look_up_timeout_seconds: PositiveFloat = 0.05

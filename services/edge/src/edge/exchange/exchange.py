@@ -13,6 +13,7 @@ from edge.assembly import MalformedChunk
 from edge.cache.cache import Hit, LookUp, ResponseCache
 from edge.capture.captures import Captures
 from edge.conversation import Content, Conversation
+from edge.events.redis import Command
 from edge.events.reservation import Reservation
 from edge.exchange.capturing import Capturing
 from edge.exchange.completion import Completion, Reader
@@ -64,11 +65,13 @@ class Exchange:
         cache: ResponseCache,
         has_begun: Callable[[], None],
         reservations: Sequence[Reservation] = (),
+        keep: Callable[[Exchange, Ending], Sequence[Command]] | None = None,
     ) -> None:
         """`inspected` is what the guardrails let go on.
 
         `look_up` is what the `cache` had; a whole new answer is stored there. `reservations` are settled with it.
-        `has_begun` is called when a router has begun with it, or nothing has to be begun.
+        `has_begun` is called when a router has begun with it, or nothing has to be begun. `keep` returns the commands
+        that keep a whole answer for later requests; None: no contract of these wants it.
         """
         self._dependencies = dependencies
         self._cache = cache
@@ -80,6 +83,7 @@ class Exchange:
         self._capturing = _capturing(dependencies.captures, facts, inspected.content)
         self._has_json = inspected.wanted is not None
         self._reservations = reservations
+        self._keep = keep
         self.facts = facts
         self.inspected = inspected
         self.content = inspected.content
@@ -146,9 +150,11 @@ class Exchange:
             outcome, problem, work.answer, attempts, work.continuations, work.first_content, work.is_filtered
         )
         self._tell_findings()
+        may_keep = self._keep is not None and outcome == routerpb.OUTCOME_OK and not work.is_filtered
+        kept = self._keep(self, ending) if self._keep is not None and may_keep else ()
         try:
             receipt = await self._dependencies.settlement.settle(
-                self.facts, self.look_up, ending, self._cache, self._reservations
+                self.facts, self.look_up, ending, self._cache, self._reservations, kept
             )
         finally:
             if self._capturing is not None:

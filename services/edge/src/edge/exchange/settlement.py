@@ -13,6 +13,7 @@ from edge.answer import Answer
 from edge.cache.cache import Hit, LookUp, ResponseCache
 from edge.events.cost_event import settled_event
 from edge.events.emitter import Emitter
+from edge.events.redis import Command
 from edge.events.reservation import Reservation, Used
 from edge.expectation import Expectation
 from edge.facts import RequestFacts
@@ -60,6 +61,8 @@ class Receipt:
     """Whether the answer is in the response cache now because of this request."""
     saved_cost_usd: Decimal | None
     """What a cache hit would have cost."""
+    is_kept: bool = False
+    """Whether what a later request needs to go on from the answer is kept."""
 
     @property
     def problem(self) -> Problem | None:
@@ -93,8 +96,12 @@ class Settlement:
         ending: Ending,
         cache: ResponseCache,
         reservations: Sequence[Reservation] = (),
+        kept: Sequence[Command] = (),
     ) -> Receipt:
-        """Record how a request ended, store what may be stored, correct what was reserved, count and log."""
+        """Record how a request ended, store what may be stored, correct what was reserved, count and log.
+
+        `kept` are the commands that keep what a later request needs to go on from the answer.
+        """
         first_token_seconds = None if ending.first_content is None else ending.first_content - facts.accepted
         event = settled_event(
             facts,
@@ -113,7 +120,7 @@ class Settlement:
         used = _used_by(ending.attempts, costs)
         self._expectation.learn(facts.route, used)
         corrections = [command for reservation in reservations for command in reservation.settle(used)]
-        is_recorded = await self._emitter.settle(event, [*([] if entry is None else [entry]), *corrections])
+        is_recorded = await self._emitter.settle(event, [*([] if entry is None else [entry]), *kept, *corrections])
         answer = ending.answer
         receipt = Receipt(
             ending=ending,
@@ -123,6 +130,7 @@ class Settlement:
             saved_cost_usd=self._quotes.saved_cost(answer.provider, answer.target_model, answer.usage)
             if isinstance(look_up, Hit)
             else None,
+            is_kept=is_recorded and bool(kept),
         )
         self._count(facts, look_up, ending, first_token_seconds)
         _log_end(facts, look_up, receipt, first_token_seconds)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from edge.cache.cache import Bypass, Hit, LookUp, ResponseCache
 from edge.cache.policy import MODE_HEADER, CacheWish, read_wish
 from edge.contracts.contract import Contract, logged_param
-from edge.conversation import Content
+from edge.conversation import Content, Conversation
 from edge.exchange.exchange import Exchange, ExchangeDependencies
 from edge.facts import RequestFacts
 from edge.guard.capacity import Capacity, Place
@@ -25,6 +25,7 @@ from edge.idempotency.idempotency import Claim, Idempotency, OnceResponse
 from edge.identity import Identity
 from edge.problems import Problem
 from edge.settings import Settings
+from edge.stored.responses import StoredResponses
 
 log = structlog.get_logger()
 
@@ -43,8 +44,9 @@ class ContractEndpoint:
         cache: ResponseCache,
         exchanges: ExchangeDependencies,
         idempotency: Idempotency,
+        stored: StoredResponses | None = None,
     ) -> None:
-        """`cache` keeps the answers of this contract."""
+        """`cache` keeps the answers of this contract; `stored` what its later requests go on from, None: none does."""
         self._contract = contract
         self._max_body_bytes = settings.max_body_bytes
         self._times = StreamTimes(
@@ -59,6 +61,7 @@ class ContractEndpoint:
         self._cache = cache
         self._exchanges = exchanges
         self._idempotency = idempotency
+        self._stored = stored
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -83,6 +86,8 @@ class ContractEndpoint:
         wish = read_wish(headers.getlist("cache-control"), headers.getlist(MODE_HEADER), contract.cache_mode)
         raw = await read_bytes(request, self._max_body_bytes, place.hold)
         content = await self._readers.read(contract, request.url.path, raw, headers)
+        if self._stored is not None and isinstance(content, Conversation):
+            content = await self._stored.complete(identity.tenant, content)
         if "idempotency-key" not in headers:
             return await self._admit(request, identity, content, wish, place)
         keys = headers.getlist("idempotency-key")
@@ -133,6 +138,7 @@ class ContractEndpoint:
             self._cache,
             place.has_begun,
             verdict.reservations,
+            self._stored.keeping if self._stored is not None and wish.control.may_write else None,
         )
         headers = {
             **verdict.headers,

@@ -27,6 +27,7 @@ import structlog
 from edge.capture.texts import RedactedTexts, Source, read_texts
 from edge.contracts.contract import Contract
 from edge.contracts.reading import read_content
+from edge.contracts.responses.request import with_responses
 from edge.conversation import Content, Conversation, EmbeddingInput, with_max_output
 from edge.guardrails.format import fits
 from edge.guardrails.input import Inspected, inspect, size_of
@@ -161,6 +162,16 @@ class BodyReaders:
         if size_of(conversation) <= _LONG_BYTES:
             return with_max_output(conversation, tokens)
         result = await self._call(with_max_output, conversation, tokens)
+        assert isinstance(result, Conversation)  # noqa: S101 - what was asked for
+        return result
+
+    async def complete(
+        self, conversation: Conversation, chain: Sequence[bytes], referred: Sequence[bytes]
+    ) -> Conversation:
+        """Do `with_responses`: at once when all of it is short, else as `inspect`."""
+        if size_of(conversation) + sum(map(len, (*chain, *referred))) <= _LONG_BYTES:
+            return with_responses(conversation, chain, referred)
+        result = await self._call(with_responses, conversation, chain, referred)
         assert isinstance(result, Conversation)  # noqa: S101 - what was asked for
         return result
 

@@ -23,7 +23,7 @@ _CHECKS = (
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 # A busy machine is slow; none of the routes is.
 _SECONDS = 60.0
-_PATH_PARAMETERS = {"model": "x", "request_id": "x"}
+_PATH_PARAMETERS = {"model": "x", "request_id": "x", "response_id": "x"}
 _STRANGERS = ("sk-spillway-00000000-0000000000000000000000000000000000000000000", "", "é")
 
 
