@@ -373,3 +373,14 @@ async def test_only_allowed_tools_are_offered(edge: Edge) -> None:
     body = orjson.loads(edge.router.requests[0].body)
     assert ["weather"] == [tool["function"]["name"] for tool in body["tools"]]
     assert "required" == body["tool_choice"]
+
+
+async def test_a_body_of_this_contract_is_answered_at_chat_completions_too(edge: Edge) -> None:
+    """In chunks of chat, as Cursor reads them."""
+    body = {"model": "default", "input": "Who?", "tools": [WEATHER], "max_output_tokens": 9, "stream": True}
+    visit = await edge.visit("/v1/chat/completions", body).done()
+
+    assert visit.content.endswith(b"data: [DONE]\n\n")
+    asked = orjson.loads(edge.router.requests[0].body)
+    assert ([{"role": "user", "content": "Who?"}], 9) == (asked["messages"], asked["max_completion_tokens"])
+    assert "weather" == asked["tools"][0]["function"]["name"]

@@ -12,6 +12,7 @@ from edge.contracts.completions.examples import COMPLETION, STREAM
 from edge.contracts.completions.frames import CompletionFrames, check_answer, whole_object
 from edge.contracts.completions.request import CompletionRequest
 from edge.contracts.contract import Documentation, Json
+from edge.contracts.responses.request import chat_body_of, is_responses_body
 from edge.contracts.validation import JsonBody, validate
 from edge.conversation import Conversation
 from edge.exchange.exchange import Exchange
@@ -37,8 +38,12 @@ class CompletionsContract:
     )
 
     def read(self, path: str, body: JsonBody, _headers: Mapping[str, str]) -> Conversation:
-        """Read a `CompletionRequest`; fields that it does not name pass through."""
-        return validate(CompletionRequest, body.value).to_conversation(path, body.value)
+        """Read a `CompletionRequest`; fields that it does not name pass through.
+
+        Cursor sends bodies of the Responses API here, and reads chunks of chat (LiteLLM's documentation, "Cursor").
+        """
+        value = chat_body_of(body.value) if is_responses_body(body.value) else body.value
+        return validate(CompletionRequest, value).to_conversation(path, value)
 
     def headers(self, _request_id: str) -> dict[str, str]:
         """Return none."""

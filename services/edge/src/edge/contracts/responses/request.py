@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge.contracts.counts import counts_of
 from edge.contracts.responses.items import ChatMessages
 from edge.contracts.responses.tools import chat_fields, read_tools
-from edge.contracts.validation import Items
+from edge.contracts.validation import Items, validate
 from edge.conversation import (
     CONTINUATIONS,
     ContinuationOption,
@@ -190,6 +190,22 @@ class ResponsesRequest(BaseModel):
         elif isinstance(wanted, dict) and wanted.get("type") != "text":
             fields["response_format"] = wanted
         return fields
+
+
+def is_responses_body(raw: Any) -> bool:
+    """Tell whether a body is one of the Responses API, wherever it was sent to."""
+    return isinstance(raw, dict) and "input" in raw and "messages" not in raw
+
+
+def chat_body_of(raw: Json) -> Json:
+    """Return a body of the Responses API as one of chat completions; Problem (400) as `to_conversation`."""
+    conversation = validate(ResponsesRequest, raw).to_conversation("", raw)
+    form = conversation.responses_form
+    if form is not None and (form.needs or form.names):
+        raise Problem("unsupported_parameter", "what this request has can only be answered at /v1/responses")
+    delivered = ("model", "stream", "stream_options", "continuation")
+    own = {name: raw[name] for name in delivered if name in raw}
+    return {**orjson.loads(conversation.encoded_body), **own}
 
 
 def with_responses(conversation: Conversation, chain: Sequence[bytes], referred: Sequence[bytes]) -> Conversation:
