@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import socket
@@ -23,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from edge.http.connection.connections import ConnectionLimits
+from edge.http.connection.protocol import Connection
 from edge.http.server import HttpServer, open_listeners
 from edge.metrics import Metrics
 from servicekit.lifecycle import run, stop_requested
@@ -262,7 +264,20 @@ def _app(registry: CollectorRegistry) -> Starlette:
         value = registry.get_sample_value(request.query_params["name"], dict(labels))
         return PlainTextResponse(str(value or 0.0))
 
-    routes = {"/large": large, "/slow": slow, "/stream": stream, "/gone": gone, "/counted": counted, "/unread": unread}
+    async def connections(_: Request) -> Response:
+        """Count the connections that are in memory, from the first time on without any garbage collection."""
+        gc.disable()
+        return PlainTextResponse(str(sum(type(each) is Connection for each in gc.get_objects())))
+
+    routes = {
+        "/connections": connections,
+        "/large": large,
+        "/slow": slow,
+        "/stream": stream,
+        "/gone": gone,
+        "/counted": counted,
+        "/unread": unread,
+    }
     return Starlette(
         routes=[
             *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in routes.items()),

@@ -168,3 +168,25 @@ def test_the_time_that_a_request_has_waited_in_the_kernel_counts(tmp_path: Path)
             assert all(seconds > 0.6 for seconds in waited), waited
             used.send(get("/"))
             assert used.answer().json["waited_seconds"] < 0.6
+
+
+@pytest.mark.integration
+def test_a_connection_that_is_over_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    """After its answer, in the middle of one, and refused: a circle would keep tens of kilobytes for minutes."""
+    with running_server(tmp_path) as server, ExitStack() as stack:
+        watch = stack.enter_context(server.client())
+        for _ in range(2):
+            watch.send(get("/connections"))
+            before = int(watch.answer().body)
+        for number in range(30):
+            with server.client() as client:
+                client.send((get("/"), get("/stream?pieces=500&seconds=0.01"), b"nonsense\r\n\r\n")[number % 3])
+                client.until_anything()
+        server.wait_until("edge_open_connections", lambda count: count <= 2)
+        deadline = time.monotonic() + 60
+        while True:
+            watch.send(get("/connections"))
+            if (left := int(watch.answer().body)) <= before:
+                break
+            assert time.monotonic() < deadline, f"{left - before} of 30 connections are still in memory"
+            time.sleep(0.2)

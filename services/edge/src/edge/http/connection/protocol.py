@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
         self._ahead = b""
         super().connection_lost(exc)
         self._output.cut_off()
-        self.cycle = None
+        self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Read on in the request, or keep what belongs to the next one."""
