@@ -16,7 +16,7 @@ from .scripted_router import STOP, Visit, attempted, started, texts
 Json = dict[str, Any]
 
 
-async def respond(edge: Edge, asked: object, **fields: object) -> Json:
+async def respond(edge: Edge, asked: object, **fields: Any) -> Json:
     """Return a whole response."""
     visit = await edge.respond(asked, stream=False, **fields).done()
     assert 200 == visit.status, visit.content
