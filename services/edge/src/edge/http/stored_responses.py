@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from edge.contracts.responses.examples import DELETED, INPUT_ITEMS, RESPONSE
 from edge.guard.identify import Caller, Identify, requires
-from edge.http.openapi import errors, json_answer
+from edge.http.openapi import BEARER, errors, json_answer
 from edge.problems import Problem
 from edge.stored.responses import StoredResponses
 
@@ -30,16 +31,17 @@ class StoredResponseEndpoints:
     def router(self) -> APIRouter:
         """Return the routes."""
         router = APIRouter(tags=["responses"], dependencies=[Depends(self.identify), requires("chat")])
-        shown = {200: json_answer("The response.", RESPONSE), **_ERRORS}
-        router.add_api_route(_PATH, self.show, methods=["GET"], summary="Response", responses=shown)
-        deleted = {200: json_answer("It is gone.", DELETED), **_ERRORS}
-        router.add_api_route(_PATH, self.delete, methods=["DELETE"], summary="Delete a response", responses=deleted)
-        items = {200: json_answer("A page of its input.", INPUT_ITEMS), **_ERRORS, **errors("invalid_request")}
-        path = f"{_PATH}/input_items"
-        router.add_api_route(path, self.input_items, methods=["GET"], summary="Input items", responses=items)
-        refused = {**_ERRORS, **errors("invalid_request")}
-        path = f"{_PATH}/cancel"
-        router.add_api_route(path, self.cancel, methods=["POST"], summary="Cancel a response", responses=refused)
+        refused = errors("invalid_request")
+
+        def add(path: str, endpoint: Callable[..., Awaitable[Json]], method: str, summary: str, answers: Json) -> None:
+            own: Json = {"summary": summary, "responses": {**_ERRORS, **answers}, "openapi_extra": {"security": BEARER}}
+            router.add_api_route(path, endpoint, methods=[method], **own)
+
+        add(_PATH, self.show, "GET", "Response", {200: json_answer("The response.", RESPONSE)})
+        add(_PATH, self.delete, "DELETE", "Delete a response", {200: json_answer("It is gone.", DELETED)})
+        page = {200: json_answer("A page of its input.", INPUT_ITEMS), **refused}
+        add(f"{_PATH}/input_items", self.input_items, "GET", "Input items", page)
+        add(f"{_PATH}/cancel", self.cancel, "POST", "Cancel a response", refused)
         return router
 
     async def show(self, caller: Caller, response_id: ResponseId) -> Json:
