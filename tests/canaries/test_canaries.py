@@ -145,6 +145,7 @@ class Planted:
                 "wrong key",
                 "foreign credential",
                 "prompt",
+                "prompt of a stored response",
                 "system prompt",
                 "tool arguments",
                 "tool result",

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from edge.contracts.responses.examples import DELETED, INPUT_ITEMS, RESPONSE
 from edge.guard.identify import Caller, Identify, requires
-from edge.http.openapi import BEARER, errors, json_answer
+from edge.http.openapi import API_KEY, errors, json_answer
 from edge.problems import Problem
 from edge.stored.responses import StoredResponses
 
@@ -34,7 +34,11 @@ class StoredResponseEndpoints:
         refused = errors("invalid_request")
 
         def add(path: str, endpoint: Callable[..., Awaitable[Json]], method: str, summary: str, answers: Json) -> None:
-            own: Json = {"summary": summary, "responses": {**_ERRORS, **answers}, "openapi_extra": {"security": BEARER}}
+            own: Json = {
+                "summary": summary,
+                "responses": {**_ERRORS, **answers},
+                "openapi_extra": {"security": API_KEY},
+            }
             router.add_api_route(path, endpoint, methods=[method], **own)
 
         add(_PATH, self.show, "GET", "Response", {200: json_answer("The response.", RESPONSE)})
