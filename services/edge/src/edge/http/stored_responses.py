@@ -15,6 +15,7 @@ from edge.problems import Problem
 from edge.stored.responses import StoredResponses
 
 Json = dict[str, Any]
+Answers = dict[int | str, Json]
 
 _PATH = "/v1/responses/{response_id}"
 ResponseId = Annotated[str, Path(description="The `id` of a response of the caller's tenant that was stored.")]
@@ -33,7 +34,9 @@ class StoredResponseEndpoints:
         router = APIRouter(tags=["responses"], dependencies=[Depends(self.identify), requires("chat")])
         refused = errors("invalid_request")
 
-        def add(path: str, endpoint: Callable[..., Awaitable[Json]], method: str, summary: str, answers: Json) -> None:
+        def add(
+            path: str, endpoint: Callable[..., Awaitable[Json]], method: str, summary: str, answers: Answers
+        ) -> None:
             own: Json = {
                 "summary": summary,
                 "responses": {**_ERRORS, **answers},
@@ -43,7 +46,7 @@ class StoredResponseEndpoints:
 
         add(_PATH, self.show, "GET", "Response", {200: json_answer("The response.", RESPONSE)})
         add(_PATH, self.delete, "DELETE", "Delete a response", {200: json_answer("It is gone.", DELETED)})
-        page = {200: json_answer("A page of its input.", INPUT_ITEMS), **refused}
+        page: Answers = {200: json_answer("A page of its input.", INPUT_ITEMS), **refused}
         add(f"{_PATH}/input_items", self.input_items, "GET", "Input items", page)
         add(f"{_PATH}/cancel", self.cancel, "POST", "Cancel a response", refused)
         return router

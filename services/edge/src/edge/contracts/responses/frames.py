@@ -15,6 +15,7 @@ from edge.exchange.exchange import Exchange
 from edge.exchange.settlement import Ending, Receipt
 from edge.problems import Problem
 from edge.receipt_json import continuation_comment
+from edge.sse import KEEP_ALIVE
 from pricing.usage import Usage
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -37,6 +38,8 @@ _ERROR_CODES = {
 
 class ResponseFrames:
     """Writes the events of one response: `created` first, and exactly one of `completed`, `incomplete` and `failed`."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
