@@ -109,7 +109,7 @@ async def test_a_response_is_its_tenants(client: openai.AsyncOpenAI, other_edge:
 
     items = await client.responses.input_items.list(response.id)
     (item,) = items.data
-    assert "keep this" == item.content[0].text  # type: ignore[union-attr]
+    assert "keep this" == item.content[0].text  # type: ignore[index, union-attr]
     await client.responses.delete(response.id)
     with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve(response.id)
