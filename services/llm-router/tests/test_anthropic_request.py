@@ -556,6 +556,7 @@ def test_a_tool_that_takes_any_text_becomes_a_function_of_one_text() -> None:
         "content"
     ]
     assert ("tools.0.custom.format",) == dropped(tools=[tool])
+    assert {"patch"} == to_messages_request({"messages": [USER], "tools": [TOOL, tool]}, Dropped()).custom_tools
 
 
 def test_only_allowed_tools_are_shown() -> None:

@@ -22,8 +22,10 @@ from llm_router.target import Target
 pytestmark = pytest.mark.integration
 
 CHAT = {"model": "theirs", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
-# A raw response, no compression and other timeouts are what we want of the SDK, and the body is another one.
+# A raw response, no compression and other timeouts are what we want of the SDK, and the body is another one. The version
+# of Anthropic's contract is the client's, or one that takes a temperature: test_messages_form.py.
 OURS = {
+    "anthropic-version",
     "content-length",
     "accept-encoding",
     "x-stainless-raw-response",
@@ -104,7 +106,7 @@ async def refused(provider: str, url: str, chat: ChatBody, credential: str | Non
 
 @pytest.mark.parametrize(("provider", "ask"), [("openai", ask_openai), ("anthropic", ask_anthropic)])
 async def test_address_and_headers_are_those_of_the_sdk(provider: str, ask: Callable[[str], Awaitable[None]]) -> None:
-    """Its version, its credential, its language: also those that a newer SDK will have."""
+    """Its own version, its credential, its language: also those that a newer SDK will have."""
     async with a_vendor() as vendor:
         with pytest.raises(Exception, match="slow down"):
             await ask(vendor.url)
