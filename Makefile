@@ -78,6 +78,10 @@ limits-proof: setup ## Three edges under 200 callers for SECONDS=60; what was le
 fuzz: setup ## Inputs that nobody thought of at every parser for SECONDS=600; status 1 and the input on a fault (SEED=N)
 	@$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
+.PHONY: clients
+clients: setup ## Record anew what real clients send, into tests/clients/recorded (CLIENTS="aider langchain" some; needs npm)
+	@$(BIN)/python -m tests.clients.record $(CLIENTS)
+
 .PHONY: guard-eval
 guard-eval: setup ## Measure the guardrails on labelled sets (DATA=folder) and write the figures into docs/guardrails.md
 	@$(BIN)/python ml/guardrails/evaluate.py $(or $(DATA),../shared/data/guardrails) docs/guardrails.md
