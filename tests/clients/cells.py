@@ -66,8 +66,8 @@ class Cell:
 
     @property
     def answer(self) -> str:
-        """What the second target is to do: a call where one is possible, in the cells of one fault."""
-        return "tool-call" if self.asked.may_call and self.fault == "reset" else "ok"
+        """What the second target is to do: a call where one is possible, in the cells of two faults."""
+        return "tool-call" if self.asked.may_call and self.fault != "status-500" else "ok"
 
     @property
     def targets(self) -> list[tuple[str, str]]:
@@ -89,13 +89,14 @@ def recorded_requests() -> list[Asked]:
 def cells() -> list[Cell]:
     """Return the whole matrix: each with a route of its own, so that no breaker opens.
 
-    To the other vendor with each of the faults, to the client's own with one of them in turn; what the other vendor
-    cannot be asked is also sent to it alone.
+    To the other vendor twice, with two of the faults in turn, and to the client's own with the third; what the other
+    vendor cannot be asked is also sent to it alone.
     """
     found: list[Cell] = []
     for number, asked in enumerate(recorded_requests()):
         for second in WIRES:
-            faults = FAULTS if second != asked.contract else (FAULTS[number % len(FAULTS)],)
+            turned = (*FAULTS[number % len(FAULTS) :], *FAULTS[: number % len(FAULTS)])
+            faults = turned[:2] if second != asked.contract else turned[2:]
             if second != asked.contract and asked.name in BY_THE_OTHER_VENDOR:
                 faults = (*faults, ALONE)
             found += [Cell(asked, fault, second, f"cell-{number}-{fault}-{second}") for fault in faults]
