@@ -104,14 +104,8 @@ def _aider(model: str, *options: str) -> Case:
         "AIDER_ANALYTICS": "false",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
-    quiet: tuple[str, ...] = (
-        "--no-git",
-        "--yes-always",
-        "--no-show-model-warnings",
-        "--no-check-update",
-        "--no-pretty",
-    )
-    quiet += ("--no-check-model-accepts-settings",)
+    quiet = ("--no-git", "--yes-always", "--no-show-model-warnings", "--no-check-update", "--no-pretty")
+    options = (*quiet, "--no-check-model-accepts-settings", *options, "note.txt")
     return Case(("bin/aider", "--model", model, "--message", QUESTION, *options), environment)
 
 
