@@ -22,8 +22,8 @@ from llm_router.target import Target
 pytestmark = pytest.mark.integration
 
 CHAT = {"model": "theirs", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
-# A raw response, no compression and other timeouts are what we want of the SDK, and the body is another one. Anthropic's
-# version is the client's, or one that takes a temperature: test_messages_form.py.
+# A raw response, no compression and other timeouts are what we want of the SDK, and the body is another one. The
+# version of Anthropic's contract is the client's, or one that takes a temperature: test_messages_form.py.
 OURS = {
     "anthropic-version",
     "content-length",
