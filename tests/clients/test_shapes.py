@@ -52,7 +52,9 @@ def test_keys_ids_files_and_folders_of_a_machine_are_not_kept() -> None:
 
 def test_of_many_tools_those_stay_that_are_written_in_another_way_or_called() -> None:
     """A hundred tools alike say no more than one; a call must not be left without its tool."""
-    tools = [{"name": f"tool_{number}", "input_schema": {"type": "object"}} for number in range(9)]
+    tools: list[dict[str, Any]] = [
+        {"name": f"tool_{number}", "input_schema": {"type": "object"}} for number in range(9)
+    ]
     tools.append({"name": "strict_one", "strict": True, "input_schema": {"type": "object"}})
     call = {"type": "tool_use", "id": "toolu_1", "name": "tool_5", "input": {}}
     shape = _shape({"model": "m", "tools": tools, "messages": [{"role": "assistant", "content": [call]}]})
