@@ -69,9 +69,10 @@ class Setting:
             "forwarded": "http://provider.test/v/v1",
             "direct": f"{self.plain.url}/v/v1",
         }
-        routes = {"tunnelled": ["tunnelled"], "forwarded": ["forwarded"], "saved": ["tunnelled", "direct"]}
+        routes = {name: [name] for name in (*urls, "own")} | {"saved": ["tunnelled", "direct"]}
+        own_authority = {**target, "base_url": urls["tunnelled"], "ca_file": str(self.ca_file)}
         document = {
-            "targets": {name: {**target, "base_url": url} for name, url in urls.items()},
+            "targets": {"own": own_authority, **{name: {**target, "base_url": url} for name, url in urls.items()}},
             "routes": {name: {"targets": targets} for name, targets in routes.items()},
         }
         async with running_llm_router(self.folder, document, log, {**own, **environment}) as process:
@@ -197,6 +198,16 @@ async def test_a_certificate_of_nobody_known_is_refused(setting: Setting) -> Non
 
     assert {"target_unreachable"} == {attempt.error_code for attempt in stream.attempts}
     assert not setting.encrypted.asked
+
+
+async def test_a_target_has_authorities_of_its_own(setting: Setting) -> None:
+    """Its certificate is good there and nowhere else."""
+    with setting.proxy() as proxy:
+        async with setting.router({"HTTPS_PROXY": proxy.url()}, trusts=False) as router:
+            own, other = await router.complete("own", QUESTION), await router.complete("tunnelled", QUESTION)
+
+    assert ("Paris", "") == ("".join(own.texts), "".join(other.texts))
+    assert {"target_unreachable"} == {attempt.error_code for attempt in other.attempts}
 
 
 @pytest.mark.parametrize(

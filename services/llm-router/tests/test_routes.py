@@ -229,6 +229,8 @@ def test_each_setting_of_a_hedge_can_be_set_alone(tmp_path: Path) -> None:
             "conect_seconds: unknown key; the keys here are connect_seconds, ",
         ),
         ("context_tokens: 2048=>weight: 0", 11, "targets.local.weight: Input should be greater than 0"),
+        ("context_tokens: 2048=>ca_file: /nowhere/ca.crt", 11, "targets.local.ca_file: /nowhere/ca.crt: No such file"),
+        ("context_tokens: 2048=>ca_file: {key}", 11, "it has no certificate in PEM that can be read"),
         ("context_tokens: 2048=>weight: -1", 11, "targets.local.weight: Input should be greater than 0"),
         ("context_tokens: 2048=>weight: .inf", 11, "targets.local.weight: Input should be less than or equal"),
         ("context_tokens: 2048=>timeouts: 5", 11, "targets.local.timeouts: expected a mapping"),

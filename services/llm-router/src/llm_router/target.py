@@ -124,6 +124,8 @@ class Target(TargetSettings):
     name: str
     credential: str | None = Field(default=None, repr=False)
     """The content of the credential file."""
+    authorities: str | None = Field(default=None, repr=False)
+    """Whose certificates its server may show, in PEM; None: those that all targets may."""
 
     @property
     def fingerprint(self) -> str:

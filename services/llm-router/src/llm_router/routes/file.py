@@ -64,6 +64,8 @@ class TargetEntry(TargetSettings):
     provider: _ProviderName
     credential_file: Path | None = None
     """A file that contains the key, or a token, and nothing else; only engines of our own can do without."""
+    ca_file: Path | None = None
+    """A file with the authorities, in PEM, whose certificates this server may show, in place of all others."""
 
     @field_validator("base_url")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,9 @@ class _Loader:
         if entry is None:
             return None
         credential = self._credential(entry.credential_file, (*where, "credential_file"))
-        return Target(name=name, credential=credential, **entry.model_dump(exclude={"credential_file"}))
+        authorities = self._authorities(entry.ca_file, (*where, "ca_file"))
+        others = entry.model_dump(exclude={"credential_file", "ca_file"})
+        return Target(name=name, credential=credential, authorities=authorities, **others)
 
     def _credential(self, path: Path | None, where: Where) -> str | None:
         if path is None:
@@ -112,6 +115,20 @@ class _Loader:
         elif not (credential.isascii() and credential.isprintable()):
             self._add_fault(where, f"{path}: expected one line of printable ASCII, the key and nothing else")
         return credential
+
+    def _authorities(self, path: Path | None, where: Where) -> str | None:
+        if path is None:
+            return None
+        try:
+            authorities = self._sources.read(path)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities)
+        except Unreadable as error:
+            self._add_fault(where, f"{path}: {error}")
+            return None
+        except (ssl.SSLError, ValueError):  # ValueError: it is not ASCII, or empty
+            self._add_fault(where, f"{path}: it has no certificate in PEM that can be read")
+            return None
+        return authorities
 
     def _validate(self, model: type[_ModelT], data: object, where: Where) -> _ModelT | None:
         """Validate `data`, which is at `where` in the document; None when something in it is wrong."""

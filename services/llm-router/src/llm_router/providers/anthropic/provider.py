@@ -37,7 +37,7 @@ class AnthropicProvider:
     def __init__(self, target: Target, network: Network) -> None:
         """Prepare a client for `target`; it connects at the first call."""
         self._target = target
-        self._client = ProviderHttpClient(network, target.timeouts.connect_seconds)
+        self._client = ProviderHttpClient(network, target.timeouts.connect_seconds, target.authorities)
         self._form = SdkForm(self._ask)
         self._unsaid: frozenset[str] = frozenset()  # fields that the model has refused
 

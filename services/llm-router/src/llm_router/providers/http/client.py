@@ -23,9 +23,9 @@ _REFUSAL_HEADERS = ("retry-after", "retry-after-ms")
 class ProviderHttpClient:
     """Calls one target. Cookies would tie the requests of all tenants together, so there are none."""
 
-    def __init__(self, network: Network, connect_seconds: float) -> None:
-        """`network` is the same for all targets."""
-        self._transport = PushedTransport(network)
+    def __init__(self, network: Network, connect_seconds: float, authorities: str | None = None) -> None:
+        """`network` is the same for all targets; `authorities` in PEM are trusted in place of all others."""
+        self._transport = PushedTransport(network, authorities)
         self._extensions = {"timeout": {"connect": connect_seconds}}
 
     async def post(

@@ -31,6 +31,7 @@ _NEXT_ADDRESS_SECONDS = 0.25
 _RECEIVE_BUFFER_BYTES = 128 * 1024
 _READ_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
+_ALPN = ["http/1.1"]
 _PROXY_WANTS_CREDENTIALS = 407
 # The place of the `Reply` among the extensions of a response.
 REPLY = "reply"
@@ -53,7 +54,7 @@ class Network:
         TlsFilesUnusable when it has none. See `Metronome` for `frame_seconds`.
         """
         self.ssl_context: ssl.SSLContext = httpx2.create_ssl_context()
-        self.ssl_context.set_alpn_protocols(["http/1.1"])
+        self.ssl_context.set_alpn_protocols(_ALPN)
         if ca_file is not None:
             trust_also(self.ssl_context, ca_file)
         self.proxies = proxies or Proxies()
@@ -65,9 +66,10 @@ class Network:
 class PushedTransport(httpx2.AsyncBaseTransport):
     """The connections to one target. The calls that run bound their number."""
 
-    def __init__(self, network: Network) -> None:
-        """`network` is the same for all targets."""
+    def __init__(self, network: Network, authorities: str | None = None) -> None:
+        """`network` is the same for all targets; `authorities` in PEM are trusted in place of all others."""
         self._network = network
+        self._tls = network.ssl_context if authorities is None else _trusting(authorities)
         self._idle: list[tuple[httpx2.URL, Connection]] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -143,7 +145,7 @@ class PushedTransport(httpx2.AsyncBaseTransport):
             _, connection = await loop.create_connection(
                 lambda: Connection(network.buffer, network.metronome, network.fruitless, release),
                 sock=opened,
-                ssl=network.ssl_context if is_encrypted else None,
+                ssl=self._tls if is_encrypted else None,
                 server_hostname=host if is_encrypted else None,
             )
         except BaseException:
@@ -179,6 +181,13 @@ def reply_of(response: httpx2.Response) -> Reply:
     """Return what the body of a response comes in."""
     reply: Reply = response.extensions[REPLY]
     return reply
+
+
+def _trusting(authorities: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=authorities)
+    context.set_alpn_protocols(_ALPN)
+    return context
 
 
 def _port_of(origin: httpx2.URL) -> int:

@@ -42,7 +42,7 @@ class OpenAIProvider:
         self._refuses_marks = vendor.refuses_marks and target.is_of_known_vendor
         self._dialect = Dialect.of(vendor)
         """By its vendor's row, and by what the server has refused since this target is in force."""
-        self._client = ProviderHttpClient(network, target.timeouts.connect_seconds)
+        self._client = ProviderHttpClient(network, target.timeouts.connect_seconds, target.authorities)
         self._chat_form = SdkForm(self._ask_for_chat)
         self._embeddings_form = SdkForm(self._ask_for_embeddings)
 
