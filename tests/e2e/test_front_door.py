@@ -18,7 +18,8 @@ from kit.front_door.edge_client import EdgeClient, Provider
 Json = dict[str, Any]
 
 CHAT, COMPLETIONS, MESSAGES, EMBEDDINGS = "/chat", "/v1/chat/completions", "/v1/messages", "/v1/embeddings"
-CACHING = (CHAT, COMPLETIONS, MESSAGES)
+RESPONSES = "/v1/responses"
+CACHING = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
 FOREIGN = {
     "x-api-key": "sk-ant-api03-0123456789",
     "authorization": "Bearer sk-ant-oat01-0123456789",
@@ -33,6 +34,7 @@ def body_of(path: str, words: str, model: str = "cached", **fields: object) -> J
         CHAT: {"query": words, "stream": False},
         COMPLETIONS: {"messages": turns},
         MESSAGES: {"messages": turns, "max_tokens": 50},
+        RESPONSES: {"input": words, "store": False},
         EMBEDDINGS: {"input": words},
     }
     return {"model": model, **bodies[path], **fields}
@@ -143,7 +145,7 @@ async def test_clients_that_look_before_they_ask_see_something(edge: EdgeClient)
     assert [(200, b"")] * 3 == [(each.status_code, each.content) for each in greetings]
     assert (401, 200, b"") == (stranger.status_code, models.status_code, models.content)
     assert int(models.headers["content-length"]) > 100
-    assert ["OPTIONS, POST"] * 4 + ["GET, HEAD, OPTIONS"] * 2 == [each.headers["allow"] for each in options]
+    assert ["OPTIONS, POST"] * 5 + ["GET, HEAD, OPTIONS"] * 2 == [each.headers["allow"] for each in options]
     assert {204} == {each.status_code for each in options}
 
 

@@ -15,6 +15,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/chat": {"query": "Who?", "stream": False},
     "/v1/chat/completions": {"model": "default", "messages": QUESTION},
     "/v1/messages": {"model": "default", "max_tokens": 9, "messages": QUESTION},
+    "/v1/responses": {"model": "default", "input": "Who?", "store": False},
 }
 MODES = {
     "always": routerpb.CACHE_MODE_ALWAYS,

@@ -148,6 +148,7 @@ class ResponsesRequest(BaseModel):
             estimated_input_tokens=0,
             is_streaming=bool(self.stream),
             continuation=CONTINUATIONS[self.continuation],
+            is_drawn=bool(self.temperature),
             responses_form=form,
         )
         return _with_messages(conversation, form, fields, [] if form.needs else items)
