@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import pytest
 
+from edge import contracts as edge_contracts
 from edge.cache.policy import CacheMode
 from spillway.router.v1 import router_pb2 as routerpb
 
@@ -23,6 +26,18 @@ MODES = {
     "never": routerpb.CACHE_MODE_NEVER,
 }
 HIT = ("edge; fwd=miss; stored", "edge; hit")
+
+
+def test_every_contract_that_caches_is_tried() -> None:
+    """One that is new comes into the list above: it has to say what a draw of chance is."""
+    found = set()
+    for package in pkgutil.iter_modules(edge_contracts.__path__):
+        if package.ispkg:
+            module = importlib.import_module(f"{edge_contracts.__name__}.{package.name}.contract")
+            named = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
+            found |= {each.paths[0] for each in named if each.cache_mode != "never"}
+
+    assert BODIES.keys() == found
 
 
 def bypass(reason: str) -> tuple[str, str]:

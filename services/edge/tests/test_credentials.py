@@ -14,6 +14,7 @@ from edge.problems import Problem
 
 from .scripted_edge import Edge
 
+PATHS = ("/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/models")
 HEADERS = ("x-api-key", "authorization", "api-key")
 FOREIGN = (
     "sk-ant-oat01-0123456789",
@@ -95,9 +96,7 @@ async def test_who_shows_no_key_is_told_where_to(
 
 
 @pytest.mark.parametrize("header", HEADERS)
-@pytest.mark.parametrize(
-    "path", ["/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/models"]
-)
+@pytest.mark.parametrize("path", PATHS)
 async def test_every_endpoint_takes_them(edge: Edge, path: str, header: str) -> None:
     """In each contract the same; a good one beside two bad ones too."""
     good = edge.key
