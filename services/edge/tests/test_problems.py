@@ -43,6 +43,8 @@ def test_every_code_is_documented_where_it_is_sent() -> None:
         "request_not_found",
         "ledger_unavailable",
         "capture_unreadable",
+        "previous_response_not_found",
+        "responses_unavailable",
         *CONNECTION_ERRORS,
     }
 
