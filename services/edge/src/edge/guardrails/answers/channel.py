@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from edge.guardrails.policy import Action, RuleInForce
+from edge.guardrails.rules.beginnings import Beginnings
 
 # The longest match that is found before any of it is sent, in characters of a choice.
 HELD_CHARACTERS = 256
-# Looked at in pieces of this size: each look takes a tenth of a millisecond.
+# Looked at in pieces of this size where nothing tells what may still become a match: each look takes a tenth of a
+# millisecond.
 PIECE_CHARACTERS = 128
 # Of a match that is redacted and goes on. One that is longer cannot be followed to its end.
 MOST_MATCHED_CHARACTERS = 8192
@@ -58,10 +60,14 @@ class Edit:
 class Channel:
     """The words of a choice, its thoughts, or the arguments of a call."""
 
-    def __init__(self, *, is_json: bool, redacts: bool) -> None:
-        """`is_json`: what a program is called with is looked at as it reads it, without escapes, and stays JSON."""
+    def __init__(self, *, is_json: bool, redacts: bool, beginnings: Beginnings | None = None) -> None:
+        """`is_json`: what a program is called with is looked at as it reads it, without escapes, and stays JSON.
+
+        `beginnings` are those of the rules that it is looked at with; None: they are not known.
+        """
         self._is_json = is_json
         self._redacts = redacts
+        self._beginnings = beginnings
         self._fresh: list[str] = []
         # What was looked at and may still be a part of a match, the characters before it, whether it is in a string.
         self._seen, self._before, self._in_string = "", 0, False
@@ -71,6 +77,8 @@ class Channel:
         self._gone = 0
         self.written = 0
         """The characters that have come."""
+        self.free_until = 0
+        """Up to where nothing can become a match any more; further than `HELD_CHARACTERS` back nothing is kept."""
         self.open_from: int | None = None
         """Where a match begins that reaches to the end, and does not count because it may go on."""
         self.is_endless = False
@@ -91,6 +99,11 @@ class Channel:
         raw = self._seen + "".join(self._fresh)
         self._fresh.clear()
         window = (unescaped(raw) if self._is_json else raw).encode(errors="replace")
+        self._note_free(raw, window, is_end=is_end)
+        if self._beginnings is not None and not self._beginnings.may_match(window):
+            self.open_from = None
+            self._forget(raw)
+            return []
         matches: list[tuple[int, int, RuleInForce, float]] = []
         open_matches: list[int] = []
         for each in rules:
@@ -129,6 +142,15 @@ class Channel:
             done = min(edit.end, end)
         kept.append(text[done - start :])
         return "".join(kept)
+
+    def _note_free(self, raw: str, window: bytes, *, is_end: bool) -> None:
+        """Note from where on something may still become a match."""
+        if self._beginnings is None:
+            return
+        first = len(raw) if is_end else self._beginnings.first(window)
+        if not is_end and (self._is_json or not window.isascii()):
+            first = _places(raw, window, [first], self._is_json)[first]
+        self.free_until = max(self.free_until, self._before + first)
 
     def _note_open(self, start: int) -> None:
         start += self._before

@@ -14,6 +14,7 @@ from edge.guardrails.answers.channel import HELD_CHARACTERS, PIECE_CHARACTERS, C
 from edge.guardrails.answers.texts import AnswerTexts, Piece, choice_number
 from edge.guardrails.input import Finding, texts_of, with_changes
 from edge.guardrails.policy import Action, RuleInForce
+from edge.guardrails.rules.beginnings import beginnings_of_rules
 
 Json = dict[str, Any]
 
@@ -51,6 +52,16 @@ class _Slot(NamedTuple):
     start: int
 
 
+class _End(NamedTuple):
+    """Where a text of a chunk ends."""
+
+    choice: int
+    written: int
+    """In its choice."""
+    channel: Channel
+    in_channel: int
+
+
 @dataclass(slots=True)
 class _Choice:
     written: int = 0
@@ -63,15 +74,15 @@ class _Waiting(NamedTuple):
     """A chunk that waits."""
 
     chunk: str | bytes
-    marks: list[tuple[int, int]]
-    """How far it brings each of its choices."""
+    ends: list[_End]
+    """Of each of its texts."""
     length: int
     document: Any
     slots: Sequence[_Slot]
 
 
 class OutputGuard:
-    """Made for one answer. Chunks wait until what may begin in them has been looked at to its end.
+    """Made for one answer. A chunk waits as long as something in it may still become a match.
 
     None is changed but where something is redacted.
     """
@@ -79,6 +90,7 @@ class OutputGuard:
     def __init__(self, rules: Sequence[RuleInForce], checked: Checked, *, is_json: bool = False) -> None:
         """`checked` is kept up to date; `is_json`: the request asks for JSON, which redaction leaves whole."""
         self._rules = rules
+        self._beginnings = beginnings_of_rules(each.rule for each in rules)
         self._redacts = any(each.action is Action.REDACT for each in rules)
         self._texts = AnswerTexts(is_json=is_json)
         self._choices: dict[int, _Choice] = {}
@@ -91,7 +103,7 @@ class OutputGuard:
         for chunk in chunks:
             self._add(chunk)
         for choice in self._choices.values():
-            if choice.written - choice.looked_at >= PIECE_CHARACTERS:
+            if choice.written - choice.looked_at >= (PIECE_CHARACTERS if self._beginnings is None else 1):
                 self._look(choice, is_end=False)
         return self._released()
 
@@ -108,7 +120,7 @@ class OutputGuard:
         """Return what stands beside an answer without what is redacted; ContentStopped when it must not go out."""
         changes: dict[str, str] = {}
         for text in texts_of(fields):
-            channel = Channel(is_json=False, redacts=self._redacts)
+            channel = Channel(is_json=False, redacts=self._redacts)  # looked at once
             channel.add(text)
             self._look_at(channel, is_end=True)
             changes[text] = channel.rewritten(0, text)
@@ -117,7 +129,7 @@ class OutputGuard:
 
     def _add(self, chunk: str | bytes) -> None:
         document, pieces = self._texts.read(chunk)
-        marks: dict[int, int] = {}
+        ends: list[_End] = []
         slots: list[_Slot] = []
         length = 0
         for piece in pieces:
@@ -126,15 +138,16 @@ class OutputGuard:
                 choice = self._choices[piece.choice] = _Choice()
             channel = choice.channels.get(piece.channel)
             if channel is None:
-                channel = choice.channels[piece.channel] = Channel(is_json=piece.is_json, redacts=self._redacts)
+                channel = Channel(is_json=piece.is_json, redacts=self._redacts, beginnings=self._beginnings)
+                choice.channels[piece.channel] = channel
             if self._redacts:
                 slots.append(_Slot(piece, channel, channel.written))
             text = piece.text + piece.after if piece.after else piece.text
             channel.add(text)
             choice.written += len(text)
             length += len(text)
-            marks[piece.choice] = choice.written
-        self._waiting.append(_Waiting(chunk, list(marks.items()), length, document if self._redacts else None, slots))
+            ends.append(_End(piece.choice, choice.written, channel, channel.written))
+        self._waiting.append(_Waiting(chunk, ends, length, document if self._redacts else None, slots))
         self._waiting_characters += length
 
     def _released(self) -> list[str | bytes]:
@@ -142,10 +155,10 @@ class OutputGuard:
         most = _MOST_HELD_CHARACTERS * max(len(self._choices), 1)
         while self._waiting:
             first = self._waiting[0]
-            if any(self._choices[index].looked_at < position + HELD_CHARACTERS for index, position in first.marks):
+            if any(map(self._waits, first.ends)):
                 if self._waiting_characters <= most:
                     break
-                for index, _ in first.marks:
+                for index in {end.choice for end in first.ends}:
                     self._look(self._choices[index], is_end=False)
             for slot in first.slots:
                 opened = slot.channel.open_from
@@ -155,6 +168,12 @@ class OutputGuard:
             self._waiting_characters -= first.length
             self._release(first, released)
         return released
+
+    def _waits(self, end: _End) -> bool:
+        """Tell whether something in a text may still become a match: until so much follows that it is given up."""
+        if end.channel.free_until >= end.in_channel:
+            return False
+        return self._choices[end.choice].looked_at < end.written + HELD_CHARACTERS
 
     def _look(self, choice: _Choice, *, is_end: bool) -> None:
         for channel in choice.channels.values():
