@@ -34,7 +34,7 @@ def test_every_beginning_of_every_match_is_one(pattern: str) -> None:
     """However long it is so far, and with any words before it; the whole match too, for more may follow."""
     found = Beginnings([pattern])
 
-    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=5, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.from_regex(re.compile(python_of(pattern), re.ASCII), fullmatch=True))
     def check(example: str) -> None:
         encoded = BEFORE + example.encode()
@@ -46,7 +46,10 @@ def test_every_beginning_of_every_match_is_one(pattern: str) -> None:
             if b"\xc0" > encoded[end : end + 1] >= b"\x80":
                 continue
             assert found.first(encoded[:end]) <= match.start(), encoded[:end]
-            assert found.first(encoded[:end] + b"." * (end == match.end())) <= match.start()
+        followed = encoded[: match.end()] + b"."
+        behind = re2.compile(pattern).search(followed)
+        if behind is not None and behind.start() == match.start():  # it needs no end of the text
+            assert found.first(followed) <= match.start()
 
     check()
 
@@ -60,7 +63,8 @@ def test_every_beginning_of_every_match_is_one(pattern: str) -> None:
         ("(?:ab){2,}c", ["a", "ab", "aba", "ababab", "ababc"], ["abb", "abc"]),
         ("a*b+c?", ["aaa", "abbb", "bc", ""], ["ca", "abcc"]),
         ("(?i)ab(?-i:c)", ["A", "aB", "ABc"], ["ABC"]),
-        ("x(?i)y|z", ["x", "xY", "Z"], ["X"]),
+        ("x(?i)y|z", ["x", "xY", "Z"], ["X", "xZ"]),
+        ("(?:a(?i)b)c|(?i)d(?s).", ["aB", "aBc", "D", "d\n"], ["aBC", "A"]),
         (r"[^\]a]\[b]", ["c", "c[", "c[b]"], ["a", "]"]),
         (r"[]x]+\d{1,2}\x{41}", ["]x", "x1", "x12A"], ["x123"]),
         (r"\bfoo\b-", ["fo", "foo", "foo-"], ["foob"]),
@@ -111,8 +115,8 @@ def test_what_may_become_a_match_waits_and_is_given_up_in_time() -> None:
     assert [["It is "], [], [], [], ["co", "de:", "a b c", "?"], [" And "], [], ["cod", "a" * 10], []] == out
 
     words = passed(["code:", *["x "] * 400], [rule])
-    assert all(each == [] for each in words[:120])
-    assert ["code:"] == words[129]
+    assert [] == [chunk for each in words[:128] for chunk in each]
+    assert ["code:"] == words[128]
 
 
 def test_a_rule_whose_beginnings_are_not_known_is_held_back_as_a_whole() -> None:

@@ -277,7 +277,7 @@ def test_no_cut_into_chunks_lets_anything_through(size: int, before: int) -> Non
 def test_what_waits_is_bounded() -> None:
     """Also while one choice says nothing more."""
     stage = guard()
-    stage.take([b'[{"index":1,"delta":{"content":"short"}}]'])
+    stage.take([b'[{"index":1,"delta":{"content":"curl x"}}]'])
     sent = waiting = most = 0
     for number in range(3000):
         chunk = b'[{"index":0,"delta":{"content":"%05d abcde"}}]' % number

@@ -43,6 +43,7 @@ class _Parser:
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._at = 0
+        self._flags_here = ""  # in force at this place, besides those of groups around it
 
     def read(self) -> _Piece:
         """Return the whole pattern."""
@@ -52,6 +53,14 @@ class _Parser:
         return piece
 
     def _alternatives(self) -> _Piece:
+        """Read up to the end of a group; flags that are set in it hold to its end, over its alternatives too."""
+        around, self._flags_here = self._flags_here, ""
+        flags = self._flags()
+        inside = self._alternatives() if flags is not None else self._choices()
+        self._flags_here = around
+        return _flagged(inside, flags) if flags is not None else inside
+
+    def _choices(self) -> _Piece:
         pieces = [self._sequence()]
         while self._peek() == "|":
             self._at += 1
@@ -64,11 +73,11 @@ class _Parser:
         pieces: list[_Piece] = []
         while self._peek() not in {"", "|", ")"}:
             flags = self._flags()
-            if flags is None:
-                pieces.append(self._repeated())
+            if flags is not None:
+                self._flags_here = flags if not self._flags_here else self._joined(flags)
                 continue
-            rest = self._alternatives()  # a flag holds to the end of its group, over alternatives too
-            pieces.append(_Piece(f"(?{flags}:{rest.whole})", f"(?{flags}:{rest.begun})"))
+            piece = self._repeated()
+            pieces.append(_flagged(piece, self._flags_here) if self._flags_here else piece)
         begun = ""
         for piece in reversed(pieces):
             begun = f"(?:{piece.whole}{begun})?" if piece.is_single else f"(?:{piece.begun}|{piece.whole}{begun})"
@@ -85,6 +94,12 @@ class _Parser:
             return None
         flags, self._at = self._pattern[self._at + 2 : end], end + 1
         return flags
+
+    def _joined(self, flags: str) -> str:
+        """Return flags on top of those that are in force; PatternError for those that switch some off."""
+        if "-" in flags or "-" in self._flags_here:
+            raise PatternError("flags that are switched on and off")
+        return self._flags_here + flags
 
     def _repeated(self) -> _Piece:
         piece = self._atom()
@@ -182,6 +197,10 @@ class _Parser:
 
     def _peek(self) -> str:
         return self._pattern[self._at : self._at + 1]
+
+
+def _flagged(piece: _Piece, flags: str) -> _Piece:
+    return _Piece(f"(?{flags}:{piece.whole})", f"(?{flags}:{piece.begun})", piece.is_single)
 
 
 def _single(text: str) -> _Piece:
