@@ -33,9 +33,9 @@ class Settings(RedisSettings):
     """The timeout of a call that has no deadline."""
     max_concurrent_calls: PositiveInt = 1000
     """The maximum of calls that run at once; any more is refused at once, and the edge asks another router."""
-    max_held_bytes: PositiveInt = 192 * 1024 * 1024
-    """The maximum of bytes that the bodies of all running calls may have together; a body needs up to four times its
-    size while its call runs."""
+    max_held_bytes: PositiveInt = 160 * 1024 * 1024
+    """The maximum of bytes that the bodies of all running calls may have together; a body needs up to five times its
+    size while its call runs. Two of 32 MB in both their forms have room."""
     frame_interval_ms: float = Field(default=10.0, ge=0)
     """After its first content a stream is read, and its content sent on, once per interval, all streams together; 0: as
     chunks arrive."""
