@@ -115,6 +115,7 @@ SCRIPTS: dict[str, Script] = {
     "neither": strict("fastapi", "max_completion_tokens", "max_tokens"),
     "foreign": strict("openai", "logprobs"),
     "picky": strict("openai", "seed", "user"),
+    "tierless": strict("openai", "service_tier"),
     "plain-sampling": refusing_temperatures,
     "prompt": refusing_all,
     "vectors": vectors,
@@ -215,6 +216,15 @@ async def test_a_field_that_changes_no_answer_keeps_no_server_from_answering(rou
     assert [True, True, False] == ["user" in body for body in first]
     assert [False] == ["seed" in body for body in second]
     assert (["seed", "user"], ["seed"]) == (sorted(attempt.dropped), list(again.dropped))
+
+
+async def test_a_tier_that_a_server_does_not_know_is_not_billed(router: HostileRouter) -> None:
+    """One that is asked for is believed, unless the server is known not to read it."""
+    for _ in range(2):
+        _, attempt = await bodies_of(router, "tierless", service_tier="priority")
+
+    assert ["service_tier"] == list(attempt.dropped)
+    assert not attempt.usage.HasField("service_tier")
 
 
 async def test_a_value_that_a_model_refuses_is_left_out_of_this_request_alone(router: HostileRouter) -> None:

@@ -37,12 +37,15 @@ class Dialect:
 
     def to_chat(self, body: Json) -> Json:
         """Return a chat body with its limit by the server's name, and with our wish for usage where it is to stream."""
-        written = self._with_limit(body)
-        for name in ("stream_options", *self.unsaid):
-            written.pop(name, None)
+        written = self._with_limit(self.without_unsaid(body))
+        written.pop("stream_options", None)
         if written["stream"] and self.stream_options:
             written["stream_options"] = {"include_usage": True}
         return written
+
+    def without_unsaid(self, body: Json) -> Json:
+        """Return a body without the fields that the server is known to refuse: what it never read is not billed."""
+        return {name: value for name, value in body.items() if name not in self.unsaid} if self.unsaid else body
 
     def to_embeddings(self, body: Json) -> Json:
         """Return an embeddings body that asks for base64 if it can be had.

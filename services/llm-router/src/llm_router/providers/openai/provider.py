@@ -55,7 +55,7 @@ class OpenAIProvider:
             if self._refuses_marks:
                 body = without_marks(body, dropped)
             has_functions = not body.get("tools") or bool(body.get("functions"))
-            usage = OpenAIUsage(target.billed_by, target.model, body)
+            usage = OpenAIUsage(target.billed_by, target.model, self._dialect.without_unsaid(body))
             wire = OpenAIWire(body.get("n") or 1, _tools(body), has_functions=has_functions, usage=usage, names=names)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RequestRejected("the tools have not the shape of the OpenAI contract", param="tools") from error
