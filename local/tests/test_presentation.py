@@ -221,6 +221,7 @@ def test_a_stored_receipt_shows_attempts_and_corrections() -> None:
 
     assert [
         "attempt   1  primary  ok  12 in, unknown out  unpriced",
+        "          without seed, messages.0.name",
         "          corrected to 0.5 by v2 (reprice, 2026-11-21T09:00:00Z)",
         "cost      0.5 USD",
-    ] == record_lines({**RECORD, "attempts": [attempt], "cost_usd": "0.5"})[-3:]
+    ] == record_lines({**RECORD, "attempts": [attempt], "cost_usd": "0.5"})[-4:]

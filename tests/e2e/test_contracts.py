@@ -393,7 +393,8 @@ async def test_the_documentation_is_complete(edge: EdgeClient) -> None:
     assert {
         "/chat", "/v1/chat", "/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/models",
         "/v1/models/{model}", "/v1/costs", "/v1/requests", "/v1/requests/{request_id}",
-        "/v1/cache/stats", "/health", "/health/live", "/health/ready",
+        "/v1/cache/stats", "/health", "/health/live", "/health/ready", "/v1/responses",
+        "/v1/responses/{response_id}", "/v1/responses/{response_id}/input_items", "/v1/responses/{response_id}/cancel",
     } == set(document["paths"])  # fmt: skip
     schemas = document["components"]["schemas"]
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):

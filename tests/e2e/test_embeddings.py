@@ -119,7 +119,7 @@ async def test_when_a_target_gives_bad_vectors_the_next_of_that_model_answers(
         ({"input": ["a"] * 2049}, openai.BadRequestError, "2048"),
         ({"model": "nowhere"}, openai.NotFoundError, "does not exist"),
         ({"model": "vectors-claude"}, openai.BadRequestError, "has no embeddings"),
-        ({"model": "local"}, openai.BadRequestError, "does not do this at all"),
+        ({"model": "local"}, openai.BadRequestError, "has no embeddings"),
         ({"model": "vectors-limited"}, openai.RateLimitError, "vectors-limited-1"),
         ({"model": "vectors-down"}, openai.InternalServerError, "cannot be mixed"),
     ],

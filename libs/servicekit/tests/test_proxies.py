@@ -101,7 +101,18 @@ def test_exceptions_are_understood(entry: str, direct: list[str], proxied: list[
 async def answering(*replies: bytes, asked: list[bytes] | None = None) -> AsyncIterator[Proxy]:
     """Play a proxy that answers a request with these bytes; without any it is silent."""
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            await answer(reader, writer)
+        finally:
+            writer.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if asked is not None:
             asked.append(head)
@@ -112,14 +123,16 @@ async def answering(*replies: bytes, asked: list[bytes] | None = None) -> AsyncI
         if not replies:
             await reader.read()
         elif b"200" in b"".join(replies):
-            writer.write(b"from behind: " + await reader.readexactly(4))
-        writer.close()
+            writer.write(b"from behind: " + await reader.read(4))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield Proxy("127.0.0.1", server.sockets[0].getsockname()[1], b"Basic YTpi")
     finally:
         server.close()
+        for task in serving:  # what is left of them must not end in somebody else's test
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def tunnel(proxy: Proxy, host: str = "api.example.com") -> socket.socket:

@@ -262,7 +262,7 @@ def test_invalid_arguments_of_a_migration_are_refused(argument: str) -> None:
 
 
 HEAD = "0011"
-EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+EARLIER = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 # The statements of the code of revision 0001, verbatim but for the values.
 OLD_ROWS = """
 INSERT INTO requests (request_id, tenant, user_id, key_id, tier, endpoint, requested_model, is_streaming, admitted_at,

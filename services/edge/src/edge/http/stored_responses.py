@@ -48,7 +48,11 @@ class StoredResponseEndpoints:
         add(_PATH, self.delete, "DELETE", "Delete a response", {200: json_answer("It is gone.", DELETED)})
         page: Answers = {200: json_answer("A page of its input.", INPUT_ITEMS), **refused}
         add(f"{_PATH}/input_items", self.input_items, "GET", "Input items", page)
-        add(f"{_PATH}/cancel", self.cancel, "POST", "Cancel a response", refused)
+        ended: Answers = {
+            200: json_answer("One that was made in the background; there are none here.", RESPONSE),
+            **refused,
+        }
+        add(f"{_PATH}/cancel", self.cancel, "POST", "Cancel a response", ended)
         return router
 
     async def show(self, caller: Caller, response_id: ResponseId) -> Json:
