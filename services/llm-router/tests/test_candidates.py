@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kit.router.breaker_pods import Pod
 from llm_router.chain.candidates import Candidates
 from llm_router.errors import ContextTooLong, TargetUnreachable
@@ -85,14 +87,15 @@ async def test_prompt_too_long_is_tried_on_larger_targets_only() -> None:
     assert ["c"] == await turns(line)
 
 
-async def test_what_a_target_says_that_it_takes_counts_more_than_the_routes_file() -> None:
-    """Its own number decides who is larger."""
+@pytest.mark.parametrize(("said", "larger"), [(2000, ["b", "c"]), (9_000_000, ["c"])])
+async def test_the_smaller_of_two_sizes_counts(said: int, larger: list[str]) -> None:
+    """Of what a target says that it takes and what the routes file says of it: who is larger than one may be asked."""
     line, _ = await candidates_with_open()
     following = await line.next()
     assert following is not None
-    line.leave(following[0], ContextTooLong("x", max_tokens=2000))
+    line.leave(following[0], ContextTooLong("x", max_tokens=said))
 
-    assert ["b", "c"] == await turns(line)
+    assert larger == await turns(line)
 
 
 async def test_fallback_is_counted_with_where_it_came_from() -> None:

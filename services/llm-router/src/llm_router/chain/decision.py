@@ -36,10 +36,11 @@ def pause_before_retry(error: ProviderError, tries: int, rng: random.Random) -> 
 def may_be_larger(other: Target, target: Target, error: ContextTooLong) -> bool:
     """Tell whether `other` may take a prompt that was too long for `target`; unknown sizes may.
 
-    What `target` says that it takes counts more than what the routes file says of it.
+    Where what `target` says that it takes and what the routes file says of it differ, the smaller one counts: a prompt
+    that is refused again costs nothing.
     """
-    size = error.max_tokens or target.context_tokens
-    return other.context_tokens is None or size is None or other.context_tokens > size
+    sizes = [size for size in (error.max_tokens, target.context_tokens) if size]
+    return other.context_tokens is None or not sizes or other.context_tokens > min(sizes)
 
 
 def exhausted(failures: Sequence[tuple[str, ProviderError]], passed_over: Sequence[str] = ()) -> CompletionFailed:
