@@ -160,7 +160,10 @@ async def bounded(router: HostileRouter, name: str, **options: Any) -> tuple[Str
         ("line-endless", "stream_broken"),
         ("event-endless", "stream_broken"),
         ("object-endless", "stream_broken"),
-        ("object-in-crumbs", "timeout"),
+        (
+            "object-in-crumbs",
+            "timeout or stream_broken",
+        ),  # by how many crumbs the machine takes in until the timer ends
         ("comments", "stream_broken"),
         ("whitespace", "stream_broken"),
         ("parts", "stream_broken"),
@@ -175,8 +178,10 @@ async def test_the_next_target_answers(router: HostileRouter, name: str, wire: s
     stream, asked = await bounded(router, name + wire)
 
     assert ["good"] == stream.texts, stream.error
-    assert {code} == {attempt.error_code for attempt in stream.attempts[:-1]}
-    if code != "timeout":  # for the length of a timer a provider may send as quickly as it can
+    codes = {attempt.error_code for attempt in stream.attempts[:-1]}
+    assert codes
+    assert codes <= set(code.split(" or "))
+    if "timeout" not in code:  # for the length of a timer a provider may send as quickly as it can
         allowed = BYTES_WITHOUT_CONTENT if name in {"comments", "whitespace"} else BYTES_OF_AN_EVENT
         assert asked.sent_bytes < allowed + BYTES_ON_THE_WAY
 
