@@ -28,6 +28,7 @@ REQUIRED = {
     "prompt_cache_key",
 }
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+USER = {"role": "user", "content": "Who?"}
 WEATHER = {
     "type": "function",
     "name": "weather",
@@ -270,6 +271,8 @@ async def test_tools_of_every_kind_reach_the_target_as_functions(edge: Edge) -> 
         *(named["namespace"], named["arguments"]),
     )
     assert tools[3] in events[-1]["response"]["tools"]
+    (settled,) = await edge.settled()
+    assert ["tools.3"] == list(settled.attempts[0].dropped)
 
 
 @pytest.mark.parametrize(
@@ -395,3 +398,14 @@ async def test_a_body_of_this_contract_is_answered_at_chat_completions_too(edge:
     asked = orjson.loads(edge.router.requests[0].body)
     assert ([{"role": "user", "content": "Who?"}], 9) == (asked["messages"], asked["max_completion_tokens"])
     assert "weather" == asked["tools"][0]["function"]["name"]
+
+
+async def test_the_receipt_says_what_was_left_out(edge: Edge) -> None:
+    """Fields that nobody here knows, and thoughts of other models: the first 50 by name."""
+    asked = [*({"type": "reasoning", "id": f"rs_{number}", "summary": []} for number in range(60)), USER]
+    await edge.respond(asked, client_metadata={"a": "b"}).done()
+
+    (settled,) = await edge.settled()
+    dropped = list(settled.attempts[0].dropped)
+    assert ["client_metadata", "input.0", "input.1"] == dropped[:3]
+    assert (51, "11 more") == (len(dropped), dropped[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -104,6 +104,10 @@ class ToolName:
     """Whether its input is any text."""
 
 
+# As many as the router names of what a target was not told.
+_MAX_NOTED = 50
+
+
 @dataclass(frozen=True, slots=True)
 class ResponsesForm:
     """What a request of OpenAI's Responses API has beside its translation: for the response, and for later requests."""
@@ -124,6 +128,12 @@ class ResponsesForm:
     """The response that it goes on from; empty: none."""
     chain: tuple[str, ...] = ()
     """All responses that come before it, the first one first."""
+
+    @property
+    def noted(self) -> Sequence[str]:
+        """What receipts say of `dropped`: the first 50, and how many more there are."""
+        more = len(self.dropped) - _MAX_NOTED
+        return self.dropped if more <= 0 else (*self.dropped[:_MAX_NOTED], f"{more} more")
 
 
 @dataclass(frozen=True, slots=True)

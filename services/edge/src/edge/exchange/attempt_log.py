@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edge.events.cost_event import open_attempt
 from pricing.estimate import estimate_tokens
@@ -13,8 +13,12 @@ from spillway.router.v1 import router_pb2 as routerpb
 class AttemptLog:
     """Filled while a call runs; at its end every attempt that has begun is in it once."""
 
-    def __init__(self, estimated_input_tokens: int) -> None:
-        """The estimate counts for each attempt that is never reported."""
+    def __init__(self, estimated_input_tokens: int, dropped: Sequence[str] = ()) -> None:
+        """The estimate counts for each attempt that is never reported.
+
+        `dropped` are fields that no target is told because the contract's translation leaves them out, by name.
+        """
+        self._dropped = dropped
         self._estimated_input_tokens = estimated_input_tokens
         self._started: dict[int, routerpb.Started] = {}
         self._open: set[int] = set()
@@ -32,6 +36,8 @@ class AttemptLog:
         """Note the router's own records."""
         for attempt in attempts:
             self._open.discard(attempt.attempt_number)
+            if attempt.HasField("usage"):  # it was asked, and did something
+                attempt.dropped.extend(self._dropped)
             self._reported.append(attempt)
 
     def answer_from(self, attempt_number: int) -> routerpb.Started | None:

@@ -78,7 +78,8 @@ class Completion:
         self._max_kept_bytes = MAX_ANSWER_BYTES if conversation.is_streaming else math.inf
         self._kept_bytes = 0
         self._dropped_characters = 0
-        self.log = AttemptLog(conversation.estimated_input_tokens)
+        form = conversation.responses_form
+        self.log = AttemptLog(conversation.estimated_input_tokens, () if form is None else form.noted)
         self.answer = Answer()
         self.continuations: list[routerpb.Continued] = []
         self.is_whole = False
