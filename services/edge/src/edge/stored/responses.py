@@ -39,8 +39,6 @@ class StoredResponse:
     """As its client got it."""
     input: list[Json]
     """Its own input items."""
-    chain: list[str]
-    """The responses before it, the first one first."""
 
 
 class StoredResponses:
@@ -102,7 +100,7 @@ class StoredResponses:
         if entry is None:
             raise response_missing(response_id)
         document = orjson.loads(entry)
-        return StoredResponse(document["response"], document["input"], document["chain"])
+        return StoredResponse(document["response"], document["input"])
 
     async def delete(self, tenant: str, response_id: str) -> None:
         """Forget a response; Problem (404) when it is not there."""
